@@ -1,0 +1,45 @@
+"""Finding and loading the native library."""
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pararnn_core
+
+LIBRARY_NAME = "libpararnn_cpu.so"
+
+
+class NativeLibraryMissing(RuntimeError):
+    """The native library was not built or was not installed with the package."""
+
+
+def _library_path() -> Path | None:
+    # An editable install keeps the library outside of the source folder, hence the whole __path__.
+    named = os.environ.get("PARARNN_LIBRARY")
+    candidates = [Path(named)] if named else [Path(root) / "lib" / LIBRARY_NAME for root in pararnn_core.__path__]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+@functools.cache
+def is_available() -> bool:
+    """Whether the native library is there; the plain PyTorch code runs without it."""
+    return _library_path() is not None
+
+
+@functools.cache
+def native() -> Any:
+    """The namespace torch.ops.pararnn, loaded at the first call.
+
+    Raises NativeLibraryMissing if there is no library, OSError if this torch cannot load it.
+    """
+    path = _library_path()
+    if path is None:
+        raise NativeLibraryMissing(
+            f"{LIBRARY_NAME} is not in {list(pararnn_core.__path__)}; "
+            "build it with `pip install --no-build-isolation -e .` or name it in PARARNN_LIBRARY"
+        )
+    torch.ops.load_library(str(path))
+    return torch.ops.pararnn

@@ -1,0 +1,23 @@
+"""Threads and instruction set of the native library."""
+
+from pararnn_core.ops.library import native
+
+
+def isa_level() -> str:
+    """Level in use: "baseline", "avx2", "avx512" or "generic" (not x86-64). PARARNN_ISA forces one, read at load."""
+    return str(native().isa_level())
+
+
+def available_isa_levels() -> list[str]:
+    """Levels that this machine can run, slowest first."""
+    return str(native().available_isa_levels()).split(",")
+
+
+def num_threads() -> int:
+    """Threads that a native call uses, the caller's included."""
+    return int(native().num_threads())
+
+
+def set_num_threads(count: int) -> None:
+    """Results do not depend on the count. Raises RuntimeError if count < 1."""
+    native().set_num_threads(count)
