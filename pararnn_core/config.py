@@ -1,0 +1,147 @@
+"""The shape of a model: one frozen dataclass, read from and written to `config.json`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+MODEL_TYPE = "pararnn"
+
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "cell": ("gru", "lstm"),
+    "conv_activation": ("silu", "none"),
+    "gate_order": ("gate_then_norm", "norm_then_gate"),
+    "residual_scale": ("scalar", "none"),
+    "activation_dtype": ("float32", "bfloat16", None),
+    "dtype": ("float32", "bfloat16"),
+}
+_PRESETS: dict[str, dict[str, Any]] = {
+    "25m": {"hidden_size": 384, "num_hidden_layers": 10, "num_heads": 4, "vocab_size": 8192},
+    "130m": {"hidden_size": 768, "num_hidden_layers": 12, "num_heads": 4, "vocab_size": 32768},
+    "406m": {"hidden_size": 1024, "num_hidden_layers": 24, "num_heads": 4, "vocab_size": 50432},
+    "1.4b": {"hidden_size": 2048, "num_hidden_layers": 24, "num_heads": 4, "vocab_size": 50432},
+    "2.9b": {"hidden_size": 2560, "num_hidden_layers": 32, "num_heads": 2, "vocab_size": 50432},
+    "7b": {"hidden_size": 4096, "num_hidden_layers": 32, "num_heads": 4, "vocab_size": 50432},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Raises ValueError naming the field for every value that no model can have.
+
+    hidden_size is d (and D, the state channels per layer), num_hidden_layers L, num_heads H, conv_kernel K.
+    activation_dtype None means the device's own: float32 on CPU, bfloat16 on CUDA.
+    dtype is that of the weights as saved.
+    """
+
+    cell: str
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_heads: int
+    conv_kernel: int = 4
+    conv_activation: str = "silu"
+    gate_order: str = "gate_then_norm"
+    residual_scale: str = "scalar"
+    mlp_residual: bool = True
+    intermediate_size: int | None = None
+    norm_eps: float = 1e-6
+    tie_embeddings: bool = False
+    recurrent_clip: float | None = None
+    activation_dtype: str | None = None
+    dtype: str = "float32"
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {list(choices)}, got {getattr(self, name)!r}")
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_heads"):
+            _check_int(name, getattr(self, name), minimum=1)
+        _check_int("conv_kernel", self.conv_kernel, minimum=2)
+        if self.intermediate_size is not None:
+            _check_int("intermediate_size", self.intermediate_size, minimum=1)
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size must be a multiple of num_heads, got {self.hidden_size} and {self.num_heads}"
+            )
+        for name in ("mlp_residual", "tie_embeddings"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        _check_positive("norm_eps", self.norm_eps)
+        if self.recurrent_clip is not None:
+            _check_positive("recurrent_clip", self.recurrent_clip)
+        for name in ("bos_token_id", "eos_token_id"):
+            self._check_token(name)
+
+    def _check_token(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        _check_int(name, value, minimum=0)
+        if value >= self.vocab_size:
+            raise ValueError(f"{name} must be below vocab_size {self.vocab_size}, got {value}")
+
+    @property
+    def num_states(self) -> int:
+        """N, the states per channel: h for the GRU; c and h for the LSTM."""
+        return 2 if self.cell == "lstm" else 1
+
+    @property
+    def mlp_hidden_size(self) -> int:
+        """`intermediate_size` if given, else 8d/3 rounded up to a multiple of 256."""
+        if self.intermediate_size is not None:
+            return self.intermediate_size
+        return 256 * math.ceil(8 * self.hidden_size // 3 / 256)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `config.json` holds; `from_dict` reads it back."""
+        return {"model_type": MODEL_TYPE, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
+        """ValueError for a foreign model_type, an unknown key and a missing one, each by name."""
+        if data.get("model_type") != MODEL_TYPE:
+            raise ValueError(f"model_type must be {MODEL_TYPE!r}, got {data.get('model_type')!r}")
+        values = {key: value for key, value in data.items() if key != "model_type"}
+        unknown = sorted(values.keys() - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown configuration keys: {', '.join(unknown)}")
+        required = ("cell", "vocab_size", "hidden_size", "num_hidden_layers", "num_heads")
+        missing = [name for name in required if name not in values]
+        if missing:
+            raise ValueError(f"missing configuration keys: {', '.join(missing)}")
+        return cls(**values)
+
+    @classmethod
+    def preset(cls, name: str, cell: str = "gru") -> ModelConfig:
+        """One of 25m 130m 406m 1.4b 2.9b 7b; the last four are the paper's."""
+        if name not in _PRESETS:
+            raise ValueError(f"preset must be one of {list(_PRESETS)}, got {name!r}")
+        return cls(cell=cell, **_PRESETS[name])
+
+
+def num_parameters(config: ModelConfig) -> int:
+    """Exact count by formula, without building the model."""
+    d, heads = config.hidden_size, config.num_heads
+    norms_and_conv = 3 * d + d * config.conv_kernel + d
+    projections = 2 * d * d + d * d
+    cell = 3 * d * (d // heads) + 3 * d + 3 * d + (2 * d if config.cell == "lstm" else 0)
+    scale = 1 if config.residual_scale == "scalar" else 0
+    layer = norms_and_conv + projections + cell + scale + 3 * d * config.mlp_hidden_size
+    embeddings = config.vocab_size * d * (1 if config.tie_embeddings else 2)
+    return config.num_hidden_layers * layer + embeddings + d
+
+
+def _check_int(name: str, value: object, minimum: int) -> None:
+    if type(value) is not int or value < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+
+
+def _check_positive(name: str, value: object) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]  # number checked it
+        raise ValueError(f"{name} must be a positive finite number, got {value!r}")
