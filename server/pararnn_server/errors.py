@@ -34,36 +34,47 @@ class ServerError(Exception):
         self.headers: dict[str, str] = {**self.default_headers, **(headers or {})}
 
     def body(self) -> dict[str, dict[str, str | None]]:
+        """JSON object a client reads, the same for every status."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": error}
 
 
 class BadRequest(ServerError):
+    """A field is missing, unknown, of the wrong type or out of range; `param` names it."""
+
     status = 400
     type = "invalid_request_error"
     default_code = "invalid_value"
 
 
 class Unauthorized(ServerError):
+    """Keys are in use and the request carries none that fits."""
+
     status = 401
     type = "authentication_error"
     default_code = "invalid_api_key"
-    default_headers = {"www-authenticate": "Bearer"}
+    default_headers: ClassVar[Mapping[str, str]] = {"www-authenticate": "Bearer"}
 
 
 class Forbidden(ServerError):
+    """The key is known but may not do this, or the Host header is not ours."""
+
     status = 403
     type = "permission_error"
     default_code = "forbidden"
 
 
 class NotFound(ServerError):
+    """No such route, model or session for this key; foreign sessions look the same as absent ones."""
+
     status = 404
     type = "not_found_error"
     default_code = "not_found"
 
 
 class MethodNotAllowed(ServerError):
+    """The path exists; the `allow` header says which methods do."""
+
     status = 405
     type = "invalid_request_error"
     default_code = "method_not_allowed"
@@ -75,22 +86,28 @@ class Conflict(ServerError):
     status = 409
     type = "conflict_error"
     default_code = "session_busy"
-    default_headers = {"x-should-retry": "false"}
+    default_headers: ClassVar[Mapping[str, str]] = {"x-should-retry": "false"}
 
 
 class Expired(ServerError):
+    """The session was yours and its time has passed."""
+
     status = 410
     type = "not_found_error"
     default_code = "session_expired"
 
 
 class TooLarge(ServerError):
+    """The body passed the limit while it was read."""
+
     status = 413
     type = "invalid_request_error"
     default_code = "request_too_large"
 
 
 class UnsupportedMedia(ServerError):
+    """The body is not JSON by its content type, or is encoded."""
+
     status = 415
     type = "invalid_request_error"
     default_code = "unsupported_media_type"
@@ -120,17 +137,23 @@ class ClientClosed(ServerError):
 
 
 class Internal(ServerError):
-    default_headers = {"x-should-retry": "false"}
+    """Ours to fix; the log has the traceback under the same request id."""
+
+    default_headers: ClassVar[Mapping[str, str]] = {"x-should-retry": "false"}
 
 
 class Unavailable(ServerError):
+    """Loading or draining; `code` says which."""
+
     status = 503
     default_code = "unavailable"
-    default_headers = {"retry-after": "5"}
+    default_headers: ClassVar[Mapping[str, str]] = {"retry-after": "5"}
 
 
 class Timeout(ServerError):
+    """The request outlived its timeout; nothing of it was kept."""
+
     status = 504
     type = "timeout_error"
     default_code = "request_timeout"
-    default_headers = {"x-should-retry": "false"}
+    default_headers: ClassVar[Mapping[str, str]] = {"x-should-retry": "false"}

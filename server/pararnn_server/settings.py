@@ -19,13 +19,17 @@ class Settings(BaseSettings):
     )
 
     checkpoint: str | None = Field(
-        None, description="Checkpoint to serve: a directory, or the name of one below the checkpoint directory."
+        None,
+        description="Checkpoint to serve: a directory, or the name of one below the checkpoint directory.",
     )
     checkpoint_dir: Path | None = Field(
         None, description="Where checkpoints are looked up by name, before those that ship with the program."
     )
     served_model_name: str | None = Field(
-        None, min_length=1, max_length=256, description="Name clients use for the model; default: directory name."
+        None,
+        min_length=1,
+        max_length=256,
+        description="Name clients use for the model; default: directory name.",
     )
     device: Literal["cpu"] = Field("cpu", description="Device the model runs on.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -40,16 +44,22 @@ class Settings(BaseSettings):
     )
 
     max_num_seqs: int = Field(64, ge=1, le=65536, description="State slots: requests that run at once.")
-    max_num_batched_tokens: int = Field(512, ge=1, description="Tokens in one step while nobody else waits for one.")
+    max_num_batched_tokens: int = Field(
+        512, ge=1, description="Tokens in one step while nobody else waits for one."
+    )
     max_num_prefill_tokens_busy: int = Field(
-        64, ge=1, description="Prompt tokens in one step while other requests generate, so that they never stall."
+        64,
+        ge=1,
+        description="Prompt tokens in one step while other requests generate, so that they never stall.",
     )
     max_queue: int = Field(1024, ge=0, description="Requests that may wait for a slot; one more gets a 429.")
     queue_timeout_seconds: float = Field(60.0, gt=0, description="Longest wait for a slot before a 429.")
     request_timeout_seconds: float = Field(
         3600.0, gt=0, description="Longest life of a request; a request's own timeout can only be shorter."
     )
-    drain_seconds: float = Field(30.0, ge=0, description="After SIGTERM, how long running requests may go on.")
+    drain_seconds: float = Field(
+        30.0, ge=0, description="After SIGTERM, how long running requests may go on."
+    )
 
     max_prompt_tokens: int = Field(1_000_000, ge=1, description="Longest prompt, in tokens; longer is a 400.")
     max_output_tokens: int = Field(131_072, ge=1, description="Largest max_tokens; more is a 400.")
@@ -64,21 +74,33 @@ class Settings(BaseSettings):
         86_400.0, gt=0, description="Life of an unused session, unless it names its own."
     )
 
-    stream_ping_seconds: float = Field(10.0, gt=0, description="Silence after which a stream sends a comment.")
-    stream_max_lag_bytes: int = Field(1 << 20, ge=4096, description="Unread bytes after which a stream is aborted.")
+    stream_ping_seconds: float = Field(
+        10.0, gt=0, description="Silence after which a stream sends a comment."
+    )
+    stream_max_lag_bytes: int = Field(
+        1 << 20, ge=4096, description="Unread bytes after which a stream is aborted."
+    )
     stream_max_lag_seconds: float = Field(
         30.0, gt=0, description="Time a reader may take no bytes before its stream is aborted."
     )
 
-    keys_file: Path | None = Field(None, description="File of API keys, one 'name:key' per line; # starts a comment.")
+    keys_file: Path | None = Field(
+        None, description="File of API keys, one 'name:key' per line; # starts a comment."
+    )
     api_keys: SecretStr | None = Field(None, description="API keys as 'name:key', separated by commas.")
     admin_key: SecretStr | None = Field(None, description="Key for /metrics when API keys are set.")
     allow_anonymous: bool = Field(
         False, description="Without keys, also listen beyond loopback and accept any Host header."
     )
-    cors_origin: CommaList = Field((), description="Origins a browser may call from, separated by commas; none: off.")
+    cors_origin: CommaList = Field(
+        (), description="Origins a browser may call from, separated by commas; none: off."
+    )
 
     @field_validator("cors_origin", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
