@@ -48,15 +48,15 @@ class PromptLogprobs:
 class Tokens:
     """Ids and bytes that may be shown: nothing of it can still become part of a stop string.
 
-    text: bytes to append. An id comes with the event that completes its bytes, so that bytes may run ahead of ids; of
-        an id that a stop string cuts in two only the bytes come.
+    text_bytes: what to append. An id comes with the event that completes its bytes, so that bytes may run
+        ahead of ids; of an id that a stop string cuts in two only the bytes come.
     logprobs: one per id if they were asked for.
     completion_tokens: ids sampled so far for the choice, held back ones included.
     """
 
     choice: int
     token_ids: list[int]
-    text: bytes
+    text_bytes: bytes
     logprobs: list[Sampled] | None
     completion_tokens: int
 

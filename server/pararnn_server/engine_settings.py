@@ -1,0 +1,44 @@
+"""Options of the engine thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Limits of one engine. Raises ValueError.
+
+    max_num_seqs: state slots, hence replies that run at once.
+    max_num_batched_tokens: tokens of one step, at least max_num_seqs.
+    max_num_prefill_tokens_busy: prompt tokens of a step in which others generate. Their time between tokens
+        then is that of a step with so many rows more: take the largest value whose step lasts at most three times
+        a step without. A larger one gives prompts more throughput, a smaller one gives replies a steadier pace.
+    max_queue: replies that may wait for a slot beyond those that have one.
+    queue_timeout: seconds a request may wait for a slot.
+    poison_freed_slots: fill a freed slot with NaN, for tests.
+    """
+
+    max_num_seqs: int = 64
+    max_num_batched_tokens: int = 512
+    max_num_prefill_tokens_busy: int = 64
+    max_queue: int = 1024
+    queue_timeout: float = 60.0
+    poison_freed_slots: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_num_seqs < 1:
+            raise ValueError(f"max_num_seqs must be at least 1, got {self.max_num_seqs}")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError(
+                f"max_num_batched_tokens must be at least max_num_seqs ({self.max_num_seqs}),"
+                f" got {self.max_num_batched_tokens}"
+            )
+        if self.max_num_prefill_tokens_busy < 1:
+            raise ValueError(
+                f"max_num_prefill_tokens_busy must be at least 1, got {self.max_num_prefill_tokens_busy}"
+            )
+        if self.max_queue < 0:
+            raise ValueError(f"max_queue must be at least 0, got {self.max_queue}")
+        if self.queue_timeout <= 0:
+            raise ValueError(f"queue_timeout must be positive, got {self.queue_timeout}")
