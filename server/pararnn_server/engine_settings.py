@@ -12,8 +12,8 @@ class EngineSettings:
     max_num_seqs: state slots, hence replies that run at once.
     max_num_batched_tokens: tokens of one step, at least max_num_seqs.
     max_num_prefill_tokens_busy: prompt tokens of a step in which others generate. Their time between tokens
-        then is that of a step with so many rows more: take the largest value whose step lasts at most three times
-        a step without. A larger one gives prompts more throughput, a smaller one gives replies a steadier pace.
+        then is that of a step with so many more rows: take the largest value whose step lasts at most three
+        times a step without. Larger gives prompts more throughput, smaller gives replies a steadier pace.
     max_queue: replies that may wait for a slot beyond those that have one.
     queue_timeout: seconds a request may wait for a slot.
     poison_freed_slots: fill a freed slot with NaN, for tests.
