@@ -1,0 +1,106 @@
+"""Calls over httpx's asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+
+from pararnn_client import exchange
+from pararnn_client.calls import Call
+from pararnn_client.errors import PararnnError
+from pararnn_client.retries import Attempts, RetryPolicy
+from pararnn_client.stream import ChunkReader
+from pararnn_client.types import Chunk
+
+T = TypeVar("T")
+
+
+class AsyncTransport:
+    """Sends calls, trying again where the policy allows."""
+
+    def __init__(self, http: httpx.AsyncClient, policy: RetryPolicy) -> None:
+        self.http = http
+        self._policy = policy
+
+    async def send(self, call: Call[T]) -> T:
+        """The call's result."""
+
+        async def attempt() -> T:
+            return exchange.read_answer(call, await self._exchange(call, stream=False))
+
+        return await self._with_retries(call, attempt)
+
+    async def open(self, call: Call[Any]) -> httpx.Response:
+        """The response with its body still to come; the status is already checked."""
+        return await self._with_retries(call, lambda: self._exchange(call, stream=True))
+
+    async def _exchange(self, call: Call[Any], *, stream: bool) -> httpx.Response:
+        try:
+            response = await self.http.send(exchange.build_request(self.http, call), stream=stream)
+            if not response.is_success:
+                await response.aread()
+        except httpx.HTTPError as error:
+            raise exchange.connection_failed(error, self.http.base_url) from error
+        exchange.raise_for_status(response)
+        return response
+
+    async def _with_retries(self, call: Call[Any], attempt: Callable[[], Awaitable[T]]) -> T:
+        attempts = Attempts(self._policy, repeatable=call.repeatable)
+        while True:
+            try:
+                return await attempt()
+            except PararnnError as failure:
+                wait = attempts.wait_after(failure)
+            await asyncio.sleep(wait)
+
+
+class AsyncResource:
+    """Something whose methods are endpoints, sent by one transport."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self.transport = transport
+
+
+class AsyncStream:
+    """Chunks of a reply as they come. Leaving the `async with` block ends the reply on the server."""
+
+    def __init__(self, transport: AsyncTransport, call: Call[Chunk]) -> None:
+        self._transport = transport
+        self._call = call
+        self._response: httpx.Response | None = None
+
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
+        reader = ChunkReader(self._call.parse)
+        response = await self._open()
+        try:
+            async for piece in response.aiter_bytes():
+                for chunk in reader.feed(piece):
+                    yield chunk
+            reader.end()
+        except httpx.HTTPError as error:
+            raise exchange.connection_failed(error, self._transport.http.base_url) from error
+        finally:
+            await self.aclose()
+
+    async def __aenter__(self) -> AsyncStream:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of the connection; harmless when done twice."""
+        if self._response is not None:
+            await self._response.aclose()
+
+    async def _open(self) -> httpx.Response:
+        if self._response is None:
+            self._response = await self._transport.open(self._call)
+        return self._response

@@ -1,0 +1,112 @@
+"""The two clients: endpoints over the functions of `calls`; only opening and closing differ."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import httpx
+
+from pararnn_client import calls
+from pararnn_client.async_transport import AsyncResource, AsyncTransport
+from pararnn_client.endpoint import Endpoint, StreamEndpoint
+from pararnn_client.exchange import http_options
+from pararnn_client.retries import DEFAULT_RETRIES, RetryPolicy
+from pararnn_client.sync_transport import SyncResource, SyncTransport
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_TIMEOUT = 600.0
+
+
+class SessionEndpoints:
+    """Everything one can do with sessions."""
+
+    create = Endpoint(calls.create_session)
+    list = Endpoint(calls.list_sessions)
+    get = Endpoint(calls.get_session)
+    append = Endpoint(calls.append_to_session)
+    generate = Endpoint(calls.generate)
+    stream = StreamEndpoint(calls.generate)
+    chat = Endpoint(calls.chat_in_session)
+    stream_chat = StreamEndpoint(calls.chat_in_session)
+    cancel = Endpoint(calls.cancel_session)
+    delete = Endpoint(calls.delete_session)
+
+
+class Sessions(SessionEndpoints, SyncResource):
+    """`client.sessions`, blocking."""
+
+
+class AsyncSessions(SessionEndpoints, AsyncResource):
+    """`client.sessions`, awaitable."""
+
+
+class ClientEndpoints:
+    """Calls without a session."""
+
+    complete = Endpoint(calls.complete)
+    stream = StreamEndpoint(calls.complete)
+    chat = Endpoint(calls.chat)
+    stream_chat = StreamEndpoint(calls.chat)
+    models = Endpoint(calls.list_models)
+
+
+class PararnnClient(ClientEndpoints, SyncResource):
+    """Blocking client of one server.
+
+    base_url: without the trailing /v1. api_key: sent as a bearer token. timeout: seconds without a byte from
+    the server. Every failure is a PararnnError.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retries: RetryPolicy = DEFAULT_RETRIES,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        http = httpx.Client(**http_options(base_url, api_key, timeout), transport=transport)
+        super().__init__(SyncTransport(http, retries))
+        self.sessions = Sessions(self.transport)
+
+    def __enter__(self) -> PararnnClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.http.close()
+
+
+class AsyncPararnnClient(ClientEndpoints, AsyncResource):
+    """The same client for asyncio: `await` its methods, `async with` and `async for` its streams."""
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retries: RetryPolicy = DEFAULT_RETRIES,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        http = httpx.AsyncClient(**http_options(base_url, api_key, timeout), transport=transport)
+        super().__init__(AsyncTransport(http, retries))
+        self.sessions = AsyncSessions(self.transport)
+
+    async def __aenter__(self) -> AsyncPararnnClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.transport.http.aclose()

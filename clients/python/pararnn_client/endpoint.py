@@ -1,0 +1,65 @@
+"""A function that builds a Call -> a method that sends it, blocking or awaitable by the client that has it.
+
+So each method of the API is written once (in `calls`), with one signature and one docstring for both clients.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from pararnn_client.async_transport import AsyncResource, AsyncStream
+from pararnn_client.calls import Call, streamed
+from pararnn_client.sync_transport import Stream, SyncResource
+from pararnn_client.types import Completion
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Endpoint(Generic[P, T]):
+    """Descriptor: the call's result, or an awaitable of it."""
+
+    def __init__(self, build: Callable[P, Call[T]]) -> None:
+        self._build = build
+
+    @overload
+    def __get__(self, resource: SyncResource, owner: type) -> Callable[P, T]: ...
+
+    @overload
+    def __get__(self, resource: AsyncResource, owner: type) -> Callable[P, Awaitable[T]]: ...
+
+    def __get__(self, resource: SyncResource | AsyncResource, owner: type) -> Callable[P, Any]:
+        build, send = self._build, resource.transport.send
+
+        @functools.wraps(build)
+        def method(*args: P.args, **kwargs: P.kwargs) -> T | Awaitable[T]:
+            return send(build(*args, **kwargs))
+
+        return method
+
+
+class StreamEndpoint(Generic[P]):
+    """Descriptor: the reply as a Stream or an AsyncStream; sent when entered or first iterated."""
+
+    def __init__(self, build: Callable[P, Call[Completion]]) -> None:
+        self._build = build
+
+    @overload
+    def __get__(self, resource: SyncResource, owner: type) -> Callable[P, Stream]: ...
+
+    @overload
+    def __get__(self, resource: AsyncResource, owner: type) -> Callable[P, AsyncStream]: ...
+
+    def __get__(self, resource: SyncResource | AsyncResource, owner: type) -> Callable[P, Any]:
+        build = self._build
+
+        @functools.wraps(build)
+        def method(*args: P.args, **kwargs: P.kwargs) -> Stream | AsyncStream:
+            call = streamed(build(*args, **kwargs))
+            if isinstance(resource, SyncResource):
+                return Stream(resource.transport, call)
+            return AsyncStream(resource.transport, call)
+
+        return method

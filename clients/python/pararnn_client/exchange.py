@@ -1,0 +1,97 @@
+"""What both clients do the same: requests out of calls, answers and failures out of responses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypedDict, TypeVar
+
+import httpx
+
+from pararnn_client.calls import Call
+from pararnn_client.errors import ConnectionFailed, InvalidReply, status_error_class
+from pararnn_client.types import Json
+
+T = TypeVar("T")
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+class HttpOptions(TypedDict):
+    """Arguments of httpx.Client and httpx.AsyncClient alike."""
+
+    base_url: str
+    headers: dict[str, str]
+    timeout: httpx.Timeout
+
+
+def http_options(base_url: str, api_key: str | None, timeout: float) -> HttpOptions:
+    """timeout: seconds without a byte from the server; connecting gets at most 10."""
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    return HttpOptions(
+        base_url=base_url, headers=headers, timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0))
+    )
+
+
+def build_request(http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
+    """The httpx request of a call."""
+    return http.build_request(call.method, call.path, json=call.body, params=dict(call.query) or None)
+
+
+def read_answer(call: Call[T], response: httpx.Response) -> T:
+    """The call's result. response: read to its end. Raises StatusError or InvalidReply."""
+    raise_for_status(response)
+    return call.parse(_json_object(response))
+
+
+def raise_for_status(response: httpx.Response) -> None:
+    """Raises the StatusError of an answer of 400 or above. response: read to its end."""
+    if response.is_success:
+        return
+    error = _error_fields(response)
+    raise status_error_class(response.status_code)(
+        str(error.get("message") or f"the server answered {response.status_code}"),
+        status=response.status_code,
+        kind=error.get("type"),
+        code=error.get("code"),
+        param=error.get("param"),
+        request_id=response.headers.get("x-request-id"),
+        retry_after=_seconds(response.headers.get("retry-after")),
+        should_retry=_flag(response.headers.get("x-should-retry")),
+    )
+
+
+def connection_failed(error: httpx.HTTPError, base_url: httpx.URL) -> ConnectionFailed:
+    """What an httpx failure means for a request to base_url."""
+    sent = not isinstance(error, _NOT_SENT)
+    what = "lost the connection to" if sent else "cannot reach"
+    return ConnectionFailed(f"{what} {base_url}: {error or type(error).__name__}", request_sent=sent)
+
+
+def _error_fields(response: httpx.Response) -> Mapping[str, Any]:
+    try:
+        error = response.json().get("error")
+    except (ValueError, AttributeError):
+        error = None
+    return error if isinstance(error, Mapping) else {}
+
+
+def _json_object(response: httpx.Response) -> Json:
+    try:
+        body = json.loads(response.content) if response.content else {}
+    except ValueError:
+        raise InvalidReply(f"{response.url} answered {response.status_code} without JSON") from None
+    if not isinstance(body, dict):
+        raise InvalidReply(f"{response.url} answered with JSON that is not an object")
+    return body
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        return max(0.0, float(value)) if value else None
+    except ValueError:
+        return None
+
+
+def _flag(value: str | None) -> bool | None:
+    return None if value is None else value.strip().lower() == "true"

@@ -1,0 +1,91 @@
+"""JSON of the server -> the dataclasses of `types`. A shape that does not fit raises InvalidReply."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pararnn_client.errors import InvalidReply
+from pararnn_client.types import Chunk, Completion, Json, Session, SessionList, Usage
+
+_SESSION_FIELDS = tuple(f.name for f in dataclasses.fields(Session) if f.name != "raw")
+
+
+def session(body: Json) -> Session:
+    """A session object."""
+    known = {name: body[name] for name in _SESSION_FIELDS if body.get(name) is not None}
+    try:
+        return Session(**known, raw=body)
+    except TypeError as error:
+        raise InvalidReply(f"the server's session object does not fit: {error}") from None
+
+
+def session_list(body: Json) -> SessionList:
+    """A page of sessions."""
+    return SessionList(
+        data=tuple(session(item) for item in _member(body, "data", list)),
+        has_more=bool(body.get("has_more", False)),
+        raw=body,
+    )
+
+
+def json_object(body: Json) -> Json:
+    """The answer as it came."""
+    return body
+
+
+def usage(body: Json) -> Usage | None:
+    """The usage of a reply, None where the server sent none."""
+    counts = body.get("usage")
+    if not isinstance(counts, Mapping):
+        return None
+    details = counts.get("prompt_tokens_details")
+    return Usage(
+        prompt_tokens=int(counts.get("prompt_tokens", 0)),
+        completion_tokens=int(counts.get("completion_tokens", 0)),
+        cached_tokens=int(details.get("cached_tokens", 0)) if isinstance(details, Mapping) else 0,
+    )
+
+
+def completion(body: Json) -> Completion:
+    """A whole reply: `choices[0]`, its text or its message."""
+    choice = _first_choice(body)
+    if choice is None:
+        raise InvalidReply("the server's reply has no choices")
+    return Completion(
+        id=str(body.get("id", "")),
+        text=_text(choice, "message"),
+        finish_reason=choice.get("finish_reason"),
+        usage=usage(body),
+        raw=body,
+    )
+
+
+def chunk(body: Json) -> Chunk:
+    """One streamed piece. A piece without choices carries only usage."""
+    choice = _first_choice(body) or {}
+    return Chunk(
+        text=_text(choice, "delta"),
+        finish_reason=choice.get("finish_reason"),
+        usage=usage(body),
+        raw=body,
+    )
+
+
+def _first_choice(body: Json) -> Json | None:
+    choices = _member(body, "choices", list)
+    return choices[0] if choices else None
+
+
+def _text(choice: Json, chat_key: str) -> str:
+    message = choice.get(chat_key)
+    text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
+    return text or ""
+
+
+def _member(body: Json, name: str, kind: type) -> Any:
+    value = body.get(name)
+    if not isinstance(value, kind):
+        raise InvalidReply(f"the server's reply has no {name!r} {kind.__name__}")
+    return value

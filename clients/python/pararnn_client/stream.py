@@ -1,0 +1,43 @@
+"""A streamed reply, apart from where its bytes come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from pararnn_client.errors import InvalidReply, StreamFailed
+from pararnn_client.sse import DONE, EventDecoder
+from pararnn_client.types import Chunk, Json
+
+
+class ChunkReader:
+    """Bytes of a stream -> chunks, and whether it ended as it should."""
+
+    def __init__(self, parse: Callable[[Json], Chunk]) -> None:
+        self._decoder = EventDecoder()
+        self._parse = parse
+        self._done = False
+
+    def feed(self, piece: bytes) -> list[Chunk]:
+        """Raises StreamFailed for an error event, InvalidReply for one that is not JSON."""
+        events = self._decoder.feed(piece)
+        self._done = self._done or DONE in events
+        return [self._parse(_event_body(event)) for event in events if event != DONE]
+
+    def end(self) -> None:
+        """Call after the last byte. Raises StreamFailed when the server stopped before the reply's end."""
+        if not self._done:
+            raise StreamFailed("the connection closed before the reply ended")
+
+
+def _event_body(event: str) -> Json:
+    try:
+        body = json.loads(event)
+    except ValueError:
+        raise InvalidReply(f"an event of the stream is not JSON: {event[:80]!r}") from None
+    if not isinstance(body, Mapping):
+        raise InvalidReply(f"an event of the stream is not a JSON object: {event[:80]!r}")
+    error = body.get("error")
+    if isinstance(error, Mapping):
+        raise StreamFailed(str(error.get("message", "the server failed")), code=error.get("code"))
+    return body

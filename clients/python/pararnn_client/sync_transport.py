@@ -1,0 +1,103 @@
+"""Calls over a blocking httpx client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+
+from pararnn_client import exchange
+from pararnn_client.calls import Call
+from pararnn_client.errors import PararnnError
+from pararnn_client.retries import Attempts, RetryPolicy
+from pararnn_client.stream import ChunkReader
+from pararnn_client.types import Chunk
+
+T = TypeVar("T")
+
+
+class SyncTransport:
+    """Sends calls, trying again where the policy allows."""
+
+    def __init__(self, http: httpx.Client, policy: RetryPolicy) -> None:
+        self.http = http
+        self._policy = policy
+
+    def send(self, call: Call[T]) -> T:
+        """The call's result."""
+        return self._with_retries(
+            call, lambda: exchange.read_answer(call, self._exchange(call, stream=False))
+        )
+
+    def open(self, call: Call[Any]) -> httpx.Response:
+        """The response with its body still to come; the status is already checked."""
+        return self._with_retries(call, lambda: self._exchange(call, stream=True))
+
+    def _exchange(self, call: Call[Any], *, stream: bool) -> httpx.Response:
+        try:
+            response = self.http.send(exchange.build_request(self.http, call), stream=stream)
+            if not response.is_success:
+                response.read()
+        except httpx.HTTPError as error:
+            raise exchange.connection_failed(error, self.http.base_url) from error
+        exchange.raise_for_status(response)
+        return response
+
+    def _with_retries(self, call: Call[Any], attempt: Callable[[], T]) -> T:
+        attempts = Attempts(self._policy, repeatable=call.repeatable)
+        while True:
+            try:
+                return attempt()
+            except PararnnError as failure:
+                wait = attempts.wait_after(failure)
+            time.sleep(wait)
+
+
+class SyncResource:
+    """Something whose methods are endpoints, sent by one transport."""
+
+    def __init__(self, transport: SyncTransport) -> None:
+        self.transport = transport
+
+
+class Stream:
+    """Chunks of a reply as they come. Leaving the `with` block ends the reply on the server."""
+
+    def __init__(self, transport: SyncTransport, call: Call[Chunk]) -> None:
+        self._transport = transport
+        self._call = call
+        self._response: httpx.Response | None = None
+
+    def __iter__(self) -> Iterator[Chunk]:
+        reader = ChunkReader(self._call.parse)
+        response = self._open()
+        try:
+            for piece in response.iter_bytes():
+                yield from reader.feed(piece)
+            reader.end()
+        except httpx.HTTPError as error:
+            raise exchange.connection_failed(error, self._transport.http.base_url) from error
+        finally:
+            self.close()
+
+    def __enter__(self) -> Stream:
+        self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection; harmless when done twice."""
+        if self._response is not None:
+            self._response.close()
+
+    def _open(self) -> httpx.Response:
+        if self._response is None:
+            self._response = self._transport.open(self._call)
+        return self._response
