@@ -97,6 +97,10 @@ class ModelConfig:
             return self.intermediate_size
         return 256 * math.ceil(8 * self.hidden_size // 3 / 256)
 
+    def activation_dtype_on(self, device_type: str) -> str:
+        """`activation_dtype` if given, else that of the device: "float32" or "bfloat16"."""
+        return self.activation_dtype or ("bfloat16" if device_type == "cuda" else "float32")
+
     def to_dict(self) -> dict[str, Any]:
         """What `config.json` holds; `from_dict` reads it back."""
         return {"model_type": MODEL_TYPE, **asdict(self)}

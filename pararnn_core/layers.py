@@ -11,14 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pararnn_core.cells import Cell, ParaGRU, ParaLSTM
+from pararnn_core.cells import ParaGRU, ParaLSTM
 from pararnn_core.config import ModelConfig
-
-
-def activation_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
-    """The dtype to which v is rounded before the convolution and in which the conv tail is kept."""
-    name = config.activation_dtype or ("bfloat16" if device.type == "cuda" else "float32")
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
 def compute_dtype(weight: Tensor) -> torch.dtype:
@@ -126,8 +120,8 @@ class Block(nn.Module):
 
     def round_activation(self, v: Tensor) -> Tensor:
         """float32 is the arithmetic's own precision (float64 stays float64); bfloat16 really rounds."""
-        dtype = activation_dtype(self.config, v.device)
-        return v.to(dtype) if dtype == torch.bfloat16 else v
+        rounds = self.config.activation_dtype_on(v.device.type) == "bfloat16"
+        return v.to(torch.bfloat16) if rounds else v
 
     def gate(self, y: Tensor, g: Tensor) -> Tensor:
         """y, g (B, T, D) -> (B, T, D), gated and normalised in the order of the config."""
@@ -140,7 +134,7 @@ class Block(nn.Module):
         return normed
 
 
-def build_cell(config: ModelConfig) -> Cell:
+def build_cell(config: ModelConfig) -> ParaGRU | ParaLSTM:
     """A freshly drawn cell, d inputs to d channels."""
     cls = ParaLSTM if config.cell == "lstm" else ParaGRU
     return cls(config.hidden_size, config.hidden_size, config.num_heads)

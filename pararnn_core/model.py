@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pararnn_core import ops
+from pararnn_core.batch import Batch, check_batch, check_rows
 from pararnn_core.config import ModelConfig
 from pararnn_core.layers import Block, CausalConv1d, Linear, RMSNorm, compute_dtype
+from pararnn_core.packed import PackedModel
+from pararnn_core.state import PAD_SLOT_ID, RecurrentState, state_parts
 
 
 class Embedding(nn.Module):
@@ -26,11 +32,19 @@ class Embedding(nn.Module):
 
 
 class ParaRNNForCausalLM(nn.Module):
-    """Built with freshly drawn float32 parameters; bfloat16 and float64 parameters are understood too."""
+    """Built with freshly drawn float32 parameters; bfloat16 ones serve too, float64 ones only `logits`.
+
+    After `pack` the model only serves: what needs the row-major matrices raises RuntimeError.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.is_packed = False
+        self._state_parts = state_parts(config)
+        self._serving: PackedModel | None = None
+        self._serving_versions: list[tuple[int, int]] = []
+        self.register_state_dict_pre_hook(_refuse_packed_state_dict)  # type: ignore[no-untyped-call]  # torch's
         self.embedding = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
@@ -56,7 +70,8 @@ class ParaRNNForCausalLM(nn.Module):
         return cast("list[Block]", list(self.layers))
 
     def hidden(self, tokens: Tensor, mode: str = "auto") -> Tensor:
-        """tokens (B, T) -> final normalised rows (B, T, d)."""
+        """tokens (B, T), whole sequences from zero states -> final normalised rows (B, T, d)."""
+        self._refuse_packed("logits")
         x = self.embedding(tokens)
         for block in self.blocks:
             x = block(x, mode)
@@ -68,3 +83,122 @@ class ParaRNNForCausalLM(nn.Module):
         hidden = self.hidden(tokens, mode)
         weight = self.embedding.weight if self.config.tie_embeddings else self.lm_head.weight
         return F.linear(hidden, weight.to(hidden.dtype))
+
+    @torch.inference_mode()
+    def forward(
+        self,
+        tokens: Tensor,
+        cu_seqlens: Tensor,
+        slots: Tensor,
+        state: RecurrentState,
+        has_initial_state: Tensor | None = None,
+        logits_indices: Tensor | None = None,
+    ) -> Tensor:
+        """One packed batch of prefill chunks and decodes; `state` moves on in place by slot.
+
+        tokens (T,) int32 or int64; cu_seqlens (S+1,) int32; slots (S,) int32, each once, -1 to skip a
+        sequence (its logits mean nothing); has_initial_state (S,) bool, False starts from zeros whatever the
+        slot holds, default all True; logits_indices (M,) rows of tokens, default the last of each sequence.
+        Returns logits (M, V) float32. Raises ValueError naming the argument, before any state is touched.
+        """
+        if state.parts != self._state_parts:
+            raise ValueError("state: of a model with other sizes than this one's")
+        batch = check_batch(
+            tokens,
+            cu_seqlens,
+            slots,
+            has_initial_state,
+            vocab_size=self.config.vocab_size,
+            num_slots=state.num_slots,
+        )
+        if logits_indices is not None:
+            check_rows(logits_indices, len(batch.token_ids))
+        serving = self._serving_form()
+        x = serving.run(batch, state)
+        last = serving.final_norm(x if batch.is_decode else x.index_select(0, cu_seqlens[1:] - 1))
+        _remember(batch, last, state, starts_afresh=has_initial_state is not None)
+        if logits_indices is None:
+            return ops.linear(last, serving.head)
+        return ops.linear(serving.final_norm(x.index_select(0, logits_indices)), serving.head)
+
+    @torch.inference_mode()
+    def head(self, last_hidden: Tensor) -> Tensor:
+        """last_hidden (M, d) float32 as `forward` left it -> logits (M, V), bit-equal to `forward`'s."""
+        shape, d = tuple(last_hidden.shape), self.config.hidden_size
+        if shape != (len(last_hidden), d) or last_hidden.dtype != torch.float32:
+            raise ValueError(f"last_hidden must be (M, {d}) float32, got {shape} {last_hidden.dtype}")
+        return ops.linear(last_hidden.contiguous(), self._serving_form().head)
+
+    def pack(self) -> ParaRNNForCausalLM:
+        """Serving form: packs matrix by matrix for this machine, dropping each row-major copy."""
+        if not self.is_packed:
+            self._serving = self._build_serving_form(release=True)
+            self.is_packed = True
+        return self
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight by its parameter's name, bit for bit as loaded, from a packed model too."""
+        for name, parameter in self.named_parameters():
+            yield name, parameter.detach()
+        if self.is_packed and self._serving is not None:
+            for name, packed in self._serving.matrices():
+                yield name, ops.unpack(packed)
+
+    def train(self, mode: bool = True) -> ParaRNNForCausalLM:
+        """As of nn.Module; also frees what `forward` packed for itself."""
+        if not self.is_packed:
+            self._serving = None
+        return super().train(mode)
+
+    def _serving_form(self) -> PackedModel:
+        """Packed weights; those of an unpacked model are kept until a parameter changes."""
+        if self.is_packed and self._serving is not None:
+            return self._serving
+        versions = [(id(p), 0 if p.is_inference() else p._version) for p in self.parameters()]
+        if self._serving is None or versions != self._serving_versions:
+            self._serving = self._build_serving_form(release=False)
+            self._serving_versions = versions
+        return self._serving
+
+    def _build_serving_form(self, release: bool) -> PackedModel:
+        for name, parameter in self.named_parameters():
+            if parameter.dtype not in (torch.float32, torch.bfloat16) or parameter.device.type != "cpu":
+                raise ValueError(
+                    f"serving needs float32 or bfloat16 weights on cpu, {name} is {parameter.dtype} "
+                    f"on {parameter.device}; `logits` takes the others"
+                )
+        head = None if self.config.tie_embeddings else self.lm_head
+        with torch.inference_mode():
+            return PackedModel(
+                self.config, self.embedding.weight.detach(), self.blocks, self.norm, head, release=release
+            )
+
+    def _refuse_packed(self, what: str) -> None:
+        if self.is_packed:
+            raise RuntimeError(
+                f"{what} needs row-major weights, which a model packed for serving has not: load it with pack=False"
+            )
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._refuse_packed("moving or casting")
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it so
+
+
+def _refuse_packed_state_dict(module: nn.Module, *_: Any) -> None:
+    cast("ParaRNNForCausalLM", module)._refuse_packed("state_dict")
+
+
+def _remember(batch: Batch, last: Tensor, state: RecurrentState, starts_afresh: bool) -> None:
+    """Writes last_hidden and the seen bits of every sequence that has a slot."""
+    if starts_afresh:
+        for slot, goes_on in zip(batch.slot_ids, batch.has_initial_state.tolist(), strict=True):
+            if not goes_on and slot != PAD_SLOT_ID:
+                state.clear_seen(slot)
+    slots = batch.slots
+    if PAD_SLOT_ID in batch.slot_ids:
+        kept = torch.nonzero(slots != PAD_SLOT_ID).squeeze(1)
+        slots, last = slots[kept], last[kept]
+    state.last_hidden.index_copy_(0, slots.long(), last)
+    for slot, (start, end) in zip(batch.slot_ids, pairwise(batch.bounds), strict=True):
+        if slot != PAD_SLOT_ID:
+            state.mark_seen(slot, batch.token_ids[start:end])

@@ -1,0 +1,184 @@
+"""Session states: the pool that `forward` updates in place, and the saved copy of one slot.
+
+L layers, N states per channel, D = d channels, K convolution width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pararnn_core.config import ModelConfig
+
+PAD_SLOT_ID = -1
+
+
+class StatePart(NamedTuple):
+    """One part of a session's state: `shape` is that of a single slot."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one slot's part."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def state_parts(config: ModelConfig, activation_dtype: str | None = None) -> tuple[StatePart, ...]:
+    """The parts in the order of a snapshot's bytes; float32 before bfloat16, so that every part is aligned.
+
+    cell (L, N, D) float32; last_hidden (d,) float32; conv (L, K-1, D) in the activation dtype, oldest first;
+    seen (ceil(V/8),) uint8, bit t % 8 of byte t // 8 set for every token t that was fed.
+    """
+    layers, d = config.num_hidden_layers, config.hidden_size
+    narrow = (activation_dtype or config.activation_dtype_on("cpu")) == "bfloat16"
+    return (
+        StatePart("cell", (layers, config.num_states, d), torch.float32),
+        StatePart("last_hidden", (d,), torch.float32),
+        StatePart("conv", (layers, config.conv_kernel - 1, d), torch.bfloat16 if narrow else torch.float32),
+        StatePart("seen", (math.ceil(config.vocab_size / 8),), torch.uint8),
+    )
+
+
+def state_bytes(config: ModelConfig, activation_dtype: str | None = None) -> int:
+    """Exact bytes of one session's state, whatever its length; `activation_dtype` defaults to that on CPU."""
+    return sum(part.nbytes for part in state_parts(config, activation_dtype))
+
+
+class StateSnapshot:
+    """A saved state of one session: one flat uint8 buffer of `state_bytes(config)` bytes."""
+
+    __slots__ = ("buffer", "parts")
+
+    def __init__(self, parts: tuple[StatePart, ...], buffer: Tensor) -> None:
+        size = sum(part.nbytes for part in parts)
+        if buffer.dtype != torch.uint8 or tuple(buffer.shape) != (size,):
+            raise ValueError(f"buffer must be ({size},) uint8, got {tuple(buffer.shape)} {buffer.dtype}")
+        self.parts = parts
+        self.buffer = buffer
+
+    @classmethod
+    def from_bytes(cls, config: ModelConfig, data: bytes | bytearray | memoryview) -> StateSnapshot:
+        """A copy of `data`; ValueError if its length is not that of the config's state."""
+        expected = state_bytes(config)
+        if len(data) != expected:
+            raise ValueError(f"data: a state of this model has {expected} bytes, got {len(data)}")
+        return cls(state_parts(config), torch.frombuffer(bytearray(data), dtype=torch.uint8))
+
+    def to_bytes(self) -> bytes:
+        """The buffer's bytes."""
+        return self.buffer.numpy().tobytes()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the buffer."""
+        return self.buffer.numel()
+
+    def views(self) -> dict[str, Tensor]:
+        """The parts by name, sharing the buffer's memory."""
+        views, offset = {}, 0
+        for part in self.parts:
+            view = self.buffer[offset : offset + part.nbytes].view(part.dtype)
+            views[part.name] = view.view(part.shape)
+            offset += part.nbytes
+        return views
+
+    def clone(self) -> StateSnapshot:
+        """An independent copy."""
+        return StateSnapshot(self.parts, self.buffer.clone())
+
+    def __eq__(self, other: object) -> bool:
+        """Bitwise: NaN equals the same NaN, 0.0 differs from -0.0."""
+        if not isinstance(other, StateSnapshot):
+            return NotImplemented
+        return self.parts == other.parts and torch.equal(self.buffer, other.buffer)
+
+    __hash__ = None  # type: ignore[assignment]  # the buffer is mutable
+
+
+class RecurrentState:
+    """The pool: `num_slots` session states at fixed addresses, zero at first.
+
+    cell (L, slots, N, D), last_hidden (slots, d), conv (L, slots, K-1, D), seen (slots, ceil(V/8)).
+    One thread at a time. Every method that takes a slot raises ValueError for one outside of the pool.
+    """
+
+    def __init__(self, config: ModelConfig, num_slots: int, device: str | torch.device = "cpu") -> None:
+        if torch.device(device).type != "cpu":
+            raise ValueError(f"device must be 'cpu', got {str(device)!r}")
+        if num_slots < 1:
+            raise ValueError(f"num_slots must be at least 1, got {num_slots}")
+        self.parts = state_parts(config)
+        self.num_slots = num_slots
+        shapes = {part.name: part.shape for part in self.parts}
+        dtypes = {part.name: part.dtype for part in self.parts}
+        layers = config.num_hidden_layers
+        # Tensors made in inference mode could not be updated outside of it.
+        with torch.inference_mode(False):
+            self.cell = torch.zeros(layers, num_slots, *shapes["cell"][1:])
+            self.last_hidden = torch.zeros(num_slots, *shapes["last_hidden"])
+            self.conv = torch.zeros(layers, num_slots, *shapes["conv"][1:], dtype=dtypes["conv"])
+            self.seen = torch.zeros(num_slots, *shapes["seen"], dtype=torch.uint8)
+        self.layers = tuple(zip(self.cell.unbind(0), self.conv.unbind(0), strict=True))
+        self._seen_bytes = memoryview(self.seen.view(-1).numpy())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole pool."""
+        return sum(pool.nbytes for pool in (self.cell, self.last_hidden, self.conv, self.seen))
+
+    def reset(self, slot: int) -> None:
+        """Zeros: the state before any token."""
+        for view in self._views(slot):
+            view.zero_()
+
+    def poison(self, slot: int) -> None:
+        """NaN, and 0xFF in `seen`: whatever reads a freed slot shows."""
+        for view in self._views(slot):
+            view.fill_(math.nan if view.is_floating_point() else 0xFF)
+
+    def copy(self, src: int, dst: int) -> None:
+        """Slot `dst` becomes equal to slot `src`."""
+        for source, target in zip(self._views(src), self._views(dst), strict=True):
+            target.copy_(source)
+
+    def snapshot(self, slot: int) -> StateSnapshot:
+        """A copy of the slot."""
+        size = sum(part.nbytes for part in self.parts)
+        snapshot = StateSnapshot(self.parts, torch.empty(size, dtype=torch.uint8))
+        for source, target in zip(self._views(slot), snapshot.views().values(), strict=True):
+            target.copy_(source)
+        return snapshot
+
+    def restore(self, slot: int, snapshot: StateSnapshot) -> None:
+        """The slot becomes the snapshot, bit for bit; ValueError if that is of another model."""
+        if snapshot.parts != self.parts:
+            raise ValueError("snapshot: of a model with other sizes than the pool's")
+        for source, target in zip(snapshot.views().values(), self._views(slot), strict=True):
+            target.copy_(source)
+
+    def mark_seen(self, slot: int, token_ids: Iterable[int]) -> None:
+        """Set the `seen` bits of tokens in [0, V)."""
+        self._check(slot)
+        start, seen = slot * self.seen.shape[1], self._seen_bytes
+        for token in token_ids:
+            seen[start + (token >> 3)] |= 1 << (token & 7)
+
+    def clear_seen(self, slot: int) -> None:
+        """Forget the `seen` bits of a slot."""
+        self._check(slot)
+        self.seen[slot].zero_()
+
+    def _views(self, slot: int) -> tuple[Tensor, ...]:
+        self._check(slot)
+        return self.cell[:, slot], self.last_hidden[slot], self.conv[:, slot], self.seen[slot]
+
+    def _check(self, slot: int) -> None:
+        if not 0 <= slot < self.num_slots:
+            raise ValueError(f"slot must be in [0, {self.num_slots}), got {slot}")
