@@ -1,0 +1,188 @@
+"""Which tokens of which slots go into the next batch. Pure data: no model, no clock, no token ids."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request leaves the queue; slots: one per choice, the first prefills for all."""
+
+    request_id: str
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """Tokens [start, start + num_tokens) of what a request feeds; is_last: its choices are sampled from it.
+
+    num_tokens is 0 for a request that feeds nothing and is sampled from the state it starts with.
+    """
+
+    request_id: str
+    slot: int
+    start: int
+    num_tokens: int
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """The last sampled token of one choice."""
+
+    request_id: str
+    choice: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledBatch:
+    """One step. Taken as done: the next call continues after it."""
+
+    admitted: list[Admitted]
+    prefills: list[Prefill]
+    decodes: list[Decode]
+
+    @property
+    def num_tokens(self) -> int:
+        """Rows of the packed batch."""
+        return len(self.decodes) + sum(prefill.num_tokens for prefill in self.prefills)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    request_id: str
+    num_tokens: int
+    num_choices: int
+
+
+@dataclass(slots=True)
+class _Prefilling:
+    request_id: str
+    slot: int
+    num_tokens: int
+    start: int = 0
+
+    @property
+    def remaining(self) -> int:
+        return self.num_tokens - self.start
+
+
+class Scheduler:
+    """Requests leave the queue in order of arrival; every step carries every running decode.
+
+    Prompts share what is left of the step: the oldest gets half, so that none starves; the others get the
+    rest, shortest remainder first, so that a short prompt passes a long one.
+    """
+
+    def __init__(
+        self, max_num_seqs: int, max_num_batched_tokens: int, max_num_prefill_tokens_busy: int
+    ) -> None:
+        if max_num_batched_tokens < max_num_seqs:
+            raise ValueError("max_num_batched_tokens must be at least max_num_seqs")
+        self._max_num_seqs = max_num_seqs
+        self._max_num_batched_tokens = max_num_batched_tokens
+        self._max_num_prefill_tokens_busy = max_num_prefill_tokens_busy
+        self._free = list(range(max_num_seqs))
+        self._waiting: dict[str, _Waiting] = {}
+        self._slots: dict[str, dict[int, int]] = {}
+        self._prefilling: dict[str, _Prefilling] = {}
+        self._decoding: dict[tuple[str, int], Decode] = {}
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests without a slot."""
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        """Requests with a slot."""
+        return len(self._slots)
+
+    @property
+    def num_free_slots(self) -> int:
+        """Slots that no request holds."""
+        return len(self._free)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any request waits or runs."""
+        return bool(self._waiting or self._slots)
+
+    def add(self, request_id: str, num_tokens: int, num_choices: int = 1) -> None:
+        """Joins the queue. ValueError for an id that is known, or more choices than there are slots."""
+        if request_id in self._waiting or request_id in self._slots:
+            raise ValueError(f"request {request_id!r} is already scheduled")
+        if not 1 <= num_choices <= self._max_num_seqs:
+            raise ValueError(f"num_choices must be between 1 and {self._max_num_seqs}, got {num_choices}")
+        self._waiting[request_id] = _Waiting(request_id, num_tokens, num_choices)
+
+    def finish(self, request_id: str, choice: int) -> int:
+        """Frees the slot of one choice and returns it."""
+        slots = self._slots[request_id]
+        slot = slots.pop(choice)
+        self._decoding.pop((request_id, choice), None)
+        if not slots:
+            del self._slots[request_id]
+            self._prefilling.pop(request_id, None)
+        heapq.heappush(self._free, slot)
+        return slot
+
+    def remove(self, request_id: str) -> list[int]:
+        """Forgets a request wherever it stands; returns the slots it frees."""
+        self._waiting.pop(request_id, None)
+        return [self.finish(request_id, choice) for choice in list(self._slots.get(request_id, ()))]
+
+    def schedule(self) -> ScheduledBatch:
+        """The next step, of at most max_num_batched_tokens tokens."""
+        admitted = self._admit()
+        decodes = list(self._decoding.values())
+        budget = self._max_num_batched_tokens - len(decodes)
+        if decodes:
+            budget = min(budget, self._max_num_prefill_tokens_busy)
+        return ScheduledBatch(admitted, self._prefill(budget), decodes)
+
+    def _admit(self) -> list[Admitted]:
+        admitted = []
+        while self._waiting:
+            head = next(iter(self._waiting.values()))
+            if head.num_choices > len(self._free):
+                break
+            del self._waiting[head.request_id]
+            slots = tuple(heapq.heappop(self._free) for _ in range(head.num_choices))
+            self._slots[head.request_id] = dict(enumerate(slots))
+            self._prefilling[head.request_id] = _Prefilling(head.request_id, slots[0], head.num_tokens)
+            admitted.append(Admitted(head.request_id, slots))
+        return admitted
+
+    def _prefill(self, budget: int) -> list[Prefill]:
+        prefills = []
+        for request, share in self._shares(budget):
+            is_last = share == request.remaining
+            if share or is_last:
+                prefills.append(Prefill(request.request_id, request.slot, request.start, share, is_last))
+                request.start += share
+            if is_last:
+                self._begin_decoding(request.request_id)
+        return prefills
+
+    def _shares(self, budget: int) -> list[tuple[_Prefilling, int]]:
+        """Tokens granted to each prompt, the oldest first."""
+        if not self._prefilling:
+            return []
+        oldest, *others = self._prefilling.values()
+        reserved = min(oldest.remaining, (budget + 1) // 2)
+        left = budget - reserved
+        shares = []
+        for request in sorted(others, key=lambda request: request.remaining):
+            share = min(request.remaining, left)
+            shares.append((request, share))
+            left -= share
+        return [(oldest, min(oldest.remaining, reserved + left)), *shares]
+
+    def _begin_decoding(self, request_id: str) -> None:
+        del self._prefilling[request_id]
+        for choice, slot in self._slots[request_id].items():
+            self._decoding[request_id, choice] = Decode(request_id, choice, slot)

@@ -1,0 +1,196 @@
+"""The scheduler as pure data, against what every step must keep true."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pararnn_server.scheduler import ScheduledBatch, Scheduler
+
+
+def run_until_sampled(scheduler: Scheduler, request_id: str, limit: int = 10_000) -> int:
+    """Steps until the prompt of a request is fed."""
+    for step in range(1, limit):
+        if any(
+            prefill.request_id == request_id and prefill.is_last for prefill in scheduler.schedule().prefills
+        ):
+            return step
+    raise AssertionError(f"{request_id} was not fed in {limit} steps")
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Random arrivals, steps, ends and aborts, followed by a model that knows only what was asked for."""
+
+    @initialize(slots=st.integers(1, 6), extra=st.integers(0, 20), busy=st.integers(1, 30))
+    def build(self, slots: int, extra: int, busy: int) -> None:
+        self.slots, self.budget, self.busy = slots, slots + extra, busy
+        self.scheduler = Scheduler(slots, self.budget, busy)
+        self.queue: list[str] = []
+        self.asked: dict[str, tuple[int, int]] = {}
+        self.fed: dict[str, int] = {}
+        self.held: dict[str, dict[int, int]] = {}
+        self.decoding: set[tuple[str, int]] = set()
+
+    @rule(num_tokens=st.integers(0, 60), choices=st.integers(1, 6))
+    def add(self, num_tokens: int, choices: int) -> None:
+        request_id = f"r{len(self.asked)}"
+        choices = min(choices, self.slots)
+        self.scheduler.add(request_id, num_tokens, choices)
+        self.asked[request_id] = (num_tokens, choices)
+        self.queue.append(request_id)
+
+    @rule()
+    def step(self) -> None:
+        expected = set(self.decoding)
+        batch = self.scheduler.schedule()
+        self._check_admission(batch)
+        assert {(decode.request_id, decode.choice) for decode in batch.decodes} == expected
+        assert all(self.held[decode.request_id][decode.choice] == decode.slot for decode in batch.decodes)
+        self._check_budget(batch)
+        self._check_progress(batch)
+
+    def _check_admission(self, batch: ScheduledBatch) -> None:
+        for admitted in batch.admitted:
+            assert admitted.request_id == self.queue.pop(0)
+            assert len(admitted.slots) == self.asked[admitted.request_id][1]
+            taken = {slot for slots in self.held.values() for slot in slots.values()}
+            assert not taken & set(admitted.slots)
+            self.held[admitted.request_id] = dict(enumerate(admitted.slots))
+            self.fed[admitted.request_id] = 0
+        if self.queue:
+            assert self.asked[self.queue[0]][1] > self.slots - sum(map(len, self.held.values()))
+
+    def _check_budget(self, batch: ScheduledBatch) -> None:
+        prefill_tokens = sum(prefill.num_tokens for prefill in batch.prefills)
+        budget = self.budget - len(batch.decodes)
+        if batch.decodes:
+            budget = min(budget, self.busy)
+        wanted = sum(self.asked[request][0] - fed for request, fed in self.fed.items())
+        assert batch.num_tokens == prefill_tokens + len(batch.decodes) <= self.budget
+        assert prefill_tokens == min(budget, wanted)
+        if self.fed:
+            oldest = next(iter(self.fed))
+            share = sum(entry.num_tokens for entry in batch.prefills if entry.request_id == oldest)
+            assert share >= min(self.asked[oldest][0] - self.fed[oldest], (budget + 1) // 2)
+
+    def _check_progress(self, batch: ScheduledBatch) -> None:
+        for entry in batch.prefills:
+            assert entry.slot == self.held[entry.request_id][0]
+            assert entry.start == self.fed[entry.request_id]
+            self.fed[entry.request_id] += entry.num_tokens
+            assert entry.is_last == (self.fed[entry.request_id] == self.asked[entry.request_id][0])
+            if entry.is_last:
+                del self.fed[entry.request_id]
+                self.decoding |= {(entry.request_id, choice) for choice in self.held[entry.request_id]}
+
+    @precondition(lambda self: self.decoding)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        request_id, choice = data.draw(st.sampled_from(sorted(self.decoding)))
+        self.decoding.remove((request_id, choice))
+        assert self.scheduler.finish(request_id, choice) == self.held[request_id].pop(choice)
+        if not self.held[request_id]:
+            del self.held[request_id]
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        request_id = data.draw(st.sampled_from(sorted(self.asked)))
+        freed = self.scheduler.remove(request_id)
+        assert sorted(freed) == sorted(self.held.pop(request_id, {}).values())
+        self.fed.pop(request_id, None)
+        self.decoding = {pair for pair in self.decoding if pair[0] != request_id}
+        if request_id in self.queue:
+            self.queue.remove(request_id)
+
+    @invariant()
+    def slots_are_neither_shared_nor_lost(self) -> None:
+        taken = [slot for slots in self.held.values() for slot in slots.values()]
+        assert len(taken) == len(set(taken))
+        assert self.scheduler.num_free_slots == self.slots - len(taken)
+        assert self.scheduler.num_waiting == len(self.queue)
+        assert self.scheduler.num_running == len(self.held)
+        assert self.scheduler.has_work == bool(self.queue or self.held)
+
+
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@given(st.integers(1, 200), st.integers(1, 20), st.integers(2, 64))
+def test_a_short_prompt_passes_a_long_one(short: int, long_chunks: int, budget: int) -> None:
+    scheduler = Scheduler(2, budget, budget)
+    scheduler.add("long", 100_000)
+    for _ in range(long_chunks):
+        scheduler.schedule()
+    scheduler.add("short", short)
+    assert run_until_sampled(scheduler, "short") <= -(-short // (budget // 2))
+
+
+def test_a_long_prompt_is_not_starved_by_a_stream_of_short_ones() -> None:
+    scheduler = Scheduler(4, 16, 16)
+    scheduler.add("long", 160)
+    for step in range(20):
+        scheduler.add(f"short{step}", 16)
+        batch = scheduler.schedule()
+        for entry in batch.prefills:
+            if entry.is_last and entry.request_id != "long":
+                scheduler.remove(entry.request_id)
+    assert entry_is_done(batch, "long")
+
+
+def entry_is_done(batch: ScheduledBatch, request_id: str) -> bool:
+    return any(entry.request_id == request_id and entry.is_last for entry in batch.prefills)
+
+
+def test_equal_prompts_are_fed_in_order_of_arrival() -> None:
+    scheduler = Scheduler(8, 32, 32)
+    for index in range(8):
+        scheduler.add(f"r{index}", 50)
+    finished: list[str] = []
+    while len(finished) < 8:
+        for entry in scheduler.schedule().prefills:
+            if entry.is_last:
+                finished.append(entry.request_id)
+                scheduler.remove(entry.request_id)
+    assert finished == [f"r{index}" for index in range(8)]
+
+
+def test_a_prompt_shrinks_to_the_busy_share_while_others_generate() -> None:
+    scheduler = Scheduler(2, 512, 8)
+    scheduler.add("reply", 1)
+    scheduler.schedule()
+    scheduler.add("long", 10_000)
+    for _ in range(10):
+        batch = scheduler.schedule()
+        assert [decode.request_id for decode in batch.decodes] == ["reply"]
+        assert [entry.num_tokens for entry in batch.prefills] == [8]
+    scheduler.remove("reply")
+    assert scheduler.schedule().num_tokens == 512
+
+
+def test_nothing_to_feed_is_sampled_at_once() -> None:
+    scheduler = Scheduler(2, 2, 1)
+    scheduler.add("long", 100)
+    scheduler.add("resumed", 0)
+    assert run_until_sampled(scheduler, "resumed") == 1
+
+
+@pytest.mark.parametrize("choices", [0, 5])
+def test_impossible_number_of_choices_is_refused(choices: int) -> None:
+    with pytest.raises(ValueError, match="num_choices"):
+        Scheduler(4, 8, 8).add("r", 1, choices)
+
+
+def test_one_id_is_not_scheduled_twice() -> None:
+    scheduler = Scheduler(4, 8, 8)
+    scheduler.add("r", 1)
+    with pytest.raises(ValueError, match="already"):
+        scheduler.add("r", 1)
+    scheduler.schedule()
+    with pytest.raises(ValueError, match="already"):
+        scheduler.add("r", 1)
+
+
+def test_a_step_too_small_for_every_decode_is_refused() -> None:
+    with pytest.raises(ValueError, match="max_num_batched_tokens"):
+        Scheduler(8, 7, 1)
