@@ -43,7 +43,7 @@ class StopMatcher:
 
 
 class _Pattern:
-    """One stop string, by Knuth-Morris-Pratt; `matched`: bytes of its longest beginning that ends the text."""
+    """One stop string (Knuth-Morris-Pratt); `matched`: bytes of its longest beginning that ends the text."""
 
     def __init__(self, text: str) -> None:
         self.text = text

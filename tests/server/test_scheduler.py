@@ -7,12 +7,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pararnn_server.scheduler import ScheduledBatch, Scheduler
 
 
-def run_until_sampled(scheduler: Scheduler, request_id: str, limit: int = 10_000) -> int:
+def is_fed(batch: ScheduledBatch, request_id: str) -> bool:
+    return any(entry.request_id == request_id and entry.is_last for entry in batch.prefills)
+
+
+def run_until_fed(scheduler: Scheduler, request_id: str, limit: int = 10_000) -> int:
     """Steps until the prompt of a request is fed."""
     for step in range(1, limit):
-        if any(
-            prefill.request_id == request_id and prefill.is_last for prefill in scheduler.schedule().prefills
-        ):
+        if is_fed(scheduler.schedule(), request_id):
             return step
     raise AssertionError(f"{request_id} was not fed in {limit} steps")
 
@@ -123,7 +125,7 @@ def test_a_short_prompt_passes_a_long_one(short: int, long_chunks: int, budget: 
     for _ in range(long_chunks):
         scheduler.schedule()
     scheduler.add("short", short)
-    assert run_until_sampled(scheduler, "short") <= -(-short // (budget // 2))
+    assert run_until_fed(scheduler, "short") <= -(-short // (budget // 2))
 
 
 def test_a_long_prompt_is_not_starved_by_a_stream_of_short_ones() -> None:
@@ -135,11 +137,7 @@ def test_a_long_prompt_is_not_starved_by_a_stream_of_short_ones() -> None:
         for entry in batch.prefills:
             if entry.is_last and entry.request_id != "long":
                 scheduler.remove(entry.request_id)
-    assert entry_is_done(batch, "long")
-
-
-def entry_is_done(batch: ScheduledBatch, request_id: str) -> bool:
-    return any(entry.request_id == request_id and entry.is_last for entry in batch.prefills)
+    assert is_fed(batch, "long")
 
 
 def test_equal_prompts_are_fed_in_order_of_arrival() -> None:
@@ -172,7 +170,7 @@ def test_nothing_to_feed_is_sampled_at_once() -> None:
     scheduler = Scheduler(2, 2, 1)
     scheduler.add("long", 100)
     scheduler.add("resumed", 0)
-    assert run_until_sampled(scheduler, "resumed") == 1
+    assert run_until_fed(scheduler, "resumed") == 1
 
 
 @pytest.mark.parametrize("choices", [0, 5])
