@@ -1,7 +1,7 @@
 """Logits to token ids, one row at a time.
 
 A row's result is a function of that row alone: every sum runs over one row in a fixed order, in float64, and
-the random number comes from a counter (`random_counter`). Order of operations: logit_bias,
+the random number comes from a counter (`rng`). Order of operations: logit_bias,
 repetition_penalty, presence and frequency penalties, temperature, top_k, top_p, min_p, draw. Ties go to the
 lowest id everywhere.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pararnn_core.random_counter import uniform
+from pararnn_core.rng import uniform
 from pararnn_core.sampling_params import SamplingParams
 
 Float32s = NDArray[np.float32]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pararnn_core.random_counter import Words, philox, uniform
+from pararnn_core.rng import Words, philox, uniform
 
 seeds = st.integers(-(2**63), 2**63 - 1)
 
