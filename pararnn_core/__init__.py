@@ -1,0 +1,1 @@
+"""The recurrent language models ParaGRU and ParaLSTM, without any server."""

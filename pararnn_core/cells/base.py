@@ -1,0 +1,202 @@
+"""The base of all cells: parameters, the input projection, and the choice of solver."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from pararnn_core import ops
+from pararnn_core.cells.inputs import check_recurrence, check_sizes, check_x, full_initial_state
+from pararnn_core.cells.jacobian import linearize_dense, linearize_per_channel
+from pararnn_core.cells.solve import solve
+from pararnn_core.newton import NewtonOptions, NewtonResult, newton_solve
+from pararnn_core.sequential import sequential_solve
+from pararnn_core.varlen import equal_cu_seqlens
+
+JacobianStructure = Literal["diagonal", "block_diagonal", "dense"]
+MODES = ("auto", "sequential", "parallel", "parallel_cuda", "parallel_fused")
+RECURRENT_LIMIT = 0.5
+
+
+class Cell(nn.Module):
+    """A recurrence h_t = f(h_{t-1}, bx_t).  A subclass states three sizes and writes recurrence_step; no more.
+
+    num_gates G: rows of bx; num_states N: states of a channel; jacobian_structure, of h' by h: "diagonal" (N = 1),
+    "block_diagonal" (an N x N block for each channel, channels do not mix) or "dense" (anything, N*D x N*D).
+
+    Parameters: A (G, D), or (G, D, D) for "dense": recurrent weights; B (H, Din/H, G, D/H) and b (G, D): the input
+    projection. A subclass may add its own and then calls reset_parameters() again.
+    """
+
+    num_gates: ClassVar[int] = 1
+    num_states: ClassVar[int] = 1
+    jacobian_structure: ClassVar[JacobianStructure] = "diagonal"
+    native_name: ClassVar[str | None] = None
+    """What ops.recurrence calls this very recurrence_step, if it knows it."""
+
+    last_solve: NewtonResult | None
+    """Of the latest call: how Newton went; None if it was solved step by step."""
+    newton: NewtonOptions
+    """Of the modes that use Newton; may be assigned."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.jacobian_structure not in get_args(JacobianStructure):
+            raise ValueError(f"jacobian_structure: must be one of {get_args(JacobianStructure)}")
+        if cls.jacobian_structure == "diagonal" and cls.num_states != 1:
+            raise ValueError("jacobian_structure: a diagonal one has one state per channel; use block_diagonal")
+        if "recurrence_step" in vars(cls):
+            # What a parent knew about its own step is not true of another one.
+            inherited = {"native_name": None, "linearize": Cell.linearize}
+            for name in inherited.keys() - vars(cls).keys():
+                setattr(cls, name, inherited[name])
+
+    def __init__(self, input_dim: int, state_dim: int, num_heads: int = 1) -> None:
+        check_sizes(input_dim, state_dim, num_heads)
+        super().__init__()
+        self.input_dim, self.state_dim, self.num_heads = input_dim, state_dim, num_heads
+        self.newton, self.last_solve = NewtonOptions(), None
+        gates, mixing = self.num_gates, self.jacobian_structure == "dense"
+        self.A = nn.Parameter(torch.empty(gates, state_dim, *([state_dim] if mixing else [])))
+        self.B = nn.Parameter(torch.empty(num_heads, input_dim // num_heads, gates, state_dim // num_heads))
+        self.b = nn.Parameter(torch.empty(gates, state_dim))
+        self.reset_parameters()
+
+    def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
+        """h (..., N, D), or (..., D) where N is 1; bx (..., G, D) -> the next h, of the same shape.
+
+        Written in differentiable torch operations; rows of the leading dimensions must not influence each other.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define recurrence_step(h, bx)")
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """B Kaiming uniform (bound sqrt(6 H / Din)), b zero, recurrent weights Xavier normal within +-0.5."""
+        nn.init.uniform_(self.B, -1.0, 1.0).mul_((6 * self.num_heads / self.input_dim) ** 0.5)
+        nn.init.zeros_(self.b)
+        for weight in self.recurrent_parameters():
+            nn.init.xavier_normal_(weight)
+        self.clip_recurrent_()
+
+    def recurrent_parameters(self) -> list[nn.Parameter]:
+        """All parameters but those of the input projection."""
+        return [p for name, p in self.named_parameters() if name not in ("B", "b")]
+
+    @torch.no_grad()
+    def clip_recurrent_(self, limit: float = RECURRENT_LIMIT) -> None:
+        """Clamp every recurrent weight to +-limit, in place: training does so after each update."""
+        for weight in self.recurrent_parameters():
+            weight.clamp_(-limit, limit)
+
+    def forward(
+        self,
+        x: Tensor,
+        initial_state: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
+        mode: str = "auto",
+    ) -> tuple[Tensor, Tensor]:
+        """y (as x, last dimension D) and final_state (B, N, D), both float32, or float64 for a float64 cell.
+
+        x: (B, T, Din); or packed (T, Din), with cu_seqlens (B+1,) int32, without it one sequence
+        initial_state: (B, N, D), or (B, D) where N is 1; None is zeros. Of length zero: the final is the initial state.
+        Raises ValueError naming the argument.
+        """
+        check_x(x, self.input_dim, self.compute_dtype, cu_seqlens)
+        if cu_seqlens is None:
+            cu_seqlens = equal_cu_seqlens(1 if x.dim() == 2 else x.shape[0], x.shape[-2], x.device)
+        bx = self.input_projection(x).view(-1, self.num_gates, self.state_dim)
+        sizes = (cu_seqlens.numel() - 1, self.num_states, self.state_dim)
+        initial_state = full_initial_state(initial_state, bx, sizes)
+        states = self.recurrence(bx, initial_state, cu_seqlens, mode)
+        y = states[:, -1].view(*x.shape[:-1], self.state_dim)
+        return y, _final_state(states, initial_state, cu_seqlens)
+
+    def input_projection(self, x: Tensor) -> Tensor:
+        """x (..., Din) -> bx (..., G, D), b added, in the dtype of the recurrence."""
+        heads = x.to(self.compute_dtype).unflatten(-1, (self.num_heads, -1))
+        projected = torch.einsum("...hi,higk->...ghk", heads, self.B.to(self.compute_dtype)).flatten(-2)
+        return projected.to(self.compute_dtype) + self.b.to(self.compute_dtype)
+
+    def recurrence(self, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, mode: str = "auto") -> Tensor:
+        """States (T, N, D) of a packed batch; differentiable in every mode.
+
+        bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
+        mode: "sequential" step by step; "parallel" Newton; "auto" on a CPU the native kernel if there is one for this
+        cell and dtype, else sequential, elsewhere parallel; "parallel_cuda" and "parallel_fused" need CUDA kernels.
+        """
+        wanted = bx.new_empty(0, dtype=self.compute_dtype, device=self.b.device)
+        check_recurrence(bx, initial_state, cu_seqlens, wanted, (self.num_gates, self.num_states, self.state_dim))
+        solver = self._solver(mode, bx)
+        self.last_solve = None
+        if solver == "native":
+            return self._native_recurrence(bx, initial_state, cu_seqlens)
+        with torch.autocast(bx.device.type, enabled=False):
+            return solve(_newton if solver == "parallel" else _sequential, self, bx, initial_state, cu_seqlens)
+
+    def advance(self, h: Tensor, bx: Tensor) -> Tensor:
+        """recurrence_step with the state always (n, N, D); bx (n, G, D)."""
+        if self.num_states == 1:
+            return self.recurrence_step(h.squeeze(1), bx).unsqueeze(1)
+        return self.recurrence_step(h, bx)
+
+    def linearize(self, h: Tensor, bx: Tensor) -> tuple[Tensor, Tensor]:
+        """h (n, N, D), bx (n, G, D) -> the next state (n, N, D) and its Jacobian by h.
+
+        The Jacobian is (n, N, N, D), or (n, N*D, N*D) for "dense"; a subclass may know it in closed form.
+        """
+        linearize = linearize_dense if self.jacobian_structure == "dense" else linearize_per_channel
+        return linearize(self.advance, h, bx)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """float64 for float64 parameters, else float32: narrower ones are widened where they are used."""
+        return torch.float64 if self.b.dtype == torch.float64 else torch.float32
+
+    @property
+    def tile_span(self) -> int:
+        """Time steps in a tile: bounds the working memory of Newton and of backward."""
+        return 64 if self.jacobian_structure == "dense" else 512
+
+    def extra_repr(self) -> str:
+        """Sizes, for repr()."""
+        return f"input_dim={self.input_dim}, state_dim={self.state_dim}, num_heads={self.num_heads}"
+
+    def _solver(self, mode: str, bx: Tensor) -> Literal["native", "sequential", "parallel"]:
+        if mode not in MODES:
+            raise ValueError(f"mode: {mode!r} is unknown; use one of {', '.join(MODES)}")
+        if mode in ("parallel_cuda", "parallel_fused"):
+            raise ValueError(f"mode: {mode!r} needs CUDA kernels, which this build lacks; use 'parallel' or 'auto'")
+        if mode != "auto":
+            return "sequential" if mode == "sequential" else "parallel"
+        if bx.device.type != "cpu":
+            return "parallel"
+        known = self.native_name is not None and bx.dtype == torch.float32
+        return "native" if known and ops.is_available() else "sequential"
+
+    def _native_recurrence(self, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
+        peepholes = getattr(self, "C", None)
+        return ops.recurrence(
+            str(self.native_name),
+            bx.contiguous(),
+            self.A.to(bx.dtype).contiguous(),
+            None if peepholes is None else peepholes.to(bx.dtype).contiguous(),
+            initial_state.contiguous(),
+            cu_seqlens.contiguous(),
+        )
+
+
+def _sequential(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, None]:
+    return sequential_solve(cell.advance, bx, initial_state, cu_seqlens), None
+
+
+def _newton(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, NewtonResult]:
+    return newton_solve(cell.advance, cell.linearize, bx, initial_state, cu_seqlens, cell.tile_span, cell.newton)
+
+
+def _final_state(states: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
+    if states.shape[0] == 0:
+        return initial_state
+    last = states[(cu_seqlens[1:].long() - 1).clamp(min=0)]
+    return torch.where(cu_seqlens.diff()[:, None, None] > 0, last, initial_state)

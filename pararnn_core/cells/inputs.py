@@ -1,0 +1,63 @@
+"""What a cell refuses: every error is a ValueError that starts with the argument's name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pararnn_core.varlen import check_cu_seqlens
+
+
+def check_sizes(input_dim: int, state_dim: int, num_heads: int) -> None:
+    """All positive, and num_heads divides both dimensions."""
+    for name, size in (("input_dim", input_dim), ("state_dim", state_dim), ("num_heads", num_heads)):
+        if size < 1:
+            raise ValueError(f"{name}: must be at least 1, got {size}")
+    for name, size in (("input_dim", input_dim), ("state_dim", state_dim)):
+        if size % num_heads:
+            raise ValueError(f"num_heads: {num_heads} does not divide {name} {size}")
+
+
+def check_x(x: Tensor, input_dim: int, dtype: torch.dtype, cu_seqlens: Tensor | None) -> None:
+    """x: (B, T, input_dim), or packed (T, input_dim), of the arithmetic's dtype or narrower."""
+    if x.dim() not in (2, 3) or x.shape[-1] != input_dim:
+        raise ValueError(f"x: expected (B, T, {input_dim}) or packed (T, {input_dim}), got {tuple(x.shape)}")
+    if x.dim() == 3 and cu_seqlens is not None:
+        raise ValueError("cu_seqlens: needs packed x (T, input_dim), x has a batch dimension")
+    if x.dtype != dtype and not (dtype == torch.float32 and x.dtype in (torch.bfloat16, torch.float16)):
+        raise ValueError(f"x: this cell computes in {dtype}, got {x.dtype}; convert x or the cell")
+
+
+def full_initial_state(initial_state: Tensor | None, like: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """initial_state as `shape` (S, N, D): zeros for None; (S, D) is accepted where N is 1.
+
+    like: a tensor of the dtype and device to expect
+    """
+    if initial_state is None:
+        return like.new_zeros(shape)
+    if shape[1] == 1 and initial_state.dim() == 2:
+        initial_state = initial_state.unsqueeze(1)
+    _check_tensor("initial_state", initial_state, like, shape)
+    return initial_state
+
+
+def check_recurrence(
+    bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, parameter: Tensor, sizes: tuple[int, int, int]
+) -> None:
+    """bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32.
+
+    parameter: a tensor of the dtype and device to expect; sizes: (G, N, D)
+    """
+    gates, states, channels = sizes
+    _check_tensor("bx", bx, parameter, (bx.shape[0] if bx.dim() else 0, gates, channels))
+    check_cu_seqlens(cu_seqlens, bx.shape[0])
+    _check_tensor("initial_state", initial_state, parameter, (cu_seqlens.numel() - 1, states, channels))
+
+
+def _check_tensor(name: str, tensor: Tensor, like: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {tuple(tensor.shape)}")
+    if tensor.dtype != like.dtype:
+        raise ValueError(f"{name}: expected dtype {like.dtype}, got {tensor.dtype}")
+    if tensor.device != like.device:
+        raise ValueError(f"{name}: expected device {like.device}, got {tensor.device}")

@@ -1,0 +1,99 @@
+"""Packed sequences of different lengths: validation of cu_seqlens, and tokens grouped into tiles of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def check_cu_seqlens(cu_seqlens: Tensor, num_tokens: int) -> None:
+    """cu_seqlens: (S+1,) int32, from 0 to num_tokens, never falling; a repeated value is a sequence of length zero.
+
+    Raises ValueError naming cu_seqlens.
+    """
+    if cu_seqlens.dtype != torch.int32:
+        raise ValueError(f"cu_seqlens: expected dtype int32, got {cu_seqlens.dtype}")
+    if cu_seqlens.dim() != 1 or cu_seqlens.numel() == 0:
+        raise ValueError(f"cu_seqlens: expected shape (sequences + 1,), got {tuple(cu_seqlens.shape)}")
+    bounds = cu_seqlens.tolist()
+    if bounds[0] != 0:
+        raise ValueError(f"cu_seqlens: must start at 0, starts at {bounds[0]}")
+    if any(later < earlier for earlier, later in zip(bounds, bounds[1:], strict=False)):
+        raise ValueError(f"cu_seqlens: must never fall, got {bounds}")
+    if bounds[-1] != num_tokens:
+        raise ValueError(f"cu_seqlens: must end at the number of tokens {num_tokens}, ends at {bounds[-1]}")
+
+
+def equal_cu_seqlens(batch: int, length: int, device: torch.device) -> Tensor:
+    """cu_seqlens (batch+1,) int32 of `batch` sequences of `length` tokens each."""
+    return torch.arange(batch + 1, dtype=torch.int32, device=device) * length
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Tokens of one span of time, sequence after sequence, for the sequences that reach it.
+
+    rows: (n,) int64, where each token stands in the packed batch
+    starts: (n,) bool, the first token of each sequence in this tile
+    first, last: (active,) int64, positions within the tile of each sequence's first and last token
+    """
+
+    rows: Tensor
+    starts: Tensor
+    first: Tensor
+    last: Tensor
+
+    @property
+    def active(self) -> int:
+        """Sequences in this tile: the `active` longest, in the order of TimeTiles.by_length."""
+        return self.first.shape[0]
+
+
+@dataclass(frozen=True)
+class TimeTiles:
+    """A packed batch cut into tiles of at most `span` steps of every sequence.
+
+    by_length: (S,) int64, sequences from the longest to the shortest, so that those alive in a tile are a prefix
+    order: (T,) int64, packed rows sorted by tile, then by place in by_length, then by time
+    starts: (T,) bool, in that order
+    tokens, active: per tile, how many tokens and how many sequences
+    """
+
+    by_length: Tensor
+    order: Tensor
+    starts: Tensor
+    tokens: tuple[int, ...]
+    active: tuple[int, ...]
+
+    def tiles(self) -> list[Tile]:
+        """Tiles in order of time; they share the memory of order and starts."""
+        rows, starts = self.order.split(self.tokens), self.starts.split(self.tokens)
+        return [_tile(r, s) for r, s in zip(rows, starts, strict=True)]
+
+
+def _tile(rows: Tensor, starts: Tensor) -> Tile:
+    first = starts.nonzero().squeeze(1)
+    last = torch.cat((first[1:], first.new_tensor([rows.shape[0]]))) - 1
+    return Tile(rows, starts, first, last)
+
+
+def time_tiles(cu_seqlens: Tensor, span: int) -> TimeTiles:
+    """cu_seqlens: (S+1,) int32, valid; span: steps in a tile, at least 1."""
+    device = cu_seqlens.device
+    bounds = cu_seqlens.cpu().long()
+    lengths = bounds.diff()
+    by_length = lengths.argsort(descending=True, stable=True)
+    place = by_length.argsort()
+    position = torch.arange(int(bounds[-1])) - bounds[:-1].repeat_interleave(lengths)
+    tile = position // span
+    order = (tile * max(lengths.numel(), 1) + place.repeat_interleave(lengths)).argsort(stable=True)
+    starts = position % span == 0
+    return TimeTiles(
+        by_length=by_length.to(device),
+        order=order.to(device),
+        starts=starts[order].to(device),
+        tokens=tuple(tile.bincount().tolist()),
+        active=tuple(tile[starts].bincount().tolist()),
+    )
