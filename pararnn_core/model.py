@@ -176,7 +176,7 @@ class ParaRNNForCausalLM(nn.Module):
     def _refuse_packed(self, what: str) -> None:
         if self.is_packed:
             raise RuntimeError(
-                f"{what} needs row-major weights, which a model packed for serving has not: load it with pack=False"
+                f"{what} needs row-major weights, but this model is packed for serving: load with pack=False"
             )
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
