@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 import pararnn_core
+from pararnn_core.ops import autograd
 
 LIBRARY_NAME = "libpararnn_cpu.so"
 
@@ -42,4 +43,5 @@ def native() -> Any:
             "build it with `pip install --no-build-isolation -e .` or name it in PARARNN_LIBRARY"
         )
     torch.ops.load_library(str(path))
+    autograd.register()
     return torch.ops.pararnn

@@ -1,0 +1,115 @@
+#include "checks.h"
+
+#include <torch/csrc/stable/ops.h>
+
+#include <vector>
+
+namespace pararnn {
+namespace {
+
+std::string describe(std::initializer_list<int64_t> shape) {
+  std::string text = "(";
+  for (const int64_t size : shape)
+    text += (text.size() > 1 ? ", " : "") + (size < 0 ? "*" : std::to_string(size));
+  return text + ")";
+}
+
+std::string describe(const Tensor& tensor) {
+  std::string text = "(";
+  for (const int64_t size : tensor.sizes()) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+  return text + ")";
+}
+
+const char* dtype_name(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Float:
+      return "float32";
+    case ScalarType::BFloat16:
+      return "bfloat16";
+    case ScalarType::Int:
+      return "int32";
+    case ScalarType::Bool:
+      return "bool";
+    default:
+      return "of another dtype";
+  }
+}
+
+bool has_shape(const Tensor& tensor, std::initializer_list<int64_t> shape) {
+  if (tensor.dim() != int64_t(shape.size())) return false;
+  int64_t dim = 0;
+  for (const int64_t size : shape) {
+    if (size != kAnySize && tensor.size(dim) != size) return false;
+    ++dim;
+  }
+  return true;
+}
+
+}  // namespace
+
+void check_rows(const char* name, const Tensor& tensor, ScalarType dtype,
+                std::initializer_list<int64_t> shape) {
+  STD_TORCH_CHECK(tensor.is_cpu(), name, ": expected a CPU tensor");
+  STD_TORCH_CHECK(tensor.scalar_type() == dtype, name, ": expected ", dtype_name(dtype),
+                  ", got a tensor that is ", dtype_name(tensor.scalar_type()));
+  STD_TORCH_CHECK(has_shape(tensor, shape), name, ": expected shape ", describe(shape), ", got ",
+                  describe(tensor));
+  const int64_t last = tensor.dim() - 1;
+  STD_TORCH_CHECK(tensor.size(last) <= 1 || tensor.stride(last) == 1, name,
+                  ": the last dimension must be contiguous");
+}
+
+void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
+                  std::initializer_list<int64_t> shape) {
+  check_rows(name, tensor, dtype, shape);
+  STD_TORCH_CHECK(tensor.is_contiguous(), name, ": must be contiguous");
+}
+
+int64_t check_cu_seqlens(const Tensor& cu_seqlens, int64_t tokens) {
+  check_tensor("cu_seqlens", cu_seqlens, ScalarType::Int, {kAnySize});
+  const int64_t sequences = cu_seqlens.size(0) - 1;
+  STD_TORCH_CHECK(sequences >= 0, "cu_seqlens: expected at least one entry");
+  const int32_t* const ends = cu_seqlens.const_data_ptr<int32_t>();
+  STD_TORCH_CHECK(ends[0] == 0, "cu_seqlens: must start at 0, got ", ends[0]);
+  for (int64_t s = 0; s < sequences; ++s) {
+    STD_TORCH_CHECK(ends[s] <= ends[s + 1], "cu_seqlens: must not fall, but entry ", s + 1, " is ",
+                    ends[s + 1], " after ", ends[s]);
+  }
+  STD_TORCH_CHECK(ends[sequences] == tokens, "cu_seqlens: must end at the number of tokens ", tokens,
+                  ", got ", ends[sequences]);
+  return sequences;
+}
+
+void check_slots(const Tensor& slots, int64_t sequences, int64_t num_slots) {
+  check_tensor("slots", slots, ScalarType::Int, {sequences});
+  std::vector<bool> used(size_t(num_slots), false);
+  const int32_t* const values = slots.const_data_ptr<int32_t>();
+  for (int64_t s = 0; s < sequences; ++s) {
+    const int64_t slot = values[s];
+    if (slot == kPadSlotId) continue;
+    STD_TORCH_CHECK(slot >= 0 && slot < num_slots, "slots: ", slot, " is not in [0, ", num_slots, ") nor ",
+                    kPadSlotId);
+    STD_TORCH_CHECK(!used[size_t(slot)], "slots: ", slot, " stands twice");
+    used[size_t(slot)] = true;
+  }
+}
+
+CellKind parse_cell(const std::string& cell) {
+  STD_TORCH_CHECK(cell == "gru" || cell == "lstm", "cell: expected \"gru\" or \"lstm\", got \"", cell, "\"");
+  return cell == "gru" ? CellKind::kGru : CellKind::kLstm;
+}
+
+const float* check_peepholes(CellKind cell, const std::optional<Tensor>& c, int64_t channels) {
+  const int64_t peepholes = num_peepholes(cell);
+  STD_TORCH_CHECK(c.has_value() == (peepholes > 0), "c: the LSTM needs it and the GRU has none");
+  if (!c.has_value()) return nullptr;
+  check_tensor("c", *c, ScalarType::Float, {peepholes, channels});
+  return c->const_data_ptr<float>();
+}
+
+Tensor empty_cpu(std::initializer_list<int64_t> shape, ScalarType dtype) {
+  const std::vector<int64_t> sizes(shape);
+  return torch::stable::empty(sizes, dtype);
+}
+
+}  // namespace pararnn

@@ -1,0 +1,46 @@
+// Checks at the boundary: each failure is one error that names the argument.
+#pragma once
+
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+
+#include "params.h"
+
+namespace pararnn {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+constexpr int64_t kAnySize = -1;
+
+// A CPU tensor of this dtype and shape (kAnySize: any), contiguous.
+void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
+                  std::initializer_list<int64_t> shape);
+
+// The same, but only the last dimension need be contiguous.
+void check_rows(const char* name, const Tensor& tensor, ScalarType dtype,
+                std::initializer_list<int64_t> shape);
+
+// cu_seqlens (S + 1) int32: starts at 0, never falls, ends at `tokens`. Returns S.
+int64_t check_cu_seqlens(const Tensor& cu_seqlens, int64_t tokens);
+
+// slots (S) int32: kPadSlotId or in [0, num_slots), none twice.
+void check_slots(const Tensor& slots, int64_t sequences, int64_t num_slots);
+
+CellKind parse_cell(const std::string& cell);
+
+// c is there exactly when the cell has peepholes, with shape (P, D). Returns its data or null.
+const float* check_peepholes(CellKind cell, const std::optional<Tensor>& c, int64_t channels);
+
+constexpr int64_t num_states(CellKind cell) { return cell == CellKind::kGru ? 1 : 2; }
+constexpr int64_t num_peepholes(CellKind cell) { return cell == CellKind::kGru ? 0 : 2; }
+
+Tensor empty_cpu(std::initializer_list<int64_t> shape, ScalarType dtype = ScalarType::Float);
+
+}  // namespace pararnn

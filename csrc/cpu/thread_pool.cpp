@@ -1,0 +1,190 @@
+#include "thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "float_mode.h"
+#include "topology.h"
+
+namespace pararnn {
+namespace {
+
+constexpr int kSpins = 20000;        // some 100 us: longer than the gap between two kernels of a decode step
+constexpr int kCallerSpins = 64000;  // then a waiting caller lets others have the core
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// A call's items, claimed one by one. The ticket holds the call's number and the items left in one word: a
+// worker that comes late cannot claim from the next call, and who has claimed knows that the call has not
+// returned.
+class Job {
+ public:
+  void open(int64_t items, Task task, const void* context) {
+    task_ = task;
+    context_ = context;
+    items_ = items;
+    done_.store(0);
+    call_ = (call_ + 1) & kCountMask;
+    ticket_.store(call_ << kCountBits | uint64_t(items));
+  }
+
+  uint64_t call() const { return ticket_.load() >> kCountBits; }
+
+  void work(uint64_t call) {
+    int64_t finished = 0;
+    for (uint64_t left = claim(call); left != 0; left = claim(call)) {
+      task_(context_, items_ - int64_t(left));
+      ++finished;
+    }
+    if (finished > 0) done_.fetch_add(finished);
+  }
+
+  void wait() const {
+    for (int spins = 0; done_.load() != items_; ++spins) spins < kCallerSpins ? pause() : void(sched_yield());
+  }
+
+ private:
+  static constexpr int kCountBits = 32;
+  static constexpr uint64_t kCountMask = 0xffffffffu;
+
+  uint64_t claim(uint64_t call) {
+    uint64_t ticket = ticket_.load();
+    while (ticket >> kCountBits == call && (ticket & kCountMask) != 0) {
+      if (ticket_.compare_exchange_weak(ticket, ticket - 1)) return ticket & kCountMask;
+    }
+    return 0;
+  }
+
+  Task task_ = nullptr;
+  const void* context_ = nullptr;
+  int64_t items_ = 0;
+  uint64_t call_ = 0;
+  std::atomic<uint64_t> ticket_{0};
+  std::atomic<int64_t> done_{0};
+};
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int64_t threads) {
+    for (int64_t i = 1; i < threads; ++i) workers_.emplace_back([this] { serve(); });
+  }
+
+  ~ThreadPool() {
+    {
+      const std::lock_guard<std::mutex> lock(sleep_mutex_);
+      stopping_.store(true);
+    }
+    wake_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  void run(int64_t items, Task task, const void* context) {
+    job_.open(items, task, context);
+    if (sleepers_.load() > 0) {
+      // Under the lock, so that a worker about to sleep sees the new call or gets the signal.
+      {
+        const std::lock_guard<std::mutex> lock(sleep_mutex_);
+      }
+      wake_.notify_all();
+    }
+    job_.work(job_.call());
+    job_.wait();
+  }
+
+ private:
+  bool has_news(uint64_t seen) const { return stopping_.load() || job_.call() != seen; }
+
+  void wait_after(uint64_t seen) {
+    for (int i = 0; i < kSpins; ++i) {
+      if (has_news(seen)) return;
+      pause();
+    }
+    std::unique_lock<std::mutex> lock(sleep_mutex_);
+    sleepers_.fetch_add(1);
+    wake_.wait(lock, [&] { return has_news(seen); });
+    sleepers_.fetch_sub(1);
+  }
+
+  void serve() {
+    const FloatMode mode;
+    uint64_t call = 0;
+    for (;;) {
+      wait_after(call);
+      if (stopping_.load()) return;
+      call = job_.call();
+      job_.work(call);
+    }
+  }
+
+  Job job_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<int> sleepers_{0};
+  std::mutex sleep_mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread> workers_;  // last: a worker starts when all else stands
+};
+
+// The process's pool, made at the first call that needs it. After fork the child has no workers: it forgets
+// them.
+struct SharedPool {
+  std::mutex mutex;
+  ThreadPool* pool = nullptr;
+  int64_t threads = usable_cores();
+
+  SharedPool() {
+    pthread_atfork([] { shared().mutex.lock(); }, [] { shared().mutex.unlock(); },
+                   [] {
+                     shared().pool = nullptr;
+                     shared().mutex.unlock();
+                   });
+  }
+
+  static SharedPool& shared() {
+    static SharedPool* const instance = new SharedPool;  // never destroyed: threads may outlive main
+    return *instance;
+  }
+};
+
+void run_alone(int64_t items, Task task, const void* context) {
+  for (int64_t item = 0; item < items; ++item) task(context, item);
+}
+
+}  // namespace
+
+void parallel_for(int64_t items, Task task, const void* context) {
+  const FloatMode mode;
+  SharedPool& shared = SharedPool::shared();
+  const std::unique_lock<std::mutex> lock(shared.mutex, std::try_to_lock);
+  if (!lock.owns_lock() || items < 2 || shared.threads == 1) return run_alone(items, task, context);
+  if (shared.pool == nullptr) shared.pool = new ThreadPool(shared.threads);
+  shared.pool->run(items, task, context);
+}
+
+int64_t num_threads() {
+  SharedPool& shared = SharedPool::shared();
+  const std::lock_guard<std::mutex> lock(shared.mutex);
+  return shared.threads;
+}
+
+void set_num_threads(int64_t count) {
+  SharedPool& shared = SharedPool::shared();
+  const std::lock_guard<std::mutex> lock(shared.mutex);
+  if (count == shared.threads) return;
+  delete shared.pool;
+  shared.pool = nullptr;
+  shared.threads = count;
+}
+
+}  // namespace pararnn

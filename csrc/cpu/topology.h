@@ -1,0 +1,10 @@
+#pragma once
+
+#include <cstdint>
+
+namespace pararnn {
+
+// Physical cores that this process may run on, at least 1; a cgroup quota counts.
+int64_t usable_cores();
+
+}  // namespace pararnn

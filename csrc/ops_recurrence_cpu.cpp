@@ -1,0 +1,92 @@
+#include <torch/csrc/stable/ops.h>
+
+#include "checks.h"
+#include "kernels.h"
+#include "ops.h"
+
+namespace pararnn {
+namespace {
+
+// The checks that all three share; fills what they have in common.
+RecurrenceParams check_inputs(const std::string& cell, const Tensor& bx, const Tensor& a,
+                              const std::optional<Tensor>& c, const Tensor& cu_seqlens) {
+  RecurrenceParams params{};
+  params.cell = parse_cell(cell);
+  check_tensor("bx", bx, ScalarType::Float, {kAnySize, 3, kAnySize});
+  params.channels = bx.size(2);
+  check_tensor("a", a, ScalarType::Float, {3, params.channels});
+  params.c = check_peepholes(params.cell, c, params.channels);
+  params.sequences.count = check_cu_seqlens(cu_seqlens, bx.size(0));
+  params.sequences.cu_seqlens = cu_seqlens.const_data_ptr<int32_t>();
+  params.bx = bx.const_data_ptr<float>();
+  params.a = a.const_data_ptr<float>();
+  return params;
+}
+
+}  // namespace
+
+Tensor recurrence_op(std::string cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+                     const Tensor& initial_state, const Tensor& cu_seqlens) {
+  RecurrenceParams params = check_inputs(cell, bx, a, c, cu_seqlens);
+  const int64_t rows = num_states(params.cell);
+  check_tensor("initial_state", initial_state, ScalarType::Float,
+               {params.sequences.count, rows, params.channels});
+  Tensor states = empty_cpu({bx.size(0), rows, params.channels});
+  params.initial_state = initial_state.const_data_ptr<float>();
+  params.slot_stride = rows * params.channels;
+  params.row_stride = params.channels;
+  params.states = states.mutable_data_ptr<float>();
+  recurrence_cpu(params);
+  return states;
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(std::string cell, const Tensor& grad_states,
+                                                                  const Tensor& states, const Tensor& bx,
+                                                                  const Tensor& a, std::optional<Tensor> c,
+                                                                  const Tensor& initial_state,
+                                                                  const Tensor& cu_seqlens) {
+  const RecurrenceParams forward = check_inputs(cell, bx, a, c, cu_seqlens);
+  const int64_t rows = num_states(forward.cell), peepholes = num_peepholes(forward.cell);
+  const int64_t tokens = bx.size(0), count = forward.sequences.count, channels = forward.channels;
+  check_tensor("initial_state", initial_state, ScalarType::Float, {count, rows, channels});
+  check_tensor("states", states, ScalarType::Float, {tokens, rows, channels});
+  check_tensor("grad_states", grad_states, ScalarType::Float, {tokens, rows, channels});
+
+  Tensor grad_bx = empty_cpu({tokens, 3, channels});
+  Tensor grad_initial_state = empty_cpu({count, rows, channels});
+  Tensor per_sequence = empty_cpu({count, 3 + peepholes, channels});
+  recurrence_backward_cpu({forward.cell, forward.sequences, channels, forward.bx, forward.a, forward.c,
+                           initial_state.const_data_ptr<float>(), states.const_data_ptr<float>(),
+                           grad_states.const_data_ptr<float>(), grad_bx.mutable_data_ptr<float>(),
+                           grad_initial_state.mutable_data_ptr<float>(),
+                           per_sequence.mutable_data_ptr<float>()});
+
+  Tensor grad_a = empty_cpu({3, channels});
+  Tensor grad_c = empty_cpu({peepholes, channels});
+  const float* const sums = per_sequence.const_data_ptr<float>();
+  sum_rows_cpu({count, 3 * channels, (3 + peepholes) * channels, sums, grad_a.mutable_data_ptr<float>()});
+  sum_rows_cpu({count, peepholes * channels, (3 + peepholes) * channels, sums + 3 * channels,
+                grad_c.mutable_data_ptr<float>()});
+  return {grad_bx, grad_a, grad_c, grad_initial_state};
+}
+
+Tensor recurrence_slots_op(std::string cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+                           const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
+                           Tensor state) {
+  RecurrenceParams params = check_inputs(cell, bx, a, c, cu_seqlens);
+  check_rows("state", state, ScalarType::Float, {kAnySize, num_states(params.cell), params.channels});
+  check_slots(slots, params.sequences.count, state.size(0));
+  check_tensor("has_initial_state", has_initial_state, ScalarType::Bool, {params.sequences.count});
+  Tensor y = empty_cpu({bx.size(0), params.channels});
+  params.sequences.slots = slots.const_data_ptr<int32_t>();
+  params.sequences.has_initial_state = has_initial_state.const_data_ptr<bool>();
+  params.final_state = state.mutable_data_ptr<float>();
+  params.initial_state = params.final_state;
+  params.slot_stride = state.stride(0);
+  params.row_stride = state.stride(1);
+  params.y = y.mutable_data_ptr<float>();
+  recurrence_cpu(params);
+  return y;
+}
+
+}  // namespace pararnn

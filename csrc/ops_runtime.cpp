@@ -1,0 +1,20 @@
+#include <torch/headeronly/util/Exception.h>
+
+#include "cpu/isa.h"
+#include "cpu/thread_pool.h"
+#include "ops.h"
+
+namespace pararnn {
+
+std::string isa_level_op() { return isa_name(isa_level()); }
+
+std::string available_isa_levels_op() { return available_isa_levels(); }
+
+int64_t num_threads_op() { return num_threads(); }
+
+void set_num_threads_op(int64_t count) {
+  STD_TORCH_CHECK(count >= 1 && count <= 1024, "count: expected 1 to 1024 threads, got ", count);
+  set_num_threads(count);
+}
+
+}  // namespace pararnn
