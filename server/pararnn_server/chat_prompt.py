@@ -1,0 +1,72 @@
+"""Messages to token ids, so that what a user writes can never act as a control token."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+
+from pararnn_server.chat_template import ChatTemplate, Message
+from pararnn_server.errors import BadRequest
+from pararnn_server.schemas.chat import Message as MessageBody
+from pararnn_server.tokenizer import Tokenizer
+
+
+class ChatPrompts:
+    """template None: the model has none, and every call is a BadRequest."""
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
+        self._tokenizer = tokenizer
+        self.template = template
+        self._names = sorted(tokenizer.special_ids, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
+
+    async def encode(self, bodies: Sequence[MessageBody], *, continues: bool = False) -> list[int]:
+        """continues: the ids follow a reply that is already in the session. Raises BadRequest."""
+        template = self._usable(continues)
+        seal = _Seal(self._names)
+        messages = [self._message(body, seal) for body in bodies]
+        text = template.render_delta(messages) if continues else template.render(messages)
+        if not seal.used or self._special is None:
+            return await self._tokenizer.encode(text)
+        ids: list[int] = []
+        start = 0
+        for found in self._special.finditer(text):
+            ids += await self._encode_plain(seal.broken(text[start : found.start()]))
+            ids.append(self._tokenizer.special_ids[found[0]])
+            start = found.end()
+        return ids + await self._encode_plain(seal.broken(text[start:]))
+
+    def _usable(self, continues: bool) -> ChatTemplate:
+        if self.template is None:
+            raise BadRequest("This model has no chat template: use /v1/completions.", param="messages")
+        if continues and not self.template.goes_into_sessions:
+            message = "This model's chat template cannot be rendered turn by turn: use /v1/completions."
+            raise BadRequest(message, param="session_id")
+        return self.template
+
+    def _message(self, body: MessageBody, seal: _Seal) -> Message:
+        text = body.content if isinstance(body.content, str) else "".join(part.text for part in body.content)
+        if self._special is not None:
+            text = self._special.sub(seal.put, text)
+        return {"role": "system" if body.role == "developer" else body.role, "content": text}
+
+    async def _encode_plain(self, text: str) -> list[int]:
+        return await self._tokenizer.encode(text, special=False) if text else []
+
+
+class _Seal:
+    """Stands in for the names of special tokens while a template runs; nobody can guess it."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._open = f"\ufdd0{secrets.token_hex(8)}:"
+        self._pattern = re.compile(re.escape(self._open) + r"(\d+)\ufdd1")
+        self.used = False
+
+    def put(self, found: re.Match[str]) -> str:
+        self.used = True
+        return f"{self._open}{self._names.index(found[0])}\ufdd1"
+
+    def broken(self, text: str) -> str:
+        return self._pattern.sub(lambda found: self._names[int(found[1])], text)

@@ -1,0 +1,97 @@
+"""Messages to prompt text, through the checkpoint's own template in a sandbox."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypedDict
+
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from pararnn_server.errors import BadRequest
+
+
+class Message(TypedDict):
+    """role: system, user or assistant."""
+
+    role: str
+    content: str
+
+
+_QUESTION: Message = {"role": "user", "content": "question"}
+_ANSWER: Message = {"role": "assistant", "content": "answer"}
+
+
+class ChatTemplate:
+    """source: Jinja2 text. tokens: bos_token and eos_token as the template may use them.
+
+    Raises TemplateError if the source is no template.
+    goes_into_sessions: whether a later turn can be rendered without the earlier ones.
+    """
+
+    def __init__(self, source: str, tokens: dict[str, str | None]) -> None:
+        self.source = source
+        self._tokens = {name: token or "" for name, token in tokens.items()}
+        self._template = _environment().from_string(source)
+        self.goes_into_sessions = self._deltas_compose()
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The whole prompt, open for the assistant's reply. Raises BadRequest with the template's words."""
+        try:
+            return self._render(messages)
+        except TemplateError as error:
+            raise BadRequest(f"The chat template refused the messages: {error}", param="messages") from error
+
+    def render_delta(self, messages: Sequence[Message]) -> str:
+        """What follows an earlier reply: its end, the new messages, and the opening of the next reply."""
+        whole = self.render([_QUESTION, _ANSWER, *messages])
+        return whole[len(self._render([_QUESTION])) + len(_ANSWER["content"]) :]
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        return self._template.render(messages=list(messages), add_generation_prompt=True, **self._tokens)
+
+    def _deltas_compose(self) -> bool:
+        """Two turns rendered one by one, over a dummy exchange, must be the conversation rendered whole."""
+        first: Message = {"role": "user", "content": "one"}
+        replies = [Message(role="assistant", content=text) for text in ("two", "four")]
+        later = [Message(role="user", content=text) for text in ("three", "five")]
+        whole = [first, replies[0], later[0], replies[1], later[1]]
+        try:
+            parts = [self._render([first])]
+            for reply, question in zip(replies, later, strict=True):
+                parts += [reply["content"], self.render_delta([question])]
+            return "".join(parts) == self._render(whole)
+        except (TemplateError, BadRequest):
+            return False
+
+
+def find_chat_template(folder: Path, config: dict[str, Any]) -> str | None:
+    """Source from chat_template.jinja, else from the tokenizer's configuration: a text, or named texts."""
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    entry = config.get("chat_template")
+    if isinstance(entry, list):
+        named = {item.get("name"): item.get("template") for item in entry if isinstance(item, dict)}
+        entry = named.get("default")
+    return entry if isinstance(entry, str) else None
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
+    environment.globals["raise_exception"] = _raise
+    environment.filters["tojson"] = _to_json
+    return environment
+
+
+def _raise(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _to_json(value: object, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)

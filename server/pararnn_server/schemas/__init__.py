@@ -1,0 +1,1 @@
+"""What comes in and goes out, one module per noun. Nothing here imports torch."""

@@ -1,0 +1,77 @@
+"""Rules every body obeys, and the types several of them share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class RequestBody(BaseModel):
+    """Unknown fields and near misses of type are refused: "0.5" and 1e999 are no numbers, true no integer."""
+
+    model_config = STRICT
+
+
+class ResponseBody(BaseModel):
+    """Describes an answer; routes write their JSON by hand and a test compares the two."""
+
+    model_config = STRICT
+
+
+def kind_of(value: Any) -> str:
+    """Tag of a prompt-like value. Tags start with "|" so that error locations can leave them out."""
+    first = value[0] if isinstance(value, list) and value else value
+    if isinstance(value, list) and first is not value:
+        return "|texts" if isinstance(first, str) else "|id_lists" if isinstance(first, list) else "|ids"
+    return "|text" if isinstance(value, str) else "|ids"
+
+
+def _text_or_texts(value: Any) -> str:
+    return "|texts" if isinstance(value, list) else "|text"
+
+
+def _text_or_parts(value: Any) -> str:
+    return "|parts" if isinstance(value, list) else "|text"
+
+
+TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+TokenIds = list[TokenId]
+
+Prompt = Annotated[
+    Annotated[str, Tag("|text")]
+    | Annotated[TokenIds, Tag("|ids")]
+    | Annotated[list[str], Field(min_length=1), Tag("|texts")]
+    | Annotated[list[TokenIds], Field(min_length=1), Tag("|id_lists")],
+    Discriminator(kind_of),
+]
+
+StopString = Annotated[str, Field(min_length=1, max_length=1024)]
+Stop = Annotated[
+    Annotated[StopString, Tag("|text")] | Annotated[list[StopString], Field(max_length=16), Tag("|texts")],
+    Discriminator(_text_or_texts),
+]
+
+Metadata = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+]
+
+SessionId = Annotated[str, Field(min_length=1, max_length=64)]
+
+EmptyList = Annotated[list[Any], Field(max_length=0)]
+
+
+class TextPart(RequestBody):
+    """A piece of a message; pieces are joined without anything between them."""
+
+    type: Literal["text"]
+    text: str
+
+
+MessageContent = Annotated[
+    Annotated[str, Tag("|text")] | Annotated[list[TextPart], Field(min_length=1), Tag("|parts")],
+    Discriminator(_text_or_parts),
+]

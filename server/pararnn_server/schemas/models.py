@@ -1,0 +1,26 @@
+"""GET /v1/models."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pararnn_server.schemas.base import ResponseBody
+
+
+class Model(ResponseBody):
+    """The one model that is served. max_model_len is null: there is no context limit."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    root: str
+    max_model_len: None
+    state_bytes: int
+
+
+class ModelList(ResponseBody):
+    """All models."""
+
+    object: Literal["list"]
+    data: list[Model]
