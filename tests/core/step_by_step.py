@@ -1,0 +1,90 @@
+"""The model of the design written a second time: token after token, plain formulas, any float dtype."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pararnn_core.layers import Block
+from pararnn_core.model import ParaRNNForCausalLM
+
+
+class Trace(NamedTuple):
+    """logits (T, V); of the last token: cell (L, N, D), conv (L, K-1, D), last_hidden (d,)."""
+
+    logits: Tensor
+    cell: Tensor
+    conv: Tensor
+    last_hidden: Tensor
+
+
+def run_step_by_step(model: ParaRNNForCausalLM, tokens: list[int], dtype: torch.dtype) -> Trace:
+    config = model.config
+    d = config.hidden_size
+    weights = {name: p.detach().to(dtype) for name, p in model.named_parameters()}
+    cell = torch.zeros(config.num_hidden_layers, config.num_states, d, dtype=dtype)
+    conv = torch.zeros(config.num_hidden_layers, config.conv_kernel - 1, d, dtype=dtype)
+    head = weights["embedding.weight" if config.tie_embeddings else "lm_head.weight"]
+    rows, hidden = [], torch.zeros(d, dtype=dtype)
+    for token in tokens:
+        x = weights["embedding.weight"][token]
+        for i, block in enumerate(model.blocks):
+            w = {
+                n.removeprefix(f"layers.{i}."): p for n, p in weights.items() if n.startswith(f"layers.{i}.")
+            }
+            x, cell[i], conv[i] = _block(block, w, x, cell[i].clone(), conv[i].clone())
+        hidden = _norm(x, weights["norm.weight"], config.norm_eps)
+        rows.append(head @ hidden)
+    return Trace(torch.stack(rows), cell, conv, hidden)
+
+
+def _block(
+    block: Block, w: dict[str, Tensor], x: Tensor, cell: Tensor, conv: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    config, eps = block.config, block.config.norm_eps
+    v, g = (w["in_proj.weight"] @ _norm(x, w["norm.weight"], eps)).chunk(2)
+    if config.activation_dtype == "bfloat16":
+        v = v.to(torch.bfloat16).to(v.dtype)
+    window = torch.cat([conv, v[None]])
+    v = (window * w["conv.weight"].T).sum(0) + w["conv.bias"]
+    v = _silu(v) if config.conv_activation == "silu" else v
+    heads = v.view(config.num_heads, -1)
+    bx = torch.stack(
+        [torch.cat([heads[h] @ w["cell.B"][h, :, gate] for h in range(len(heads))]) for gate in range(3)]
+    )
+    bx = bx + w["cell.b"]
+    cell = _gru(cell, bx, w) if config.cell == "gru" else _lstm(cell, bx, w)
+    if config.gate_order == "gate_then_norm":
+        y = _norm(cell[-1] * _silu(g), w["gate_norm.weight"], eps)
+    else:
+        y = _norm(cell[-1], w["gate_norm.weight"], eps) * _silu(g)
+    scale = w["residual_scale"] if config.residual_scale == "scalar" else 1
+    x = scale * x + w["out_proj.weight"] @ y
+    n = _norm(x, w["mlp_norm.weight"], eps)
+    update = w["mlp.down_proj.weight"] @ (
+        _silu(w["mlp.gate_proj.weight"] @ n) * (w["mlp.up_proj.weight"] @ n)
+    )
+    return (x + update if config.mlp_residual else update), cell, window[1:]
+
+
+def _gru(state: Tensor, bx: Tensor, w: dict[str, Tensor]) -> Tensor:
+    (h,), (a_z, a_r, a_n) = state, w["cell.A"]
+    z, r = torch.sigmoid(a_z * h + bx[0]), torch.sigmoid(a_r * h + bx[1])
+    n = torch.tanh(a_n * (h * r) + bx[2])
+    return ((1 - z) * h + z * n)[None]
+
+
+def _lstm(state: Tensor, bx: Tensor, w: dict[str, Tensor]) -> Tensor:
+    (c, h), (a_f, a_o, a_g), (p_f, p_o) = state, w["cell.A"], w["cell.C"]
+    f = torch.sigmoid(a_f * h + p_f * c + bx[0])
+    new_c = f * c + (1 - f) * torch.tanh(a_g * h + bx[2])
+    o = torch.sigmoid(a_o * h + p_o * new_c + bx[1])
+    return torch.stack([new_c, o * torch.tanh(new_c)])
+
+
+def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return x / torch.sqrt((x * x).mean() + eps) * weight
+
+
+def _silu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(x)
