@@ -18,12 +18,22 @@ Linearize = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class NewtonOptions:
-    """max_iterations: updates before a unit counts as failed; tol: relative, None for the dtype's own
-    (1e-6 for float32, 1e-13 for float64); fallback: whether failed units are solved step by step."""
+    """When Newton stops, and what then.
+
+    max_iterations: updates after which a unit that has not converged has failed
+    tol: of updates and residuals, relative to 1 + |h|; None is 1e-6 for float32, 1e-13 for float64
+    fallback: failed units are solved step by step; without it the result may say that it has not converged
+    """
 
     max_iterations: int = 8
     tol: float | None = None
     fallback: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_iterations < 0:
+            raise ValueError(f"max_iterations: must be at least 0, got {self.max_iterations}")
+        if self.tol is not None and not self.tol > 0:
+            raise ValueError(f"tol: must be positive, got {self.tol}")
 
 
 @dataclass(frozen=True)
@@ -59,9 +69,10 @@ def newton_solve(
     tile_span: int = 512,
     options: NewtonOptions | None = None,
 ) -> tuple[Tensor, NewtonResult]:
-    """States (T, N, D) of a packed batch, found tile by tile of tile_span steps, each from the end of the one before.
+    """States (T, N, D) of a packed batch, tile after tile of tile_span steps, each from the end of the last.
 
     bx: (T, G, D) float32 or float64; initial_state: (S, N, D); cu_seqlens: (S+1,) int32
+    Working memory grows with tile_span and S, not with T, but for some integers per token.
     """
     options = options or NewtonOptions()
     tol = default_tolerance(bx.dtype) if options.tol is None else options.tol
@@ -93,7 +104,8 @@ class _TileSolve:
     def __init__(
         self, step: Step, linearize: Linearize, bx: Tensor, entry: Tensor, tile: Tile, tol: float
     ) -> None:
-        self.step, self.linearize_step, self.bx, self.entry, self.tile, self.tol = step, linearize, bx, entry, tile, tol
+        self.step, self.linearize_step = step, linearize
+        self.bx, self.entry, self.tile, self.tol = bx, entry, tile, tol
         guess_from = bx.new_zeros(bx.shape[0], *entry.shape[1:])
         guess_from[tile.first] = entry
         self.h = step(guess_from, bx)

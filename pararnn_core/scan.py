@@ -32,7 +32,7 @@ def transpose(jacobian: Tensor) -> Tensor:
 def affine_scan(jacobian: Tensor, source: Tensor, starts: Tensor) -> Tensor:
     """h_t = J_t h_{t-1} + source_t, and h_t = source_t where starts_t; nothing crosses a start, not even NaN.
 
-    jacobian: (n, N, N, D) or (n, N*D, N*D); source, result: (n, N, D); starts: (n,) bool, the first is taken as True
+    jacobian: (n, N, N, D) or (n, N*D, N*D); source, result: (n, N, D); starts: (n,) bool, the first is moot
     """
     length = source.shape[0]
     if length <= 1:

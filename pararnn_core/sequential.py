@@ -18,12 +18,12 @@ def sequential_solve(step: Step, bx: Tensor, initial_state: Tensor, cu_seqlens: 
 
     bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
     """
-    steps = time_tiles(cu_seqlens, span=1)
     if bx.shape[0] == 0:
         return initial_state.new_empty(0, *initial_state.shape[1:])
+    steps = time_tiles(cu_seqlens, span=1)
     state = initial_state[steps.by_length]
     states = []
-    for inputs, active in zip(bx[steps.order].split(steps.tokens), steps.active, strict=True):
+    for inputs, active in zip(torch.split(bx[steps.order], steps.tokens), steps.active, strict=True):
         if active < state.shape[0]:
             state = state[:active]
         state = step(state, inputs)

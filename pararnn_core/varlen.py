@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +10,9 @@ from torch import Tensor
 
 
 def check_cu_seqlens(cu_seqlens: Tensor, num_tokens: int) -> None:
-    """cu_seqlens: (S+1,) int32, from 0 to num_tokens, never falling; a repeated value is a sequence of length zero.
+    """cu_seqlens: (S+1,) int32, from 0 to num_tokens, never falling. Raises ValueError naming cu_seqlens.
 
-    Raises ValueError naming cu_seqlens.
+    A value that repeats is a sequence of length zero.
     """
     if cu_seqlens.dtype != torch.int32:
         raise ValueError(f"cu_seqlens: expected dtype int32, got {cu_seqlens.dtype}")
@@ -20,7 +21,7 @@ def check_cu_seqlens(cu_seqlens: Tensor, num_tokens: int) -> None:
     bounds = cu_seqlens.tolist()
     if bounds[0] != 0:
         raise ValueError(f"cu_seqlens: must start at 0, starts at {bounds[0]}")
-    if any(later < earlier for earlier, later in zip(bounds, bounds[1:], strict=False)):
+    if any(later < earlier for earlier, later in itertools.pairwise(bounds)):
         raise ValueError(f"cu_seqlens: must never fall, got {bounds}")
     if bounds[-1] != num_tokens:
         raise ValueError(f"cu_seqlens: must end at the number of tokens {num_tokens}, ends at {bounds[-1]}")
@@ -55,7 +56,7 @@ class Tile:
 class TimeTiles:
     """A packed batch cut into tiles of at most `span` steps of every sequence.
 
-    by_length: (S,) int64, sequences from the longest to the shortest, so that those alive in a tile are a prefix
+    by_length: (S,) int64, sequences from the longest to the shortest: those that reach a tile are a prefix
     order: (T,) int64, packed rows sorted by tile, then by place in by_length, then by time
     starts: (T,) bool, in that order
     tokens, active: per tile, how many tokens and how many sequences
@@ -64,12 +65,12 @@ class TimeTiles:
     by_length: Tensor
     order: Tensor
     starts: Tensor
-    tokens: tuple[int, ...]
-    active: tuple[int, ...]
+    tokens: list[int]
+    active: list[int]
 
     def tiles(self) -> list[Tile]:
         """Tiles in order of time; they share the memory of order and starts."""
-        rows, starts = self.order.split(self.tokens), self.starts.split(self.tokens)
+        rows, starts = torch.split(self.order, self.tokens), torch.split(self.starts, self.tokens)
         return [_tile(r, s) for r, s in zip(rows, starts, strict=True)]
 
 
@@ -94,6 +95,6 @@ def time_tiles(cu_seqlens: Tensor, span: int) -> TimeTiles:
         by_length=by_length.to(device),
         order=order.to(device),
         starts=starts[order].to(device),
-        tokens=tuple(tile.bincount().tolist()),
-        active=tuple(tile[starts].bincount().tolist()),
+        tokens=tile.bincount().tolist(),
+        active=tile[starts].bincount().tolist(),
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pararnn_core import ops
 from pararnn_core.cells.inputs import check_recurrence, check_sizes, check_x, full_initial_state
 from pararnn_core.cells.jacobian import linearize_dense, linearize_per_channel
-from pararnn_core.cells.solve import solve
+from pararnn_core.cells.solve import Solver, solve
 from pararnn_core.newton import NewtonOptions, NewtonResult, newton_solve
 from pararnn_core.sequential import sequential_solve
 from pararnn_core.varlen import equal_cu_seqlens
@@ -21,13 +21,14 @@ RECURRENT_LIMIT = 0.5
 
 
 class Cell(nn.Module):
-    """A recurrence h_t = f(h_{t-1}, bx_t).  A subclass states three sizes and writes recurrence_step; no more.
+    """A recurrence h_t = f(h_{t-1}, bx_t).  A subclass sets class attributes and writes recurrence_step.
 
-    num_gates G: rows of bx; num_states N: states of a channel; jacobian_structure, of h' by h: "diagonal" (N = 1),
-    "block_diagonal" (an N x N block for each channel, channels do not mix) or "dense" (anything, N*D x N*D).
+    num_gates G: rows of bx.  num_states N: states of a channel.
+    jacobian_structure of h_t by h_{t-1}: "diagonal" (N is 1); "block_diagonal", one N x N block per channel,
+    channels do not mix; "dense", anything, N*D x N*D.
 
-    Parameters: A (G, D), or (G, D, D) for "dense": recurrent weights; B (H, Din/H, G, D/H) and b (G, D): the input
-    projection. A subclass may add its own and then calls reset_parameters() again.
+    Parameters: A (G, D), for "dense" (G, D, D), recurrent weights; B (H, Din/H, G, D/H) and b (G, D), input
+    projection. A subclass that adds its own calls reset_parameters() afterwards.
     """
 
     num_gates: ClassVar[int] = 1
@@ -46,7 +47,7 @@ class Cell(nn.Module):
         if cls.jacobian_structure not in get_args(JacobianStructure):
             raise ValueError(f"jacobian_structure: must be one of {get_args(JacobianStructure)}")
         if cls.jacobian_structure == "diagonal" and cls.num_states != 1:
-            raise ValueError("jacobian_structure: a diagonal one has one state per channel; use block_diagonal")
+            raise ValueError("jacobian_structure: 'diagonal' means one state a channel; use 'block_diagonal'")
         if "recurrence_step" in vars(cls):
             # What a parent knew about its own step is not true of another one.
             inherited = {"native_name": None, "linearize": Cell.linearize}
@@ -67,7 +68,7 @@ class Cell(nn.Module):
     def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
         """h (..., N, D), or (..., D) where N is 1; bx (..., G, D) -> the next h, of the same shape.
 
-        Written in differentiable torch operations; rows of the leading dimensions must not influence each other.
+        To be written in differentiable torch operations; leading dimensions must not influence each other.
         """
         raise NotImplementedError(f"{type(self).__name__} must define recurrence_step(h, bx)")
 
@@ -100,8 +101,8 @@ class Cell(nn.Module):
         """y (as x, last dimension D) and final_state (B, N, D), both float32, or float64 for a float64 cell.
 
         x: (B, T, Din); or packed (T, Din), with cu_seqlens (B+1,) int32, without it one sequence
-        initial_state: (B, N, D), or (B, D) where N is 1; None is zeros. Of length zero: the final is the initial state.
-        Raises ValueError naming the argument.
+        initial_state: (B, N, D), or (B, D) where N is 1; None is zeros
+        The final state of a sequence without tokens is its initial state. Raises ValueError naming the input.
         """
         check_x(x, self.input_dim, self.compute_dtype, cu_seqlens)
         if cu_seqlens is None:
@@ -115,7 +116,7 @@ class Cell(nn.Module):
 
     def input_projection(self, x: Tensor) -> Tensor:
         """x (..., Din) -> bx (..., G, D), b added, in the dtype of the recurrence."""
-        heads = x.to(self.compute_dtype).unflatten(-1, (self.num_heads, -1))
+        heads = x.to(self.compute_dtype).view(*x.shape[:-1], self.num_heads, -1)
         projected = torch.einsum("...hi,higk->...ghk", heads, self.B.to(self.compute_dtype)).flatten(-2)
         return projected.to(self.compute_dtype) + self.b.to(self.compute_dtype)
 
@@ -123,17 +124,17 @@ class Cell(nn.Module):
         """States (T, N, D) of a packed batch; differentiable in every mode.
 
         bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
-        mode: "sequential" step by step; "parallel" Newton; "auto" on a CPU the native kernel if there is one for this
-        cell and dtype, else sequential, elsewhere parallel; "parallel_cuda" and "parallel_fused" need CUDA kernels.
+        mode: "sequential", step by step; "parallel", Newton; "parallel_cuda", "parallel_fused", CUDA kernels;
+        "auto", on a CPU the native kernel where it knows this cell and dtype, else step by step; elsewhere Newton.
         """
-        wanted = bx.new_empty(0, dtype=self.compute_dtype, device=self.b.device)
-        check_recurrence(bx, initial_state, cu_seqlens, wanted, (self.num_gates, self.num_states, self.state_dim))
+        sizes = (self.num_gates, self.num_states, self.state_dim)
+        check_recurrence(bx, initial_state, cu_seqlens, sizes, self.compute_dtype)
         solver = self._solver(mode, bx)
         self.last_solve = None
-        if solver == "native":
+        if solver is None:
             return self._native_recurrence(bx, initial_state, cu_seqlens)
         with torch.autocast(bx.device.type, enabled=False):
-            return solve(_newton if solver == "parallel" else _sequential, self, bx, initial_state, cu_seqlens)
+            return solve(solver, self, bx, initial_state, cu_seqlens)
 
     def advance(self, h: Tensor, bx: Tensor) -> Tensor:
         """recurrence_step with the state always (n, N, D); bx (n, G, D)."""
@@ -157,33 +158,32 @@ class Cell(nn.Module):
     @property
     def tile_span(self) -> int:
         """Time steps in a tile: bounds the working memory of Newton and of backward."""
-        return 64 if self.jacobian_structure == "dense" else 512
+        return 64 if self.jacobian_structure == "dense" else 256
 
     def extra_repr(self) -> str:
         """Sizes, for repr()."""
         return f"input_dim={self.input_dim}, state_dim={self.state_dim}, num_heads={self.num_heads}"
 
-    def _solver(self, mode: str, bx: Tensor) -> Literal["native", "sequential", "parallel"]:
+    def _solver(self, mode: str, bx: Tensor) -> Solver | None:
+        """None stands for the native kernel."""
         if mode not in MODES:
             raise ValueError(f"mode: {mode!r} is unknown; use one of {', '.join(MODES)}")
         if mode in ("parallel_cuda", "parallel_fused"):
-            raise ValueError(f"mode: {mode!r} needs CUDA kernels, which this build lacks; use 'parallel' or 'auto'")
-        if mode != "auto":
-            return "sequential" if mode == "sequential" else "parallel"
-        if bx.device.type != "cpu":
-            return "parallel"
-        known = self.native_name is not None and bx.dtype == torch.float32
-        return "native" if known and ops.is_available() else "sequential"
+            raise ValueError(
+                f"mode: {mode!r} needs CUDA kernels, which this build lacks; use 'parallel' or 'auto'"
+            )
+        on_cpu = bx.device.type == "cpu"
+        if mode == "parallel" or (mode == "auto" and not on_cpu):
+            return _newton
+        native = self.native_name is not None and bx.dtype == torch.float32 and ops.is_available()
+        return None if mode == "auto" and native else _sequential
 
     def _native_recurrence(self, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
-        peepholes = getattr(self, "C", None)
+        name = str(self.native_name)
+        a = self.A.to(bx.dtype).contiguous()
+        c = self.get_parameter("C").to(bx.dtype).contiguous() if name == "lstm" else None
         return ops.recurrence(
-            str(self.native_name),
-            bx.contiguous(),
-            self.A.to(bx.dtype).contiguous(),
-            None if peepholes is None else peepholes.to(bx.dtype).contiguous(),
-            initial_state.contiguous(),
-            cu_seqlens.contiguous(),
+            name, bx.contiguous(), a, c, initial_state.contiguous(), cu_seqlens.contiguous()
         )
 
 
@@ -192,7 +192,8 @@ def _sequential(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tenso
 
 
 def _newton(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, NewtonResult]:
-    return newton_solve(cell.advance, cell.linearize, bx, initial_state, cu_seqlens, cell.tile_span, cell.newton)
+    span, options = cell.tile_span, cell.newton
+    return newton_solve(cell.advance, cell.linearize, bx, initial_state, cu_seqlens, span, options)
 
 
 def _final_state(states: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:

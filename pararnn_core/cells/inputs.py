@@ -31,33 +31,34 @@ def check_x(x: Tensor, input_dim: int, dtype: torch.dtype, cu_seqlens: Tensor | 
 def full_initial_state(initial_state: Tensor | None, like: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """initial_state as `shape` (S, N, D): zeros for None; (S, D) is accepted where N is 1.
 
-    like: a tensor of the dtype and device to expect
+    like: a tensor of the dtype and device to use for the zeros
     """
     if initial_state is None:
         return like.new_zeros(shape)
     if shape[1] == 1 and initial_state.dim() == 2:
-        initial_state = initial_state.unsqueeze(1)
-    _check_tensor("initial_state", initial_state, like, shape)
+        return initial_state.unsqueeze(1)
     return initial_state
 
 
 def check_recurrence(
-    bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, parameter: Tensor, sizes: tuple[int, int, int]
+    bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, sizes: tuple[int, int, int], dtype: torch.dtype
 ) -> None:
-    """bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32.
-
-    parameter: a tensor of the dtype and device to expect; sizes: (G, N, D)
-    """
+    """bx: (T, G, D) and initial_state: (S, N, D) of dtype; cu_seqlens: (S+1,) int32; sizes: (G, N, D)."""
     gates, states, channels = sizes
-    _check_tensor("bx", bx, parameter, (bx.shape[0] if bx.dim() else 0, gates, channels))
+    _check_tensor("bx", bx, (bx.shape[0] if bx.dim() else 0, gates, channels), dtype, bx.device)
     check_cu_seqlens(cu_seqlens, bx.shape[0])
-    _check_tensor("initial_state", initial_state, parameter, (cu_seqlens.numel() - 1, states, channels))
+    if cu_seqlens.device != bx.device:
+        raise ValueError(f"cu_seqlens: expected device {bx.device}, got {cu_seqlens.device}")
+    shape = (cu_seqlens.numel() - 1, states, channels)
+    _check_tensor("initial_state", initial_state, shape, dtype, bx.device)
 
 
-def _check_tensor(name: str, tensor: Tensor, like: Tensor, shape: tuple[int, ...]) -> None:
+def _check_tensor(
+    name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> None:
     if tuple(tensor.shape) != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {tuple(tensor.shape)}")
-    if tensor.dtype != like.dtype:
-        raise ValueError(f"{name}: expected dtype {like.dtype}, got {tensor.dtype}")
-    if tensor.device != like.device:
-        raise ValueError(f"{name}: expected device {like.device}, got {tensor.device}")
+    if tensor.dtype != dtype:
+        raise ValueError(f"{name}: expected dtype {dtype}, got {tensor.dtype}")
+    if tensor.device != device:
+        raise ValueError(f"{name}: expected device {device}, got {tensor.device}")

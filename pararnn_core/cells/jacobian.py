@@ -10,25 +10,32 @@ from pararnn_core.sequential import Step
 
 
 def linearize_per_channel(step: Step, h: Tensor, bx: Tensor) -> tuple[Tensor, Tensor]:
-    """h (n, N, D), bx (n, G, D) -> step(h, bx) (n, N, D) and its Jacobian (n, N, N, D), for channels that do not mix.
+    """step(h, bx) (n, N, D) and its Jacobian by h (n, N, N, D), for channels that do not mix.
 
-    One evaluation per state: a tangent that is 1 in all channels at once gives one column of every channel's block.
+    h: (n, N, D); bx: (n, G, D). One evaluation per state: a tangent that is 1 in all channels at once gives
+    one column of every channel's block.
     """
-    columns = []
+    values, columns = [], []
     for tangent in torch.eye(h.shape[1], dtype=h.dtype, device=h.device):
-        value, column = jvp(lambda state: step(state, bx), (h,), (tangent[:, None].expand_as(h).contiguous(),))
+        value, column = jvp(
+            lambda state: step(state, bx), (h,), (tangent[:, None].expand_as(h).contiguous(),)
+        )[:2]
+        values.append(value)
         columns.append(column)
-    return value, torch.stack(columns, dim=2)
+    return values[0], torch.stack(columns, dim=2)
 
 
 def linearize_dense(step: Step, h: Tensor, bx: Tensor) -> tuple[Tensor, Tensor]:
-    """h (n, N, D), bx (n, G, D) -> step(h, bx) (n, N, D) and its Jacobian (n, N*D, N*D), for channels that mix."""
+    """step(h, bx) (n, N, D) and its Jacobian by h (n, N*D, N*D), for channels that mix.
+
+    h: (n, N, D); bx: (n, G, D)
+    """
     size = h[0].numel()
     tangents = torch.eye(size, dtype=h.dtype, device=h.device).view(size, *h.shape[1:])
 
-    def column(tangent: Tensor) -> tuple[Tensor, Tensor]:
-        value, tangent = jvp(lambda state: step(state, bx), (h,), (tangent.expand_as(h),))
-        return value, tangent
+    def column(tangent: Tensor) -> Tensor:
+        pushed: Tensor = jvp(lambda state: step(state, bx), (h,), (tangent.expand_as(h),))[1]
+        return pushed
 
-    value, columns = vmap(column, out_dims=(None, 0))(tangents)
-    return value, columns.flatten(2).permute(1, 2, 0)
+    columns: Tensor = vmap(column)(tangents)
+    return step(h, bx), columns.flatten(2).permute(1, 2, 0)

@@ -37,13 +37,13 @@ class ParaLSTM(Cell):
 
     def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
         """h (..., 2, D) as (c, h), bx (..., 3, D) -> the next (..., 2, D)."""
-        gates = self._gates(*h.unbind(-2), bx)
+        gates = self._gates(h, bx)
         return torch.stack((gates.new_c, gates.o * gates.tanh_c), dim=-2)
 
     def linearize(self, h: Tensor, bx: Tensor) -> tuple[Tensor, Tensor]:
-        """h (n, 2, D), bx (n, 3, D) -> the next (n, 2, D) and J (n, 2, 2, D), rows by new and columns by old state."""
-        c, _ = h.unbind(-2)
-        f, g, o, new_c, tanh_c = self._gates(*h.unbind(-2), bx)
+        """h (n, 2, D), bx (n, 3, D) -> the next (n, 2, D) and J (n, 2, 2, D), a row for each new state."""
+        c = h[:, 0]
+        f, g, o, new_c, tanh_c = self._gates(h, bx)
         (a_f, a_o, a_g), (p_f, p_o) = self.A, self.C
         by_f = (c - g) * f * (1 - f)
         c_by_c = f + by_f * p_f
@@ -54,7 +54,8 @@ class ParaLSTM(Cell):
         of_h = torch.stack((h_by_new_c * c_by_c, by_o * a_o + h_by_new_c * c_by_h), dim=1)
         return torch.stack((new_c, o * tanh_c), dim=1), torch.stack((of_c, of_h), dim=1)
 
-    def _gates(self, c: Tensor, h: Tensor, bx: Tensor) -> _Gates:
+    def _gates(self, state: Tensor, bx: Tensor) -> _Gates:
+        c, h = state.unbind(-2)
         pre_f, pre_o, pre_g = torch.addcmul(bx, self.A, h.unsqueeze(-2)).unbind(-2)
         f = torch.addcmul(pre_f, self.C[0], c).sigmoid()
         g = pre_g.tanh()

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
+from pararnn_core.cells.adjoint import Adjoint
 from pararnn_core.newton import NewtonResult
-from pararnn_core.scan import reverse_affine_scan
-from pararnn_core.varlen import Tile, time_tiles
 
 if TYPE_CHECKING:
     from pararnn_core.cells.base import Cell
@@ -25,10 +24,12 @@ Solver = Callable[["Cell", Tensor, Tensor, Tensor], tuple[Tensor, NewtonResult |
 def solve(solver: Solver, cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
     """States (T, N, D), differentiable once in bx, initial_state and the cell's parameters.
 
-    Parameters narrower than bx are widened to its dtype. Sets cell.last_solve.
+    Parameters narrower than bx are widened to its dtype. Sets cell.last_solve. Backward raises RuntimeError if
+    the solve did not converge, or if the step's Jacobian is not of the structure that the cell declares.
     """
     parameters = [p.to(bx.dtype) for p in cell.parameters()]
-    states: Tensor = _Solve.apply(solver, cell, cu_seqlens, bx, initial_state, *parameters)
+    tensors = (cu_seqlens, bx, initial_state, *parameters)
+    states: Tensor = _Solve.apply(solver, cell, *tensors)  # type: ignore[no-untyped-call]  # torch has no types here
     return states
 
 
@@ -44,21 +45,21 @@ class _WithParameters(nn.Module):
 def _with_parameters(cell: Cell, parameters: Sequence[Tensor], task: Callable[[Cell], Result]) -> Result:
     """task(cell) while the cell's parameters are these tensors."""
     names = (f"cell.{name}" for name, _ in cell.named_parameters())
-    result: Result = functional_call(_WithParameters(cell), dict(zip(names, parameters, strict=True)), (task,))
+    named = dict(zip(names, parameters, strict=True))
+    result: Result = functional_call(_WithParameters(cell), named, (task,))
     return result
 
 
 class _Solve(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, solver: Solver, cell: Cell, cu_seqlens: Tensor, bx: Tensor, initial_state: Tensor, *parameters: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, solver: Solver, cell: Cell, *tensors: Tensor) -> Tensor:
+        cu_seqlens, bx, initial_state, *parameters = tensors
         states, result = _with_parameters(
             cell, parameters, lambda bound: solver(bound, bx, initial_state, cu_seqlens)
         )
         cell.last_solve = result
         ctx.cell, ctx.result = cell, result
-        ctx.save_for_backward(cu_seqlens, bx, initial_state, states, *parameters)
+        ctx.save_for_backward(states, *tensors)
         return states
 
     @staticmethod
@@ -66,45 +67,11 @@ class _Solve(torch.autograd.Function):
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.result is not None and not ctx.result.converged:
             raise RuntimeError(
-                f"backward through a solve that did not converge ({ctx.result}): its states are not a trajectory of "
-                "the cell; allow the sequential fallback or more iterations, and look for NaN or infinity in the input"
+                f"backward through a solve that did not converge: {ctx.result}. Its states are no trajectory of "
+                "the cell; allow the sequential fallback or more iterations, or look for NaN in the input"
             )
-        cu_seqlens, bx, initial_state, states, *parameters = ctx.saved_tensors
-        adjoint = _Adjoint(bx, initial_state, states, [p.detach().requires_grad_() for p in parameters])
-        _with_parameters(ctx.cell, adjoint.parameters, lambda bound: adjoint.run(bound, grad_states, cu_seqlens))
+        states, cu_seqlens, bx, initial_state, *parameters = ctx.saved_tensors
+        leaves = [p.detach().requires_grad_() for p in parameters]
+        adjoint = Adjoint(bx, initial_state, states, leaves)
+        _with_parameters(ctx.cell, leaves, lambda bound: adjoint.run(bound, grad_states, cu_seqlens))
         return (None, None, None, adjoint.grad_bx, adjoint.grad_initial_state, *adjoint.grad_parameters)
-
-
-class _Adjoint:
-    """Gradients of a trajectory, from its last tile of time to its first."""
-
-    def __init__(self, bx: Tensor, initial_state: Tensor, states: Tensor, parameters: list[Tensor]) -> None:
-        self.bx, self.initial_state, self.states, self.parameters = bx, initial_state, states, parameters
-        self.grad_bx = torch.zeros_like(bx)
-        self.grad_initial_state = torch.zeros_like(initial_state)
-        self.grad_parameters = [torch.zeros_like(p) for p in parameters]
-
-    def run(self, cell: Cell, grad_states: Tensor, cu_seqlens: Tensor) -> None:
-        """cell: with self.parameters as its parameters; grad_states: (T, N, D)."""
-        layout = time_tiles(cu_seqlens, cell.tile_span)
-        carry = torch.zeros_like(self.initial_state)
-        for tile in reversed(tiles := layout.tiles()):
-            previous = self.states[(tile.rows - 1).clamp_(min=0)]
-            if tile is tiles[0]:
-                previous[tile.first] = self.initial_state[layout.by_length[: tile.active]]
-            carry[: tile.active] = self._tile(cell, tile, previous, grad_states[tile.rows], carry[: tile.active])
-        self.grad_initial_state[layout.by_length] = carry
-
-    def _tile(self, cell: Cell, tile: Tile, previous: Tensor, source: Tensor, carry: Tensor) -> Tensor:
-        """Adds this tile's share to the gradients; returns the gradient of the states before it (active, N, D)."""
-        bx = self.bx[tile.rows]
-        source[tile.last] += carry
-        costate = reverse_affine_scan(cell.linearize(previous, bx)[1], source, tile.starts)
-        with torch.enable_grad():
-            inputs = (previous.requires_grad_(), bx.requires_grad_(), *self.parameters)
-            output = cell.advance(previous, bx)
-        grads = torch.autograd.grad(output, inputs, costate, materialize_grads=True)
-        self.grad_bx[tile.rows] = grads[1]
-        for total, grad in zip(self.grad_parameters, grads[2:], strict=True):
-            total += grad
-        return grads[0][tile.first]
