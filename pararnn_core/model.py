@@ -32,14 +32,17 @@ class Embedding(nn.Module):
 
 
 class ParaRNNForCausalLM(nn.Module):
-    """Built with freshly drawn float32 parameters; bfloat16 ones serve too, float64 ones only `logits`.
+    """Built with freshly drawn float32 parameters; bfloat16 ones serve too, float64 ones only give `logits`.
 
-    After `pack` the model only serves: what needs the row-major matrices raises RuntimeError.
+    fingerprint: of the checkpoint that it was loaded from. is_packed: `pack` was called.
+
+    A packed model only serves: what needs the row-major matrices raises RuntimeError.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.fingerprint: str | None = None
         self.is_packed = False
         self._state_parts = state_parts(config)
         self._serving: PackedModel | None = None

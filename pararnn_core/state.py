@@ -126,7 +126,7 @@ class RecurrentState:
             self.conv = torch.zeros(layers, num_slots, *shapes["conv"][1:], dtype=dtypes["conv"])
             self.seen = torch.zeros(num_slots, *shapes["seen"], dtype=torch.uint8)
         self.layers = tuple(zip(self.cell.unbind(0), self.conv.unbind(0), strict=True))
-        self._seen_bytes = memoryview(self.seen.view(-1).numpy())
+        self._seen_bytes = self.seen.view(-1).numpy().data
 
     @property
     def nbytes(self) -> int:
