@@ -66,7 +66,7 @@ def newton_solve(
     bx: Tensor,
     initial_state: Tensor,
     cu_seqlens: Tensor,
-    tile_span: int = 512,
+    tile_span: int = 256,
     options: NewtonOptions | None = None,
 ) -> tuple[Tensor, NewtonResult]:
     """States (T, N, D) of a packed batch, tile after tile of tile_span steps, each from the end of the last.
@@ -152,7 +152,10 @@ class _TileSolve:
     def solve_sequentially(self, failed: Tensor) -> None:
         """Replaces the units in failed (active, D or 1); the others keep every bit."""
         lengths = self.tile.last - self.tile.first + 1
-        cu_seqlens = torch.cat((lengths.new_zeros(1), lengths.cumsum(0))).int()
-        exact = sequential_solve(self.step, self.bx, self.entry, cu_seqlens)
-        self.h = torch.where(failed.repeat_interleave(lengths, 0).unsqueeze(1), exact, self.h)
+        again = failed.any(1)
+        rows = again.repeat_interleave(lengths)
+        cu_seqlens = torch.cat((lengths.new_zeros(1), lengths[again].cumsum(0))).int()
+        exact = sequential_solve(self.step, self.bx[rows], self.entry[again], cu_seqlens)
+        replaced = failed[again].repeat_interleave(lengths[again], 0).unsqueeze(1)
+        self.h[rows] = torch.where(replaced, exact, self.h[rows])
         self.value = self.step(self.previous(), self.bx)

@@ -75,10 +75,11 @@ class Cell(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """B Kaiming uniform (bound sqrt(6 H / Din)), b zero, recurrent weights Xavier normal within +-0.5."""
-        nn.init.uniform_(self.B, -1.0, 1.0).mul_((6 * self.num_heads / self.input_dim) ** 0.5)
+        bound = (6 * self.num_heads / self.input_dim) ** 0.5
+        nn.init.uniform_(self.B, -bound, bound)
         nn.init.zeros_(self.b)
         for weight in self.recurrent_parameters():
-            nn.init.xavier_normal_(weight)
+            nn.init.normal_(weight, std=(2 / sum(weight.shape[-2:])) ** 0.5)
         self.clip_recurrent_()
 
     def recurrent_parameters(self) -> list[nn.Parameter]:
@@ -107,7 +108,7 @@ class Cell(nn.Module):
         check_x(x, self.input_dim, self.compute_dtype, cu_seqlens)
         if cu_seqlens is None:
             cu_seqlens = equal_cu_seqlens(1 if x.dim() == 2 else x.shape[0], x.shape[-2], x.device)
-        bx = self.input_projection(x).view(-1, self.num_gates, self.state_dim)
+        bx = self.input_projection(x).flatten(0, -3)
         sizes = (cu_seqlens.numel() - 1, self.num_states, self.state_dim)
         initial_state = full_initial_state(initial_state, bx, sizes)
         states = self.recurrence(bx, initial_state, cu_seqlens, mode)
@@ -116,16 +117,18 @@ class Cell(nn.Module):
 
     def input_projection(self, x: Tensor) -> Tensor:
         """x (..., Din) -> bx (..., G, D), b added, in the dtype of the recurrence."""
-        heads = x.to(self.compute_dtype).view(*x.shape[:-1], self.num_heads, -1)
-        projected = torch.einsum("...hi,higk->...ghk", heads, self.B.to(self.compute_dtype)).flatten(-2)
-        return projected.to(self.compute_dtype) + self.b.to(self.compute_dtype)
+        dtype, heads = self.compute_dtype, (self.num_heads, self.input_dim // self.num_heads)
+        by_head = x.to(dtype).view(*x.shape[:-1], *heads)
+        projected = torch.einsum("...hi,higk->...ghk", by_head, self.B.to(dtype)).flatten(-2)
+        # Autocast may have narrowed the product; the recurrence takes its own dtype.
+        return projected.to(dtype) + self.b.to(dtype)
 
     def recurrence(self, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, mode: str = "auto") -> Tensor:
         """States (T, N, D) of a packed batch; differentiable in every mode.
 
         bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
         mode: "sequential", step by step; "parallel", Newton; "parallel_cuda", "parallel_fused", CUDA kernels;
-        "auto", on a CPU the native kernel where it knows this cell and dtype, else step by step; elsewhere Newton.
+        "auto", on a CPU the native kernel if it knows cell and dtype, else step by step, elsewhere Newton.
         """
         sizes = (self.num_gates, self.num_states, self.state_dim)
         check_recurrence(bx, initial_state, cu_seqlens, sizes, self.compute_dtype)

@@ -24,8 +24,8 @@ Solver = Callable[["Cell", Tensor, Tensor, Tensor], tuple[Tensor, NewtonResult |
 def solve(solver: Solver, cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
     """States (T, N, D), differentiable once in bx, initial_state and the cell's parameters.
 
-    Parameters narrower than bx are widened to its dtype. Sets cell.last_solve. Backward raises RuntimeError if
-    the solve did not converge, or if the step's Jacobian is not of the structure that the cell declares.
+    Parameters narrower than bx are widened to its dtype. Sets cell.last_solve. Backward raises RuntimeError
+    where the solve did not converge or the step's Jacobian is not of the structure that the cell declares.
     """
     parameters = [p.to(bx.dtype) for p in cell.parameters()]
     tensors = (cu_seqlens, bx, initial_state, *parameters)
@@ -67,8 +67,8 @@ class _Solve(torch.autograd.Function):
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.result is not None and not ctx.result.converged:
             raise RuntimeError(
-                f"backward through a solve that did not converge: {ctx.result}. Its states are no trajectory of "
-                "the cell; allow the sequential fallback or more iterations, or look for NaN in the input"
+                f"backward through a solve that did not converge: {ctx.result}. Its states are no trajectory "
+                "of the cell; allow the sequential fallback or more iterations, or look for NaN in the input"
             )
         states, cu_seqlens, bx, initial_state, *parameters = ctx.saved_tensors
         leaves = [p.detach().requires_grad_() for p in parameters]
