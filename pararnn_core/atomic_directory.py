@@ -1,0 +1,64 @@
+"""A directory that is replaced as a whole."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(target: Path, keep: Callable[[str], bool]) -> Iterator[Path]:
+    """A fresh directory that takes the place of `target` when the block ends well, and vanishes if not.
+
+    Of an old `target`, the entries whose names `keep` accepts are copied over; the rest goes. Raises OSError.
+    """
+    fresh = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        fresh.mkdir(parents=True)
+        yield fresh
+        _copy_kept(target, fresh, keep)
+        for path in fresh.iterdir():
+            if path.is_file():
+                _sync(path)
+        _sync(fresh)
+        _swap(fresh, target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _copy_kept(target: Path, fresh: Path, keep: Callable[[str], bool]) -> None:
+    for entry in target.iterdir() if target.exists() else ():
+        if not keep(entry.name):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.copytree(entry, fresh / entry.name, symlinks=True)
+        else:
+            shutil.copy2(entry, fresh / entry.name, follow_symlinks=False)
+
+
+def _swap(fresh: Path, target: Path) -> None:
+    """rename() replaces no full directory, so the old one steps aside first and comes back if that fails."""
+    if not target.exists():
+        fresh.rename(target)
+        return
+    aside = fresh.with_suffix(".old")
+    target.rename(aside)
+    try:
+        fresh.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+    shutil.rmtree(aside)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

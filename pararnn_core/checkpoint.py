@@ -1,0 +1,151 @@
+"""Checkpoints: directories in the Hugging Face layout, checked from end to end before they become a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+from pararnn_core.checkpoint_directory import STORED_DTYPES, CheckpointDirectory, empty_model
+from pararnn_core.checkpoint_writer import save_checkpoint, write_checkpoint
+from pararnn_core.config import ModelConfig
+from pararnn_core.fingerprint import Fingerprint
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.safetensors_file import TensorInfo
+from pararnn_core.untrusted_file import CheckpointError
+from pararnn_core.weight_files import is_finite
+
+__all__ = [
+    "CheckpointError",
+    "CheckpointInfo",
+    "checkpoint_info",
+    "load_checkpoint",
+    "save_checkpoint",
+    "verify_checkpoint",
+    "write_checkpoint",
+]
+
+Progress = Callable[[int, int], None]
+
+VERIFIED_BY_DEFAULT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What config.json and the headers say. fingerprint is None where config.json has none."""
+
+    config: ModelConfig
+    fingerprint: str | None
+    tensors: tuple[TensorInfo, ...]
+    has_tokenizer: bool
+    has_chat_template: bool
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(info.nbytes for info in self.tensors)
+
+
+def checkpoint_info(path: str | os.PathLike[str]) -> CheckpointInfo:
+    """Reads no weight; makes the checks that load_checkpoint makes before it reads one."""
+    with CheckpointDirectory(Path(path)) as directory:
+        return CheckpointInfo(
+            directory.config,
+            directory.fingerprint,
+            tuple(directory.weights.tensors.values()),
+            directory.tokenizer is not None,
+            directory.has_chat_template,
+        )
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    device: str | torch.device = "cpu",
+    dtype: str | None = None,
+    pack: bool = True,
+    progress: Progress | None = None,
+    verify: bool | None = None,
+) -> ParaRNNForCausalLM:
+    """The model of a checkpoint directory. CheckpointError for every checkpoint that is not whole and sound.
+
+    dtype: "float32" or "bfloat16" instead of the weights' own.  pack: ready to serve, if device is the CPU.
+    progress(bytes read, bytes in all) is called from the calling thread.
+    verify: recompute the fingerprint from all bytes (about 1 s per GB); None: do so up to 256 MiB of weights.
+    Names, shapes, dtypes, sizes and finiteness are always checked.
+    """
+    if dtype is not None and dtype not in STORED_DTYPES:
+        raise ValueError(f"dtype must be float32 or bfloat16, not {dtype!r}")
+    with CheckpointDirectory(Path(path)) as directory:
+        if verify is None:
+            verify = directory.weights.nbytes <= VERIFIED_BY_DEFAULT_BYTES
+        reader = _WeightReader(directory, verify or directory.fingerprint is None, progress)
+        config = directory.config if dtype is None else replace(directory.config, dtype=dtype)
+        tensors = {name: _prepared(name, tensor, config).to(device) for name, tensor in reader.read_all()}
+        fingerprint = reader.checked_fingerprint()
+        if config != directory.config:
+            fingerprint = sha256(f"{fingerprint} as {dtype}".encode()).hexdigest()
+    model = empty_model(config)
+    model.load_state_dict(tensors, assign=True)
+    model.fingerprint = fingerprint
+    model.eval()
+    return model.pack() if pack and torch.device(device).type == "cpu" else model
+
+
+def verify_checkpoint(path: str | os.PathLike[str], progress: Progress | None = None) -> str:
+    """Reads every byte. The fingerprint, if all weights are finite and config.json has the same or none."""
+    with CheckpointDirectory(Path(path)) as directory:
+        reader = _WeightReader(directory, True, progress)
+        for _ in reader.read_all():
+            pass
+        return reader.checked_fingerprint()
+
+
+class _WeightReader:
+    """Reads tensors in the order of names: hashes them, checks that they are finite, reports progress."""
+
+    def __init__(self, directory: CheckpointDirectory, hashed: bool, progress: Progress | None) -> None:
+        self._directory = directory
+        self._progress = progress
+        self._done = 0
+        self._total = directory.weights.nbytes
+        self._hash = Fingerprint(directory.config_fields, directory.tokenizer) if hashed else None
+
+    def read_all(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, info in self._directory.weights.tensors.items():
+            if self._hash is not None:
+                self._hash.begin_tensor(name, info.dtype, info.shape)
+            tensor = self._directory.weights.read(name, self._on_chunk)
+            if not is_finite(tensor):
+                raise CheckpointError(
+                    self._directory.path, f"{name} holds NaN or infinity and cannot be used"
+                )
+            yield name, tensor
+
+    def checked_fingerprint(self) -> str:
+        """After read_all: the fingerprint of what was read, or the stored one if nothing was hashed."""
+        stored = self._directory.fingerprint
+        found = stored if self._hash is None else self._hash.hexdigest()
+        if found is None or stored not in (None, found):
+            raise CheckpointError(
+                self._directory.path,
+                f"the files are not those that were saved: their fingerprint is {found}, config.json says "
+                f"{stored}. Copy or download the checkpoint again",
+            )
+        return found
+
+    def _on_chunk(self, chunk: memoryview) -> None:
+        self._done += len(chunk)
+        if self._hash is not None:
+            self._hash.add(chunk)
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+def _prepared(name: str, tensor: torch.Tensor, config: ModelConfig) -> torch.Tensor:
+    if config.recurrent_clip is not None and name.endswith((".cell.A", ".cell.C")):
+        tensor.clamp_(-config.recurrent_clip, config.recurrent_clip)
+    return tensor.to(getattr(torch, config.dtype))

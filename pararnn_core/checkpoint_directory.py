@@ -1,0 +1,152 @@
+"""A checkpoint on disk, opened and compared with its own config before any weight is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pararnn_core.config import ModelConfig, num_parameters
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.safetensors_file import PICKLE_ADVICE, TensorInfo, is_pickle
+from pararnn_core.tokenizer_file import TokenizerFile
+from pararnn_core.untrusted_file import CheckpointError, read_json
+from pararnn_core.weight_files import WeightFiles
+
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+GENERATION_CONFIG = "generation_config.json"
+CARD = "README.md"
+STORED_DTYPES = {"float32": "F32", "bfloat16": "BF16"}
+
+_MAX_JSON_BYTES = 1 << 20
+_LARGEST_SIZE = 2**31
+_LARGEST_MODEL = 2**60
+_LISTED = 3
+_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class CheckpointDirectory:
+    """Open for reading; a context manager. CheckpointError unless names, shapes, dtypes and sizes are right.
+
+    config_fields: config.json as it stands, what the fingerprint covers.  config: the same, checked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _check_is_directory(path)
+        self.config_fields = read_json(path / CONFIG, _MAX_JSON_BYTES)
+        self.config = _read_config(path / CONFIG, self.config_fields)
+        self.fingerprint = _read_fingerprint(path / CONFIG, self.config_fields)
+        self.tokenizer = _read_tokenizer(path / TOKENIZER, self.config.vocab_size)
+        self.weights = WeightFiles(path)
+        try:
+            check_tensors(path, self.weights.tensors, self.config)
+        except BaseException:
+            self.weights.close()
+            raise
+
+    def __enter__(self) -> CheckpointDirectory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.weights.close()
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether tokenizer_config.json carries one."""
+        path = self.path / TOKENIZER_CONFIG
+        return path.exists() and bool(read_json(path, _MAX_JSON_BYTES).get("chat_template"))
+
+
+def empty_model(config: ModelConfig) -> ParaRNNForCausalLM:
+    """A model without memory: every parameter on the meta device."""
+    with torch.device("meta"):
+        return ParaRNNForCausalLM(config)
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor that a checkpoint of this config holds."""
+    return {name: tuple(parameter.shape) for name, parameter in empty_model(config).named_parameters()}
+
+
+def check_tensors(path: Path, tensors: Mapping[str, TensorInfo], config: ModelConfig) -> None:
+    """CheckpointError that lists the first missing, unexpected and mismatching tensors."""
+    # Before a model of this config is built even without memory: it must not be larger than what is there.
+    if config.num_hidden_layers > len(tensors) or num_parameters(config) > _LARGEST_MODEL:
+        raise CheckpointError(
+            path, f"{CONFIG} describes a model far larger than the {len(tensors)} tensors that are there"
+        )
+    expected, dtype = expected_shapes(config), STORED_DTYPES[config.dtype]
+    problems = [
+        *_listed("missing", expected.keys() - tensors.keys()),
+        *_listed("unexpected", tensors.keys() - expected.keys()),
+        *_first(
+            f"{name} is {list(tensors[name].shape)} and should be {list(shape)}"
+            for name, shape in expected.items()
+            if name in tensors and tensors[name].shape != shape
+        ),
+        *_first(
+            f"{name} is {tensors[name].dtype} and should be {dtype}, as {CONFIG} says"
+            for name in expected
+            if name in tensors and tensors[name].dtype != dtype
+        ),
+    ]
+    if problems:
+        advice = f"Weights and {CONFIG} are not of one model: take both from the same place."
+        raise CheckpointError(path, f"{'; '.join(problems)}. {advice}")
+
+
+def _check_is_directory(path: Path) -> None:
+    if path.is_dir():
+        return
+    if not path.exists():
+        raise CheckpointError(path, "does not exist")
+    if path.is_file():
+        with open(path, "rb") as file:
+            if is_pickle(file.read(8)):
+                raise CheckpointError(path, PICKLE_ADVICE)
+    raise CheckpointError(path, f"is a file: give the directory that holds {CONFIG} and the weights")
+
+
+def _read_config(path: Path, fields: Mapping[str, Any]) -> ModelConfig:
+    if "quantization_config" in fields:
+        raise CheckpointError(
+            path, "quantization_config: this version loads float32 and bfloat16 weights, not quantised ones"
+        )
+    for name, value in fields.items():
+        if isinstance(value, int) and abs(value) > _LARGEST_SIZE:
+            raise CheckpointError(path, f"{name} is larger than any model's")
+    try:
+        return ModelConfig.from_dict({key: value for key, value in fields.items() if key != "fingerprint"})
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(path, str(error)) from None
+
+
+def _read_fingerprint(path: Path, fields: Mapping[str, Any]) -> str | None:
+    value = fields.get("fingerprint")
+    if value is not None and (not isinstance(value, str) or not _HEX_DIGEST.fullmatch(value)):
+        raise CheckpointError(path, "fingerprint must be 64 hexadecimal digits")
+    return value
+
+
+def _read_tokenizer(path: Path, vocab_size: int) -> bytes | None:
+    if not path.exists():
+        return None
+    tokenizer = TokenizerFile.read(path)
+    tokenizer.check_fits(path, vocab_size)
+    return tokenizer.data
+
+
+def _listed(what: str, names: Collection[str]) -> list[str]:
+    return [f"{what} {', '.join(_first(sorted(names)))}"] if names else []
+
+
+def _first(items: Iterable[str]) -> list[str]:
+    items = list(items)
+    more = [f"{len(items) - _LISTED} more"] if len(items) > _LISTED else []
+    return items[:_LISTED] + more

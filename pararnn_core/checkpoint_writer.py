@@ -1,0 +1,201 @@
+"""Writing a checkpoint: whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from pararnn_core.atomic_directory import replacing
+from pararnn_core.checkpoint_directory import (
+    CARD,
+    CONFIG,
+    GENERATION_CONFIG,
+    STORED_DTYPES,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    expected_shapes,
+)
+from pararnn_core.config import MODEL_TYPE, ModelConfig, num_parameters
+from pararnn_core.fingerprint import Fingerprint
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.tokenizer_file import TokenizerFile
+from pararnn_core.untrusted_file import CheckpointError, read_json
+from pararnn_core.weight_files import INDEX, WEIGHTS, is_finite
+
+MAX_SHARD_BYTES = 4 << 30
+_MAX_JSON_BYTES = 1 << 20
+_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+_OWN_FILES = frozenset({CONFIG, WEIGHTS, INDEX, TOKENIZER, TOKENIZER_CONFIG, GENERATION_CONFIG, CARD})
+
+PathLike = str | os.PathLike[str]
+
+
+def save_checkpoint(
+    model: ParaRNNForCausalLM,
+    path: PathLike,
+    tokenizer: PathLike | None = None,
+    chat_template: str | None = None,
+    card: str | None = None,
+    generation: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+) -> str:
+    """As `write_checkpoint`, for a model, packed or not; dtype (float32, bfloat16) replaces the config's."""
+    config = model.config if dtype is None else replace(model.config, dtype=dtype)
+    return write_checkpoint(
+        config,
+        dict(model.weights()),
+        path,
+        tokenizer=tokenizer,
+        chat_template=chat_template,
+        card=card,
+        generation=generation,
+    )
+
+
+def write_checkpoint(
+    config: ModelConfig,
+    tensors: Mapping[str, torch.Tensor],
+    path: PathLike,
+    *,
+    tokenizer: PathLike | None = None,
+    chat_template: str | None = None,
+    card: str | None = None,
+    generation: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> str:
+    """Writes the directory `path` and returns its fingerprint. CheckpointError if it cannot or must not.
+
+    tensors: every parameter by name; rounded to config.dtype.  tokenizer: a tokenizer.json, or a directory
+    with one and perhaps a tokenizer_config.json.  card: README.md; a plain description if None.
+    generation: defaults for generation_config.json beside bos and eos.
+    A checkpoint at `path` is replaced, its other files are kept. At no instant does `path` hold half of one.
+    """
+    target = Path(path).resolve()
+    _check_shapes(target, config, tensors)
+    texts = _tokenizer_files(config, tokenizer, chat_template)
+    dtype: torch.dtype = getattr(torch, config.dtype)
+    stored = {name: tensors[name].detach().to("cpu", dtype).contiguous() for name in sorted(tensors)}
+    fields = config.to_dict()
+    fields["fingerprint"] = _fingerprint(target, fields, stored, texts.get(TOKENIZER))
+    special = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
+    texts[GENERATION_CONFIG] = _json(
+        {k: v for k, v in special.items() if v is not None} | dict(generation or {})
+    )
+    texts[CARD] = (_plain_card(config, fields["fingerprint"]) if card is None else card).encode()
+    texts[CONFIG] = _json(fields)
+    _check_replaceable(target)
+    try:
+        with replacing(target, keep=lambda name: not _is_own_file(name)) as directory:
+            _write_weights(directory, stored, max_shard_bytes)
+            for name, data in texts.items():
+                (directory / name).write_bytes(data)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(target, f"cannot be written: {error}") from error
+    return str(fields["fingerprint"])
+
+
+def _check_shapes(path: Path, config: ModelConfig, tensors: Mapping[str, torch.Tensor]) -> None:
+    expected = expected_shapes(config)
+    wrong = sorted(expected.keys() ^ tensors.keys()) or [
+        name for name, shape in expected.items() if tuple(tensors[name].shape) != shape
+    ]
+    if wrong:
+        raise CheckpointError(path, f"is not written: tensors do not fit the config: {', '.join(wrong[:5])}")
+
+
+def _fingerprint(
+    path: Path, fields: Mapping[str, Any], stored: Mapping[str, torch.Tensor], tokenizer: bytes | None
+) -> str:
+    fingerprint = Fingerprint(fields, tokenizer)
+    for name, tensor in stored.items():
+        if not is_finite(tensor):
+            raise CheckpointError(path, f"is not written: {name} holds NaN or infinity")
+        fingerprint.begin_tensor(
+            name, STORED_DTYPES[str(tensor.dtype).removeprefix("torch.")], tuple(tensor.shape)
+        )
+        fingerprint.add(tensor.view(-1).view(torch.uint8).numpy().data)
+    return fingerprint.hexdigest()
+
+
+def _tokenizer_files(
+    config: ModelConfig, source: PathLike | None, chat_template: str | None
+) -> dict[str, bytes]:
+    if source is None:
+        if chat_template is not None:
+            raise ValueError("chat_template needs a tokenizer")
+        return {}
+    path, fields = Path(source), {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if path.is_dir():
+        if (path / TOKENIZER_CONFIG).exists():
+            fields |= read_json(path / TOKENIZER_CONFIG, _MAX_JSON_BYTES)
+        path = path / TOKENIZER
+    tokenizer = TokenizerFile.read(path)
+    tokenizer.check_fits(path, config.vocab_size)
+    for name, token in (("bos_token", config.bos_token_id), ("eos_token", config.eos_token_id)):
+        if token is not None and token in tokenizer.tokens:
+            fields[name] = tokenizer.tokens[token]
+    if chat_template is not None:
+        fields["chat_template"] = chat_template
+    return {TOKENIZER: tokenizer.data, TOKENIZER_CONFIG: _json(fields)}
+
+
+def _write_weights(directory: Path, stored: Mapping[str, torch.Tensor], max_shard_bytes: int) -> None:
+    shards = _shards(stored, max_shard_bytes)
+    if len(shards) == 1:
+        save_file(dict(stored), directory / WEIGHTS, metadata={"format": "pt"})
+        return
+    weight_map = {}
+    for i, names in enumerate(shards, 1):
+        file = f"model-{i:05}-of-{len(shards):05}.safetensors"
+        save_file({name: stored[name] for name in names}, directory / file, metadata={"format": "pt"})
+        weight_map.update(dict.fromkeys(names, file))
+    total = sum(tensor.nbytes for tensor in stored.values())
+    (directory / INDEX).write_bytes(_json({"metadata": {"total_size": total}, "weight_map": weight_map}))
+
+
+def _shards(stored: Mapping[str, torch.Tensor], max_shard_bytes: int) -> list[list[str]]:
+    """Names in order, cut before a tensor that would make a shard too large."""
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, tensor in stored.items():
+        if shards[-1] and size + tensor.nbytes > max_shard_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += tensor.nbytes
+    return shards
+
+
+def _check_replaceable(target: Path) -> None:
+    """Only an empty directory or a checkpoint of ours: a mistyped path must not cost anyone's files."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    config = target / CONFIG
+    if not config.is_file() or read_json(config, _MAX_JSON_BYTES).get("model_type") != MODEL_TYPE:
+        raise CheckpointError(target, "exists and is no checkpoint of this project: choose another path")
+
+
+def _is_own_file(name: str) -> bool:
+    return name in _OWN_FILES or _SHARD.fullmatch(name) is not None
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    return (json.dumps(fields, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _plain_card(config: ModelConfig, fingerprint: str) -> str:
+    return (
+        f"# Para{config.cell.upper()}, {num_parameters(config):,} parameters\n\n"
+        f"Hidden size {config.hidden_size}, {config.num_hidden_layers} layers, "
+        f"vocabulary {config.vocab_size}, weights {config.dtype}.\n"
+        f"Fingerprint {fingerprint}.\n\nNo quality was measured.\n"
+    )
