@@ -34,9 +34,8 @@ class Embedding(nn.Module):
 class ParaRNNForCausalLM(nn.Module):
     """Built with freshly drawn float32 parameters; bfloat16 ones serve too, float64 ones only give `logits`.
 
-    fingerprint: of the checkpoint that it was loaded from. is_packed: `pack` was called.
-
     A packed model only serves: what needs the row-major matrices raises RuntimeError.
+    fingerprint: of the checkpoint that it was loaded from, if it was.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -1,17 +1,25 @@
 """Tiny random models and checkpoints: every weight is drawn, so that no zero or one hides a mistake."""
 
 import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from pararnn_core.checkpoint_writer import save_checkpoint
 from pararnn_core.config import ModelConfig
 from pararnn_core.model import ParaRNNForCausalLM
 
 SPECIAL_TOKENS = ("<|bos|>", "<|eos|>", "<|user|>", "<|assistant|>")
 MERGES = (("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("i", "n"), ("Ã", "©"))
 TINY_VOCAB_SIZE = 256 + len(MERGES) + len(SPECIAL_TOKENS)
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<|{{ 'assistant' if m.role == 'assistant' else 'user' }}|>"
+    "{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 
 
 def tiny_config(cell: str = "gru", **over: Any) -> ModelConfig:
@@ -61,3 +69,12 @@ def tiny_tokenizer() -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])
     return tokenizer
+
+
+def tiny_checkpoint(path: Path, cell: str = "gru", seed: int = 0, **over: Any) -> Path:
+    """A whole checkpoint directory with tokenizer and chat template; returns `path`."""
+    with TemporaryDirectory() as folder:
+        tokenizer = Path(folder) / "tokenizer.json"
+        tiny_tokenizer().save(str(tokenizer))
+        save_checkpoint(tiny_model(cell, seed, **over), path, tokenizer, chat_template=CHAT_TEMPLATE)
+    return path
