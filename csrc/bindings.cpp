@@ -17,6 +17,23 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
   library.def(
       "recurrence_(str cell, Tensor bx, Tensor a, Tensor? c, Tensor cu_seqlens, Tensor slots, "
       "Tensor has_initial_state, Tensor(a!) state) -> Tensor");
+
+  library.def("pack_linear(Tensor weight) -> Tensor");
+  library.def("unpack_linear(Tensor packed, int out_features, int in_features) -> Tensor");
+  library.def("pack_block_linear(Tensor weight) -> Tensor");
+  library.def("unpack_block_linear(Tensor packed, int num_heads, int in_features, int channels) -> Tensor");
+  library.def("linear(Tensor x, Tensor packed, int out_features, int in_features) -> Tensor");
+  library.def("block_linear(Tensor x, Tensor packed, Tensor bias, int num_heads, int in_features) -> Tensor");
+  library.def("embedding(Tensor tokens, Tensor weight) -> Tensor");
+
+  library.def("rms_norm(Tensor x, Tensor weight, float eps) -> Tensor");
+  library.def("gated_rms_norm(Tensor y, Tensor gate, Tensor weight, float eps, str gate_order) -> Tensor");
+  library.def("silu_mul(Tensor gate, Tensor up) -> Tensor");
+  library.def("add_scaled(Tensor x, Tensor? scale, Tensor y) -> Tensor");
+  library.def(
+      "causal_conv1d_(Tensor v, Tensor weight, Tensor? bias, str activation, Tensor cu_seqlens, Tensor "
+      "slots, "
+      "Tensor has_initial_state, Tensor(a!) conv_state) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pararnn, CompositeExplicitAutograd, library) {
@@ -30,4 +47,16 @@ STABLE_TORCH_LIBRARY_IMPL(pararnn, CPU, library) {
   library.impl("recurrence", TORCH_BOX(&pararnn::recurrence_op));
   library.impl("recurrence_backward", TORCH_BOX(&pararnn::recurrence_backward_op));
   library.impl("recurrence_", TORCH_BOX(&pararnn::recurrence_slots_op));
+  library.impl("pack_linear", TORCH_BOX(&pararnn::pack_linear_op));
+  library.impl("unpack_linear", TORCH_BOX(&pararnn::unpack_linear_op));
+  library.impl("pack_block_linear", TORCH_BOX(&pararnn::pack_block_linear_op));
+  library.impl("unpack_block_linear", TORCH_BOX(&pararnn::unpack_block_linear_op));
+  library.impl("linear", TORCH_BOX(&pararnn::linear_op));
+  library.impl("block_linear", TORCH_BOX(&pararnn::block_linear_op));
+  library.impl("embedding", TORCH_BOX(&pararnn::embedding_op));
+  library.impl("rms_norm", TORCH_BOX(&pararnn::rms_norm_op));
+  library.impl("gated_rms_norm", TORCH_BOX(&pararnn::gated_rms_norm_op));
+  library.impl("silu_mul", TORCH_BOX(&pararnn::silu_mul_op));
+  library.impl("add_scaled", TORCH_BOX(&pararnn::add_scaled_op));
+  library.impl("causal_conv1d_", TORCH_BOX(&pararnn::causal_conv1d_op));
 }

@@ -28,6 +28,10 @@ const char* dtype_name(ScalarType dtype) {
       return "bfloat16";
     case ScalarType::Int:
       return "int32";
+    case ScalarType::Long:
+      return "int64";
+    case ScalarType::Double:
+      return "float64";
     case ScalarType::Bool:
       return "bool";
     default:
@@ -43,6 +47,20 @@ bool has_shape(const Tensor& tensor, std::initializer_list<int64_t> shape) {
     ++dim;
   }
   return true;
+}
+
+void check_slots(const Tensor& slots, int64_t sequences, int64_t num_slots) {
+  check_tensor("slots", slots, ScalarType::Int, {sequences});
+  std::vector<bool> used(size_t(num_slots), false);
+  const int32_t* const values = slots.const_data_ptr<int32_t>();
+  for (int64_t s = 0; s < sequences; ++s) {
+    const int64_t slot = values[s];
+    if (slot == kPadSlotId) continue;
+    STD_TORCH_CHECK(slot >= 0 && slot < num_slots, "slots: ", slot, " is not in [0, ", num_slots, ") nor ",
+                    kPadSlotId);
+    STD_TORCH_CHECK(!used[size_t(slot)], "slots: ", slot, " stands twice");
+    used[size_t(slot)] = true;
+  }
 }
 
 }  // namespace
@@ -65,6 +83,14 @@ void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
   STD_TORCH_CHECK(tensor.is_contiguous(), name, ": must be contiguous");
 }
 
+DType check_weight(const char* name, const Tensor& tensor, std::initializer_list<int64_t> shape) {
+  const ScalarType dtype = tensor.scalar_type();
+  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::BFloat16, name,
+                  ": expected float32 or bfloat16, got a tensor that is ", dtype_name(dtype));
+  check_tensor(name, tensor, dtype, shape);
+  return dtype == ScalarType::Float ? DType::kFloat32 : DType::kBFloat16;
+}
+
 int64_t check_cu_seqlens(const Tensor& cu_seqlens, int64_t tokens) {
   check_tensor("cu_seqlens", cu_seqlens, ScalarType::Int, {kAnySize});
   const int64_t sequences = cu_seqlens.size(0) - 1;
@@ -80,18 +106,13 @@ int64_t check_cu_seqlens(const Tensor& cu_seqlens, int64_t tokens) {
   return sequences;
 }
 
-void check_slots(const Tensor& slots, int64_t sequences, int64_t num_slots) {
-  check_tensor("slots", slots, ScalarType::Int, {sequences});
-  std::vector<bool> used(size_t(num_slots), false);
-  const int32_t* const values = slots.const_data_ptr<int32_t>();
-  for (int64_t s = 0; s < sequences; ++s) {
-    const int64_t slot = values[s];
-    if (slot == kPadSlotId) continue;
-    STD_TORCH_CHECK(slot >= 0 && slot < num_slots, "slots: ", slot, " is not in [0, ", num_slots, ") nor ",
-                    kPadSlotId);
-    STD_TORCH_CHECK(!used[size_t(slot)], "slots: ", slot, " stands twice");
-    used[size_t(slot)] = true;
-  }
+Sequences check_sequences(const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
+                          int64_t tokens, int64_t num_slots) {
+  const int64_t count = check_cu_seqlens(cu_seqlens, tokens);
+  check_slots(slots, count, num_slots);
+  check_tensor("has_initial_state", has_initial_state, ScalarType::Bool, {count});
+  return {count, cu_seqlens.const_data_ptr<int32_t>(), slots.const_data_ptr<int32_t>(),
+          has_initial_state.const_data_ptr<bool>()};
 }
 
 CellKind parse_cell(const std::string& cell) {

@@ -27,11 +27,15 @@ void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
 void check_rows(const char* name, const Tensor& tensor, ScalarType dtype,
                 std::initializer_list<int64_t> shape);
 
+// A contiguous CPU tensor of this shape, float32 or bfloat16.
+DType check_weight(const char* name, const Tensor& tensor, std::initializer_list<int64_t> shape);
+
 // cu_seqlens (S + 1) int32: starts at 0, never falls, ends at `tokens`. Returns S.
 int64_t check_cu_seqlens(const Tensor& cu_seqlens, int64_t tokens);
 
-// slots (S) int32: kPadSlotId or in [0, num_slots), none twice.
-void check_slots(const Tensor& slots, int64_t sequences, int64_t num_slots);
+// slots (S) int32: kPadSlotId or in [0, num_slots), none twice; has_initial_state (S) bool.
+Sequences check_sequences(const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
+                          int64_t tokens, int64_t num_slots);
 
 CellKind parse_cell(const std::string& cell);
 

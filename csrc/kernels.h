@@ -6,12 +6,23 @@
 #define PARARNN_CPU_KERNELS(X)                     \
   X(recurrence, RecurrenceParams)                  \
   X(recurrence_backward, RecurrenceBackwardParams) \
-  X(sum_rows, SumRowsParams)
+  X(sum_rows, SumRowsParams)                       \
+  X(linear, LinearParams)                          \
+  X(embedding, EmbeddingParams)                    \
+  X(rms_norm, RmsNormParams)                       \
+  X(gated_rms_norm, GatedRmsNormParams)            \
+  X(silu_mul, SiluMulParams)                       \
+  X(add_scaled, AddScaledParams)                   \
+  X(causal_conv1d, CausalConvParams)
 
 namespace pararnn {
 
 #define PARARNN_DECLARE(name, Params) void name##_cpu(const Params& params);
 PARARNN_CPU_KERNELS(PARARNN_DECLARE)
 #undef PARARNN_DECLARE
+
+// Moves of bytes only: one version for all levels.
+void pack_cpu(const PackParams& params);
+void unpack_cpu(const PackParams& params);
 
 }  // namespace pararnn

@@ -26,6 +26,26 @@ Tensor recurrence_slots_op(std::string cell, const Tensor& bx, const Tensor& a, 
                            const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
                            Tensor state);
 
+// A weight as tiles of 16 outputs, one dimension; and back.
+Tensor pack_linear_op(const Tensor& weight);
+Tensor unpack_linear_op(const Tensor& packed, int64_t out_features, int64_t in_features);
+Tensor pack_block_linear_op(const Tensor& weight);
+Tensor unpack_block_linear_op(const Tensor& packed, int64_t num_heads, int64_t in_features, int64_t channels);
+
+Tensor linear_op(const Tensor& x, const Tensor& packed, int64_t out_features, int64_t in_features);
+Tensor block_linear_op(const Tensor& x, const Tensor& packed, const Tensor& bias, int64_t num_heads,
+                       int64_t in_features);
+Tensor embedding_op(const Tensor& tokens, const Tensor& weight);
+
+Tensor rms_norm_op(const Tensor& x, const Tensor& weight, double eps);
+Tensor gated_rms_norm_op(const Tensor& y, const Tensor& gate, const Tensor& weight, double eps,
+                         std::string gate_order);
+Tensor silu_mul_op(const Tensor& gate, const Tensor& up);
+Tensor add_scaled_op(const Tensor& x, std::optional<Tensor> scale, const Tensor& y);
+Tensor causal_conv1d_op(const Tensor& v, const Tensor& weight, std::optional<Tensor> bias,
+                        std::string activation, const Tensor& cu_seqlens, const Tensor& slots,
+                        const Tensor& has_initial_state, Tensor conv_state);
+
 std::string isa_level_op();
 std::string available_isa_levels_op();
 int64_t num_threads_op();

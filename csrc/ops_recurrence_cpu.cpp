@@ -9,25 +9,29 @@ namespace {
 
 // The checks that all three share; fills what they have in common.
 RecurrenceParams check_inputs(const std::string& cell, const Tensor& bx, const Tensor& a,
-                              const std::optional<Tensor>& c, const Tensor& cu_seqlens) {
+                              const std::optional<Tensor>& c) {
   RecurrenceParams params{};
   params.cell = parse_cell(cell);
   check_tensor("bx", bx, ScalarType::Float, {kAnySize, 3, kAnySize});
   params.channels = bx.size(2);
   check_tensor("a", a, ScalarType::Float, {3, params.channels});
   params.c = check_peepholes(params.cell, c, params.channels);
-  params.sequences.count = check_cu_seqlens(cu_seqlens, bx.size(0));
-  params.sequences.cu_seqlens = cu_seqlens.const_data_ptr<int32_t>();
   params.bx = bx.const_data_ptr<float>();
   params.a = a.const_data_ptr<float>();
   return params;
+}
+
+// Sequence s has state row s.
+Sequences check_plain_sequences(const Tensor& cu_seqlens, int64_t tokens) {
+  return {check_cu_seqlens(cu_seqlens, tokens), cu_seqlens.const_data_ptr<int32_t>(), nullptr, nullptr};
 }
 
 }  // namespace
 
 Tensor recurrence_op(std::string cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                      const Tensor& initial_state, const Tensor& cu_seqlens) {
-  RecurrenceParams params = check_inputs(cell, bx, a, c, cu_seqlens);
+  RecurrenceParams params = check_inputs(cell, bx, a, c);
+  params.sequences = check_plain_sequences(cu_seqlens, bx.size(0));
   const int64_t rows = num_states(params.cell);
   check_tensor("initial_state", initial_state, ScalarType::Float,
                {params.sequences.count, rows, params.channels});
@@ -45,7 +49,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(std::string ce
                                                                   const Tensor& a, std::optional<Tensor> c,
                                                                   const Tensor& initial_state,
                                                                   const Tensor& cu_seqlens) {
-  const RecurrenceParams forward = check_inputs(cell, bx, a, c, cu_seqlens);
+  RecurrenceParams forward = check_inputs(cell, bx, a, c);
+  forward.sequences = check_plain_sequences(cu_seqlens, bx.size(0));
   const int64_t rows = num_states(forward.cell), peepholes = num_peepholes(forward.cell);
   const int64_t tokens = bx.size(0), count = forward.sequences.count, channels = forward.channels;
   check_tensor("initial_state", initial_state, ScalarType::Float, {count, rows, channels});
@@ -73,13 +78,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(std::string ce
 Tensor recurrence_slots_op(std::string cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                            const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
                            Tensor state) {
-  RecurrenceParams params = check_inputs(cell, bx, a, c, cu_seqlens);
+  RecurrenceParams params = check_inputs(cell, bx, a, c);
   check_rows("state", state, ScalarType::Float, {kAnySize, num_states(params.cell), params.channels});
-  check_slots(slots, params.sequences.count, state.size(0));
-  check_tensor("has_initial_state", has_initial_state, ScalarType::Bool, {params.sequences.count});
+  params.sequences = check_sequences(cu_seqlens, slots, has_initial_state, bx.size(0), state.size(0));
   Tensor y = empty_cpu({bx.size(0), params.channels});
-  params.sequences.slots = slots.const_data_ptr<int32_t>();
-  params.sequences.has_initial_state = has_initial_state.const_data_ptr<bool>();
   params.final_state = state.mutable_data_ptr<float>();
   params.initial_state = params.final_state;
   params.slot_stride = state.stride(0);

@@ -7,7 +7,13 @@ namespace pararnn {
 
 constexpr int32_t kPadSlotId = -1;
 
+constexpr int64_t kTileOutputs = 16;
+constexpr int64_t kMaxConvWidth = 8;
+
 enum class CellKind { kGru, kLstm };
+enum class DType { kFloat32, kBFloat16 };
+enum class Activation { kNone, kSilu };
+enum class GateOrder { kGateThenNorm, kNormThenGate };
 
 // S sequences packed end to end: sequence s owns rows cu_seqlens[s] .. cu_seqlens[s + 1].
 // Without `slots` sequence s uses state row s. A sequence in kPadSlotId is skipped and its outputs are 0.
@@ -17,6 +23,10 @@ struct Sequences {
   const int32_t* slots;
   const bool* has_initial_state;
 };
+
+constexpr int64_t mean_length(const Sequences& sequences) {
+  return sequences.count == 0 ? 0 : sequences.cu_seqlens[sequences.count] / sequences.count;
+}
 
 // bx (T, 3, D); a (3, D); c (2, D) for the LSTM; states of slot i, row n at i * slot_stride + n * row_stride.
 struct RecurrenceParams {
@@ -49,6 +59,116 @@ struct RecurrenceBackwardParams {
   float* grad_bx;
   float* grad_initial_state;
   float* grad_parameters;
+};
+
+// A block-diagonal weight of heads x gates blocks, each (outputs, inputs); a plain matrix is one block.
+struct BlockShape {
+  int64_t heads;
+  int64_t gates;
+  int64_t inputs;
+  int64_t outputs;
+};
+
+constexpr int64_t tiles_per_block(const BlockShape& shape) {
+  return (shape.outputs + kTileOutputs - 1) / kTileOutputs;
+}
+
+constexpr int64_t packed_size(const BlockShape& shape) {
+  return shape.heads * shape.gates * tiles_per_block(shape) * shape.inputs * kTileOutputs;
+}
+
+// Between a weight with any strides and its tiles [head][gate][tile][input][16], outputs past the end 0.
+struct PackParams {
+  BlockShape shape;
+  int64_t head_stride;
+  int64_t gate_stride;
+  int64_t input_stride;
+  int64_t output_stride;
+  int64_t element_size;  // 2 or 4 bytes
+  void* plain;
+  void* packed;
+};
+
+// x (rows, heads * inputs); out (rows, gates, heads * outputs); bias (gates, heads * outputs) or null.
+struct LinearParams {
+  BlockShape shape;
+  int64_t rows;
+  const float* x;
+  DType weight_dtype;
+  const void* weight;
+  const float* bias;
+  float* out;
+};
+
+// out (rows, width) contiguous.
+struct EmbeddingParams {
+  int64_t rows;
+  int64_t width;
+  const int64_t* tokens;
+  DType weight_dtype;
+  const void* weight;
+  float* out;
+};
+
+// x and out (rows, width) contiguous.
+struct RmsNormParams {
+  int64_t rows;
+  int64_t width;
+  const float* x;
+  const float* weight;
+  float eps;
+  float* out;
+};
+
+// y and out (rows, width) contiguous; gate rows gate_stride apart.
+struct GatedRmsNormParams {
+  int64_t rows;
+  int64_t width;
+  const float* y;
+  const float* gate;
+  int64_t gate_stride;
+  const float* weight;
+  float eps;
+  GateOrder order;
+  float* out;
+};
+
+// out (rows, width) contiguous.
+struct SiluMulParams {
+  int64_t rows;
+  int64_t width;
+  const float* gate;
+  int64_t gate_stride;
+  const float* up;
+  int64_t up_stride;
+  float* out;
+};
+
+// out = scale[0] * x + y, all contiguous; scale null: 1.
+struct AddScaledParams {
+  int64_t size;
+  const float* x;
+  const float* scale;
+  const float* y;
+  float* out;
+};
+
+// v (T, D), rows v_stride apart; weight (D, K); bias (D) or null; out (T, D) contiguous.
+// conv_state of slot i, row k (oldest first) at i * slot_stride + k * row_stride.
+struct CausalConvParams {
+  Sequences sequences;
+  int64_t channels;
+  int64_t width;
+  const float* v;
+  int64_t v_stride;
+  const float* weight;
+  const float* bias;
+  Activation activation;
+  DType state_dtype;
+  void* conv_state;
+  int64_t slot_stride;
+  int64_t row_stride;
+  float* out;
 };
 
 // out[i] = sum over r of in[r * stride + i] for i < size, in the order of r.

@@ -92,7 +92,8 @@ void run_block(const RecurrenceParams& p, int64_t s, int64_t channel) {
 
 void recurrence(const RecurrenceParams& p) {
   const int64_t blocks = ceil_div(p.channels, kBlock);
-  parallel(p.sequences.count * blocks, [&](int64_t item) {
+  constexpr int64_t kStepCost = 8;  // in elements of simple work
+  parallel_lots(p.sequences.count * blocks, mean_length(p.sequences) * kBlock * kStepCost, [&](int64_t item) {
     const int64_t s = item / blocks, channel = item % blocks * kBlock;
     p.cell == CellKind::kGru ? run_block<Gru>(p, s, channel) : run_block<Lstm>(p, s, channel);
   });

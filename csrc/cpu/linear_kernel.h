@@ -1,0 +1,85 @@
+// The inner product kernel: Rows rows by Tiles tiles of 16 outputs, one multiply-add per input and output in
+// the order of the inputs. Lanes run over outputs, so neither Rows nor Tiles nor a pause in memory changes a
+// result.
+#pragma once
+
+#include "../params.h"
+#include "bfloat16.h"
+
+namespace pararnn {
+namespace PARARNN_ISA {
+
+constexpr int kTileVectors = int(kTileOutputs) / kLanes;
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kAccumulators = 24;  // of 32 registers
+#else
+constexpr int kAccumulators = 12;  // of 16
+#endif
+
+constexpr int kMaxRows = kAccumulators / kTileVectors < 12 ? kAccumulators / kTileVectors : 12;
+constexpr int kMaxTiles = 4;  // streams of weights read at once
+
+// As many tiles as the registers hold beside the rows.
+constexpr int tiles_for(int rows) {
+  const int fit = kAccumulators / (rows * kTileVectors);
+  return fit < 1 ? 1 : fit > kMaxTiles ? kMaxTiles : fit;
+}
+
+// x [depth][Rows]; weight: tiles [depth][16], tile_stride apart; out and its rows out_stride apart.
+template <class Weight>
+struct TileArgs {
+  const float* x;
+  const Weight* weight;
+  int64_t tile_stride;
+  int64_t depth;
+  const float* bias;  // null: none
+  float* out;
+  int64_t out_stride;
+  int64_t valid_rows;
+  int64_t valid_outputs;
+  bool resume;  // out holds the sums so far
+};
+
+template <int Rows, int Tiles, class Weight>
+void multiply_tiles(const TileArgs<Weight>& args) {
+  constexpr int kVectors = Tiles * kTileVectors;
+  Vec sums[Rows][kVectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      const bool stored = args.resume && r < args.valid_rows;
+      sums[r][v] = stored ? load(args.out + r * args.out_stride + v * kLanes, args.valid_outputs - v * kLanes)
+                          : Vec(0.0f);
+    }
+  }
+  const float* x = args.x;
+  const Weight* weight = args.weight;
+  for (int64_t k = 0; k < args.depth; ++k, x += Rows, weight += kTileOutputs) {
+    Vec w[kVectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      w[v] = load(weight + v / kTileVectors * args.tile_stride + v % kTileVectors * kLanes);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+      const Vec factor(x[r]);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = madd(factor, w[v], sums[r][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+    if (r >= args.valid_rows) break;
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t left = args.valid_outputs - v * kLanes;
+      const Vec sum = args.bias == nullptr ? sums[r][v] : sums[r][v] + load(args.bias + v * kLanes, left);
+      store(args.out + r * args.out_stride + v * kLanes, sum, left);
+    }
+  }
+}
+
+}  // namespace PARARNN_ISA
+}  // namespace pararnn

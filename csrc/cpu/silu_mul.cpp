@@ -1,0 +1,20 @@
+#include "../params.h"
+#include "parallel.h"
+#include "vector_math.h"
+
+namespace pararnn {
+namespace PARARNN_ISA {
+
+void silu_mul(const SiluMulParams& p) {
+  parallel_lots(p.rows, p.width, [&](int64_t row) {
+    const float* const gate = p.gate + row * p.gate_stride;
+    const float* const up = p.up + row * p.up_stride;
+    for (int64_t i = 0; i < p.width; i += kLanes) {
+      const int64_t left = p.width - i;
+      store(p.out + row * p.width + i, silu(load(gate + i, left)) * load(up + i, left), left);
+    }
+  });
+}
+
+}  // namespace PARARNN_ISA
+}  // namespace pararnn
