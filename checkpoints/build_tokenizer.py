@@ -1,0 +1,88 @@
+"""Trains the byte-level BPE tokenizer. Use: python -m checkpoints.build_tokenizer --out runs/tokenizer"""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from checkpoints.chat_template import CHAT_TEMPLATE, END_OF_TEXT, SPECIAL_TOKENS
+from checkpoints.corpus import load_documents, split_documents
+
+VOCAB_SIZE = 4096
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> Tokenizer:
+    """Ids 0..4 are the special tokens, then come 256 bytes and the merges; a pure function of the texts."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer=trainer)
+    return tokenizer
+
+
+def encode_source(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of plain text: spellings of special tokens are encoded as ordinary characters."""
+    tokenizer.encode_special_tokens = True
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+
+def encode_chat(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of text rendered by the chat template: spellings of special tokens become those tokens."""
+    tokenizer.encode_special_tokens = False
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes tokenizer.json and tokenizer_config.json (with the chat template)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.encode_special_tokens = False
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": END_OF_TEXT,
+        "eos_token": END_OF_TEXT,
+        "add_bos_token": False,
+        "add_prefix_space": False,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": CHAT_TEMPLATE,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Raises FileNotFoundError if the folder holds no tokenizer.json."""
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"no {file}: `python -m checkpoints.build_tokenizer` writes one")
+    return Tokenizer.from_file(str(file))
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """Raises ValueError if the tokenizer has no such token."""
+    found: int | None = tokenizer.token_to_id(token)
+    if found is None:
+        raise ValueError(f"the tokenizer has no token {token}: it was not made by these recipes")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train the tokenizer on the training files of the corpus.")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--vocab-size", type=int, default=VOCAB_SIZE, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    training, _ = split_documents(load_documents())
+    save_tokenizer(train_tokenizer((d.text for d in training), options.vocab_size), options.out)
+    print(f"{options.out}: {options.vocab_size} tokens from {len(training)} files")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Held-out bits per byte of a checkpoint beside the baselines: `python -m checkpoints.evaluate DIR`."""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional as F
+
+from checkpoints.baselines import (
+    byte_ngram_bits_per_byte,
+    num_bytes,
+    token_ngram_bits_per_byte,
+    xz_bits_per_byte,
+)
+from checkpoints.build_tokenizer import load_tokenizer
+from checkpoints.corpus import Document, load_documents, split_documents
+from checkpoints.token_data import encode_documents
+from pararnn_core.checkpoint import CheckpointError, load_checkpoint
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.state import RecurrentState
+
+CHUNK = 1024
+
+
+def document_nats(model: ParaRNNForCausalLM, ids: Tensor) -> float:
+    """ids (T + 1,) -> negative log-likelihood of ids[1:] from a zero state, in chunks, as served."""
+    state = RecurrentState(model.config, num_slots=1)
+    slots = torch.zeros(1, dtype=torch.int32)
+    total = 0.0
+    for start in range(0, len(ids) - 1, CHUNK):
+        targets = ids[start + 1 : start + 1 + CHUNK]
+        rows = torch.arange(len(targets))
+        cu_seqlens = torch.tensor([0, len(targets)], dtype=torch.int32)
+        inputs = ids[start : start + len(targets)]
+        logits = model.forward(inputs, cu_seqlens, slots, state, logits_indices=rows)
+        total += float(F.cross_entropy(logits, targets, reduction="sum"))
+    return total
+
+
+def model_bits_per_byte(model: ParaRNNForCausalLM, folder: Path, held_out: Sequence[Document]) -> float:
+    """Every held-out file in full, its end-of-text token included, over the bytes of those files."""
+    tokenizer = load_tokenizer(folder)
+    nats = 0.0
+    for ids in track(encode_documents(tokenizer, held_out), "held-out files"):
+        ended = torch.from_numpy(ids.astype("int64"))
+        nats += document_nats(model, torch.cat((ended, ended[:1])))
+    return nats / math.log(2) / num_bytes(held_out)
+
+
+def evaluate(folder: Path) -> dict[str, float]:
+    """Bits per byte on the held-out files: the model's and the baselines'. Raises CheckpointError."""
+    training, held_out = split_documents(load_documents())
+    tokenizer = load_tokenizer(folder)
+    return {
+        "model": model_bits_per_byte(load_checkpoint(folder), folder, held_out),
+        "token_5gram": token_ngram_bits_per_byte(tokenizer, training, held_out),
+        "xz": xz_bits_per_byte(held_out),
+        "byte_5gram": byte_ngram_bits_per_byte(training, held_out),
+        "held_out_bytes": num_bytes(held_out),
+        "held_out_files": len(held_out),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Measure a checkpoint on the held-out files of the corpus.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    options = parser.parse_args(arguments)
+    try:
+        figures = evaluate(options.checkpoint)
+    except (CheckpointError, FileNotFoundError) as error:
+        parser.exit(1, f"{error}\n")
+    for name, value in figures.items():
+        print(f"{name:>16}  {value:.4g}" if value < 100 else f"{name:>16}  {value:,.0f}")
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Trains a model. Use: python -m checkpoints.train --cell gru --run runs/gru --max-minutes 90"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tokenizers import Tokenizer
+
+from checkpoints.build_tokenizer import save_tokenizer, token_id, train_tokenizer
+from checkpoints.chat_template import END_OF_TEXT
+from checkpoints.corpus import Document, corpus_fingerprint, load_documents, split_documents
+from checkpoints.held_out import HeldOutProbe
+from checkpoints.run_folder import Row, RunFolder
+from checkpoints.schedule import Budget
+from checkpoints.token_data import encode_documents, encode_training
+from checkpoints.trainer import DivergedError, Recipe, Trainer
+from pararnn_core import ops
+from pararnn_core.config import ModelConfig, num_parameters
+
+SAVE_SECONDS = 180.0
+PROBE_SECONDS = 120.0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Defaults are those of the models that ship."""
+    parser = argparse.ArgumentParser(description="Train a model on the standard library's sources.")
+    parser.add_argument("--cell", choices=("gru", "lstm"), required=True)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run: log, state, tokenizer")
+    parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    parser.add_argument("--max-steps", type=int, help="end after so many steps (reproducible)")
+    parser.add_argument("--max-minutes", type=float, help="end after so many minutes in all")
+    parser.add_argument("--hidden-size", type=int, default=256, help="default: %(default)s")
+    parser.add_argument("--layers", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--intermediate-size", type=int, default=640, help="default: %(default)s")
+    parser.add_argument("--seq-len", type=int, default=Recipe.seq_len, help="default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=Recipe.batch_size, help="default: %(default)s")
+    parser.add_argument(
+        "--learning-rate", type=float, default=Recipe.learning_rate, help="peak; default: %(default)s"
+    )
+    parser.add_argument("--adamw-only", action="store_true", help="AdamW for the matrices too, not Muon")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
+    return parser
+
+
+def model_config(options: argparse.Namespace, tokenizer: Tokenizer) -> ModelConfig:
+    """The shape asked for, with the tokenizer's vocabulary."""
+    end_of_text = token_id(tokenizer, END_OF_TEXT)
+    return ModelConfig(
+        cell=options.cell,
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=options.hidden_size,
+        num_hidden_layers=options.layers,
+        num_heads=4,
+        intermediate_size=options.intermediate_size,
+        tie_embeddings=True,
+        bos_token_id=end_of_text,
+        eos_token_id=end_of_text,
+    )
+
+
+def build_trainer(options: argparse.Namespace) -> tuple[Trainer, HeldOutProbe]:
+    """Corpus, tokenizer and model; also writes the tokenizer and run.json into the run's folder."""
+    folder = RunFolder(options.run, options.resume)
+    documents = load_documents()
+    training, held_out = split_documents(documents)
+    tokenizer = train_tokenizer(document.text for document in training)
+    save_tokenizer(tokenizer, options.run / "tokenizer")
+    recipe = Recipe(
+        seq_len=options.seq_len,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        use_muon=not options.adamw_only,
+        seed=options.seed,
+    )
+    trainer = Trainer(model_config(options, tokenizer), recipe, encode_training(tokenizer, training), folder)
+    write_facts(options, trainer, documents)
+    probe = HeldOutProbe(encode_documents(tokenizer, held_out), sum(len(d.text.encode()) for d in held_out))
+    return trainer, probe
+
+
+def write_facts(options: argparse.Namespace, trainer: Trainer, documents: Sequence[Document]) -> None:
+    """run.json: what the card says about the run and the log does not."""
+    facts = {
+        "parameters": num_parameters(trainer.model.config),
+        "training_tokens": trainer.windows.num_tokens,
+        "corpus_sha256": corpus_fingerprint(documents),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": options.threads,
+        "recipe": trainer.recipe.__dict__,
+    }
+    (options.run / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+class Reporter:
+    """After each step: log, progress bar and, every few minutes, a held-out probe and a saved state."""
+
+    def __init__(self, trainer: Trainer, probe: HeldOutProbe, budget: Budget, bar: Progress) -> None:
+        self.trainer, self.probe, self.budget, self.bar = trainer, probe, budget, bar
+        self.task = bar.add_task("", total=1.0, loss=float("nan"), rate=0.0, step=trainer.next_step)
+        self.saved = self.probed = self.stepped = time.monotonic()
+
+    def __call__(self, row: Row) -> None:
+        """row: as Trainer.run gives it."""
+        now = time.monotonic()
+        rate = self.trainer.tokens_per_step / (now - self.stepped)
+        self.stepped = now
+        self.bar.update(
+            self.task, completed=row["progress"], loss=row["loss"], rate=rate, step=int(row["step"])
+        )
+        if now - self.probed >= PROBE_SECONDS:
+            row = {**row, "held_out_bits_per_byte": self.probe.bits_per_byte(self.trainer.model)}
+            self.probed = time.monotonic()
+        self.trainer.folder.log(row)
+        if now - self.saved >= SAVE_SECONDS:
+            self.trainer.save(self.budget)
+            self.saved = time.monotonic()
+
+
+def progress_bar() -> Progress:
+    """Part of the run done, step, loss in nats per token, speed, time spent and left."""
+    return Progress(
+        BarColumn(),
+        TextColumn("{task.percentage:>5.1f}%  step {task.fields[step]}  loss {task.fields[loss]:.3f}"),
+        TextColumn("{task.fields[rate]:,.0f} tokens/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+
+
+def train(options: argparse.Namespace) -> None:
+    """Raises ValueError, FileExistsError, FileNotFoundError or DivergedError with the reason."""
+    torch.set_num_threads(options.threads)
+    if ops.is_available():
+        ops.set_num_threads(options.threads)
+    Budget(options.max_steps, options.max_minutes)
+    trainer, probe = build_trainer(options)
+    elapsed = trainer.restore() if options.resume else 0.0
+    budget = Budget(options.max_steps, options.max_minutes, elapsed)
+    with progress_bar() as bar:
+        trainer.run(budget, Reporter(trainer, probe, budget, bar))
+    trainer.save(budget)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        train(options)
+    except (ValueError, FileExistsError, FileNotFoundError, DivergedError) as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
