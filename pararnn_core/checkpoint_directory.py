@@ -45,7 +45,9 @@ class CheckpointDirectory:
         self.tokenizer = _read_tokenizer(path / TOKENIZER, self.config.vocab_size)
         self.weights = WeightFiles(path)
         try:
-            check_tensors(path, self.weights.tensors, self.config)
+            tensors = self.weights.tensors
+            check_shapes(path, {name: info.shape for name, info in tensors.items()}, self.config)
+            _check_dtypes(path, tensors, self.config.dtype)
         except BaseException:
             self.weights.close()
             raise
@@ -74,31 +76,33 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in empty_model(config).named_parameters()}
 
 
-def check_tensors(path: Path, tensors: Mapping[str, TensorInfo], config: ModelConfig) -> None:
+def check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], config: ModelConfig) -> None:
     """CheckpointError that lists the first missing, unexpected and mismatching tensors."""
-    # Before a model of this config is built even without memory: it must not be larger than what is there.
-    if config.num_hidden_layers > len(tensors) or num_parameters(config) > _LARGEST_MODEL:
+    # A model of this config is built to compare, without memory but not without time: so not any size.
+    if config.num_hidden_layers > len(shapes) or num_parameters(config) > _LARGEST_MODEL:
         raise CheckpointError(
-            path, f"{CONFIG} describes a model far larger than the {len(tensors)} tensors that are there"
+            path, f"the config describes a far larger model than these {len(shapes)} tensors"
         )
-    expected, dtype = expected_shapes(config), STORED_DTYPES[config.dtype]
+    expected = expected_shapes(config)
     problems = [
-        *_listed("missing", expected.keys() - tensors.keys()),
-        *_listed("unexpected", tensors.keys() - expected.keys()),
+        *_listed("missing", expected.keys() - shapes.keys()),
+        *_listed("unexpected", shapes.keys() - expected.keys()),
         *_first(
-            f"{name} is {list(tensors[name].shape)} and should be {list(shape)}"
+            f"{name} is {list(shapes[name])} and should be {list(shape)}"
             for name, shape in expected.items()
-            if name in tensors and tensors[name].shape != shape
-        ),
-        *_first(
-            f"{name} is {tensors[name].dtype} and should be {dtype}, as {CONFIG} says"
-            for name in expected
-            if name in tensors and tensors[name].dtype != dtype
+            if name in shapes and shapes[name] != shape
         ),
     ]
     if problems:
-        advice = f"Weights and {CONFIG} are not of one model: take both from the same place."
-        raise CheckpointError(path, f"{'; '.join(problems)}. {advice}")
+        raise CheckpointError(path, f"weights and config are not of one model: {'; '.join(problems)}")
+
+
+def _check_dtypes(path: Path, tensors: Mapping[str, TensorInfo], dtype: str) -> None:
+    wrong = [
+        f"{name} is {info.dtype}" for name, info in tensors.items() if info.dtype != STORED_DTYPES[dtype]
+    ]
+    if wrong:
+        raise CheckpointError(path, f"{CONFIG} says dtype {dtype}, but {'; '.join(_first(wrong))}")
 
 
 def _check_is_directory(path: Path) -> None:

@@ -22,7 +22,7 @@ from pararnn_core.checkpoint_directory import (
     STORED_DTYPES,
     TOKENIZER,
     TOKENIZER_CONFIG,
-    expected_shapes,
+    check_shapes,
 )
 from pararnn_core.config import MODEL_TYPE, ModelConfig, num_parameters
 from pararnn_core.fingerprint import Fingerprint
@@ -80,7 +80,7 @@ def write_checkpoint(
     A checkpoint at `path` is replaced, its other files are kept. At no instant does `path` hold half of one.
     """
     target = Path(path).resolve()
-    _check_shapes(target, config, tensors)
+    check_shapes(target, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
     texts = _tokenizer_files(config, tokenizer, chat_template)
     dtype: torch.dtype = getattr(torch, config.dtype)
     stored = {name: tensors[name].detach().to("cpu", dtype).contiguous() for name in sorted(tensors)}
@@ -101,15 +101,6 @@ def write_checkpoint(
     except (OSError, SafetensorError) as error:
         raise CheckpointError(target, f"cannot be written: {error}") from error
     return str(fields["fingerprint"])
-
-
-def _check_shapes(path: Path, config: ModelConfig, tensors: Mapping[str, torch.Tensor]) -> None:
-    expected = expected_shapes(config)
-    wrong = sorted(expected.keys() ^ tensors.keys()) or [
-        name for name, shape in expected.items() if tuple(tensors[name].shape) != shape
-    ]
-    if wrong:
-        raise CheckpointError(path, f"is not written: tensors do not fit the config: {', '.join(wrong[:5])}")
 
 
 def _fingerprint(

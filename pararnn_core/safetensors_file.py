@@ -13,7 +13,7 @@ import torch
 
 from pararnn_core.untrusted_file import CheckpointError, parse_json
 
-DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _ITEM_BITS = {"BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16} | {
     "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "F8_E4M3": 8, "F8_E5M2": 8
 }  # fmt: skip
@@ -73,6 +73,8 @@ class SafetensorsFile:
     def read(self, name: str, on_chunk: Callable[[memoryview], None] | None = None) -> torch.Tensor:
         """The tensor in memory of its own. on_chunk sees its bytes in order, a few MiB at a time."""
         info = self.tensors[name]
+        if info.dtype not in DTYPES:
+            raise CheckpointError(self.path, f"{name} is {info.dtype}, which no weight is")
         data = torch.empty(info.nbytes, dtype=torch.uint8)
         view = data.numpy().data
         self._file.seek(info.start)

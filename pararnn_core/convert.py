@@ -1,0 +1,176 @@
+"""Weights trained elsewhere -> a checkpoint, or a single cell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pararnn_core.cells import ParaGRU, ParaLSTM
+from pararnn_core.checkpoint import CheckpointError, write_checkpoint
+from pararnn_core.config import MODEL_TYPE, ModelConfig, num_parameters
+from pararnn_core.convert_keys import FORK_KEYS, STATED_CONFIG, KeyMap
+from pararnn_core.convert_source import read_source
+
+PathLike = str | os.PathLike[str]
+
+_FORK_MARK = "blocks.0.rnn_cell.A"
+_CELL_NAMES = ("A", "B", "b", "C")
+_SHOW_SIZES = {
+    "embedding.weight": 2,
+    "layers.0.cell.B": 4,
+    "layers.0.conv.weight": 2,
+    "layers.0.mlp.gate_proj.weight": 2,
+}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written. notes: what the result still needs, one sentence each."""
+
+    config: ModelConfig
+    fingerprint: str
+    notes: tuple[str, ...]
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the model, exact."""
+        return num_parameters(self.config)
+
+
+def convert_checkpoint(
+    src: PathLike,
+    dst: PathLike,
+    key_map: PathLike | None = None,
+    allow_pickle: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    tokenizer: PathLike | None = None,
+    chat_template: str | None = None,
+) -> Conversion:
+    """Converts `src` into the checkpoint directory `dst`; CheckpointError, and nothing written, if it cannot.
+
+    src: a safetensors file, a directory with such files, or (allow_pickle) a pickled state dict, read with
+    weights_only. Without a key_map it must be the state dict of the public fork's trainer; a key_map is the
+    JSON file that KeyMap describes. Sizes are read off the shapes; overrides are fields of ModelConfig, and
+    win over all else.
+    """
+    source = Path(src)
+    tensors = read_source(source, allow_pickle)
+    keys = _key_map(source, tensors, None if key_map is None else Path(key_map), overrides or {})
+    weights = _renamed(source, tensors, keys)
+    config = _config(source, weights, {**keys.config, **(overrides or {})})
+    if config.tie_embeddings:
+        weights.pop("lm_head.weight", None)
+    fingerprint = write_checkpoint(config, weights, dst, tokenizer=tokenizer, chat_template=chat_template)
+    return Conversion(config, fingerprint, _notes(config, Path(dst), tokenizer))
+
+
+def load_cell(
+    src: PathLike, key_map: Mapping[str, str] | None = None, allow_pickle: bool = False
+) -> ParaGRU | ParaLSTM:
+    """The original's parameters A (3, D), B (H, Din/H, 3, D/H), b (3, D), and C (2, D) of an LSTM, as a cell.
+
+    key_map: "A", "B", "b", "C" -> names in the source, themselves by default. The dtype stays.
+    """
+    path = Path(src)
+    tensors = read_source(path, allow_pickle)
+    names = {name: (key_map or {}).get(name, name) for name in _CELL_NAMES}
+    found = {ours: tensors[theirs] for ours, theirs in names.items() if theirs in tensors}
+    missing = [names[name] for name in ("A", "B", "b") if name not in found]
+    if missing:
+        raise CheckpointError(
+            path, f"holds no {', '.join(missing)}: give a key map to the cell's A, B, b and C"
+        )
+    if found["B"].dim() != 4:
+        raise CheckpointError(path, f"{names['B']} must be (H, Din/H, 3, D/H), got {tuple(found['B'].shape)}")
+    heads, inputs, _, channels = found["B"].shape
+    cell_type = ParaLSTM if "C" in found else ParaGRU
+    with torch.device("meta"):
+        cell = cell_type(heads * inputs, heads * channels, heads)
+    try:
+        cell.load_state_dict(found, assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(path, f"is no cell: {error}") from None
+    return cell
+
+
+def _key_map(
+    source: Path, tensors: Mapping[str, torch.Tensor], path: Path | None, overrides: Mapping[str, Any]
+) -> KeyMap:
+    if path is None:
+        if _FORK_MARK in tensors:
+            return FORK_KEYS
+        first = ", ".join(sorted(tensors)[:5])
+        raise CheckpointError(source, f"has names that are not known here ({first}, ...): give a key map")
+    keys = KeyMap.read(path)
+    unstated = [name for name in STATED_CONFIG if name not in keys.config and name not in overrides]
+    if unstated:
+        raise CheckpointError(
+            path,
+            f"config must state {', '.join(unstated)}: the weights do not show it, and a guess may be wrong",
+        )
+    return keys
+
+
+def _renamed(source: Path, tensors: Mapping[str, torch.Tensor], keys: KeyMap) -> dict[str, torch.Tensor]:
+    left_over = keys.left_over(tensors.keys())
+    if left_over:
+        raise CheckpointError(
+            source, f"{len(left_over)} weights have no place in the key map: {', '.join(left_over[:5])}"
+        )
+    return {ours: _fitted(ours, tensors[theirs]) for ours, theirs in keys.resolve(tensors.keys()).items()}
+
+
+def _fitted(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A depthwise convolution's weight is (D, 1, K) in torch, (D, K) here; a scale may be a scalar."""
+    if name.endswith(".conv.weight") and tensor.dim() == 3 and tensor.shape[1] == 1:
+        return tensor.squeeze(1)
+    return tensor.reshape(1) if name.endswith(".residual_scale") and tensor.dim() == 0 else tensor
+
+
+def _config(source: Path, weights: Mapping[str, torch.Tensor], stated: Mapping[str, Any]) -> ModelConfig:
+    """Sizes from shapes, the rest as stated. CheckpointError names what is missing."""
+    missing = [name for name in _SHOW_SIZES if name not in weights]
+    if missing:
+        raise CheckpointError(source, f"nothing is mapped to {', '.join(missing)}: add them to the map")
+    wrong = [name for name, dimensions in _SHOW_SIZES.items() if weights[name].dim() != dimensions]
+    if wrong:
+        raise CheckpointError(source, f"{', '.join(wrong)}: wrong number of dimensions")
+    sizes = _sizes(weights)
+    try:
+        config = ModelConfig.from_dict({"model_type": MODEL_TYPE, **sizes, **stated})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(source, f"makes no model: {error}") from None
+    if config.tie_embeddings and not sizes["tie_embeddings"]:
+        raise CheckpointError(source, "tie_embeddings is stated, but the head differs from the embedding")
+    by_rule = replace(config, intermediate_size=None)
+    return by_rule if by_rule.mlp_hidden_size == config.mlp_hidden_size else config
+
+
+def _sizes(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    embedding, head = weights["embedding.weight"], weights.get("lm_head.weight")
+    return {
+        "cell": "lstm" if "layers.0.cell.C" in weights else "gru",
+        "vocab_size": embedding.shape[0],
+        "hidden_size": embedding.shape[1],
+        "num_hidden_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")}),
+        "num_heads": weights["layers.0.cell.B"].shape[0],
+        "conv_kernel": weights["layers.0.conv.weight"].shape[1],
+        "residual_scale": "scalar" if "layers.0.residual_scale" in weights else "none",
+        "intermediate_size": weights["layers.0.mlp.gate_proj.weight"].shape[0],
+        "tie_embeddings": head is None or torch.equal(head, embedding),
+        "dtype": "bfloat16" if all(t.dtype == torch.bfloat16 for t in weights.values()) else "float32",
+    }
+
+
+def _notes(config: ModelConfig, dst: Path, tokenizer: PathLike | None) -> tuple[str, ...]:
+    notes = []
+    if tokenizer is None:
+        notes.append(f"Serving {dst} needs the model's tokenizer.json: convert again and give its path.")
+    if config.eos_token_id is None:
+        notes.append("No eos_token_id was given: replies end at their length limit or at a stop string.")
+    return tuple(notes)

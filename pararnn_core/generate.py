@@ -1,0 +1,77 @@
+"""One reply at a time, without a server."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.sampler import SampleRow, sample
+from pararnn_core.sampling_params import InvalidSamplingParams, SamplingParams
+from pararnn_core.state import RecurrentState
+
+PREFILL_CHUNK_TOKENS = 512
+
+_NEED_TEXT_OR_SERVER = ("stop", "logprobs", "prompt_logprobs")
+
+
+def generate(
+    model: ParaRNNForCausalLM,
+    prompt_ids: Sequence[int],
+    params: SamplingParams,
+    state: RecurrentState | None = None,
+    slot: int = 0,
+) -> Iterator[int]:
+    """Token ids, each as soon as it is chosen; the token that stops the reply is not among them.
+
+    Goes on from what `state` holds in `slot`, from nothing if state is None. In the end the slot holds the
+    prompt and every token but the last one given out: feed that one first to go on.
+    Raises ValueError for an empty prompt, ids outside of the vocabulary, and the parameters that yield no ids
+    (stop strings, log-probabilities).
+    """
+    if not prompt_ids:
+        raise ValueError("prompt_ids must hold at least one token")
+    for name in _NEED_TEXT_OR_SERVER:
+        if getattr(params, name) not in ((), None):
+            raise InvalidSamplingParams(name, "is not supported here: only token ids are generated")
+    params.check_vocabulary(model.config.vocab_size)
+    if state is None:
+        state = RecurrentState(model.config, 1)
+    return _replies(model, list(prompt_ids), params, state, slot)
+
+
+def _replies(
+    model: ParaRNNForCausalLM, prompt: list[int], params: SamplingParams, state: RecurrentState, slot: int
+) -> Iterator[int]:
+    stops = set(params.stop_token_ids)
+    if model.config.eos_token_id is not None and not params.ignore_eos:
+        stops.add(model.config.eos_token_id)
+    counts: Counter[int] = Counter()
+    tokens = prompt
+    for index in range(max(params.max_tokens, 1)):
+        logits = _feed(model, tokens, state, slot)
+        if params.max_tokens == 0:
+            return
+        (sampled,) = sample(logits, [SampleRow(params, 0, index, counts, state.seen[slot])])
+        if sampled.token_id in stops:
+            return
+        yield sampled.token_id
+        counts[sampled.token_id] += 1
+        tokens = [sampled.token_id]
+
+
+def _feed(model: ParaRNNForCausalLM, tokens: list[int], state: RecurrentState, slot: int) -> torch.Tensor:
+    """Logits (1, V) after the last token; long prompts go in pieces, so that memory stays the same."""
+    for start in range(0, len(tokens), PREFILL_CHUNK_TOKENS):
+        piece = tokens[start : start + PREFILL_CHUNK_TOKENS]
+        is_last = start + len(piece) == len(tokens)
+        logits = model.forward(
+            torch.tensor(piece),
+            torch.tensor([0, len(piece)], dtype=torch.int32),
+            torch.tensor([slot], dtype=torch.int32),
+            state,
+            logits_indices=torch.tensor([len(piece) - 1] if is_last else [], dtype=torch.int64),
+        )
+    return logits
