@@ -1,0 +1,60 @@
+"""Which requests the engine takes: what a request must be, and how many there may be."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from pararnn_core.sampling_params import InvalidSamplingParams
+from pararnn_server.errors import BadRequest, TooManyRequests
+from pararnn_server.request import Request
+from pararnn_server.vocabulary import Vocabulary
+
+
+class Admission:
+    """Counts the choices of requests that have not ended. Any thread may call it."""
+
+    def __init__(self, max_choices: int) -> None:
+        self._max_choices = max_choices
+        self._choices: dict[str, int] = {}
+        self._lock = Lock()
+
+    def reserve(self, request: Request) -> None:
+        """TooManyRequests when slots and queue are taken; ValueError for an id that has not ended."""
+        with self._lock:
+            if request.request_id in self._choices:
+                raise ValueError(f"request {request.request_id!r} has not ended")
+            if sum(self._choices.values()) + request.num_choices > self._max_choices:
+                raise TooManyRequests("too many requests are waiting; try again later", code="queue_full")
+            self._choices[request.request_id] = request.num_choices
+
+    def release(self, request_id: str) -> None:
+        """The request has ended."""
+        with self._lock:
+            self._choices.pop(request_id, None)
+
+
+def check_request(request: Request, vocabulary: Vocabulary, max_num_seqs: int) -> None:
+    """BadRequest, naming the field, for what no engine state could make right."""
+    if not 1 <= request.num_choices <= max_num_seqs:
+        raise BadRequest(f"n must be between 1 and {max_num_seqs}, the server's slots", param="n")
+    vocab_size, ids = len(vocabulary.token_bytes), request.prompt_token_ids
+    if len(ids) and not 0 <= min(ids) <= max(ids) < vocab_size:
+        wrong = next(token_id for token_id in ids if not 0 <= token_id < vocab_size)
+        raise BadRequest(f"token id {wrong} is not in the vocabulary of {vocab_size}", param="prompt")
+    try:
+        request.params.check_vocabulary(vocab_size)
+    except InvalidSamplingParams as error:
+        raise BadRequest(str(error), param=error.param) from error
+    if request.session_id is not None:
+        _check_session_request(request, vocabulary)
+    elif not len(ids):
+        raise BadRequest("the prompt is empty", param="prompt")
+
+
+def _check_session_request(request: Request, vocabulary: Vocabulary) -> None:
+    if request.num_choices != 1:
+        raise BadRequest("n must be 1 with a session: it can go on from one reply only", param="n")
+    if request.params.prompt_logprobs is not None:
+        raise BadRequest("log-probabilities of the prompt cannot be had with a session", param="echo")
+    if request.params.stop and not vocabulary.byte_ids:
+        raise BadRequest("stop cannot be used with a session: the tokenizer lacks single bytes", param="stop")

@@ -1,0 +1,205 @@
+"""The one engine thread, and the only ways to talk to it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import TypeVar
+
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_server.admission import Admission, check_request
+from pararnn_server.engine_settings import EngineSettings
+from pararnn_server.errors import BadRequest, Conflict, Internal, TooManyRequests, Unavailable
+from pararnn_server.metrics import Metrics
+from pararnn_server.request import Request
+from pararnn_server.running import Running
+from pararnn_server.sessions.manager import SessionManager
+from pararnn_server.sessions.session import SessionInfo
+from pararnn_server.sessions.turn import Turn
+from pararnn_server.vocabulary import Vocabulary
+from pararnn_server.worker import Worker
+
+T = TypeVar("T")
+
+HARD_STOP_SECONDS = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class Engine:
+    """Any thread may call any method; what it asks for happens between two steps of the engine thread.
+
+    token_bytes: text of each id of the tokenizer, b"" for special ones.
+    """
+
+    def __init__(
+        self,
+        model: ParaRNNForCausalLM,
+        token_bytes: Sequence[bytes],
+        settings: EngineSettings,
+        sessions: SessionManager,
+        metrics: Metrics,
+    ) -> None:
+        config = model.config
+        self._settings = settings
+        self._sessions = sessions
+        self._metrics = metrics
+        self._vocabulary = Vocabulary.build(token_bytes, config.vocab_size, config.eos_token_id)
+        self._admission = Admission(settings.max_num_seqs + settings.max_queue)
+        self._worker = Worker(model, self._vocabulary, settings, sessions, metrics, self._admission.release)
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="engine", daemon=True)
+        self._gate = Lock()
+        self._is_draining = False
+        self._is_closed = False
+        metrics.watch(self._worker.stats, sessions.totals)
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether the thread runs and takes requests."""
+        return self._thread.is_alive() and not self._is_draining
+
+    def start(self) -> None:
+        """Starts the thread; once."""
+        self._thread.start()
+
+    def stop(self, drain_seconds: float) -> None:
+        """Refuses new requests, lets the others finish for so long, ends the rest with a 503. Blocks."""
+        self._is_draining = True
+        if not self._thread.is_alive():
+            return
+        with suppress(Unavailable):
+            self._post(_nothing)
+            self._thread.join(drain_seconds)
+            self._post(lambda: self._worker.fail_all(_shutting_down()))
+        self._thread.join(HARD_STOP_SECONDS)
+        if self._thread.is_alive():
+            logger.error("the engine thread is stuck in a step; giving it up")
+
+    def submit(self, request: Request) -> None:
+        """Queues a request and, with a session, takes the right to write to it.
+
+        Raises BadRequest, TooManyRequests (queue full), Unavailable (shutting down), and what
+        SessionManager.begin_turn raises.
+        """
+        check_request(request, self._vocabulary, self._settings.max_num_seqs)
+        if self._is_draining:
+            self._metrics.admission_rejections.labels("draining").inc()
+            raise _shutting_down()
+        with ExitStack() as undo:
+            self._reserve(request)
+            undo.callback(self._admission.release, request.request_id)
+            turn = self._begin_turn(request)
+            if turn is not None:
+                undo.callback(self._sessions.abandon, turn)
+            running = Running(request, turn, time.monotonic(), self._settings.queue_timeout)
+            self._post(lambda: self._worker.add(running))
+            undo.pop_all()
+
+    def abort(self, request_id: str) -> None:
+        """The client has left: frees the slots before the next step. Unknown ids are ignored."""
+        with suppress(Unavailable):
+            self._post(lambda: self._worker.abort(request_id))
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Runs a function on the engine thread between two steps. Raises Unavailable once it has ended."""
+        future: Future[T] = Future()
+        self._post(lambda: _resolve(future, function))
+        return future
+
+    def cancel(self, session_id: str, owner: str) -> Future[SessionInfo]:
+        """Ends the session's running reply and commits what was delivered; without one, nothing changes.
+
+        A reply of which nothing was delivered is undone. Raises what SessionManager.get raises.
+        """
+        request_id = self._sessions.running_request(session_id, owner)
+
+        def cancel() -> SessionInfo:
+            if request_id is not None:
+                self._worker.cancel(request_id)
+            return self._sessions.get(session_id, owner)
+
+        return self.call(cancel)
+
+    def delete(self, session_id: str, owner: str) -> None:
+        """Forgets the session; a running reply ends with an error. Raises what SessionManager.get raises."""
+        request_id = self._sessions.delete(session_id, owner)
+        if request_id is not None:
+            error = Conflict("the session was deleted while its reply ran", code="session_deleted")
+            with suppress(Unavailable):
+                self._post(lambda: self._worker.fail(request_id, error))
+
+    def _reserve(self, request: Request) -> None:
+        try:
+            self._admission.reserve(request)
+        except TooManyRequests:
+            self._metrics.admission_rejections.labels("queue_full").inc()
+            raise
+
+    def _begin_turn(self, request: Request) -> Turn | None:
+        if request.session_id is None:
+            return None
+        turn = self._sessions.begin_turn(
+            request.session_id, request.owner, request.request_id, request.expected_turn
+        )
+        if not turn.num_tokens and not request.prompt_token_ids:
+            self._sessions.abandon(turn)
+            raise BadRequest("the prompt is empty, and so is the session", param="prompt")
+        return turn
+
+    def _post(self, job: Callable[[], None]) -> None:
+        with self._gate:
+            if self._is_closed:
+                raise _shutting_down()
+            self._inbox.put(job)
+
+    def _run(self) -> None:
+        try:
+            while not self._close_if_done():
+                self._read_inbox()
+                self._step()
+        finally:
+            self._is_closed = True
+            self._worker.fail_all(Internal("the engine has ended"))
+
+    def _close_if_done(self) -> bool:
+        with self._gate:
+            self._is_closed = self._is_draining and not self._worker.has_work and self._inbox.empty()
+            return self._is_closed
+
+    def _read_inbox(self) -> None:
+        """Sleeps while there is neither work nor mail."""
+        jobs = [] if self._worker.has_work else [self._inbox.get()]
+        jobs += [self._inbox.get() for _ in range(self._inbox.qsize())]
+        for job in jobs:
+            try:
+                job()
+            except Exception:
+                logger.exception("a call into the engine failed")
+
+    def _step(self) -> None:
+        try:
+            self._worker.step()
+        except Exception:
+            logger.exception("the engine failed outside of the model; every request ends with a 500")
+            self._worker.fail_all(Internal("the engine failed"))
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable("the server is shutting down", code="draining")
+
+
+def _nothing() -> None:
+    """Wakes the engine thread."""
+
+
+def _resolve(future: Future[T], function: Callable[[], T]) -> None:
+    try:
+        future.set_result(function())
+    except BaseException as error:
+        future.set_exception(error)

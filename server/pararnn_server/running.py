@@ -1,0 +1,130 @@
+"""A request in the engine thread, from submit to its last event."""
+
+from __future__ import annotations
+
+from array import array
+from typing import NamedTuple
+
+from pararnn_core.sampler import Sampled
+from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.reply import Reply, Shown
+from pararnn_server.request import FinishReason, Request, Tokens, Usage
+from pararnn_server.sessions.turn import Turn
+from pararnn_server.sessions.undo import UndoCopies
+from pararnn_server.vocabulary import Vocabulary
+
+
+class Ending(NamedTuple):
+    """Why a choice ends; stop_reason as in Finished."""
+
+    finish_reason: FinishReason
+    stop_reason: str | int | None = None
+
+
+class Choice:
+    """One reply of a request, in a slot of its own.
+
+    num_sampled: ids sampled, an EOS included; all but the last of them were fed.
+    counts: id -> occurrences in the reply, kept only for the penalties that need them.
+    """
+
+    def __init__(
+        self, index: int, slot: int, params: SamplingParams, vocabulary: Vocabulary, undo: UndoCopies | None
+    ) -> None:
+        self.index = index
+        self.slot = slot
+        self.reply = Reply(vocabulary.token_bytes, params.stop)
+        self.undo = undo
+        self.num_sampled = 0
+        self.last_token_id = -1
+        self.last_token_at = 0.0
+        self.counts: dict[int, int] = {}
+        self._params = params
+        self._eos_token_id = vocabulary.eos_token_id
+        self._counts_ids = bool(params.presence_penalty or params.frequency_penalty)
+
+    @property
+    def num_fed(self) -> int:
+        """Ids of the reply that the slot's state covers, between two steps."""
+        return max(0, self.num_sampled - 1)
+
+    def accept(self, sampled: Sampled) -> tuple[Tokens | None, Ending | None]:
+        """The next id: what may be shown, and whether the reply ends with it."""
+        self.num_sampled += 1
+        token_id = self.last_token_id = sampled.token_id
+        if self._counts_ids:
+            self.counts[token_id] = self.counts.get(token_id, 0) + 1
+        if self._ends_reply(token_id):
+            stop_reason = None if token_id == self._eos_token_id else token_id
+            return self.flush(), Ending("stop", stop_reason)
+        shown, stop = self.reply.push(sampled)
+        if stop is not None:
+            return self._event(shown), Ending("stop", stop)
+        if self.num_sampled == self._params.max_tokens:
+            rest = self.reply.flush()
+            return self._event(Shown(shown.sampled + rest.sampled, shown.text + rest.text)), Ending("length")
+        if self.undo is not None:
+            self.undo.follow(self.num_fed, self.reply.num_shown, self.reply.holds_back)
+        return self._event(shown), None
+
+    def flush(self) -> Tokens | None:
+        """What was held back, when the reply ends otherwise than by a stop string."""
+        return self._event(self.reply.flush())
+
+    def _ends_reply(self, token_id: int) -> bool:
+        if self._params.ignore_eos:
+            return False
+        return token_id == self._eos_token_id or token_id in self._params.stop_token_ids
+
+    def _event(self, shown: Shown) -> Tokens | None:
+        if not shown.sampled and not shown.text:
+            return None
+        return Tokens(
+            choice=self.index,
+            token_ids=[sampled.token_id for sampled in shown.sampled],
+            text_bytes=shown.text,
+            logprobs=shown.sampled if self._params.logprobs is not None else None,
+            completion_tokens=self.num_sampled,
+        )
+
+
+class Running:
+    """Times are of the engine's monotonic clock.
+
+    feed: ids to feed before the first is sampled: the session's pending ones, then the prompt's.
+    choices: those that have a slot and have not ended.
+    """
+
+    def __init__(self, request: Request, turn: Turn | None, arrived_at: float, queue_timeout: float) -> None:
+        self.request = request
+        self.turn = turn
+        self.feed = array("i", turn.pending_ids if turn is not None else ())
+        self.feed.extend(request.prompt_token_ids)
+        self.choices: dict[int, Choice] = {}
+        self.arrived_at = arrived_at
+        self.queue_deadline = arrived_at + queue_timeout
+        self.started_at: float | None = None
+        self.prefilled_at: float | None = None
+
+    @property
+    def id(self) -> str:
+        """The request's id."""
+        return self.request.request_id
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether log-probabilities of the prompt were asked for."""
+        return self.request.params.prompt_logprobs is not None
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether any id was sampled."""
+        return any(choice.num_sampled for choice in self.choices.values())
+
+    def is_past(self, now: float) -> bool:
+        """Whether the request's own time is over."""
+        return self.request.deadline is not None and self.request.deadline <= now
+
+    def usage(self, choice: Choice) -> Usage:
+        """So far."""
+        return Usage(len(self.request.prompt_token_ids), choice.num_sampled)

@@ -1,0 +1,37 @@
+"""Copies of a slot from which ids past a stop string are undone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from pararnn_core.state import StateSnapshot
+
+
+class UndoCopies:
+    """At most two copies, each taken after a number of the reply's ids was fed.
+
+    One would do if a possible match that fails never gave way to one that begins later in the text held back.
+    With the second, the ids between the older copy and the first id held back stay as few as are held back.
+    """
+
+    def __init__(self, take: Callable[[], StateSnapshot]) -> None:
+        self._take = take
+        self._copies: deque[tuple[int, StateSnapshot]] = deque()
+
+    def follow(self, num_fed: int, num_shown: int, holds_back: bool) -> None:
+        """After each id. num_fed: ids in the slot's state; num_shown: ids no stop string can take back."""
+        if not holds_back:
+            self._copies.clear()
+            return
+        while len(self._copies) > 1 and self._copies[1][0] <= num_shown:
+            self._copies.popleft()
+        if not self._copies or self._copies[-1][0] <= num_shown:
+            self._copies.append((num_fed, self._take()))
+
+    def at_most(self, num_ids: int) -> tuple[int, StateSnapshot]:
+        """The latest copy with no more than `num_ids` ids; LookupError if there is none."""
+        for position, snapshot in reversed(self._copies):
+            if position <= num_ids:
+                return position, snapshot
+        raise LookupError(f"no copy of the state at or before id {num_ids} of the reply")

@@ -1,0 +1,30 @@
+"""What the engine knows of the tokenizer: the text of every id, and which ids end a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Vocabulary(NamedTuple):
+    """token_bytes: text of each id of the model, b"" for special ones.
+
+    byte_ids: the id of each of the 256 bytes; empty if one has none.
+    """
+
+    token_bytes: Sequence[bytes]
+    byte_ids: Sequence[int]
+    eos_token_id: int | None
+
+    @classmethod
+    def build(cls, token_bytes: Sequence[bytes], vocab_size: int, eos_token_id: int | None) -> Vocabulary:
+        """Ids of the model beyond the tokenizer's have no text. ValueError if the tokenizer has more."""
+        if len(token_bytes) > vocab_size:
+            raise ValueError(f"the tokenizer has {len(token_bytes)} ids, the model only {vocab_size}")
+        singles: dict[int, int] = {}
+        for token_id, data in enumerate(token_bytes):
+            if len(data) == 1:
+                singles.setdefault(data[0], token_id)
+        byte_ids = tuple(singles[byte] for byte in range(256)) if len(singles) == 256 else ()
+        padding = (b"",) * (vocab_size - len(token_bytes))
+        return cls((*token_bytes, *padding), byte_ids, eos_token_id)

@@ -1,0 +1,262 @@
+"""What the engine thread does and alone may touch: model, state pool, scheduler, running requests."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.sampler import Sampled
+from pararnn_server.engine_settings import EngineSettings
+from pararnn_server.errors import Internal, ServerError, Timeout, TooManyRequests
+from pararnn_server.executor import Executor, StepResult
+from pararnn_server.metrics import Metrics, PoolStats
+from pararnn_server.request import Failed, Finished, FinishReason, Output, PromptLogprobs, Started, Usage
+from pararnn_server.running import Choice, Ending, Running
+from pararnn_server.scheduler import Admitted, ScheduledBatch, Scheduler
+from pararnn_server.sessions.manager import SessionManager
+from pararnn_server.sessions.session import SessionInfo
+from pararnn_server.sessions.undo import UndoCopies
+from pararnn_server.turn_end import turn_result
+from pararnn_server.vocabulary import Vocabulary
+
+EXPIRY_INTERVAL = 0.05
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """One step at a time, by one thread at a time. `on_end` gets the id of each request that ends."""
+
+    def __init__(
+        self,
+        model: ParaRNNForCausalLM,
+        vocabulary: Vocabulary,
+        settings: EngineSettings,
+        sessions: SessionManager,
+        metrics: Metrics,
+        on_end: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._settings = settings
+        self._sessions = sessions
+        self._metrics = metrics
+        self._on_end = on_end
+        self._clock = clock
+        self._executor = Executor(model, settings.max_num_seqs, settings.poison_freed_slots)
+        self._scheduler = self._new_scheduler()
+        self._requests: dict[str, Running] = {}
+        self._deaf: set[str] = set()
+        self._next_expiry = 0.0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return self._scheduler.has_work
+
+    def stats(self) -> PoolStats:
+        """Any thread may ask."""
+        scheduler, slots = self._scheduler, self._settings.max_num_seqs
+        return PoolStats(
+            num_requests_running=scheduler.num_running,
+            num_requests_waiting=scheduler.num_waiting,
+            state_slots_used=slots - scheduler.num_free_slots,
+            state_slots_total=slots,
+        )
+
+    def add(self, running: Running) -> None:
+        """Joins the queue."""
+        self._requests[running.id] = running
+        self._scheduler.add(running.id, len(running.feed), running.request.num_choices)
+
+    def abort(self, request_id: str) -> None:
+        """Nobody listens any more: frees the slots at once; the turn is undone."""
+        running = self._requests.get(request_id)
+        if running is not None:
+            self._end_early(running, "abort")
+
+    def cancel(self, request_id: str) -> None:
+        """Ends the reply as it stands and commits it. Before its first id there is nothing to commit."""
+        running = self._requests.get(request_id)
+        if running is None:
+            return
+        if not running.has_spoken:
+            self._end_early(running, "cancelled")
+        for choice in list(running.choices.values()):
+            self._emit(running, choice.flush())
+            self._finish(running, choice, Ending("cancelled"))
+
+    def fail(self, request_id: str, error: ServerError) -> None:
+        """Ends the request with an error; the turn is undone."""
+        running = self._requests.get(request_id)
+        if running is not None:
+            self._forget(running)
+            self._emit(running, Failed(error))
+
+    def fail_all(self, error: ServerError) -> None:
+        """Ends every request and starts over with a pool that is wholly free."""
+        self._scheduler = self._new_scheduler()
+        for request_id in list(self._requests):
+            self.fail(request_id, error)
+
+    def step(self) -> None:
+        """One batch: admits, feeds, samples, tells. A failure of the model ends the batch's requests only."""
+        self._expire()
+        for request_id in self._deaf:
+            self.abort(request_id)
+        self._deaf.clear()
+        scheduled = self._scheduler.schedule()
+        if not scheduled.prefills and not scheduled.decodes:
+            return
+        try:
+            for admitted in scheduled.admitted:
+                self._start(admitted)
+            result = self._executor.run(scheduled, self._requests)
+        except Exception:
+            logger.exception("a step failed; its requests end with a 500")
+            self._fail_step(scheduled)
+        else:
+            self._tell(result)
+
+    def _new_scheduler(self) -> Scheduler:
+        settings = self._settings
+        return Scheduler(
+            settings.max_num_seqs, settings.max_num_batched_tokens, settings.max_num_prefill_tokens_busy
+        )
+
+    def _expire(self) -> None:
+        now = self._clock()
+        if now < self._next_expiry:
+            return
+        self._next_expiry = now + EXPIRY_INTERVAL
+        for running in list(self._requests.values()):
+            if running.is_past(now):
+                self.fail(running.id, Timeout("the request took longer than its timeout"))
+            elif running.started_at is None and running.queue_deadline <= now:
+                self._metrics.admission_rejections.labels("queue_timeout").inc()
+                waited = self._settings.queue_timeout
+                error = TooManyRequests(f"no slot became free in {waited:g} s", code="queue_timeout")
+                self.fail(running.id, error)
+
+    def _start(self, admitted: Admitted) -> None:
+        running = self._requests[admitted.request_id]
+        running.started_at = self._clock()
+        for index, slot in enumerate(admitted.slots):
+            running.choices[index] = self._new_choice(running, index, slot)
+        self._executor.load(admitted.slots[0], running.turn.snapshot if running.turn else None)
+        if running.turn is not None:
+            self._metrics.state_moves.labels("host", "device").inc()
+        self._metrics.request_queue_time.observe(running.started_at - running.arrived_at)
+        self._metrics.prompt_tokens.inc(len(running.request.prompt_token_ids))
+        self._emit(running, Started(running.id))
+
+    def _new_choice(self, running: Running, index: int, slot: int) -> Choice:
+        params = running.request.params
+        undo = None
+        if running.turn is not None and params.stop:
+            undo = UndoCopies(lambda: self._executor.snapshot(slot))
+        return Choice(index, slot, params, self._vocabulary, undo)
+
+    def _tell(self, result: StepResult) -> None:
+        now = self._clock()
+        for running in result.broken:
+            self.fail(running.id, Internal("the model gave no finite prediction"))
+        for running, rows in result.scores:
+            self._emit(running, PromptLogprobs(rows))
+        for running in result.prefilled:
+            self._end_prefill(running, now)
+        for running, choice, sampled in result.sampled:
+            try:
+                self._accept(running, choice, sampled, now)
+            except Exception:
+                logger.exception("request %s failed", running.id)
+                self.fail(running.id, Internal("the request failed in the server"))
+
+    def _end_prefill(self, running: Running, now: float) -> None:
+        if running.id not in self._requests:
+            return
+        running.prefilled_at = now
+        self._metrics.request_prefill_time.observe(now - (running.started_at or now))
+        if running.request.params.max_tokens == 0:
+            for choice in list(running.choices.values()):
+                self._finish(running, choice, Ending("length"))
+
+    def _accept(self, running: Running, choice: Choice, sampled: Sampled, now: float) -> None:
+        if running.id not in self._requests:
+            return
+        if choice.num_sampled:
+            self._metrics.inter_token_latency.observe(now - choice.last_token_at)
+        else:
+            self._metrics.time_to_first_token.observe(now - running.arrived_at)
+        choice.last_token_at = now
+        self._metrics.generation_tokens.inc()
+        tokens, ending = choice.accept(sampled)
+        self._emit(running, tokens)
+        if ending is not None:
+            self._finish(running, choice, ending)
+
+    def _finish(self, running: Running, choice: Choice, ending: Ending) -> None:
+        try:
+            session = self._commit(running, choice)
+        except ServerError as error:
+            self.fail(running.id, error)
+            return
+        usage, now = running.usage(choice), self._clock()
+        del running.choices[choice.index]
+        self._executor.free(self._scheduler.finish(running.id, choice.index))
+        if not running.choices:
+            self._forget(running)
+        self._metrics.request_success.labels(ending.finish_reason).inc()
+        self._metrics.e2e_request_latency.observe(now - running.arrived_at)
+        self._metrics.request_decode_time.observe(now - (running.prefilled_at or now))
+        self._emit(running, Finished(choice.index, *ending, usage, session))
+
+    def _commit(self, running: Running, choice: Choice) -> SessionInfo | None:
+        if running.turn is None:
+            return None
+        with self._metrics.store_commit.time():
+            result = turn_result(
+                running, choice, self._vocabulary.byte_ids, lambda: self._executor.snapshot(choice.slot)
+            )
+            session = self._sessions.commit(running.turn, result)
+        self._metrics.state_moves.labels("device", "host").inc()
+        return session
+
+    def _end_early(self, running: Running, reason: FinishReason) -> None:
+        prompt_tokens = len(running.request.prompt_token_ids)
+        usages = {index: running.usage(choice) for index, choice in running.choices.items()}
+        if running.started_at is None:
+            usages = {index: Usage(prompt_tokens, 0) for index in range(running.request.num_choices)}
+        self._forget(running)
+        for index, usage in usages.items():
+            self._metrics.request_success.labels(reason).inc()
+            self._emit(running, Finished(index, reason, None, usage))
+
+    def _forget(self, running: Running) -> None:
+        """Frees what the request holds. Before its last event leaves: the client may act on that at once."""
+        for slot in self._scheduler.remove(running.id):
+            self._executor.free(slot)
+        del self._requests[running.id]
+        running.choices.clear()
+        if running.turn is not None:
+            self._sessions.abandon(running.turn)
+        self._on_end(running.id)
+
+    def _fail_step(self, scheduled: ScheduledBatch) -> None:
+        request_ids = {admitted.request_id for admitted in scheduled.admitted}
+        request_ids |= {prefill.request_id for prefill in scheduled.prefills}
+        request_ids |= {decode.request_id for decode in scheduled.decodes}
+        for request_id in request_ids:
+            self.fail(request_id, Internal("the model failed on this request's batch"))
+
+    def _emit(self, running: Running, output: Output | None) -> None:
+        """A callback that raises belongs to a request that nobody listens to."""
+        if output is None:
+            return
+        try:
+            running.request.emit(output)
+        except Exception:
+            logger.exception("request %s cannot be answered", running.id)
+            self._deaf.add(running.id)
