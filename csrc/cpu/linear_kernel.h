@@ -41,19 +41,46 @@ struct TileArgs {
   bool resume;  // out holds the sums so far
 };
 
-template <int Rows, int Tiles, class Weight>
-void multiply_tiles(const TileArgs<Weight>& args) {
-  constexpr int kVectors = Tiles * kTileVectors;
-  Vec sums[Rows][kVectors];
+template <int Rows, int Vectors>
+using Sums = Vec[Rows][Vectors];
+
+// Whole: every output of the tiles exists. Rows past the valid ones start from 0 and are dropped.
+template <bool kWhole, int Rows, int Vectors, class Weight>
+PARARNN_HD void start_sums(const TileArgs<Weight>& args, Sums<Rows, Vectors>& sums) {
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
+    const float* const from = args.out + r * args.out_stride;
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      const bool stored = args.resume && r < args.valid_rows;
-      sums[r][v] = stored ? load(args.out + r * args.out_stride + v * kLanes, args.valid_outputs - v * kLanes)
-                          : Vec(0.0f);
+    for (int v = 0; v < Vectors; ++v) {
+      const int at = v * kLanes;
+      sums[r][v] = Vec(0.0f);
+      if (!args.resume || r >= args.valid_rows) continue;
+      sums[r][v] = kWhole ? load(from + at) : load(from + at, args.valid_outputs - at);
     }
   }
+}
+
+template <bool kWhole, int Rows, int Vectors, class Weight>
+PARARNN_HD void finish_sums(const TileArgs<Weight>& args, const Sums<Rows, Vectors>& sums) {
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+    if (r >= args.valid_rows) return;
+    float* const to = args.out + r * args.out_stride;
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) {
+      const int at = v * kLanes;
+      const int64_t left = kWhole ? kLanes : args.valid_outputs - at;
+      const Vec sum = args.bias == nullptr ? sums[r][v] : sums[r][v] + load(args.bias + at, left);
+      kWhole ? store(to + at, sum) : store(to + at, sum, left);
+    }
+  }
+}
+
+template <bool kWhole, int Rows, int Tiles, class Weight>
+PARARNN_HD void multiply_whole_or_part(const TileArgs<Weight>& args) {
+  constexpr int kVectors = Tiles * kTileVectors;
+  Sums<Rows, kVectors> sums;
+  start_sums<kWhole, Rows, kVectors>(args, sums);
   const float* x = args.x;
   const Weight* weight = args.weight;
   for (int64_t k = 0; k < args.depth; ++k, x += Rows, weight += kTileOutputs) {
@@ -69,16 +96,13 @@ void multiply_tiles(const TileArgs<Weight>& args) {
       for (int v = 0; v < kVectors; ++v) sums[r][v] = madd(factor, w[v], sums[r][v]);
     }
   }
-#pragma GCC unroll 16
-  for (int r = 0; r < Rows; ++r) {
-    if (r >= args.valid_rows) break;
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      const int64_t left = args.valid_outputs - v * kLanes;
-      const Vec sum = args.bias == nullptr ? sums[r][v] : sums[r][v] + load(args.bias + v * kLanes, left);
-      store(args.out + r * args.out_stride + v * kLanes, sum, left);
-    }
-  }
+  finish_sums<kWhole, Rows, kVectors>(args, sums);
+}
+
+template <int Rows, int Tiles, class Weight>
+void multiply_tiles(const TileArgs<Weight>& args) {
+  const bool whole = args.valid_outputs >= Tiles * kTileOutputs;
+  whole ? multiply_whole_or_part<true, Rows, Tiles>(args) : multiply_whole_or_part<false, Rows, Tiles>(args);
 }
 
 }  // namespace PARARNN_ISA
