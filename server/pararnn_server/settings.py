@@ -74,6 +74,14 @@ class Settings(BaseSettings):
         86_400.0, gt=0, description="Life of an unused session, unless it names its own."
     )
 
+    key_max_requests: int = Field(
+        0, ge=0, description="Requests one key may have under way at once; 0 is no limit."
+    )
+    key_requests_per_minute: int = Field(
+        0, ge=0, description="Requests one key may start in a minute; 0 is no limit."
+    )
+    key_max_sessions: int = Field(0, ge=0, description="Sessions one key may keep at once; 0 is no limit.")
+
     stream_ping_seconds: float = Field(
         10.0, gt=0, description="Silence after which a stream sends a comment."
     )

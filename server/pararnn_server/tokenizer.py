@@ -11,6 +11,8 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as BpeTokenizer
 
+from pararnn_server.chat_template import find_chat_template
+
 PIECE_CHARS = 1 << 16
 # After a single line feed between two visible characters a byte-level pre-tokenizer always splits.
 _SEAM = re.compile(r"(?<=\S\n)(?=\S)")
@@ -25,6 +27,7 @@ class Tokenizer:
 
     vocab_size: that of the model; ids the tokenizer does not know have no text.
     token_bytes: what each id adds to a reply, exactly; special tokens add nothing.
+    chat_template: its source, if the checkpoint has one.
     add_bos: whether a text prompt starts with the BOS, as the tokenizer's configuration says.
     """
 
@@ -35,6 +38,7 @@ class Tokenizer:
         self._plain = _load(source, folder)
         self._plain.encode_special_tokens = True
         self._seams_hold = _seams_hold(json.loads(source), self._special)
+        self.chat_template = find_chat_template(folder, self.config)
         self.vocab_size = vocab_size
         self.token_bytes, self._shown = _byte_tables(self._special, json.loads(source), vocab_size)
         added = self._special.get_added_tokens_decoder()

@@ -24,13 +24,6 @@ class SessionCreate(RequestBody):
     ttl_seconds: Seconds | None = None
 
 
-class SessionPatch(RequestBody):
-    """Fields left out stay as they are; ttl_seconds null takes the server's own."""
-
-    metadata: Metadata | None = None
-    ttl_seconds: Seconds | None = None
-
-
 class SessionAppend(RequestBody):
     """Text or tokens to feed without generating anything."""
 
@@ -107,11 +100,3 @@ class SessionDeleted(ResponseBody):
     id: str
     object: Literal["session.deleted"]
     deleted: Literal[True]
-
-
-class CancelResponse(ResponseBody):
-    """cancelled is false where nothing ran."""
-
-    id: str
-    object: Literal["session.cancel"]
-    cancelled: bool

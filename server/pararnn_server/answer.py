@@ -1,0 +1,129 @@
+"""A generation as an HTTP response that ends with its client, and its plain form."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from pararnn_server.errors import ClientClosed
+from pararnn_server.formats.base import AnswerFormat, Ending
+from pararnn_server.formats.pieces import Piece, PieceReader
+from pararnn_server.generation import Generation
+from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Tokens
+
+# Keys of a request's state, for its log line: a status other than the one sent, and fields only recorded.
+OUTCOME: Final = "outcome"
+RECORDED: Final = "recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """readers: one per choice of all prompts, in order of index."""
+
+    generation: Generation
+    format: AnswerFormat
+    readers: list[PieceReader]
+
+    def index(self, prompt: int, choice: int) -> int:
+        """Position of a choice in the answer."""
+        return prompt * self.generation.plan.num_choices + choice
+
+    def indices(self, prompt: int) -> range:
+        """Positions of all choices of a prompt."""
+        return range(self.index(prompt, 0), self.index(prompt + 1, 0))
+
+
+class Answer(Response):
+    """Starts the generation when it is called and ends it whatever happens."""
+
+    def __init__(self, generation: Generation) -> None:
+        super().__init__()
+        self._generation = generation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ServerError while no header has left."""
+        self._generation.start()
+        work = asyncio.ensure_future(self._write(scope, send))
+        guards = [asyncio.ensure_future(guard) for guard in self._guards(receive)]
+        try:
+            await asyncio.wait((work, *guards), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+            else:
+                self._give_up(scope)
+        finally:
+            for task in (work, *guards):
+                task.cancel()
+            self._generation.close()
+
+    def _guards(self, receive: Receive) -> list[Coroutine[Any, Any, None]]:
+        """The answer is given up when one of them ends."""
+        return [_client_left(receive)]
+
+    def _give_up(self, scope: Scope) -> None:
+        raise ClientClosed("The client left before its answer.")
+
+    @abstractmethod
+    async def _write(self, scope: Scope, send: Send) -> None:
+        """Sends the response."""
+
+
+class PlainAnswer(Answer):
+    """One JSON body, sent when every choice has ended."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.generation)
+        self._job = job
+
+    async def _write(self, scope: Scope, send: Send) -> None:
+        job = self._job
+        gathered = _Gathered(job)
+        while not job.generation.done:
+            for prompt, output in await job.generation.outputs():
+                gathered.add(prompt, output)
+        choices = [
+            job.format.choice(i, gathered.pieces[i], gathered.endings[i]) for i in range(len(job.readers))
+        ]
+        body = job.format.whole(choices, job.generation.usage, gathered.endings[0].session)
+        await Response(body, media_type="application/json")(scope, nothing_more, send)
+
+
+class _Gathered:
+    """Pieces and endings of every choice, by index."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.pieces: list[list[Piece]] = [reader.echo_at_once() for reader in job.readers]
+        self.endings: dict[int, Ending] = {}
+
+    def add(self, prompt: int, output: Output) -> None:
+        """Raises the error of a Failed."""
+        job = self._job
+        if isinstance(output, Failed):
+            raise output.error
+        if isinstance(output, PromptLogprobs):
+            for index in job.indices(prompt):
+                self.pieces[index].append(job.readers[index].prompt(output))
+        elif isinstance(output, Tokens):
+            index = job.index(prompt, output.choice)
+            self.pieces[index].append(job.readers[index].tokens(output))
+        elif isinstance(output, Finished):
+            index = job.index(prompt, output.choice)
+            self.pieces[index].append(job.readers[index].rest())
+            self.endings[index] = Ending(output.finish_reason, output.session)
+
+
+async def _client_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def nothing_more() -> dict[str, Any]:
+    """A receive for responses that have nothing to wait for."""
+    return {"type": "http.disconnect"}

@@ -1,0 +1,143 @@
+"""The application: routes, middleware, and the model behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pararnn_server.bodies import refusal
+from pararnn_server.errors import BadRequest, MethodNotAllowed, NotFound, ServerError
+from pararnn_server.keys import check_exposure, load_keys
+from pararnn_server.loading import Loaded, Progress, load_in_background, start
+from pararnn_server.middleware import REQUEST_ID, Access, Envelope, error_response
+from pararnn_server.openapi import describe
+from pararnn_server.routes import admin, chat, completions, models, sessions, tokens
+from pararnn_server.service import Service
+from pararnn_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    loaded: Loaded | None = None,
+    progress: Progress | None = None,
+    on_failure: Callable[[Exception], None] | None = None,
+) -> FastAPI:
+    """Raises ConfigurationError for keys and addresses that do not go together.
+
+    loaded: a model at hand; otherwise the checkpoint of the settings is loaded once the application runs, and
+        requests get a 503 until then. on_failure: what to do if it cannot be; by default it is only logged.
+    """
+    keys = load_keys(settings)
+    check_exposure(settings, keys)
+    service = Service(settings, keys)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.ensure_future(_bring_up(service, loaded, progress, on_failure or _log_failure))
+        if loaded is not None:
+            await loading
+        yield
+        loading.cancel()
+        if service.loaded is not None:
+            await asyncio.to_thread(service.loaded.engine.stop, 0.0)
+
+    app = _Api(
+        title="pararnn-server",
+        description="Constant-memory recurrent language models behind an OpenAI-compatible interface.",
+        version=_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    for module in (completions, chat, models, sessions, tokens, admin):
+        app.include_router(module.router)
+    _add_middleware(app, service)
+    app.add_exception_handler(ServerError, _on_server_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_bad_parameter)
+    return app
+
+
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = describe(self)
+        return self.openapi_schema
+
+
+async def _bring_up(
+    service: Service,
+    loaded: Loaded | None,
+    progress: Progress | None,
+    on_failure: Callable[[Exception], None],
+) -> None:
+    try:
+        model = loaded or await load_in_background(service.settings, progress)
+        service.loaded = start(model, service.settings, service.metrics)
+    except Exception as error:  # the caller decides what a server without a model is worth
+        on_failure(error)
+    else:
+        logger.info("serving %s, %d bytes of state per session", model.name, service.loaded.state_bytes)
+
+
+def _add_middleware(app: FastAPI, service: Service) -> None:
+    """The last one added is the outermost."""
+    app.add_middleware(Access, service=service)
+    if service.settings.cors_origin:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(service.settings.cors_origin),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=[REQUEST_ID, "retry-after"],
+        )
+    app.add_middleware(Envelope)
+
+
+async def _on_server_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ServerError)
+    return error_response(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: an unknown path, or a method the path does not have."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        message = f"{request.method} is not allowed here."
+        return error_response(MethodNotAllowed(message, headers=error.headers))
+    if error.status_code == 404:
+        return error_response(NotFound(f"There is nothing at {request.url.path}.", code="unknown_path"))
+    return error_response(BadRequest(str(error.detail)))
+
+
+async def _on_bad_parameter(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [found | {"loc": found["loc"][1:]} for found in error.errors()]
+    return error_response(refusal(errors))
+
+
+def _log_failure(error: Exception) -> None:
+    logger.error("cannot serve: %s", error)
+
+
+def _version() -> str:
+    try:
+        return version("pararnn-server")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,98 @@
+"""Request bodies: counted while they are read, parsed strictly, refused by the name of the field."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, from_json
+from starlette.requests import ClientDisconnect, Request
+
+from pararnn_server.errors import BadRequest, ClientClosed, TooLarge, UnsupportedMedia
+from pararnn_server.schemas.base import RequestBody
+
+OFF_LOOP_BYTES = 256 << 10
+Body = TypeVar("Body", bound=RequestBody)
+
+
+async def read_body(request: Request, schema: type[Body], max_bytes: int) -> Body:
+    """Raises UnsupportedMedia, TooLarge or BadRequest. A large body is parsed on another thread."""
+    _check_headers(request, max_bytes)
+    raw = await _read(request, max_bytes)
+    if len(raw) > OFF_LOOP_BYTES:
+        return await asyncio.to_thread(parse_body, raw, schema)
+    return parse_body(raw, schema)
+
+
+def parse_body(raw: bytes, schema: type[Body]) -> Body:
+    """Raises BadRequest whose param is the first field at fault, or "body"."""
+    try:
+        data = from_json(raw)
+    except ValueError as error:
+        raise BadRequest(
+            f"The body is not valid JSON in UTF-8: {error}", param="body", code="invalid_json"
+        ) from error
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        raise refusal(error.errors(include_url=False)) from error
+
+
+def refusal(errors: Sequence[ErrorDetails]) -> BadRequest:
+    """One clear message out of what the validator found; an unknown field is named before any other fault."""
+    unknown = [error for error in errors if error["type"] == "extra_forbidden"]
+    first = (unknown or list(errors))[0]
+    param = _dotted(first["loc"])
+    return BadRequest(_message(first, param), param=param, code=_CODES.get(first["type"]))
+
+
+_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
+
+
+def _dotted(location: Sequence[int | str]) -> str:
+    """Names and positions; tags of unions ("|text") and of keys ("[key]") are not part of the request."""
+    parts = [str(part) for part in location]
+    return ".".join(part for part in parts if not part.startswith("|") and part != "[key]")[:200] or "body"
+
+
+def _message(error: ErrorDetails, param: str) -> str:
+    context: dict[str, Any] = error.get("ctx", {})
+    if error["type"] == "extra_forbidden":
+        return f"Unknown field {param!r}: take it out."
+    if error["type"] == "missing":
+        return f"Field {param!r} is missing."
+    if error["type"] in ("too_long", "string_too_long") and context.get("max_length") == 0:
+        return f"{param}: not supported; leave it out or empty."
+    if error["type"] in ("model_type", "model_attributes_type"):
+        return f"{param}: must be a JSON object."
+    return f"{param}: {error['msg']}."
+
+
+def _check_headers(request: Request, max_bytes: int) -> None:
+    media, _, parameters = request.headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    if media.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
+        raise UnsupportedMedia("Send JSON in UTF-8, with the header 'content-type: application/json'.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("Send the body without a content-encoding.")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    raw = bytearray()
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > max_bytes:
+                raise _too_large(max_bytes)
+    except ClientDisconnect as error:
+        raise ClientClosed("The client left while it sent its request.") from error
+    return bytes(raw)
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {max_bytes} bytes.", param="body")

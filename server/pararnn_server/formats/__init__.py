@@ -1,0 +1,1 @@
+"""Answers as OpenAI clients read them, written by hand: a token costs microseconds, not a validation."""

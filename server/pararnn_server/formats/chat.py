@@ -1,0 +1,67 @@
+"""/v1/chat/completions on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from pararnn_server.formats.base import AnswerFormat, Ending, Heading, compact, quoted
+from pararnn_server.formats.pieces import Piece, TokenEntry
+from pararnn_server.request import Usage
+from pararnn_server.tokenizer import Tokenizer
+
+
+class ChatFormat(AnswerFormat):
+    """logprobs: whether they were asked for."""
+
+    body_object = "chat.completion"
+    chunk_object = "chat.completion.chunk"
+
+    def __init__(
+        self, heading: Heading, tokenizer: Tokenizer, *, logprobs: bool, null_usage: bool = False
+    ) -> None:
+        super().__init__(heading, null_usage=null_usage)
+        self._tokenizer = tokenizer
+        self._asked = logprobs
+
+    def opening(self, index: int) -> str:
+        """The role, once and first."""
+        delta = '{"role":"assistant","content":""}'
+        return self.chunk(f'{{"index":{index},"delta":{delta},"logprobs":null,"finish_reason":null}}', None)
+
+    def piece(self, index: int, piece: Piece, usage: Usage | None) -> str:
+        """Nothing for a piece that shows nothing."""
+        if not piece.text and not piece.entries and usage is None:
+            return ""
+        logprobs = compact(self._logprobs(piece.entries)) if piece.entries else "null"
+        head = f'{{"index":{index},"delta":{{"content":{quoted(piece.text)}}}'
+        return self.chunk(f'{head},"logprobs":{logprobs},"finish_reason":null}}', usage)
+
+    def end(self, index: int, ending: Ending, usage: Usage | None) -> str:
+        """An empty delta with the reason."""
+        choice = f'{{"index":{index},"delta":{{}},"logprobs":null,"finish_reason":"{ending.reason}"}}'
+        return self.chunk(choice, usage, ending.session)
+
+    def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> dict[str, Any]:
+        """Message and log-probabilities of all pieces."""
+        entries = list(chain.from_iterable(piece.entries or () for piece in pieces))
+        content = "".join(piece.text for piece in pieces)
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": content, "refusal": None},
+            "logprobs": self._logprobs(entries) if self._asked else None,
+            "finish_reason": ending.reason,
+        }
+
+    def _logprobs(self, entries: Sequence[TokenEntry]) -> dict[str, Any]:
+        content = [
+            self._named(entry.token_id, entry.logprob)
+            | {"top_logprobs": [self._named(token, logprob) for token, logprob in entry.top]}
+            for entry in entries
+        ]
+        return {"content": content, "refusal": None}
+
+    def _named(self, token_id: int, logprob: float | None) -> dict[str, Any]:
+        raw = self._tokenizer.shown(token_id)
+        return {"token": raw.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(raw)}

@@ -1,0 +1,101 @@
+"""One HTTP request's replies: what is asked of the engine, and what has come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.engine import Engine
+from pararnn_server.errors import ServerError
+from pararnn_server.outputs import Addressed, Courier, OutputQueue
+from pararnn_server.prompts import EncodedPrompt
+from pararnn_server.request import Failed, Finished, Request, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an HTTP request asks of the engine: num_choices replies to every prompt.
+
+    deadline: time.monotonic() after which it fails.
+    """
+
+    request_id: str
+    prompts: Sequence[EncodedPrompt]
+    params: SamplingParams
+    num_choices: int
+    owner: str
+    deadline: float
+    session_id: str | None = None
+    expected_turn: int | None = None
+
+
+class Generation:
+    """The plan under way. For the event loop only; `close` must be called whatever happens."""
+
+    def __init__(self, plan: Plan, engine: Engine, courier: Courier) -> None:
+        self.plan = plan
+        self._engine = engine
+        self._courier = courier
+        self.queue = OutputQueue()
+        self._open: dict[int, int] = {}
+        self._usage: dict[tuple[int, int], Usage] = {}
+
+    def start(self) -> None:
+        """Submits every prompt, or none. Raises what the engine refuses with."""
+        try:
+            for index, prompt in enumerate(self.plan.prompts):
+                self._engine.submit(self._request(index, prompt))
+                self._open[index] = self.plan.num_choices
+        except ServerError:
+            self.close()
+            raise
+
+    async def outputs(self) -> list[Addressed]:
+        """The next burst; nothing after a nudge. A request that failed is the last of its burst."""
+        items = await self.queue.take()
+        for prompt, output in items:
+            if isinstance(output, Finished):
+                self._open[prompt] -= 1
+                self._usage[prompt, output.choice] = output.usage
+            elif isinstance(output, Failed):
+                self._open[prompt] = 0
+        return items
+
+    @property
+    def done(self) -> bool:
+        """Whether every choice of every prompt has ended."""
+        return not any(self._open.values())
+
+    @property
+    def usage(self) -> Usage:
+        """Each prompt once, every reply."""
+        firsts = [usage for (_, choice), usage in self._usage.items() if choice == 0]
+        return Usage(
+            prompt_tokens=sum(usage.prompt_tokens for usage in firsts),
+            completion_tokens=sum(usage.completion_tokens for usage in self._usage.values()),
+            cached_tokens=sum(usage.cached_tokens for usage in firsts),
+        )
+
+    def close(self) -> None:
+        """Ends what still runs; nothing of it is kept."""
+        for index, choices in self._open.items():
+            if choices:
+                self._engine.abort(self._engine_id(index))
+        self._open.clear()
+
+    def _engine_id(self, index: int) -> str:
+        return self.plan.request_id if len(self.plan.prompts) == 1 else f"{self.plan.request_id}-{index}"
+
+    def _request(self, index: int, prompt: EncodedPrompt) -> Request:
+        return Request(
+            request_id=self._engine_id(index),
+            prompt_token_ids=prompt.ids,
+            params=self.plan.params,
+            emit=self._courier.emitter(self.queue, index),
+            num_choices=self.plan.num_choices,
+            owner=self.plan.owner,
+            session_id=self.plan.session_id,
+            expected_turn=self.plan.expected_turn,
+            deadline=self.plan.deadline,
+        )

@@ -1,0 +1,127 @@
+"""API keys: who is asking."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from hmac import compare_digest
+from ipaddress import ip_address
+from pathlib import Path
+
+from pararnn_server.errors import Unauthorized
+from pararnn_server.settings import Settings
+
+ANONYMOUS = ""
+_NAME = re.compile(r"[\w.-]{1,64}")
+_MIN_KEY_CHARS = 16
+
+
+class ConfigurationError(ValueError):
+    """The server cannot start with these settings; the message names the option and what to do."""
+
+
+class KeyRing:
+    """Digests of keys by name; several keys may share a name, so that one can replace another.
+
+    Empty: everyone is the anonymous tenant.
+    """
+
+    def __init__(self, keys: Iterable[tuple[str, str]] = (), admin_key: str | None = None) -> None:
+        self._keys = [(name, _digest(key)) for name, key in keys]
+        self._admin = None if admin_key is None else _digest(admin_key)
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether no key is needed."""
+        return not self._keys
+
+    def owner(self, authorization: str | None) -> str:
+        """Name of the key in an Authorization header. Raises Unauthorized."""
+        if self.anonymous:
+            return ANONYMOUS
+        given = _digest(_bearer(authorization))
+        # Every key is looked at, so that the time taken says nothing about which one was close.
+        names = [name for name, digest in self._keys if compare_digest(digest, given)]
+        if not names:
+            raise Unauthorized("The API key is not known to this server.")
+        return names[0]
+
+    def check_admin(self, authorization: str | None) -> None:
+        """Passes where there are no keys at all, or with the admin key. Raises Unauthorized."""
+        if self._admin is None:
+            if not self.anonymous:
+                raise Unauthorized(
+                    "This needs the admin key, and the server has none: set PARARNN_ADMIN_KEY."
+                )
+            return
+        if not compare_digest(self._admin, _digest(_bearer(authorization))):
+            raise Unauthorized("This needs the admin key.")
+
+
+def load_keys(settings: Settings) -> KeyRing:
+    """Keys of the file and of the environment together. Raises ConfigurationError."""
+    keys = [*_from_file(settings.keys_file), *_from_text(settings)]
+    admin = None if settings.admin_key is None else settings.admin_key.get_secret_value()
+    if admin is not None:
+        _check_key(admin, "admin_key")
+    return KeyRing(keys, admin)
+
+
+def check_exposure(settings: Settings, keys: KeyRing) -> None:
+    """Without keys only this machine may connect. Raises ConfigurationError."""
+    if keys.anonymous and not settings.allow_anonymous and not _is_loopback(settings.host):
+        raise ConfigurationError(
+            f"host: {settings.host} can be reached from other machines; set API keys (keys_file, api_keys)"
+            " or allow_anonymous"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _from_file(path: Path | None) -> Iterator[tuple[str, str]]:
+    if path is None:
+        return
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"keys_file: cannot read {path}: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield _parse(line, f"keys_file: {path}, line {number}")
+
+
+def _from_text(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.api_keys is not None:
+        for number, part in enumerate(settings.api_keys.get_secret_value().split(","), 1):
+            yield _parse(part, f"api_keys: entry {number}")
+
+
+def _parse(text: str, where: str) -> tuple[str, str]:
+    """The key itself never appears in a message."""
+    name, colon, key = text.strip().partition(":")
+    if not colon or _NAME.fullmatch(name) is None:
+        raise ConfigurationError(f"{where}: write name:key, the name of letters, digits, '.', '_' or '-'")
+    _check_key(key, where)
+    return name, key
+
+
+def _check_key(key: str, where: str) -> None:
+    if len(key) < _MIN_KEY_CHARS or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(f"{where}: a key needs {_MIN_KEY_CHARS} or more printable ASCII characters")
+
+
+def _bearer(authorization: str | None) -> str:
+    scheme, _, key = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise Unauthorized("Send an API key: 'Authorization: Bearer <key>'.")
+    return key.strip()
+
+
+def _digest(key: str) -> bytes:
+    return sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,144 @@
+"""A checkpoint directory to a running engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+import torch
+from jinja2 import TemplateError
+
+from pararnn_core import ops
+from pararnn_core.checkpoint import load_checkpoint
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.state import state_bytes
+from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server.chat_template import ChatTemplate
+from pararnn_server.engine import Engine
+from pararnn_server.engine_settings import EngineSettings
+from pararnn_server.locate import find_checkpoint
+from pararnn_server.metrics import Metrics
+from pararnn_server.outputs import Courier
+from pararnn_server.prompts import PromptReader
+from pararnn_server.service import Serving
+from pararnn_server.sessions.manager import SessionManager
+from pararnn_server.sessions.memory_store import MemoryStore
+from pararnn_server.settings import Settings
+from pararnn_server.tokenizer import Tokenizer, TokenizerError
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in serving form and its tokenizer.
+
+    stop_token_ids: ends of a reply besides the EOS of the model's configuration.
+    """
+
+    name: str
+    model: ParaRNNForCausalLM
+    tokenizer: Tokenizer
+    stop_token_ids: tuple[int, ...] = ()
+
+
+def load(settings: Settings, progress: Progress | None = None) -> Loaded:
+    """progress: bytes read, bytes in all. Raises ConfigurationError, CheckpointError or TokenizerError."""
+    torch.set_num_threads(1)
+    if settings.threads:
+        ops.set_num_threads(settings.threads)
+    folder = find_checkpoint(settings)
+    model = load_checkpoint(
+        folder,
+        device=settings.device,
+        dtype=None if settings.dtype == "auto" else settings.dtype,
+        progress=progress,
+    )
+    tokenizer = Tokenizer(folder, model.config.vocab_size)
+    name = settings.served_model_name or folder.resolve().name
+    return Loaded(name, model, tokenizer, _further_ends(folder, tokenizer, model.config.eos_token_id))
+
+
+def load_in_background(settings: Settings, progress: Progress | None) -> asyncio.Future[Loaded]:
+    """Loads on a thread that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Loaded] = loop.create_future()
+
+    def settle(loaded: Loaded | None, error: Exception | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        elif loaded is not None:
+            future.set_result(loaded)
+
+    def work() -> None:
+        try:
+            loaded, error = load(settings, progress), None
+        except Exception as failure:  # whatever it is, the event loop reports it and ends the process
+            loaded, error = None, failure
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, loaded, error)
+
+    Thread(target=work, name="loader", daemon=True).start()
+    return future
+
+
+def start(loaded: Loaded, settings: Settings, metrics: Metrics) -> Serving:
+    """Starts the engine thread; for the event loop only. Raises TokenizerError for a broken chat template."""
+    chat = ChatPrompts(loaded.tokenizer, _chat_template(loaded.tokenizer))
+    config = loaded.model.config
+    sessions = SessionManager(MemoryStore(), config, loaded.name, settings.max_sessions)
+    engine = Engine(loaded.model, loaded.tokenizer.token_bytes, _engine_settings(settings), sessions, metrics)
+    engine.start()
+    return Serving(
+        name=loaded.name,
+        created=int(time.time()),
+        state_bytes=state_bytes(config),
+        tokenizer=loaded.tokenizer,
+        prompts=PromptReader(loaded.tokenizer, settings.max_prompt_tokens),
+        chat=chat,
+        stop_token_ids=loaded.stop_token_ids,
+        engine=engine,
+        sessions=sessions,
+        courier=Courier(asyncio.get_running_loop()),
+    )
+
+
+def _engine_settings(settings: Settings) -> EngineSettings:
+    return EngineSettings(
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=max(settings.max_num_batched_tokens, settings.max_num_seqs),
+        max_num_prefill_tokens_busy=settings.max_num_prefill_tokens_busy,
+        max_queue=settings.max_queue,
+        queue_timeout=settings.queue_timeout_seconds,
+    )
+
+
+def _chat_template(tokenizer: Tokenizer) -> ChatTemplate | None:
+    if tokenizer.chat_template is None:
+        return None
+    tokens = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token}
+    try:
+        return ChatTemplate(tokenizer.chat_template, tokens)
+    except TemplateError as error:
+        raise TokenizerError(f"the chat template is not Jinja2: {error}") from error
+
+
+def _further_ends(folder: Path, tokenizer: Tokenizer, eos_token_id: int | None) -> tuple[int, ...]:
+    """Ids of generation_config.json and the tokenizer's EOS, without the model's own."""
+    path = folder / "generation_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise TokenizerError(f"cannot read {path}: {error}") from error
+    entry = config.get("eos_token_id") if isinstance(config, dict) else None
+    ids = {*(entry if isinstance(entry, list) else [entry]), tokenizer.eos_id} - {None, eos_token_id}
+    if not all(type(token) is int and 0 <= token < tokenizer.vocab_size for token in ids):
+        raise TokenizerError(f"{path}: eos_token_id must hold ids below {tokenizer.vocab_size}")
+    return tuple(sorted(token for token in ids if token is not None))

@@ -1,0 +1,61 @@
+"""Which checkpoint is meant: the argument, PARARNN_CHECKPOINT_DIR, what the package ships, the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pararnn_server.keys import ConfigurationError
+from pararnn_server.settings import Settings
+
+_HERE = Path(__file__).resolve().parent
+
+
+def find_checkpoint(settings: Settings) -> Path:
+    """Directory of a checkpoint. Raises ConfigurationError that lists where it looked.
+
+    With a name, the first folder that has a checkpoint of that name; without, the first checkpoint by name.
+    """
+    if settings.checkpoint is not None and is_checkpoint(Path(settings.checkpoint)):
+        return Path(settings.checkpoint)
+    folders = list(_folders(settings))
+    for folder in folders:
+        found = _named(folder, settings.checkpoint) if settings.checkpoint else _first(folder)
+        if found is not None:
+            return found
+    wanted = f"checkpoint {settings.checkpoint!r}" if settings.checkpoint else "any checkpoint"
+    looked = ", ".join(str(folder) for folder in folders) or "nowhere else"
+    raise ConfigurationError(
+        f"checkpoint: cannot find {wanted}: it must be a directory with a config.json, or the name of one in"
+        f" PARARNN_CHECKPOINT_DIR or among those that ship (looked in {looked})"
+    )
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether the folder claims to be one; loading it is what proves it."""
+    return (folder / "config.json").is_file()
+
+
+def shipped_checkpoints() -> Iterator[Path]:
+    """Folders of checkpoints in the installed package and in the repository, where they exist."""
+    for folder in (_HERE / "checkpoints", _HERE.parents[1] / "checkpoints"):
+        if folder.is_dir():
+            yield folder
+
+
+def _folders(settings: Settings) -> Iterator[Path]:
+    if settings.checkpoint_dir is not None:
+        yield settings.checkpoint_dir
+    yield from shipped_checkpoints()
+
+
+def _named(folder: Path, name: str) -> Path | None:
+    path = folder / name
+    return path if "/" not in name and is_checkpoint(path) else None
+
+
+def _first(folder: Path) -> Path | None:
+    if is_checkpoint(folder):
+        return folder
+    members = sorted(path for path in folder.glob("*") if is_checkpoint(path)) if folder.is_dir() else []
+    return members[0] if members else None

@@ -1,0 +1,125 @@
+"""Around every request: an id, a log line, who is asking, and one shape for whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import time
+from contextlib import nullcontext
+
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pararnn_server.answer import OUTCOME, RECORDED
+from pararnn_server.errors import BadRequest, Internal, ServerError
+from pararnn_server.service import Service
+
+REQUEST_ID = "x-request-id"
+PUBLIC_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
+ADMIN_PATHS = frozenset({"/metrics"})
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+_SANE_ID = re.compile(r"[\w.:/+=-]{1,128}")
+_access = logging.getLogger("pararnn.access")
+_faults = logging.getLogger("pararnn.error")
+
+
+class Envelope:
+    """Outermost: gives every answer its x-request-id, logs it, and turns exceptions into error bodies."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes everything but HTTP through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = given if _SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(16)}"
+        state = scope.setdefault("state", {})
+        began, sent = time.monotonic(), 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal sent
+            if message["type"] == "http.response.start":
+                sent = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        except Exception as error:
+            failure = error if isinstance(error, ServerError) else _fault(error, request_id)
+            state[OUTCOME] = failure.status
+            if not sent:
+                await error_response(failure)(scope, receive, send_named)
+        finally:
+            _log(scope, state.get(OUTCOME, sent), time.monotonic() - began, request_id)
+
+
+class Access:
+    """Checks the Host header where there are no keys, else the key; holds the key to its limits."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises BadRequest, Unauthorized or TooManyRequests before any of the body is read."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        owner = self._owner(scope["path"], headers)
+        scope["state"]["owner"] = owner
+        works = scope["method"] == "POST" and scope["path"].startswith("/v1/")
+        with self._service.limits.admitted(owner) if works else nullcontext():
+            await self._app(scope, receive, send)
+
+    def _owner(self, path: str, headers: Headers) -> str:
+        keys, settings = self._service.keys, self._service.settings
+        if keys.anonymous and not settings.allow_anonymous:
+            _check_host(headers.get("host", ""), settings.host)
+        if path in PUBLIC_PATHS:
+            return ""
+        if path in ADMIN_PATHS:
+            keys.check_admin(headers.get("authorization"))
+            return ""
+        return keys.owner(headers.get("authorization"))
+
+
+def error_response(error: ServerError) -> JSONResponse:
+    """The one body of every error."""
+    return JSONResponse(error.body(), error.status, headers=error.headers)
+
+
+def _fault(error: Exception, request_id: str) -> Internal:
+    _faults.error("request %s failed", request_id, exc_info=error)
+    return Internal("The server failed; its log has the reason under this x-request-id.")
+
+
+def _check_host(host: str, bound: str) -> None:
+    """A web page that rebinds its own name to this address sends that name."""
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    if name.lower() not in LOOPBACK_NAMES | {bound.lower()}:
+        message = "The Host header does not name this server; set keys or --allow-anonymous to accept others."
+        raise BadRequest(message, param="host", code="invalid_host")
+
+
+def _log(scope: Scope, status: int, seconds: float, request_id: str) -> None:
+    """The path as it came, still percent-encoded, so that no request can write a line of its own."""
+    state = scope["state"]
+    _access.info(
+        "%s %s %d %.1f ms id=%s key=%s recorded=%s",
+        scope["method"],
+        scope.get("raw_path", b"").decode("ascii", "replace"),
+        status,
+        seconds * 1e3,
+        request_id,
+        state.get("owner", ""),
+        json.dumps(state.get(RECORDED, {})),
+    )

@@ -1,0 +1,110 @@
+"""A true /openapi.json: the bodies that routes read themselves, every status they send, and no 422."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from pararnn_server.schemas.admin import Health, Ready
+from pararnn_server.schemas.base import RequestBody
+from pararnn_server.schemas.chat import ChatChunk, ChatRequest, ChatResponse
+from pararnn_server.schemas.completions import CompletionChunk, CompletionRequest, CompletionResponse
+from pararnn_server.schemas.errors import ErrorBody
+from pararnn_server.schemas.models import Model, ModelList
+from pararnn_server.schemas.sessions import (
+    AppendResponse,
+    SessionAppend,
+    SessionBody,
+    SessionCreate,
+    SessionDeleted,
+    SessionDetail,
+    SessionList,
+)
+from pararnn_server.schemas.tokens import (
+    DetokenizeRequest,
+    DetokenizeResponse,
+    TokenizeRequest,
+    TokenizeResponse,
+    TokenizerInfo,
+)
+
+_MODELS: tuple[type[BaseModel], ...] = (
+    *(AppendResponse, ChatChunk, ChatRequest, ChatResponse, CompletionChunk, CompletionRequest),
+    *(CompletionResponse, DetokenizeRequest, DetokenizeResponse, ErrorBody, Health, Model, ModelList, Ready),
+    *(SessionAppend, SessionBody, SessionCreate, SessionDeleted, SessionDetail, SessionList),
+    *(TokenizeRequest, TokenizeResponse, TokenizerInfo),
+)
+_REF = "#/components/schemas/{model}"
+_MEANINGS = {
+    400: "A field is at fault; `param` names it",
+    401: "No key, or one that is not known",
+    404: "No such model or session for this key",
+    409: "The session is busy, or at another turn",
+    410: "The session has expired",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    429: "The queue is full, the wait for a slot was too long, or a quota is used up; see Retry-After",
+    500: "A fault of the server",
+    503: "Loading or draining",
+    504: "The request outlived its timeout",
+}
+ALWAYS = (400, 401, 500)
+READING = (*ALWAYS, 503)
+WITH_BODY = (*READING, 404, 413, 415, 429)
+IN_SESSION = (404, 410)
+GENERATING = (*WITH_BODY, 409, 410, 504)
+
+
+def documented(
+    answer: type[BaseModel] | None,
+    errors: Sequence[int],
+    *,
+    body: type[RequestBody] | None = None,
+    chunk: type[BaseModel] | None = None,
+    status: int = 200,
+) -> dict[str, Any]:
+    """Arguments of a route's decorator. answer None: plain text. chunk: what the events of a stream hold."""
+    content = {} if answer is None else _content(answer)
+    if chunk is not None:
+        content |= {"text/event-stream": {"schema": {"$ref": _REF.format(model=chunk.__name__)}}}
+    responses: dict[int, Any] = {status: {"description": "Success", "content": content}}
+    for code in sorted(set(errors)):
+        responses[code] = {"description": _MEANINGS[code], "content": _content(ErrorBody)}
+    described: dict[str, Any] = {
+        "responses": responses,
+        "status_code": status,
+        "response_model": None,
+        "response_class": PlainTextResponse if answer is None else JSONResponse,
+    }
+    if body is not None:
+        described["openapi_extra"] = {"requestBody": {"required": True, "content": _content(body)}}
+    return described
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The document. FastAPI adds its own error to routes with parameters; ours answers those with a 400."""
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    inputs: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        (model, "validation" if issubclass(model, RequestBody) else "serialization") for model in _MODELS
+    ]
+    _, definitions = models_json_schema(inputs, ref_template=_REF)
+    schemas |= definitions["$defs"]
+    return document
+
+
+def _content(model: type[BaseModel]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}

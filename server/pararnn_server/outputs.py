@@ -1,0 +1,78 @@
+"""Carries what the engine thread emits to the coroutine that answers, with one wake-up per burst."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from pararnn_server.request import Output, Tokens
+
+Addressed: TypeAlias = tuple[int, Output]
+
+
+class OutputQueue:
+    """Outputs of one HTTP request in order, each with the index of its prompt. For the event loop only.
+
+    waiting_bytes: text that arrived and was not taken yet, as a measure of how far the reader is behind.
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[Addressed] = deque()
+        self._filled = asyncio.Event()
+        self.waiting_bytes = 0
+
+    def put(self, prompt: int, output: Output) -> None:
+        """Wakes the reader."""
+        self._items.append((prompt, output))
+        self.waiting_bytes += weight(output)
+        self._filled.set()
+
+    def nudge(self) -> None:
+        """Wakes the reader without anything to read."""
+        self._filled.set()
+
+    async def take(self) -> list[Addressed]:
+        """Everything that is there: nothing after a nudge, else at least one."""
+        await self._filled.wait()
+        self._filled.clear()
+        items = list(self._items)
+        self._items.clear()
+        self.waiting_bytes = 0
+        return items
+
+
+class Courier:
+    """One per application. `emitter` makes the callback that a Request carries."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._sent: deque[tuple[OutputQueue, int, Output]] = deque()
+        self._called = False
+
+    def emitter(self, queue: OutputQueue, prompt: int) -> Callable[[Output], None]:
+        """Callback for any thread; returns at once."""
+
+        def emit(output: Output) -> None:
+            self._sent.append((queue, prompt, output))
+            if not self._called:
+                self._called = True
+                self._loop.call_soon_threadsafe(self._deliver)
+
+        return emit
+
+    def _deliver(self) -> None:
+        # Cleared first: whatever is appended from here on is either seen below or calls again.
+        self._called = False
+        while self._sent:
+            queue, prompt, output = self._sent.popleft()
+            queue.put(prompt, output)
+
+
+EVENT_BYTES = 200
+
+
+def weight(output: Output) -> int:
+    """About how many bytes an output has on the wire."""
+    return EVENT_BYTES + (len(output.text_bytes) if isinstance(output, Tokens) else 0)

@@ -1,0 +1,32 @@
+"""/health, /ready and /metrics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from pararnn_server.openapi import ALWAYS, documented
+from pararnn_server.schemas.admin import Health, Ready
+from pararnn_server.service import service_of
+
+router = APIRouter(tags=["admin"])
+
+
+@router.get("/health", **documented(Health, (400, 500)))
+async def health() -> Response:
+    """The process answers. Needs no key."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/ready", **documented(Ready, (400, 500, 503)))
+async def ready(request: Request) -> Response:
+    """The model is loaded and new work is taken. Needs no key."""
+    service_of(request).accepting()
+    return JSONResponse({"status": "ready"})
+
+
+@router.get("/metrics", **documented(None, ALWAYS))
+async def metrics(request: Request) -> Response:
+    """Prometheus text. With API keys this needs the admin key."""
+    return Response(service_of(request).metrics.render(), media_type=CONTENT_TYPE_LATEST)

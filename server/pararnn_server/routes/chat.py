@@ -1,0 +1,52 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from pararnn_server.bodies import read_body
+from pararnn_server.errors import BadRequest
+from pararnn_server.formats.chat import ChatFormat
+from pararnn_server.openapi import GENERATING, documented
+from pararnn_server.prompts import EncodedPrompt
+from pararnn_server.routes.generate import (
+    answer,
+    check_generating,
+    heading,
+    params_of,
+    plan_of,
+    view_session,
+)
+from pararnn_server.schemas.chat import ChatChunk, ChatRequest, ChatResponse
+from pararnn_server.service import owner_of, service_of
+
+DEFAULT_MAX_TOKENS = 1024
+
+router = APIRouter(tags=["generate"])
+
+
+@router.post(
+    "/v1/chat/completions", **documented(ChatResponse, GENERATING, body=ChatRequest, chunk=ChatChunk)
+)
+async def create_chat_completion(request: Request) -> Response:
+    """Answer a conversation. With `session_id` the messages hold only what is new."""
+    service, owner = service_of(request), owner_of(request)
+    serving = service.accepting()
+    body = await read_body(request, ChatRequest, service.settings.max_body_bytes)
+    check_generating(body, service)
+    if body.top_logprobs is not None and not body.logprobs:
+        raise BadRequest("top_logprobs: only with logprobs true.", param="top_logprobs")
+    params = params_of(
+        body,
+        service,
+        default_max_tokens=DEFAULT_MAX_TOKENS,
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+    )
+    view = view_session(body, serving, owner)
+    ids = await serving.chat.encode(body.messages, continues=not view.is_empty)
+    prompts = [EncodedPrompt(serving.prompts.checked(ids, "messages"))]
+    head = heading("chatcmpl", body, serving, request)
+    plan = plan_of(head.id, body, prompts, params, view, service, owner)
+    null_usage = bool(body.stream_options and body.stream_options.include_usage)
+    form = ChatFormat(head, serving.tokenizer, logprobs=bool(body.logprobs), null_usage=null_usage)
+    return answer(body, plan, form, service)

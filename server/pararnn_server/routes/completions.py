@@ -1,0 +1,85 @@
+"""POST /v1/completions."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from pararnn_server.bodies import read_body
+from pararnn_server.errors import BadRequest
+from pararnn_server.formats.completion import CompletionFormat
+from pararnn_server.openapi import GENERATING, documented
+from pararnn_server.prompts import EncodedPrompt
+from pararnn_server.routes.generate import (
+    SessionView,
+    answer,
+    check_generating,
+    heading,
+    params_of,
+    plan_of,
+    view_session,
+)
+from pararnn_server.schemas.base import kind_of
+from pararnn_server.schemas.completions import CompletionChunk, CompletionRequest, CompletionResponse
+from pararnn_server.service import Service, owner_of, service_of
+
+DEFAULT_MAX_TOKENS = 16
+
+router = APIRouter(tags=["generate"])
+
+
+@router.post(
+    "/v1/completions",
+    **documented(CompletionResponse, GENERATING, body=CompletionRequest, chunk=CompletionChunk),
+)
+async def create_completion(request: Request) -> Response:
+    """Continue text or token ids. With `session_id` the prompt holds only what is new."""
+    service, owner = service_of(request), owner_of(request)
+    serving = service.accepting()
+    body = await read_body(request, CompletionRequest, service.settings.max_body_bytes)
+    check_generating(body, service)
+    _check_completion(body)
+    params = params_of(
+        body,
+        service,
+        default_max_tokens=DEFAULT_MAX_TOKENS,
+        logprobs=body.logprobs,
+        prompt_logprobs=body.logprobs if body.echo else None,
+    )
+    view = view_session(body, serving, owner)
+    prompts = await _read_prompts(body, view, service)
+    head = heading("cmpl", body, serving, request)
+    plan = plan_of(head.id, body, prompts, params, view, service, owner)
+    null_usage = bool(body.stream_options and body.stream_options.include_usage)
+    form = CompletionFormat(head, serving.tokenizer, body.logprobs, null_usage=null_usage)
+    return answer(body, plan, form, service, echo=bool(body.echo))
+
+
+def _check_completion(body: CompletionRequest) -> None:
+    if body.session_id is None:
+        if body.prompt is None:
+            raise BadRequest("Field 'prompt' is missing.", param="prompt", code="missing_field")
+        return
+    if body.echo:
+        raise BadRequest("echo: not with session_id.", param="echo")
+    if kind_of(body.prompt) in ("|texts", "|id_lists"):
+        raise BadRequest("prompt: one prompt, not a list of prompts, with session_id.", param="prompt")
+
+
+async def _read_prompts(body: CompletionRequest, view: SessionView, service: Service) -> list[EncodedPrompt]:
+    """Only a session that holds something can be continued with an empty prompt."""
+    kind = kind_of(body.prompt)
+    entries = body.prompt if kind in ("|texts", "|id_lists") else [body.prompt or ""]
+    assert isinstance(entries, list)
+    if len(entries) > service.settings.max_prompts:
+        raise BadRequest(f"prompt: at most {service.settings.max_prompts} prompts.", param="prompt")
+    reader = service.reading().prompts
+    encoded: list[EncodedPrompt] = []
+    for entry in entries:
+        if not entry and view.is_empty:
+            raise BadRequest("prompt: it is empty; send at least one token.", param="prompt")
+        if isinstance(entry, str):
+            encoded.append(await reader.text(entry, param="prompt", bos=view.is_empty))
+        else:
+            assert isinstance(entry, list)
+            encoded.append(reader.ids([token for token in entry if isinstance(token, int)], param="prompt"))
+    return encoded

@@ -1,0 +1,141 @@
+"""What completions and chats ask of a request before it becomes a generation."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.answer import RECORDED, Answer, Job, PlainAnswer
+from pararnn_server.errors import BadRequest
+from pararnn_server.formats.base import AnswerFormat, Heading
+from pararnn_server.formats.pieces import PieceReader
+from pararnn_server.generation import Generation, Plan
+from pararnn_server.prompts import EncodedPrompt
+from pararnn_server.sampling import sampling_params
+from pararnn_server.schemas.generation import HonouredFields, RecordedFields
+from pararnn_server.service import Service, Serving
+from pararnn_server.settings import Settings
+from pararnn_server.stream import StreamAnswer
+
+_RECORDED = set(RecordedFields.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """The session a request names, as it stood when its prompt was read.
+
+    expected_turn: the client's; or, for an empty session, the turn at which it was seen to be empty, so that
+        what opens a context (a BOS, a system message) never lands inside one.
+    """
+
+    is_empty: bool = True
+    expected_turn: int | None = None
+
+
+def check_generating(body: HonouredFields, service: Service) -> None:
+    """Rules between fields. Raises BadRequest, or NotFound for the model."""
+    service.reading().check_model(body.model)
+    if body.stream_options is not None and not body.stream:
+        raise BadRequest("stream_options: only with stream true.", param="stream_options")
+    if (body.n or 1) > service.settings.max_choices:
+        raise BadRequest(f"n: at most {service.settings.max_choices} choices.", param="n")
+    if body.session_id is None and body.expected_turn is not None:
+        raise BadRequest("expected_turn: only with session_id.", param="expected_turn")
+    if body.session_id is not None and (body.n or 1) > 1:
+        raise BadRequest("n: a session has one continuation; leave n out.", param="n")
+    deadline(body.timeout, service.settings)
+
+
+def deadline(timeout: float | None, settings: Settings) -> float:
+    """On the monotonic clock. Raises BadRequest for more than the server's own limit."""
+    limit = settings.request_timeout_seconds
+    if timeout is not None and timeout > limit:
+        raise BadRequest(f"timeout: at most {limit:g} seconds.", param="timeout")
+    return time.monotonic() + (limit if timeout is None else timeout)
+
+
+def view_session(body: HonouredFields, serving: Serving, owner: str) -> SessionView:
+    """Raises NotFound or Expired."""
+    if body.session_id is None:
+        return SessionView()
+    info = serving.sessions.get(body.session_id, owner)
+    is_empty = info.num_tokens == 0
+    expected = info.turn if is_empty and body.expected_turn is None else body.expected_turn
+    return SessionView(is_empty, expected)
+
+
+def params_of(
+    body: HonouredFields,
+    service: Service,
+    *,
+    default_max_tokens: int,
+    logprobs: int | None,
+    prompt_logprobs: int | None = None,
+) -> SamplingParams:
+    """Raises BadRequest."""
+    serving = service.reading()
+    return sampling_params(
+        body,
+        default_max_tokens=default_max_tokens,
+        settings=service.settings,
+        vocab_size=serving.tokenizer.vocab_size,
+        stop_token_ids=serving.stop_token_ids,
+        logprobs=logprobs,
+        prompt_logprobs=prompt_logprobs,
+    )
+
+
+def heading(prefix: str, body: RecordedFields, serving: Serving, request: Request) -> Heading:
+    """A new id and the time; what is only recorded goes to the request's log line too."""
+    recorded = body.model_dump(include=_RECORDED, exclude_none=True)
+    setattr(request.state, RECORDED, recorded)
+    return Heading(f"{prefix}-{secrets.token_hex(12)}", int(time.time()), serving.name, recorded)
+
+
+def plan_of(
+    request_id: str,
+    body: HonouredFields,
+    prompts: list[EncodedPrompt],
+    params: SamplingParams,
+    view: SessionView,
+    service: Service,
+    owner: str,
+) -> Plan:
+    """The plan; its time starts now."""
+    return Plan(
+        request_id=request_id,
+        prompts=prompts,
+        params=params,
+        num_choices=body.n or 1,
+        owner=owner,
+        deadline=deadline(body.timeout, service.settings),
+        session_id=body.session_id,
+        expected_turn=view.expected_turn,
+    )
+
+
+def answer(
+    body: HonouredFields, plan: Plan, answer_format: AnswerFormat, service: Service, *, echo: bool = False
+) -> Answer:
+    """Streamed or whole, as the body asks."""
+    serving = service.reading()
+    wants_logprobs = plan.params.logprobs is not None
+    readers = [
+        PieceReader(serving.tokenizer, prompt, logprobs=wants_logprobs, echo=echo)
+        for prompt in plan.prompts
+        for _ in range(plan.num_choices)
+    ]
+    job = Job(Generation(plan, serving.engine, serving.courier), answer_format, readers)
+    if not body.stream:
+        return PlainAnswer(job)
+    options = body.stream_options
+    return StreamAnswer(
+        job,
+        service.settings,
+        with_usage=bool(options and options.include_usage),
+        each_usage=bool(options and options.continuous_usage_stats),
+    )

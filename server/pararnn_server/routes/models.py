@@ -1,0 +1,38 @@
+"""GET /v1/models."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from pararnn_server.openapi import READING, documented
+from pararnn_server.schemas.models import Model, ModelList
+from pararnn_server.service import Serving, service_of
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/v1/models", **documented(ModelList, READING))
+async def list_models(request: Request) -> Response:
+    """The one model that is served."""
+    return JSONResponse({"object": "list", "data": [_describe(service_of(request).reading())]})
+
+
+@router.get("/v1/models/{model_id:path}", **documented(Model, (*READING, 404)))
+async def get_model(request: Request, model_id: str) -> Response:
+    """The model, if it is the one that is served."""
+    serving = service_of(request).reading()
+    serving.check_model(model_id)
+    return JSONResponse(_describe(serving))
+
+
+def _describe(serving: Serving) -> dict[str, object]:
+    return Model(
+        id=serving.name,
+        object="model",
+        created=serving.created,
+        owned_by="pararnn",
+        root=serving.name,
+        max_model_len=None,
+        state_bytes=serving.state_bytes,
+    ).model_dump()

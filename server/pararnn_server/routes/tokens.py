@@ -1,0 +1,73 @@
+"""/tokenize, /detokenize and /tokenizer_info."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from pararnn_server.bodies import read_body
+from pararnn_server.errors import BadRequest
+from pararnn_server.openapi import READING, WITH_BODY, documented
+from pararnn_server.schemas.tokens import (
+    DetokenizeRequest,
+    DetokenizeResponse,
+    TokenizeRequest,
+    TokenizeResponse,
+    TokenizerInfo,
+)
+from pararnn_server.service import Serving, service_of
+
+router = APIRouter(tags=["tokens"])
+
+
+@router.post("/tokenize", **documented(TokenizeResponse, WITH_BODY, body=TokenizeRequest))
+async def tokenize(request: Request) -> Response:
+    """Ids of a prompt or of messages, exactly as the generating routes would feed them."""
+    service = service_of(request)
+    serving = service.reading()
+    body = await read_body(request, TokenizeRequest, service.settings.max_body_bytes)
+    serving.check_model(body.model)
+    ids = await _encode(body, serving)
+    names = [serving.tokenizer.token_text(token) for token in ids] if body.return_token_strs else None
+    return JSONResponse({"count": len(ids), "max_model_len": None, "tokens": ids, "token_strs": names})
+
+
+@router.post("/detokenize", **documented(DetokenizeResponse, WITH_BODY, body=DetokenizeRequest))
+async def detokenize(request: Request) -> Response:
+    """Text of ids."""
+    service = service_of(request)
+    serving = service.reading()
+    body = await read_body(request, DetokenizeRequest, service.settings.max_body_bytes)
+    serving.check_model(body.model)
+    prompt = serving.prompts.ids(body.tokens, param="tokens")
+    return JSONResponse({"prompt": serving.tokenizer.decode(prompt.ids)})
+
+
+@router.get("/tokenizer_info", **documented(TokenizerInfo, READING))
+async def tokenizer_info(request: Request) -> Response:
+    """How prompts are read."""
+    serving = service_of(request).reading()
+    tokenizer, template = serving.tokenizer, serving.chat.template
+    info = TokenizerInfo(
+        tokenizer_class=str(tokenizer.config.get("tokenizer_class", "PreTrainedTokenizerFast")),
+        vocab_size=tokenizer.vocab_size,
+        add_bos_token=tokenizer.add_bos,
+        bos_token=tokenizer.bos_token,
+        eos_token=tokenizer.eos_token,
+        chat_template=None if template is None else template.source,
+        chat_into_session=template is not None and template.goes_into_sessions,
+    )
+    return JSONResponse(info.model_dump())
+
+
+async def _encode(body: TokenizeRequest, serving: Serving) -> list[int]:
+    if (body.prompt is None) == (body.messages is None):
+        raise BadRequest("Send either prompt or messages.", param="prompt")
+    if body.messages is not None:
+        if body.add_special_tokens is not None:
+            message = "add_special_tokens: only with prompt; the chat template decides for messages."
+            raise BadRequest(message, param="add_special_tokens")
+        return list(serving.prompts.checked(await serving.chat.encode(body.messages), "messages"))
+    bos = body.add_special_tokens is not False
+    prompt = await serving.prompts.text(body.prompt or "", param="prompt", bos=bos)
+    return list(prompt.ids)

@@ -1,0 +1,86 @@
+"""What every route works with: options, keys and, once it is loaded, the model with its engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server.engine import Engine
+from pararnn_server.errors import NotFound, Unavailable
+from pararnn_server.keys import KeyRing
+from pararnn_server.limits import KeyLimits
+from pararnn_server.metrics import Metrics
+from pararnn_server.outputs import Courier
+from pararnn_server.prompts import PromptReader
+from pararnn_server.sessions.manager import SessionManager
+from pararnn_server.settings import Settings
+from pararnn_server.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A loaded model and all that answers for it.
+
+    created: seconds since 1970. stop_token_ids: ends of a reply besides the model's own EOS.
+    """
+
+    name: str
+    created: int
+    state_bytes: int
+    tokenizer: Tokenizer
+    prompts: PromptReader
+    chat: ChatPrompts
+    stop_token_ids: Sequence[int]
+    engine: Engine
+    sessions: SessionManager
+    courier: Courier
+
+    def check_model(self, name: str | None) -> None:
+        """Left out, the one model is meant. Raises NotFound."""
+        if name is not None and name != self.name:
+            message = f"The model {name!r} is not served here; {self.name!r} is."
+            raise NotFound(message, param="model", code="model_not_found")
+
+
+class Service:
+    """State of one application; for the event loop only."""
+
+    def __init__(self, settings: Settings, keys: KeyRing) -> None:
+        self.settings = settings
+        self.keys = keys
+        self.limits = KeyLimits(settings.key_max_requests, settings.key_requests_per_minute)
+        self.metrics = Metrics()
+        self.loaded: Serving | None = None
+        self.draining = False
+
+    def reading(self) -> Serving:
+        """For requests that start nothing. Raises Unavailable while the model loads."""
+        if self.loaded is None:
+            raise Unavailable("The model is still loading.", code="loading")
+        return self.loaded
+
+    def accepting(self) -> Serving:
+        """For requests that start something. Raises Unavailable while loading or draining."""
+        if self.draining:
+            raise Unavailable("The server is shutting down.", code="draining")
+        serving = self.reading()
+        if not serving.engine.is_accepting:
+            raise Unavailable("The engine has stopped.", code="draining")
+        return serving
+
+
+def service_of(request: Request) -> Service:
+    """The service of the application that got the request."""
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+def owner_of(request: Request) -> str:
+    """Name of the key, as the access check found it."""
+    owner = request.state.owner
+    assert isinstance(owner, str)
+    return owner

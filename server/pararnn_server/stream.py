@@ -1,0 +1,122 @@
+"""A generation as a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from pararnn_server import sse
+from pararnn_server.answer import OUTCOME, Answer, Job
+from pararnn_server.errors import ClientClosed
+from pararnn_server.formats.base import Ending
+from pararnn_server.outputs import Addressed
+from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Started, Tokens, Usage
+from pararnn_server.settings import Settings
+
+
+class StreamAnswer(Answer):
+    """Headers leave when the engine grants a slot: what fails before that is a plain error.
+
+    with_usage: a last chunk carries the usage. each_usage: every chunk does.
+    """
+
+    def __init__(self, job: Job, settings: Settings, *, with_usage: bool, each_usage: bool) -> None:
+        super().__init__(job.generation)
+        self._job = job
+        self._settings = settings
+        self._with_usage = with_usage
+        self._each_usage = each_usage
+        self._started = False
+        self._sent_at = 0.0
+        self._sending = False
+
+    async def _write(self, scope: Scope, send: Send) -> None:
+        generation = self._generation
+        while not generation.done:
+            items = await generation.outputs()
+            failed = next((output for _, output in items if isinstance(output, Failed)), None)
+            if not self._started:
+                if failed is not None:
+                    raise failed.error
+                if not items:
+                    continue
+                await send({"type": "http.response.start", "status": 200, "headers": list(sse.HEADERS)})
+                self._started = True
+            if failed is not None:
+                scope["state"][OUTCOME] = failed.error.status
+                return await self._send(send, sse.error_event(failed.error), last=True)
+            await self._send(send, self._events(items) or sse.PING)
+        usage = self._job.format.usage(generation.usage) if self._with_usage else ""
+        await self._send(send, usage.encode() + sse.DONE, last=True)
+        return None
+
+    async def _send(self, send: Send, data: bytes, *, last: bool = False) -> None:
+        """Ends when the reader has room."""
+        self._sent_at, self._sending = time.monotonic(), True
+        await send({"type": "http.response.body", "body": data, "more_body": not last})
+        self._sent_at, self._sending = time.monotonic(), False
+
+    def _guards(self, receive: Receive) -> list[Coroutine[Any, Any, None]]:
+        return [*super()._guards(receive), self._reader_is_behind()]
+
+    def _give_up(self, scope: Scope) -> None:
+        if not self._started:
+            super()._give_up(scope)
+        scope["state"][OUTCOME] = ClientClosed.status
+
+    async def _reader_is_behind(self) -> None:
+        """Ends when the reader is; until then keeps a silent stream alive."""
+        limits, queue = self._settings, self._generation.queue
+        while True:
+            await asyncio.sleep(min(1.0, limits.stream_ping_seconds / 4))
+            silence = time.monotonic() - self._sent_at
+            if self._sending:
+                if (
+                    silence > limits.stream_max_lag_seconds
+                    or queue.waiting_bytes > limits.stream_max_lag_bytes
+                ):
+                    return
+            elif self._started and silence >= limits.stream_ping_seconds:
+                queue.nudge()
+
+    def _events(self, items: Sequence[Addressed]) -> bytes:
+        return "".join([self._event(prompt, output) for prompt, output in items]).encode()
+
+    def _event(self, prompt: int, output: Output) -> str:
+        job = self._job
+        if isinstance(output, Tokens):
+            index = job.index(prompt, output.choice)
+            return job.format.piece(index, job.readers[index].tokens(output), self._usage(prompt, output))
+        if isinstance(output, Started):
+            return self._opening(prompt)
+        if isinstance(output, PromptLogprobs):
+            return "".join(
+                job.format.piece(index, job.readers[index].prompt(output), None)
+                for index in job.indices(prompt)
+            )
+        if isinstance(output, Finished):
+            return self._ending(job.index(prompt, output.choice), output)
+        return ""
+
+    def _opening(self, prompt: int) -> str:
+        job = self._job
+        return "".join(
+            job.format.opening(index)
+            + "".join(job.format.piece(index, echo, None) for echo in job.readers[index].echo_at_once())
+            for index in job.indices(prompt)
+        )
+
+    def _ending(self, index: int, output: Finished) -> str:
+        job = self._job
+        rest = job.format.piece(index, job.readers[index].rest(), None)
+        ending = Ending(output.finish_reason, output.session)
+        return rest + job.format.end(index, ending, output.usage if self._each_usage else None)
+
+    def _usage(self, prompt: int, output: Tokens) -> Usage | None:
+        if not self._each_usage:
+            return None
+        return Usage(len(self._generation.plan.prompts[prompt].ids), output.completion_tokens)
