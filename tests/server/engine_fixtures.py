@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.sampling_params import SamplingParams
+import torch
 from pararnn_server.engine import Engine
 from pararnn_server.engine_settings import EngineSettings
 from pararnn_server.metrics import Metrics
 from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Request, Started, Tokens
+from pararnn_server.running import Running
 from pararnn_server.sessions.manager import SessionManager
 from pararnn_server.sessions.memory_store import MemoryStore
+from pararnn_server.vocabulary import Vocabulary
 from pararnn_server.worker import Worker
+
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.sampler import SampleRow, sample
+from pararnn_core.sampling_params import SamplingParams
+from pararnn_core.state import RecurrentState
 from tests.fixtures import tiny_model
 
 VOCAB_SIZE = 265
@@ -27,7 +33,7 @@ LETTERS = b"abc"
 
 
 def letter_bytes(token_id: int) -> bytes:
-    """Few letters and short words, so that stop strings really come up; ids 0 to 255 stand for single bytes."""
+    """Ids 0 to 255 are single bytes; a few short words, so that stop strings really come up."""
     if token_id < 256:
         return bytes([token_id])
     return [b"ab", b"bc", b"ca", b"abc", b"aab", b"", b"", b"", b""][token_id - 256]
@@ -121,12 +127,14 @@ def random(seed: int, max_tokens: int = 8, **over: Any) -> SamplingParams:
 class Bench:
     """An engine with what it was built from."""
 
-    def __init__(self, served: ParaRNNForCausalLM | None = None, max_sessions: int = 100, **limits: Any) -> None:
+    def __init__(
+        self, served: ParaRNNForCausalLM | None = None, max_sessions: int = 100, **limits: Any
+    ) -> None:
         limits.setdefault("poison_freed_slots", True)
         served = served or model()
         self.settings = EngineSettings(**limits)
         self.store = MemoryStore()
-        self.sessions = SessionManager(self.store, served.config, "tiny", max_sessions)
+        self.sessions = SessionManager(self.store, served.config, "tiny")
         self.metrics = Metrics()
         self.engine = Engine(served, TOKEN_BYTES, self.settings, self.sessions, self.metrics)
 
@@ -148,3 +156,78 @@ def running(served: ParaRNNForCausalLM | None = None, **limits: Any) -> Iterator
         yield bench
     finally:
         bench.engine.stop(0.0)
+
+
+class Steps:
+    """A worker without a thread: the test takes every step."""
+
+    def __init__(self, served: ParaRNNForCausalLM | None = None, **limits: Any) -> None:
+        limits.setdefault("poison_freed_slots", True)
+        served = served or model()
+        settings = EngineSettings(**limits)
+        self.queue_timeout = settings.queue_timeout
+        self.now = 100.0
+        self.ended: list[str] = []
+        self.store = MemoryStore()
+        self.sessions = SessionManager(self.store, served.config, "tiny")
+        self.metrics = Metrics()
+        vocabulary = Vocabulary.build(TOKEN_BYTES, VOCAB_SIZE, served.config.eos_token_id)
+        self.worker = Worker(
+            served, vocabulary, settings, self.sessions, self.metrics, self.ended.append, lambda: self.now
+        )
+
+    def add(self, prompt: Sequence[int], params: SamplingParams, **over: Any) -> tuple[str, Reader]:
+        reader = Reader(over.pop("num_choices", 1), hook=over.pop("hook", None))
+        request = make_request(reader, prompt, params, **over)
+        turn = None
+        if request.session_id is not None:
+            turn = self.sessions.begin_turn(request.session_id, request.owner, request.request_id)
+        self.worker.add(Running(request, turn, self.now, self.queue_timeout))
+        return request.request_id, reader
+
+    def step(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.now += 0.1
+            self.worker.step()
+
+    def finish(self, limit: int = 10_000) -> None:
+        for _ in range(limit):
+            if not self.worker.has_work:
+                return
+            self.step()
+        raise AssertionError(f"still at work after {limit} steps")
+
+
+def alone(
+    served: ParaRNNForCausalLM, prompt: Sequence[int], params: SamplingParams, choice: int = 0
+) -> list[int]:
+    """The reply by the plainest loop: one slot, one chunk, one id at a time; no stops, no EOS."""
+    state = RecurrentState(served.config, 1)
+    ids: list[int] = []
+    feed = list(prompt)
+    while len(ids) < params.max_tokens:
+        logits = feed_slot(served, state, feed)
+        row = SampleRow(params, choice, len(ids), Counter(ids), state.seen[0])
+        feed = [sample(logits, [row])[0].token_id]
+        ids += feed
+    return ids
+
+
+def feed_slot(served: ParaRNNForCausalLM, state: RecurrentState, token_ids: Sequence[int]) -> torch.Tensor:
+    """Slot 0 moves on; logits (1, V) of the last id."""
+    tokens = torch.tensor(list(token_ids), dtype=torch.int32)
+    bounds = torch.tensor([0, len(tokens)], dtype=torch.int32)
+    return served.forward(tokens, bounds, torch.zeros(1, dtype=torch.int32), state)
+
+
+def assert_session_is_whole(store: MemoryStore, session_id: str, served: ParaRNNForCausalLM) -> None:
+    """The committed state is bit for bit that of a model fed the session's ids, all but the pending ones."""
+    record, token_ids = store.load(session_id), store.token_ids(session_id).tolist()
+    assert record is not None
+    assert record.num_tokens == len(token_ids)
+    num_fed = len(token_ids) - len(record.pending_ids)
+    assert token_ids[num_fed:] == list(record.pending_ids)
+    state = RecurrentState(served.config, 1)
+    if num_fed:
+        feed_slot(served, state, token_ids[:num_fed])
+    assert record.snapshot == state.snapshot(0)
