@@ -7,11 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pararnn_core.config import ModelConfig, num_parameters
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.safetensors_file import PICKLE_ADVICE, TensorInfo, is_pickle
+from pararnn_core.skeleton import skeleton
 from pararnn_core.tokenizer_file import TokenizerFile
 from pararnn_core.untrusted_file import CheckpointError, read_json
 from pararnn_core.weight_files import WeightFiles
@@ -66,8 +65,8 @@ class CheckpointDirectory:
 
 
 def empty_model(config: ModelConfig) -> ParaRNNForCausalLM:
-    """A model without memory: every parameter on the meta device."""
-    with torch.device("meta"):
+    """A model without memory or values: every parameter on the meta device."""
+    with skeleton():
         return ParaRNNForCausalLM(config)
 
 

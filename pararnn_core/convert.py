@@ -15,6 +15,7 @@ from pararnn_core.checkpoint import CheckpointError, write_checkpoint
 from pararnn_core.config import MODEL_TYPE, ModelConfig, num_parameters
 from pararnn_core.convert_keys import FORK_KEYS, STATED_CONFIG, KeyMap
 from pararnn_core.convert_source import read_source
+from pararnn_core.skeleton import skeleton
 
 PathLike = str | os.PathLike[str]
 
@@ -89,7 +90,7 @@ def load_cell(
         raise CheckpointError(path, f"{names['B']} must be (H, Din/H, 3, D/H), got {tuple(found['B'].shape)}")
     heads, inputs, _, channels = found["B"].shape
     cell_type = ParaLSTM if "C" in found else ParaGRU
-    with torch.device("meta"):
+    with skeleton():
         cell = cell_type(heads * inputs, heads * channels, heads)
     try:
         cell.load_state_dict(found, assign=True)
