@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from checkpoints.chat_template import CHAT_TEMPLATE, END_OF_TEXT, SPECIAL_TOKENS
+from checkpoints.chat_template import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, SPECIAL_TOKENS
 from checkpoints.corpus import load_documents, split_documents
 
 VOCAB_SIZE = 4096
@@ -48,7 +48,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
+        "eos_token": END_OF_TURN,
         "add_bos_token": False,
         "add_prefix_space": False,
         "clean_up_tokenization_spaces": False,

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
+
+from checkpoints.muon import Muon
 
 WEIGHT_DECAY = 0.1
 BETAS = (0.9, 0.95)
@@ -27,7 +29,7 @@ class Optimizers:
             )
         ]
         if groups["muon"]:
-            muon = Muon(groups["muon"], weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw")
+            muon = Muon(groups["muon"], WEIGHT_DECAY)
             self.parts.append(muon)
 
     def step(self, learning_rate: float) -> None:

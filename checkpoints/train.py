@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from tokenizers import Tokenizer
 
 from checkpoints.build_tokenizer import save_tokenizer, token_id, train_tokenizer
-from checkpoints.chat_template import END_OF_TEXT
+from checkpoints.chat_template import END_OF_TEXT, END_OF_TURN
 from checkpoints.corpus import Document, corpus_fingerprint, load_documents, split_documents
 from checkpoints.held_out import HeldOutProbe
 from checkpoints.run_folder import Row, RunFolder
@@ -50,7 +50,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 def model_config(options: argparse.Namespace, tokenizer: Tokenizer) -> ModelConfig:
     """The shape asked for, with the tokenizer's vocabulary."""
-    end_of_text = token_id(tokenizer, END_OF_TEXT)
     return ModelConfig(
         cell=options.cell,
         vocab_size=tokenizer.get_vocab_size(),
@@ -59,8 +58,8 @@ def model_config(options: argparse.Namespace, tokenizer: Tokenizer) -> ModelConf
         num_heads=4,
         intermediate_size=options.intermediate_size,
         tie_embeddings=True,
-        bos_token_id=end_of_text,
-        eos_token_id=end_of_text,
+        bos_token_id=token_id(tokenizer, END_OF_TEXT),
+        eos_token_id=token_id(tokenizer, END_OF_TURN),
     )
 
 
@@ -79,16 +78,19 @@ def build_trainer(options: argparse.Namespace) -> tuple[Trainer, HeldOutProbe]:
         seed=options.seed,
     )
     trainer = Trainer(model_config(options, tokenizer), recipe, encode_training(tokenizer, training), folder)
-    write_facts(options, trainer, documents)
     probe = HeldOutProbe(encode_documents(tokenizer, held_out), sum(len(d.text.encode()) for d in held_out))
+    write_facts(options, trainer, documents, probe)
     return trainer, probe
 
 
-def write_facts(options: argparse.Namespace, trainer: Trainer, documents: Sequence[Document]) -> None:
+def write_facts(
+    options: argparse.Namespace, trainer: Trainer, documents: Sequence[Document], probe: HeldOutProbe
+) -> None:
     """run.json: what the card says about the run and the log does not."""
     facts = {
         "parameters": num_parameters(trainer.model.config),
         "training_tokens": trainer.windows.num_tokens,
+        "bits_per_byte_of_a_nat": probe.bits_per_nat_token,
         "corpus_sha256": corpus_fingerprint(documents),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -26,7 +26,7 @@ class Recipe:
     """What decides a run's numbers, beside model, data and budget."""
 
     seq_len: int = 512
-    batch_size: int = 8
+    batch_size: int = 4
     learning_rate: float = 3e-3
     gradient_norm: float = 1.0
     use_muon: bool = True

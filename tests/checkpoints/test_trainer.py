@@ -1,5 +1,6 @@
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_learning_rate_ends_at_zero_and_never_exceeds_its_peak() -> None:
     factors = [learning_rate_factor(i / 1000) for i in range(1001)]
     assert factors[0] == factors[-1] == 0.0
     assert max(factors) == factors[300] == 1.0
-    assert all(a >= b for a, b in zip(factors[600:], factors[601:], strict=False))
+    assert all(a >= b for a, b in pairwise(factors[600:]))
 
 
 def test_a_budget_counts_minutes_of_earlier_parts() -> None:

@@ -1,0 +1,62 @@
+"""From a run to a checkpoint that ships: `python -m checkpoints.publish --run runs/gru --out DIR`."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from checkpoints.build_tokenizer import load_tokenizer, token_id
+from checkpoints.card import CURVE_FILE, CardFacts, render_card
+from checkpoints.chat_template import END_OF_TEXT, END_OF_TURN
+from checkpoints.curve import save_curve
+from checkpoints.evaluate import evaluate
+from checkpoints.run_folder import RunFolder
+from checkpoints.samples import TEMPERATURE, TOP_P, draw_samples
+from pararnn_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from pararnn_core.config import ModelConfig
+from pararnn_core.model import ParaRNNForCausalLM
+
+
+def save_weights(folder: RunFolder, out: Path) -> ModelConfig:
+    """Writes weights rounded to bfloat16, tokenizer and generation defaults; returns the config."""
+    state = folder.load_state()
+    model = ParaRNNForCausalLM(ModelConfig.from_dict(state["identity"]["config"]))
+    model.load_state_dict(state["model"])
+    tokenizer = load_tokenizer(folder.path / "tokenizer")
+    generation: dict[str, Any] = {
+        "eos_token_id": [token_id(tokenizer, END_OF_TURN), token_id(tokenizer, END_OF_TEXT)],
+        "temperature": TEMPERATURE,
+        "top_p": TOP_P,
+    }
+    save_checkpoint(model, out, tokenizer=folder.path / "tokenizer", generation=generation, dtype="bfloat16")
+    return model.config
+
+
+def publish(folder: RunFolder, out: Path) -> None:
+    """Weights, then everything measured with the weights as saved. Raises CheckpointError."""
+    save_weights(folder, out)
+    figures = evaluate(out)
+    model, tokenizer = load_checkpoint(out), load_tokenizer(out)
+    run = json.loads((folder.path / "run.json").read_text())
+    rows = folder.rows()
+    facts = CardFacts(out.name, model.config, run, rows, figures, draw_samples(model, tokenizer))
+    (out / "README.md").write_text(render_card(facts))
+    baselines = {"5-gram of tokens": figures["token_5gram"], "xz -9e": figures["xz"]}
+    save_curve(rows, baselines, run["bits_per_byte_of_a_nat"], out / CURVE_FILE)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Save, measure and describe the model of a finished run.")
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
+    options = parser.parse_args(arguments)
+    try:
+        publish(RunFolder(options.run, resume=True), options.out)
+    except (CheckpointError, FileNotFoundError) as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Short completions and one chat, greedy and sampled, for the card."""
+
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer
+
+from checkpoints.build_tokenizer import encode_chat, encode_source, token_id
+from checkpoints.chat_template import END_OF_TEXT, render_chat
+from pararnn_core.generate import generate
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.sampling_params import SamplingParams
+
+MAX_TOKENS = 96
+PROMPTS = (
+    "def fibonacci(n):",
+    "class Stack:\n    def __init__(self):\n",
+    '"""Read and write comma-separated files."""\n\nimport',
+)
+QUESTION = "Write a Python function `is_empty` that does this: Return True if the list has no items."
+TEMPERATURE = 0.8
+TOP_P = 0.95
+
+
+@dataclass(frozen=True)
+class Sample:
+    """prompt: what the reader sees of it; reply: the model's text."""
+
+    title: str
+    prompt: str
+    reply: str
+
+
+def draw_samples(model: ParaRNNForCausalLM, tokenizer: Tokenizer) -> list[Sample]:
+    """Every prompt greedy and with seed 1, in this order; nothing is picked."""
+    samples = []
+    for prompt in PROMPTS:
+        (ids,) = encode_source(tokenizer, [prompt])
+        samples += _both(model, tokenizer, prompt, ids)
+    chat = render_chat([{"role": "user", "content": QUESTION}], add_generation_prompt=True)
+    (ids,) = encode_chat(tokenizer, [chat])
+    return samples + _both(model, tokenizer, f"(chat) {QUESTION}\n", ids)
+
+
+def _both(model: ParaRNNForCausalLM, tokenizer: Tokenizer, prompt: str, ids: list[int]) -> list[Sample]:
+    stops = (token_id(tokenizer, END_OF_TEXT),)
+    greedy = SamplingParams(max_tokens=MAX_TOKENS, temperature=0.0, stop_token_ids=stops)
+    sampled = SamplingParams(
+        max_tokens=MAX_TOKENS, temperature=TEMPERATURE, top_p=TOP_P, seed=1, stop_token_ids=stops
+    )
+    titles = ("greedy", f"temperature {TEMPERATURE}, top_p {TOP_P}, seed 1")
+    return [
+        Sample(title, prompt, tokenizer.decode(list(generate(model, ids, params)), skip_special_tokens=False))
+        for title, params in zip(titles, (greedy, sampled), strict=True)
+    ]
