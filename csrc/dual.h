@@ -2,18 +2,22 @@
 // nothing.
 #pragma once
 
-#include "host_device.h"
+#include "scalar_math.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {
 
-constexpr int count_bits(unsigned mask) { return mask == 0 ? 0 : int(mask & 1u) + count_bits(mask >> 1); }
+template <unsigned Mask>
+constexpr int kBits = int(Mask & 1u) + kBits<(Mask >> 1)>;
+
+template <>
+inline constexpr int kBits<0u> = 0;
 
 // Value and the partials by every variable whose bit is in Mask, ascending.
 template <class V, unsigned Mask>
 struct Dual {
   V value;
-  V partials[count_bits(Mask)];
+  V partials[kBits<Mask>];
 };
 
 template <bool Condition>
@@ -56,12 +60,12 @@ constexpr bool kDependsOn = ((Traits<T>::kMask >> I) & 1u) != 0;
 
 template <int I, class V, unsigned Mask>
 PARARNN_HD V& partial(Dual<V, Mask>& x) {
-  return x.partials[count_bits(Mask & ((1u << I) - 1u))];
+  return x.partials[kBits<(Mask & ((1u << I) - 1u))>];
 }
 
 template <int I, class V, unsigned Mask>
 PARARNN_HD const V& partial(const Dual<V, Mask>& x) {
-  return x.partials[count_bits(Mask & ((1u << I) - 1u))];
+  return x.partials[kBits<(Mask & ((1u << I) - 1u))>];
 }
 
 template <int I, class V>

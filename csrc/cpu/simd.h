@@ -8,6 +8,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace pararnn {
@@ -43,6 +45,8 @@ PARARNN_HD Vec madd(Vec x, Vec y, Vec z) {
   return _mm512_fmadd_ps(x.lanes, y.lanes, z.lanes);
 #elif defined(__FMA__)
   return _mm256_fmadd_ps(x.lanes, y.lanes, z.lanes);
+#elif defined(__aarch64__)
+  return vfmaq_f32(z.lanes, x.lanes, y.lanes);
 #else
   return x.lanes * y.lanes + z.lanes;
 #endif
