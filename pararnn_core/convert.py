@@ -60,8 +60,11 @@ def convert_checkpoint(
     win over all else.
     """
     source = Path(src)
-    tensors = read_source(source, allow_pickle)
-    keys = _key_map(source, tensors, None if key_map is None else Path(key_map), overrides or {})
+    keys = FORK_KEYS if key_map is None else _read_key_map(Path(key_map), overrides or {})
+    tensors = read_source(source, allow_pickle, keys.ignore)
+    if key_map is None and _FORK_MARK not in tensors:
+        first = ", ".join(sorted(tensors)[:5])
+        raise CheckpointError(source, f"has names that are not known here ({first}, ...): give a key map")
     weights = _renamed(source, tensors, keys)
     config = _config(source, weights, {**keys.config, **(overrides or {})})
     if config.tie_embeddings:
@@ -99,14 +102,7 @@ def load_cell(
     return cell
 
 
-def _key_map(
-    source: Path, tensors: Mapping[str, torch.Tensor], path: Path | None, overrides: Mapping[str, Any]
-) -> KeyMap:
-    if path is None:
-        if _FORK_MARK in tensors:
-            return FORK_KEYS
-        first = ", ".join(sorted(tensors)[:5])
-        raise CheckpointError(source, f"has names that are not known here ({first}, ...): give a key map")
+def _read_key_map(path: Path, overrides: Mapping[str, Any]) -> KeyMap:
     keys = KeyMap.read(path)
     unstated = [name for name in STATED_CONFIG if name not in keys.config and name not in overrides]
     if unstated:
@@ -123,7 +119,11 @@ def _renamed(source: Path, tensors: Mapping[str, torch.Tensor], keys: KeyMap) ->
         raise CheckpointError(
             source, f"{len(left_over)} weights have no place in the key map: {', '.join(left_over[:5])}"
         )
-    return {ours: _fitted(ours, tensors[theirs]) for ours, theirs in keys.resolve(tensors.keys()).items()}
+    found = keys.resolve(tensors.keys())
+    integers = [theirs for theirs in found.values() if not tensors[theirs].is_floating_point()]
+    if integers:
+        raise CheckpointError(source, f"holds integers or complex numbers in {', '.join(integers[:5])}")
+    return {ours: _fitted(ours, tensors[theirs]) for ours, theirs in found.items()}
 
 
 def _fitted(name: str, tensor: torch.Tensor) -> torch.Tensor:

@@ -69,11 +69,12 @@ class KeyMap:
     def left_over(self, names: Collection[str]) -> list[str]:
         """Source names that no rule takes and no pattern ignores."""
         used = set(self.resolve(names).values())
-        return sorted(
-            name
-            for name in names
-            if name not in used and not any(fnmatchcase(name, pattern) for pattern in self.ignore)
-        )
+        return sorted(name for name in names if name not in used and not is_ignored(name, self.ignore))
+
+
+def is_ignored(name: str, patterns: Collection[str]) -> bool:
+    """Whether any pattern (* and ?) matches the whole name."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _has_index(name: str) -> bool:

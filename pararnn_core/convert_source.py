@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pararnn_core.convert_keys import is_ignored
 from pararnn_core.safetensors_file import PICKLE_ADVICE, is_pickle
 from pararnn_core.untrusted_file import CheckpointError
 from pararnn_core.weight_files import INDEX, PICKLE_SUFFIXES, WEIGHTS, WeightFiles
@@ -16,8 +17,9 @@ _NESTED = ("model", "state_dict", "model_state_dict")
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
 
-def read_source(path: Path, allow_pickle: bool) -> dict[str, torch.Tensor]:
-    """Every tensor of a safetensors file, a directory with such files, or (if allowed) a pickled state dict.
+def read_source(path: Path, allow_pickle: bool, ignore: Collection[str] = ()) -> dict[str, torch.Tensor]:
+    """Every tensor of a safetensors file, a directory with such files, or (if allowed) a pickled state dict,
+    but those whose names in the file match a pattern in `ignore`.
 
     A state dict may lie below "model", "state_dict" or "model_state_dict", beside an optimizer's; prefixes
     that wrappers add to every name are dropped. CheckpointError for all else.
@@ -28,9 +30,11 @@ def read_source(path: Path, allow_pickle: bool) -> dict[str, torch.Tensor]:
     if path.is_file() and _is_pickle_file(path):
         if not allow_pickle:
             raise CheckpointError(path, PICKLE_ADVICE)
-        return _without_wrappers(_read_pickle(path))
+        return _without_wrappers(_read_pickle(path, ignore))
     with WeightFiles(path) as weights:
-        return _without_wrappers({name: weights.read(name) for name in weights.tensors})
+        return _without_wrappers(
+            {name: weights.read(name) for name in weights.tensors if not is_ignored(name, ignore)}
+        )
 
 
 def _file_of_directory(path: Path) -> Path:
@@ -46,7 +50,7 @@ def _is_pickle_file(path: Path) -> bool:
         return is_pickle(file.read(8))
 
 
-def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+def _read_pickle(path: Path, ignore: Collection[str]) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or broken pickle may raise anything
@@ -54,18 +58,20 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
     for key in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    return _only_tensors(path, content)
+    return _only_tensors(path, content, ignore)
 
 
-def _only_tensors(path: Path, content: Any) -> dict[str, torch.Tensor]:
+def _only_tensors(path: Path, content: Any, ignore: Collection[str]) -> dict[str, torch.Tensor]:
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(path, "holds no state dict")
     for name, value in content.items():
+        if isinstance(name, str) and is_ignored(name, ignore):
+            continue
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise CheckpointError(
                 path, f"holds {name!r:.80}, which is no tensor: save model.state_dict() alone"
             )
-    return dict(content)
+    return {name: tensor for name, tensor in content.items() if not is_ignored(name, ignore)}
 
 
 def _without_wrappers(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

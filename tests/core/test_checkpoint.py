@@ -293,7 +293,10 @@ def remove(name: str) -> Break:
 
 
 def put(name: str, data: bytes) -> Break:
-    return lambda path: (path / name).write_bytes(data) and None
+    def broken(path: Path) -> None:
+        (path / name).write_bytes(data)
+
+    return broken
 
 
 def truncate(name: str, keep: int) -> Break:

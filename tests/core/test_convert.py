@@ -239,14 +239,25 @@ def test_a_bad_key_map_is_one_clear_error(
     assert not (tmp_path / "model").exists()
 
 
-def test_ignored_names_stay_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pickled", [False, True])
+def test_ignored_names_stay_behind(pickled: bool, tmp_path: Path) -> None:
     source, keys = foreign(tmp_path, "gru")
-    tensors = {name: t.clone() for name, t in load_file(source).items()} | {"ema.step": torch.zeros(1)}
-    save_file(tensors, source)
+    step = torch.zeros(1, dtype=torch.int64)
+    tensors = {name: t.clone() for name, t in load_file(source).items()} | {"ema.step": step}
+    (torch.save if pickled else save_file)(tensors, source)
     with pytest.raises(CheckpointError, match=r"ema\.step"):
-        convert_checkpoint(source, tmp_path / "model", write_key_map(tmp_path / "k.json", keys))
-    convert_checkpoint(source, tmp_path / "model", write_key_map(tmp_path / "k.json", keys, ignore=["ema.*"]))
+        convert_checkpoint(source, tmp_path / "a", write_key_map(tmp_path / "k.json", keys), pickled)
+    ignoring = write_key_map(tmp_path / "k.json", keys, ignore=["ema.*"])
+    convert_checkpoint(source, tmp_path / "model", ignoring, pickled)
     assert load_checkpoint(tmp_path / "model", pack=False).config.num_hidden_layers == 2
+
+
+def test_a_weight_of_integers_is_refused(tmp_path: Path) -> None:
+    state = fork_state()
+    state["blocks.0.rnn_cell.b"] = state["blocks.0.rnn_cell.b"].long()
+    torch.save(state, tmp_path / "source.pt")
+    with pytest.raises(CheckpointError, match="integers"):
+        convert_checkpoint(tmp_path / "source.pt", tmp_path / "model", allow_pickle=True)
 
 
 def test_unknown_names_without_a_key_map_are_refused(tmp_path: Path) -> None:
