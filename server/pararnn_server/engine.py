@@ -15,7 +15,7 @@ from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_server.admission import Admission, check_request
 from pararnn_server.engine_settings import EngineSettings
 from pararnn_server.errors import BadRequest, Conflict, Internal, TooManyRequests, Unavailable
-from pararnn_server.metrics import Metrics
+from pararnn_server.metrics import Metrics, PoolStats
 from pararnn_server.request import Request
 from pararnn_server.running import Running
 from pararnn_server.sessions.manager import SessionManager
@@ -57,12 +57,16 @@ class Engine:
         self._gate = Lock()
         self._is_draining = False
         self._is_closed = False
-        metrics.watch(self._worker.stats, sessions.totals)
+        metrics.watch(self.stats, sessions.totals)
 
     @property
     def is_accepting(self) -> bool:
         """Whether the thread runs and takes requests."""
         return self._thread.is_alive() and not self._is_draining
+
+    def stats(self) -> PoolStats:
+        """Requests and slots at this moment."""
+        return self._worker.stats()
 
     def start(self) -> None:
         """Starts the thread; once."""
