@@ -244,6 +244,7 @@ def test_ignored_names_stay_behind(pickled: bool, tmp_path: Path) -> None:
     source, keys = foreign(tmp_path, "gru")
     step = torch.zeros(1, dtype=torch.int64)
     tensors = {name: t.clone() for name, t in load_file(source).items()} | {"ema.step": step}
+    source = tmp_path / "source"
     (torch.save if pickled else save_file)(tensors, source)
     with pytest.raises(CheckpointError, match=r"ema\.step"):
         convert_checkpoint(source, tmp_path / "a", write_key_map(tmp_path / "k.json", keys), pickled)
