@@ -89,7 +89,7 @@ def test_stop_tokens_and_eos_end_the_reply_and_are_not_part_of_it(model: ParaRNN
 
 
 def test_penalties_see_the_prompt_and_the_reply(model: ParaRNNForCausalLM) -> None:
-    favoured = {50: 100.0, 51: 99.0}
+    favoured = {50: 100.0, 51: 70.0}
     repeated = SamplingParams(temperature=0, logit_bias=favoured, max_tokens=4, ignore_eos=True)
     assert list(generate(model, PROMPT, repeated)) == [50] * 4
     penalised = SamplingParams(
