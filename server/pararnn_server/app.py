@@ -23,7 +23,7 @@ from pararnn_server.loading import Loaded, Progress, load_in_background, start
 from pararnn_server.middleware import REQUEST_ID, Access, Envelope, error_response
 from pararnn_server.openapi import describe
 from pararnn_server.routes import admin, chat, completions, models, sessions, tokens
-from pararnn_server.service import Service
+from pararnn_server.service import Service, Serving
 from pararnn_server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -35,11 +35,13 @@ def create_app(
     loaded: Loaded | None = None,
     progress: Progress | None = None,
     on_failure: Callable[[Exception], None] | None = None,
+    on_ready: Callable[[Serving], None] | None = None,
 ) -> FastAPI:
     """Raises ConfigurationError for keys and addresses that do not go together.
 
     loaded: a model at hand; otherwise the checkpoint of the settings is loaded once the application runs, and
         requests get a 503 until then. on_failure: what to do if it cannot be; by default it is only logged.
+    on_ready: called on the event loop once requests are answered.
     """
     keys = load_keys(settings)
     check_exposure(settings, keys)
@@ -47,7 +49,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.ensure_future(_bring_up(service, loaded, progress, on_failure or _log_failure))
+        bring_up = _bring_up(service, loaded, progress, on_failure or _log_failure, on_ready or _nothing)
+        loading = asyncio.ensure_future(bring_up)
         if loaded is not None:
             await loading
         yield
@@ -86,6 +89,7 @@ async def _bring_up(
     loaded: Loaded | None,
     progress: Progress | None,
     on_failure: Callable[[Exception], None],
+    on_ready: Callable[[Serving], None],
 ) -> None:
     try:
         model = loaded or await load_in_background(service.settings, progress)
@@ -94,6 +98,7 @@ async def _bring_up(
         on_failure(error)
     else:
         logger.info("serving %s, %d bytes of state per session", model.name, service.loaded.state_bytes)
+        on_ready(service.loaded)
 
 
 def _add_middleware(app: FastAPI, service: Service) -> None:
@@ -134,6 +139,10 @@ async def _on_bad_parameter(_: Request, error: Exception) -> Response:
 
 def _log_failure(error: Exception) -> None:
     logger.error("cannot serve: %s", error)
+
+
+def _nothing(_: Serving) -> None:
+    """Nobody waits for the server to be ready."""
 
 
 def _version() -> str:

@@ -91,7 +91,7 @@ def load_in_background(settings: Settings, progress: Progress | None) -> asyncio
 
 def start(loaded: Loaded, settings: Settings, metrics: Metrics) -> Serving:
     """Starts the engine thread; for the event loop only. Raises TokenizerError for a broken chat template."""
-    chat = ChatPrompts(loaded.tokenizer, _chat_template(loaded.tokenizer))
+    chat = ChatPrompts(loaded.tokenizer, read_chat_template(loaded.tokenizer))
     config = loaded.model.config
     sessions = SessionManager(MemoryStore(), config, loaded.name, settings.max_sessions)
     engine = Engine(loaded.model, loaded.tokenizer.token_bytes, _engine_settings(settings), sessions, metrics)
@@ -120,7 +120,8 @@ def _engine_settings(settings: Settings) -> EngineSettings:
     )
 
 
-def _chat_template(tokenizer: Tokenizer) -> ChatTemplate | None:
+def read_chat_template(tokenizer: Tokenizer) -> ChatTemplate | None:
+    """None where the checkpoint has none. Raises TokenizerError for one that is no template."""
     if tokenizer.chat_template is None:
         return None
     tokens = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token}

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -16,7 +17,7 @@ from pararnn_server.app import create_app
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.loading import Progress
 from pararnn_server.locate import find_checkpoint
-from pararnn_server.service import Service
+from pararnn_server.service import Service, Serving
 from pararnn_server.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75
@@ -25,9 +26,14 @@ LAST_BYTES_SECONDS = 5
 logger = logging.getLogger(__name__)
 
 
-def run(settings: Settings, progress: Progress | None = None) -> None:
+def run(
+    settings: Settings,
+    progress: Progress | None = None,
+    on_ready: Callable[[Serving, str], None] | None = None,
+) -> None:
     """Serves until SIGTERM or SIGINT and returns when all is finished.
 
+    on_ready: called once, on the event loop, with what is served and the server's URL.
     Raises ConfigurationError before anything listens, and whatever kept the checkpoint from loading.
     """
     logging.basicConfig(
@@ -42,11 +48,16 @@ def run(settings: Settings, progress: Progress | None = None) -> None:
         failures.append(error)
         server.should_exit = True
 
-    app = create_app(settings, progress=progress, on_failure=fail)
+    def ready(serving: Serving) -> None:
+        if on_ready is not None:
+            on_ready(serving, url)
+
+    app = create_app(settings, progress=progress, on_failure=fail, on_ready=ready)
     listener = _listen(settings)
-    server = _Server(_configuration(settings, app), app.state.service)
+    server = _Server(uvicorn_config(settings, app), app.state.service)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    logger.info("listening on http://%s:%d", host, listener.getsockname()[1])
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    logger.info("listening on %s", url)
     server.run(sockets=[listener])
     if failures:
         raise failures[0]
@@ -82,7 +93,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
+def uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",

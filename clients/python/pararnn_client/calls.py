@@ -43,7 +43,7 @@ def create_session(
     tokens: Sequence[int] | None = None,
     model: str | None = None,
     metadata: Mapping[str, str] | None = None,
-    ttl_seconds: int | None = None,
+    ttl_seconds: float | None = None,
 ) -> Call[Session]:
     """A new session, with `text` or `tokens` already taken in."""
     body = _present(text=text, tokens=tokens, model=model, metadata=metadata, ttl_seconds=ttl_seconds)
@@ -74,9 +74,9 @@ def append_to_session(
     return Call("POST", _session_path(session_id, "/append"), parse.session, body)
 
 
-def cancel_session(session_id: str) -> Call[Json]:
-    """End the running reply; what was delivered of it is kept."""
-    return Call("POST", _session_path(session_id, "/cancel"), parse.json_object, {})
+def cancel_session(session_id: str) -> Call[Session]:
+    """End the running reply; what was delivered of it is kept. Without one, nothing changes."""
+    return Call("POST", _session_path(session_id, "/cancel"), parse.session, {})
 
 
 def delete_session(session_id: str) -> Call[Json]:

@@ -1,0 +1,57 @@
+"""The model alone, as the engine calls it: prefill in chunks of a step's budget, decode of full batches."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from benchmarks.timing import Repetition, seconds
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.state import RecurrentState
+
+CHUNK = 512
+_LEAST_DECODE_SECONDS = 0.2
+
+
+class CoreRun:
+    """A model with a pool of its own and random tokens."""
+
+    def __init__(self, model: ParaRNNForCausalLM, num_slots: int) -> None:
+        self._model = model
+        self._state = RecurrentState(model.config, num_slots)
+        self._generator = torch.Generator().manual_seed(1)
+
+    def prefill(self, length: int) -> Repetition:
+        """Seconds to take in `length` tokens of one sequence and give the logits of the last."""
+        tokens = self._tokens(length)
+        return lambda: seconds(lambda: self._feed(tokens))
+
+    def decode(self, batch: int) -> Repetition:
+        """Seconds of one step of `batch` sequences, averaged over at least 0.2 s of steps."""
+        tokens, slots = self._tokens(batch), torch.arange(batch, dtype=torch.int32)
+        bounds = torch.arange(batch + 1, dtype=torch.int32)
+        afresh = torch.zeros(batch, dtype=torch.bool)
+        self._model(tokens, bounds, slots, self._state, has_initial_state=afresh)
+
+        def repeat() -> float:
+            steps, start = 0, time.perf_counter()
+            while (taken := time.perf_counter() - start) < _LEAST_DECODE_SECONDS or not steps:
+                self._model(tokens, bounds, slots, self._state)
+                steps += 1
+            return taken / steps
+
+        return repeat
+
+    def _feed(self, tokens: torch.Tensor) -> None:
+        slot = torch.zeros(1, dtype=torch.int32)
+        for start in range(0, len(tokens), CHUNK):
+            chunk = tokens[start : start + CHUNK]
+            bounds = torch.tensor([0, len(chunk)], dtype=torch.int32)
+            goes_on = torch.tensor([start > 0])
+            last = start + CHUNK >= len(tokens)
+            rows = None if last else torch.empty(0, dtype=torch.int64)
+            self._model(chunk, bounds, slot, self._state, has_initial_state=goes_on, logits_indices=rows)
+
+    def _tokens(self, count: int) -> torch.Tensor:
+        return torch.randint(self._model.config.vocab_size, (count,), generator=self._generator)

@@ -1,0 +1,103 @@
+"""Streams against a server, timed at the socket. Lean: the load shares the cores with what it measures."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import time
+from dataclasses import dataclass
+
+from pararnn_client.sse import DONE, EventDecoder
+
+
+class LoadFailed(RuntimeError):
+    """The server did not answer a stream as it should."""
+
+
+@dataclass(frozen=True)
+class StreamTimes:
+    """One stream: seconds to its first token, between its events, and how many tokens came by its end."""
+
+    first: float
+    between: tuple[float, ...]
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """streams at once, a request each: prompt_tokens random ids in, exactly max_tokens out, temperature 1."""
+
+    streams: int
+    prompt_tokens: int
+    max_tokens: int
+    vocab_size: int
+
+    def bodies(self, seed: int) -> list[bytes]:
+        """A request per stream, all different."""
+        draw = random.Random(seed)
+        fields = {
+            "max_tokens": self.max_tokens,
+            "ignore_eos": True,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        prompts = [
+            [draw.randrange(self.vocab_size) for _ in range(self.prompt_tokens)] for _ in range(self.streams)
+        ]
+        return [
+            json.dumps({"prompt": prompt, "seed": index, **fields}).encode()
+            for index, prompt in enumerate(prompts)
+        ]
+
+
+async def run_load(port: int, load: Load, seed: int) -> list[StreamTimes]:
+    """All streams of the load, started together, against the server on this machine."""
+    return await asyncio.gather(*(_stream(port, body) for body in load.bodies(seed)))
+
+
+async def _stream(port: int, body: bytes) -> StreamTimes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    try:
+        start = time.perf_counter()
+        writer.write(_request(port, body))
+        await _read_head(reader)
+        return await _read_events(reader, start)
+    finally:
+        writer.close()
+
+
+def _request(port: int, body: bytes) -> bytes:
+    lines = (
+        "POST /v1/completions HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    )
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def _read_head(reader: asyncio.StreamReader) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    if head.split(b" ", 2)[1] != b"200":
+        raise LoadFailed((head + await reader.read(2000)).decode(errors="replace"))
+    if b"transfer-encoding: chunked" not in head.lower():
+        raise LoadFailed("the stream is not chunked")
+
+
+async def _read_events(reader: asyncio.StreamReader, start: float) -> StreamTimes:
+    decoder, arrivals, usage = EventDecoder(), [], None
+    while size := int(await reader.readline(), 16):
+        events = decoder.feed((await reader.readexactly(size + 2))[:-2])
+        now = time.perf_counter()
+        for event in events:
+            body = {} if event == DONE else json.loads(event)
+            if body.get("choices"):
+                arrivals.append(now)
+            usage = body.get("usage") or usage
+    if not arrivals or not usage:
+        raise LoadFailed("the stream ended without a token or without its usage")
+    gaps = tuple(later - earlier for earlier, later in itertools.pairwise(arrivals))
+    return StreamTimes(arrivals[0] - start, gaps, int(usage["completion_tokens"]))

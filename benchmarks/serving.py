@@ -1,0 +1,122 @@
+"""The server as its users run it: `pararnn serve` in a process of its own, streams over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from benchmarks.load import Load, StreamTimes, run_load
+
+_START_SECONDS = 120.0
+
+
+class ServerNotReady(RuntimeError):
+    """The server ended or did not become ready; holds what it printed."""
+
+
+@dataclass(frozen=True)
+class ServingFigures:
+    """One load against one server. Times in seconds."""
+
+    streams: int
+    tokens_per_second: float
+    ttft_p50: float
+    ttft_p99: float
+    itl_p50: float
+    itl_p99: float
+
+
+@contextlib.contextmanager
+def serving(checkpoint: Path, threads: int) -> Iterator[int]:
+    """A server on this machine; gives its port once it is ready."""
+    port = _free_port()
+    options = {
+        "CHECKPOINT": checkpoint,
+        "PORT": port,
+        "HOST": "127.0.0.1",
+        "THREADS": threads,
+        "MAX_NUM_SEQS": 64,
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARARNN_")}
+    environment |= {f"PARARNN_{name}": str(value) for name, value in options.items()}
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pararnn_server", "serve"],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait_until_ready(port, process, output)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def measure(port: int, load: Load, seed: int) -> ServingFigures:
+    """One pass of the load."""
+    start = time.perf_counter()
+    streams = asyncio.run(run_load(port, load, seed))
+    return figures(load.streams, streams, time.perf_counter() - start)
+
+
+def figures(count: int, streams: list[StreamTimes], taken: float) -> ServingFigures:
+    """taken: seconds from the first request to the last token."""
+    first = [each.first for each in streams]
+    between = [gap for each in streams for gap in each.between]
+    return ServingFigures(
+        streams=count,
+        tokens_per_second=sum(each.completion_tokens for each in streams) / taken,
+        ttft_p50=percentile(first, 50),
+        ttft_p99=percentile(first, 99),
+        itl_p50=percentile(between, 50),
+        itl_p99=percentile(between, 99),
+    )
+
+
+def median_of(passes: list[ServingFigures]) -> ServingFigures:
+    """The median of every figure over passes of one load."""
+    names = ("tokens_per_second", "ttft_p50", "ttft_p99", "itl_p50", "itl_p99")
+    middle = {name: statistics.median(getattr(each, name) for each in passes) for name in names}
+    return ServingFigures(streams=passes[0].streams, **middle)
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """The least value that at least `percent` of 100 do not exceed; 0 of nothing."""
+    if not values:
+        return 0.0
+    return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(port: int, process: subprocess.Popen[bytes], output: BinaryIO) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with (
+            contextlib.suppress(URLError, OSError),
+            urlopen(f"http://127.0.0.1:{port}/ready", timeout=1) as answer,
+        ):
+            if answer.status == 200:
+                return
+        time.sleep(0.1)
+    output.seek(0)
+    raise ServerNotReady(output.read().decode(errors="replace"))

@@ -1,0 +1,5 @@
+"""`python -m pararnn_server` is `pararnn`."""
+
+from pararnn_server.cli import main
+
+main()

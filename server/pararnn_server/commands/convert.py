@@ -1,0 +1,93 @@
+"""`pararnn convert`: weights trained elsewhere become a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from pararnn_core.convert import Conversion, convert_checkpoint
+from pararnn_server.commands.failure import CommandFailed, one_line_errors
+from pararnn_server.commands.options import option
+from pararnn_server.commands.units import as_count
+
+
+@one_line_errors()
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="A safetensors file, a folder of them, or (--allow-pickle) a state dict.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(help="Directory to write; an older checkpoint there is replaced.")
+    ],
+    key_map: Annotated[
+        Path | None, option("JSON file that maps our names to the source's; see checkpoints/.")
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        option("Read a pickled state dict; only its tensors are taken, no code is run.", "--allow-pickle"),
+    ] = False,
+    tokenizer: Annotated[
+        Path | None, option("tokenizer.json of the model, or a directory that holds it.")
+    ] = None,
+    chat_template: Annotated[Path | None, option("File with the Jinja template for chat.")] = None,
+    dtype: Annotated[
+        Literal["float32", "bfloat16"] | None,
+        option("Type of the weights; default: as they are.", metavar="[float32|bfloat16]"),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        option(
+            "Field of the configuration, such as eos_token_id=2.", "--set", env="SET", metavar="FIELD=VALUE"
+        ),
+    ] = None,
+) -> None:
+    """Convert weights that were trained elsewhere into a checkpoint.
+
+    Without --key-map the source must be the state dict of the public ParaRNN fork's trainer.
+    """
+    overrides = dict(_assignment(text) for text in set_ or [])
+    if dtype is not None:
+        overrides["dtype"] = dtype
+    with Console(stderr=True).status(f"converting {source}"):
+        done = convert_checkpoint(
+            source,
+            target,
+            key_map=key_map,
+            allow_pickle=allow_pickle,
+            overrides=overrides,
+            tokenizer=tokenizer,
+            chat_template=None if chat_template is None else _text(chat_template),
+        )
+    _tell(done, target)
+
+
+def _tell(done: Conversion, target: Path) -> None:
+    config = done.config
+    typer.echo(
+        f"{target}: Para{config.cell.upper()}, {as_count(done.num_parameters)} parameters in {config.dtype},"
+        f" fingerprint {done.fingerprint}"
+    )
+    for note in done.notes:
+        typer.echo(note, err=True)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """ "name=value": the value as JSON, or as plain text where it is none."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise CommandFailed(f"--set {text}: write it as field=value")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"--chat-template {path}: cannot be read: {error}") from error

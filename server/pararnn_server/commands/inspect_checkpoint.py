@@ -1,0 +1,114 @@
+"""`pararnn inspect`: what a checkpoint holds and what its sessions will cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pararnn_core.checkpoint import CheckpointInfo, checkpoint_info, verify_checkpoint
+from pararnn_core.config import num_parameters
+from pararnn_core.state import state_bytes, state_parts
+from pararnn_server.commands.failure import one_line_errors
+from pararnn_server.commands.options import option, read_settings
+from pararnn_server.commands.progress import ByteProgress
+from pararnn_server.commands.units import as_bytes, as_count
+from pararnn_server.locate import find_checkpoint
+
+_WIDTH_OF_A_FILE = 120
+
+
+@one_line_errors()
+def inspect_checkpoint(
+    checkpoint: Annotated[
+        str | None,
+        typer.Argument(
+            help="Directory of the checkpoint, or its name; default: the one that `serve` would take.",
+            envvar="PARARNN_CHECKPOINT",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool, option("Read every byte: check the fingerprint and that all is finite.", "--verify")
+    ] = False,
+    as_json: Annotated[bool, option("Print JSON, not tables.", "--json", env="JSON")] = False,
+) -> None:
+    """Show a checkpoint: its configuration, every tensor, and the bytes of one session.
+
+    Reads headers only, unless --verify is given.
+    """
+    path = find_checkpoint(read_settings({"checkpoint": checkpoint}))
+    info = checkpoint_info(path)
+    if verify:
+        with ByteProgress("checking") as report:
+            verify_checkpoint(path, report)
+    facts = describe(path, info, verified=verify)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        _show(facts)
+
+
+def describe(path: Path, info: CheckpointInfo, *, verified: bool) -> dict[str, Any]:
+    """Everything shown, as JSON. Sizes are bytes."""
+    parts = state_parts(info.config)
+    return {
+        "path": str(path),
+        "config": info.config.to_dict(),
+        "fingerprint": info.fingerprint,
+        "verified": verified,
+        "has_tokenizer": info.has_tokenizer,
+        "has_chat_template": info.has_chat_template,
+        "num_parameters": num_parameters(info.config),
+        "weight_bytes": info.weight_bytes,
+        "state_bytes": state_bytes(info.config),
+        "state": [
+            {"name": part.name, "shape": list(part.shape), "dtype": _name(part.dtype), "bytes": part.nbytes}
+            for part in parts
+        ],
+        "tensors": [
+            {"name": each.name, "shape": list(each.shape), "dtype": each.dtype, "bytes": each.nbytes}
+            for each in info.tensors
+        ],
+    }
+
+
+def _show(facts: dict[str, Any]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH_OF_A_FILE)
+    console.print(_summary(facts))
+    console.print(_parts_table("State of one session, whatever its length", facts["state"]))
+    console.print(_parts_table("Tensors", facts["tensors"]))
+
+
+def _summary(facts: dict[str, Any]) -> Table:
+    table = Table(title=facts["path"], show_header=False, title_justify="left")
+    checked = "checked against every byte" if facts["verified"] else "not checked, see --verify"
+    count = facts["num_parameters"]
+    table.add_row("parameters", f"{count:,} ({as_count(count)})")
+    table.add_row("weights", as_bytes(facts["weight_bytes"]))
+    table.add_row("state of a session", f"{as_bytes(facts['state_bytes'])} ({facts['state_bytes']:,} bytes)")
+    table.add_row("fingerprint", f"{facts['fingerprint'] or 'none'} ({checked})")
+    table.add_row("tokenizer", "yes" if facts["has_tokenizer"] else "no")
+    table.add_row("chat template", "yes" if facts["has_chat_template"] else "no")
+    table.add_section()
+    for name, value in facts["config"].items():
+        table.add_row(name, "-" if value is None else str(value))
+    return table
+
+
+def _parts_table(title: str, parts: list[dict[str, Any]]) -> Table:
+    table = Table("name", "shape", "dtype", title=title, title_justify="left", show_footer=True)
+    table.add_column("bytes", justify="right", footer=f"{sum(part['bytes'] for part in parts):,}")
+    for part in parts:
+        shape = " x ".join(str(size) for size in part["shape"])
+        table.add_row(part["name"], shape, part["dtype"], f"{part['bytes']:,}")
+    return table
+
+
+def _name(dtype: object) -> str:
+    return str(dtype).removeprefix("torch.")

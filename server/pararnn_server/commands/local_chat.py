@@ -1,0 +1,120 @@
+"""A conversation with a model in this process, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import secrets
+import threading
+from collections.abc import Iterator
+
+from pararnn_core.generate import generate
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.sampling_params import SEED_MAX, SamplingParams
+from pararnn_core.state import RecurrentState, state_bytes, state_parts
+from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server.commands.conversation import SessionFacts
+from pararnn_server.commands.failure import CommandFailed
+from pararnn_server.commands.sampling_options import ChatSampling
+from pararnn_server.commands.units import as_bytes
+from pararnn_server.schemas.chat import Message
+from pararnn_server.tokenizer import Tokenizer
+
+
+class LocalConversation:
+    """chat None: text goes on from text. stop_token_ids: ends of a reply besides the model's own EOS."""
+
+    def __init__(
+        self,
+        model: ParaRNNForCausalLM,
+        tokenizer: Tokenizer,
+        sampling: ChatSampling,
+        *,
+        chat: ChatPrompts | None,
+        system: str | None = None,
+        stop_token_ids: tuple[int, ...] = (),
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._sampling = sampling
+        self._chat = chat
+        self._system = system
+        self._stop_token_ids = stop_token_ids
+        self._state = RecurrentState(model.config, 1)
+        self._stopping = threading.Event()
+        self._pending: list[int] = []
+        self._num_tokens = 0
+        self._completion_tokens = 0
+
+    def reply(self, text: str) -> Iterator[str]:
+        """As of Conversation. Broken off by an exception, the session is as before."""
+        new = asyncio.run(self._encode(text))
+        prompt = [*self._pending, *new]
+        if not prompt:
+            raise CommandFailed("there is nothing to go on from: type something")
+        snapshot, pending = self._state.snapshot(0), self._pending
+        try:
+            yield from self._pieces(prompt)
+        except BaseException:
+            self._pending = pending
+            self._state.restore(0, snapshot)
+            raise
+        self._num_tokens += len(new) + self._completion_tokens
+
+    def stop(self) -> None:
+        """As of Conversation."""
+        self._stopping.set()
+
+    def reset(self) -> None:
+        """As of Conversation."""
+        self._state.reset(0)
+        self._pending = []
+        self._num_tokens = 0
+        self._completion_tokens = 0
+
+    def facts(self) -> SessionFacts:
+        """As of Conversation."""
+        parts = tuple(
+            (part.name, f"{as_bytes(part.nbytes)}  {' x '.join(map(str, part.shape))} {part.dtype}")
+            for part in state_parts(self._model.config)
+        )
+        return SessionFacts(self._num_tokens, state_bytes(self._model.config), parts)
+
+    def close(self) -> None:
+        """As of Conversation: the memory goes with the process."""
+
+    @property
+    def completion_tokens(self) -> int:
+        """As of Conversation."""
+        return self._completion_tokens
+
+    def _pieces(self, prompt: list[int]) -> Iterator[str]:
+        self._stopping.clear()
+        params, given = self._params(), list[int]()
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for token in generate(self._model, prompt, params, self._state):
+            given.append(token)
+            if text := decoder.decode(self._tokenizer.token_bytes[token]):
+                yield text
+            if self._stopping.is_set() or len(given) == params.max_tokens:
+                # The last token was given out before it was fed; after a stop token, all were.
+                self._pending = given[-1:]
+                break
+        else:
+            self._pending = []
+        if text := decoder.decode(b"", final=True):
+            yield text
+        self._completion_tokens = len(given)
+
+    def _params(self) -> SamplingParams:
+        fields = {"seed": secrets.randbelow(SEED_MAX), **self._sampling.fields()}
+        return SamplingParams(**fields, stop_token_ids=self._stop_token_ids)
+
+    async def _encode(self, text: str) -> list[int]:
+        if self._chat is None:
+            ids = await self._tokenizer.encode(text)
+            bos = self._tokenizer.bos_id if self._tokenizer.add_bos and not self._num_tokens else None
+            return ids if bos is None else [bos, *ids]
+        begun = self._num_tokens > 0
+        system = [] if begun or not self._system else [Message(role="system", content=self._system)]
+        return await self._chat.encode([*system, Message(role="user", content=text)], continues=begun)

@@ -1,0 +1,86 @@
+"""A conversation with a server, as a session of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from pararnn_client import PararnnClient, PararnnError
+
+from pararnn_server.commands.conversation import SessionFacts
+from pararnn_server.commands.sampling_options import ChatSampling
+
+_SHOWN = ("id", "model", "turn", "snapshot_bytes", "history_bytes", "tier", "expires_at")
+
+
+class RemoteConversation:
+    """raw: text goes on from text, without a chat template. system: opens a chat. model: its name."""
+
+    def __init__(
+        self, client: PararnnClient, sampling: ChatSampling, *, raw: bool, system: str | None = None
+    ) -> None:
+        self._client = client
+        self._sampling = sampling
+        self._raw = raw
+        self._system = system
+        session = client.sessions.create()
+        self.model = session.model
+        self._session_id = session.id
+        self._begun = False
+        self._completion_tokens = 0
+
+    def reply(self, text: str) -> Iterator[str]:
+        """As of Conversation."""
+        self._completion_tokens = 0
+        with self._stream(text) as chunks:
+            for chunk in chunks:
+                if chunk.usage is not None:
+                    self._completion_tokens = chunk.usage.completion_tokens
+                if chunk.text:
+                    yield chunk.text
+        self._begun = True
+
+    def stop(self) -> None:
+        """As of Conversation. On a thread of its own: the caller may be in the middle of a read."""
+        threading.Thread(target=self._cancel, daemon=True).start()
+
+    def reset(self) -> None:
+        """As of Conversation."""
+        self.close()
+        self._session_id = self._client.sessions.create().id
+        self._begun = False
+
+    def facts(self) -> SessionFacts:
+        """As of Conversation."""
+        session = self._client.sessions.get(self._session_id)
+        details = tuple((name, str(getattr(session, name))) for name in _SHOWN)
+        return SessionFacts(session.num_tokens, session.state_bytes, details)
+
+    def close(self) -> None:
+        """As of Conversation. A server that is gone has forgotten the session already."""
+        try:
+            self._client.sessions.delete(self._session_id)
+        except PararnnError:
+            return
+
+    @property
+    def completion_tokens(self) -> int:
+        """As of Conversation."""
+        return self._completion_tokens
+
+    def _stream(self, text: str) -> Any:
+        fields = self._sampling.fields()
+        if self._raw:
+            return self._client.sessions.stream(self._session_id, text, **fields)
+        return self._client.sessions.stream_chat(self._session_id, self._messages(text), **fields)
+
+    def _messages(self, text: str) -> list[dict[str, str]]:
+        first = [] if self._begun or not self._system else [{"role": "system", "content": self._system}]
+        return [*first, {"role": "user", "content": text}]
+
+    def _cancel(self) -> None:
+        try:
+            self._client.sessions.cancel(self._session_id)
+        except PararnnError:
+            return  # the reply ended by itself, or the stream that is being read says what is wrong

@@ -1,0 +1,23 @@
+"""How the terminal chat samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ChatSampling:
+    """Fields under the names that the API and SamplingParams share. seed None: another reply every time."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repetition_penalty: float
+    seed: int | None
+
+    def fields(self) -> dict[str, Any]:
+        """All that are set, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}

@@ -1,0 +1,67 @@
+"""`pararnn serve`: settings in, a running server, and what a person needs to use it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import typer
+
+from pararnn_core import ops
+from pararnn_core.checkpoint import checkpoint_info
+from pararnn_core.config import ModelConfig, num_parameters
+from pararnn_server import serve as server
+from pararnn_server.commands.failure import one_line_errors
+from pararnn_server.commands.options import takes_settings
+from pararnn_server.commands.progress import ByteProgress
+from pararnn_server.commands.units import as_bytes, as_count
+from pararnn_server.locate import find_checkpoint
+from pararnn_server.service import Serving
+from pararnn_server.settings import Settings
+
+
+@one_line_errors()
+@takes_settings
+def serve(settings: Settings) -> None:
+    """Serve a model over HTTP: OpenAI-compatible completions and chat, and sessions of constant size.
+
+    Without options it serves a model that ships with the program, to this machine only.
+    """
+    path = find_checkpoint(settings)
+    config = checkpoint_info(path).config
+    if settings.dtype != "auto":
+        config = replace(config, dtype=settings.dtype)
+    typer.echo(f"loading {path}: {described(config)}", err=True)
+
+    def tell(serving: Serving, url: str) -> None:
+        typer.echo(welcome(serving, config, url, settings))
+
+    with ByteProgress("loading") as progress:
+        server.run(settings, progress, tell)
+
+
+def described(config: ModelConfig) -> str:
+    """Cell, size and weight type of a model."""
+    return f"Para{config.cell.upper()}, {as_count(num_parameters(config))} parameters, {config.dtype}"
+
+
+def welcome(serving: Serving, config: ModelConfig, url: str, settings: Settings) -> str:
+    """What is served, at what cost, and a first request to try."""
+    return f"""
+  {serving.name} is served on {url}
+    model     {described(config)}
+    sessions  {as_bytes(serving.state_bytes)} of state each, whatever their length
+              {settings.max_num_seqs} run at once; up to {settings.max_sessions:,} are kept, in memory only
+    machine   {ops.num_threads()} threads, instruction set level {ops.isa_level()}
+
+  Try it:
+    {example(url, settings)}
+"""
+
+
+def example(url: str, settings: Settings) -> str:
+    """A curl command that streams a completion."""
+    here = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    keyed = settings.api_keys is not None or settings.keys_file is not None
+    key = ' -H "Authorization: Bearer $KEY"' if keyed else ""
+    body = r"""{"prompt": "def fibonacci(n):\n", "max_tokens": 100, "stream": true}"""
+    return f"curl -N {here}/v1/completions{key} -H 'Content-Type: application/json' -d '{body}'"
