@@ -109,7 +109,7 @@ class Cell(nn.Module):
         if cu_seqlens is None:
             cu_seqlens = equal_cu_seqlens(1 if x.dim() == 2 else x.shape[0], x.shape[-2], x.device)
         bx = self.input_projection(x).flatten(0, -3)
-        sizes = (cu_seqlens.numel() - 1, self.num_states, self.state_dim)
+        sizes = (max(cu_seqlens.numel() - 1, 0), self.num_states, self.state_dim)
         initial_state = full_initial_state(initial_state, bx, sizes)
         states = self.recurrence(bx, initial_state, cu_seqlens, mode)
         y = states[:, -1].view(*x.shape[:-1], self.state_dim)

@@ -46,9 +46,9 @@ def check_recurrence(
     """bx: (T, G, D) and initial_state: (S, N, D) of dtype; cu_seqlens: (S+1,) int32; sizes: (G, N, D)."""
     gates, states, channels = sizes
     _check_tensor("bx", bx, (bx.shape[0] if bx.dim() else 0, gates, channels), dtype, bx.device)
-    check_cu_seqlens(cu_seqlens, bx.shape[0])
     if cu_seqlens.device != bx.device:
         raise ValueError(f"cu_seqlens: expected device {bx.device}, got {cu_seqlens.device}")
+    check_cu_seqlens(cu_seqlens, bx.shape[0])
     shape = (cu_seqlens.numel() - 1, states, channels)
     _check_tensor("initial_state", initial_state, shape, dtype, bx.device)
 

@@ -91,7 +91,7 @@ def test_three_updates_do_not_solve_stiff_cells_and_say_so(name: str, error: flo
     solve = golden.cell.last_solve
     assert solve is not None
     assert not solve.converged
-    assert (y - golden.tensors["y"]).abs().max() > error / 100
+    assert (y - golden.tensors["y"]).abs().max().item() == pytest.approx(error, rel=0.05)
     with pytest.raises(RuntimeError, match="did not converge"):
         y.sum().backward()
 
