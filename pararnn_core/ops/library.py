@@ -20,8 +20,8 @@ class NativeLibraryMissing(RuntimeError):
 def _library_path() -> Path | None:
     # An editable install keeps the library outside of the source folder, hence the whole __path__.
     named = os.environ.get("PARARNN_LIBRARY")
-    candidates = [Path(named)] if named else [Path(root) / "lib" / LIBRARY_NAME for root in pararnn_core.__path__]
-    return next((path for path in candidates if path.is_file()), None)
+    installed = [Path(root) / "lib" / LIBRARY_NAME for root in pararnn_core.__path__]
+    return next((path for path in ([Path(named)] if named else installed) if path.is_file()), None)
 
 
 @functools.cache
@@ -42,6 +42,6 @@ def native() -> Any:
             f"{LIBRARY_NAME} is not in {list(pararnn_core.__path__)}; "
             "build it with `pip install --no-build-isolation -e .` or name it in PARARNN_LIBRARY"
         )
-    torch.ops.load_library(str(path))
+    torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     autograd.register()
     return torch.ops.pararnn

@@ -1,6 +1,6 @@
 """Linear layers on weights packed for the CPU.
 
-An output is accumulated over its inputs in one fixed order, so a row's result has the same bits in every batch.
+An output is accumulated over its inputs in one fixed order: a row's result has the same bits in every batch.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ class PackedLinear:
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the weight: float32 or bfloat16."""
         return self.data.dtype
 
 
@@ -35,6 +36,7 @@ class PackedBlockLinear:
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the weight: float32 or bfloat16."""
         return self.data.dtype
 
 
@@ -73,6 +75,9 @@ def unpack(packed: PackedLinear | PackedBlockLinear) -> Tensor:
 
 
 def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
-    """tokens: (T,) int32 or int64, each in [0, V); weight: (V, d) float32 or bfloat16. Returns (T, d) float32."""
+    """Returns (T, d) float32.
+
+    tokens: (T,) int32 or int64, each in [0, V); weight: (V, d) float32 or bfloat16, row-major
+    """
     rows: Tensor = native().embedding(tokens, weight)
     return rows

@@ -1,7 +1,7 @@
 """The cells' recurrences over packed sequences.
 
-Shapes: T tokens of S sequences laid end to end, D channels, N states per channel (1 for "gru": h; 2 for "lstm": c, h).
-cu_seqlens (S+1,) int32: sequence s owns rows cu_seqlens[s] to cu_seqlens[s+1]; a sequence may be empty.
+T tokens of S sequences laid end to end, D channels, N states each: 1 for "gru" (h), 2 for "lstm" (c, h).
+cu_seqlens: (S+1,) int32, sequence s owns rows cu_seqlens[s] to cu_seqlens[s+1]; a sequence may be empty.
 """
 
 from torch import Tensor
@@ -14,8 +14,9 @@ def recurrence(
 ) -> Tensor:
     """All states of all sequences. Differentiable.
 
-    cell: "gru" or "lstm"; bx: (T, 3, D); a: (3, D); c: (2, D) for "lstm", None for "gru"; initial_state: (S, N, D).
-    All float32 and contiguous. Returns states (T, N, D) float32. Raises RuntimeError that names the bad argument.
+    cell: "gru" or "lstm"; bx: (T, 3, D); a: (3, D); c: (2, D) for "lstm", None for "gru"
+    initial_state: (S, N, D); all float32 and contiguous
+    Returns states (T, N, D) float32. Raises RuntimeError that names the bad argument.
     """
     states: Tensor = native().recurrence(cell, bx, a, c, initial_state, cu_seqlens)
     return states
@@ -33,8 +34,9 @@ def recurrence_(
 ) -> Tensor:
     """Outputs of all sequences; the final state of sequence s is written to state[slots[s]].
 
-    bx: (T, 3, D) float32; slots: (S,) int32, -1 skips the sequence (its rows of the result are 0);
-    has_initial_state: (S,) bool, False starts from zeros; state: (slots, N, D) float32, the last dimension contiguous.
+    bx: (T, 3, D) float32; slots: (S,) int32, -1 skips the sequence (its rows of the result are 0)
+    has_initial_state: (S,) bool, False starts from zeros
+    state: (slots, N, D) float32, the last dimension contiguous
     Returns y (T, D) float32. Raises RuntimeError for a slot out of range or used twice.
     """
     y: Tensor = native().recurrence_(cell, bx, a, c, cu_seqlens, slots, has_initial_state, state)

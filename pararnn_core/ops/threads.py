@@ -4,7 +4,10 @@ from pararnn_core.ops.library import native
 
 
 def isa_level() -> str:
-    """Level in use: "baseline", "avx2", "avx512" or "generic" (not x86-64). PARARNN_ISA forces one, read at load."""
+    """Level in use: "baseline", "avx2", "avx512", or "generic" where this is not x86-64.
+
+    PARARNN_ISA forces one, read once. Raises RuntimeError if this machine does not have it.
+    """
     return str(native().isa_level())
 
 
