@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.config import ModelConfig
 from pararnn_core.sampler import SampleRow, sample
 from pararnn_core.sampling_params import InvalidSamplingParams, SamplingParams
 from pararnn_core.state import RecurrentState
@@ -17,8 +18,27 @@ PREFILL_CHUNK_TOKENS = 512
 _NEED_TEXT_OR_SERVER = ("stop", "logprobs", "prompt_logprobs")
 
 
+class ServingModel(Protocol):
+    """What a model needs to generate; `forward` is that of ParaRNNForCausalLM."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """Vocabulary and end of sequence."""
+
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        slots: torch.Tensor,
+        state: RecurrentState,
+        has_initial_state: torch.Tensor | None = None,
+        logits_indices: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits (M, V) of the rows asked for."""
+
+
 def generate(
-    model: ParaRNNForCausalLM,
+    model: ServingModel,
     prompt_ids: Sequence[int],
     params: SamplingParams,
     state: RecurrentState | None = None,
@@ -26,8 +46,9 @@ def generate(
 ) -> Iterator[int]:
     """Token ids, each as soon as it is chosen; the token that stops the reply is not among them.
 
-    Goes on from what `state` holds in `slot`, from nothing if state is None. In the end the slot holds the
-    prompt and every token but the last one given out: feed that one first to go on.
+    Goes on from what `state` holds in `slot`, from nothing if state is None. After a stop token the slot has
+    prompt and reply; at max_tokens, or when the caller leaves early, all but the last token given out: feed
+    that one first to go on.
     Raises ValueError for an empty prompt, ids outside of the vocabulary, and the parameters that yield no ids
     (stop strings, log-probabilities).
     """
@@ -43,7 +64,7 @@ def generate(
 
 
 def _replies(
-    model: ParaRNNForCausalLM, prompt: list[int], params: SamplingParams, state: RecurrentState, slot: int
+    model: ServingModel, prompt: list[int], params: SamplingParams, state: RecurrentState, slot: int
 ) -> Iterator[int]:
     stops = set(params.stop_token_ids)
     if model.config.eos_token_id is not None and not params.ignore_eos:
@@ -62,7 +83,7 @@ def _replies(
         tokens = [sampled.token_id]
 
 
-def _feed(model: ParaRNNForCausalLM, tokens: list[int], state: RecurrentState, slot: int) -> torch.Tensor:
+def _feed(model: ServingModel, tokens: list[int], state: RecurrentState, slot: int) -> torch.Tensor:
     """Logits (1, V) after the last token; long prompts go in pieces, so that memory stays the same."""
     for start in range(0, len(tokens), PREFILL_CHUNK_TOKENS):
         piece = tokens[start : start + PREFILL_CHUNK_TOKENS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -14,8 +14,10 @@ from torch.nn import functional as F
 from pararnn_core import ops
 from pararnn_core.batch import Batch, check_batch, check_rows
 from pararnn_core.config import ModelConfig
+from pararnn_core.generate import generate
 from pararnn_core.layers import Block, CausalConv1d, Linear, RMSNorm, compute_dtype
 from pararnn_core.packed import PackedModel
+from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import PAD_SLOT_ID, RecurrentState, state_parts
 
 
@@ -130,6 +132,16 @@ class ParaRNNForCausalLM(nn.Module):
         if shape != (len(last_hidden), d) or last_hidden.dtype != torch.float32:
             raise ValueError(f"last_hidden must be (M, {d}) float32, got {shape} {last_hidden.dtype}")
         return ops.linear(last_hidden.contiguous(), self._serving_form().head)
+
+    def generate(
+        self,
+        prompt_ids: Sequence[int],
+        params: SamplingParams,
+        state: RecurrentState | None = None,
+        slot: int = 0,
+    ) -> Iterator[int]:
+        """Token ids of one reply, as `pararnn_core.generate.generate` describes."""
+        return generate(self, prompt_ids, params, state, slot)
 
     def pack(self) -> ParaRNNForCausalLM:
         """Serving form: packs matrix by matrix for this machine, dropping each row-major copy."""

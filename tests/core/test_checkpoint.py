@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from pararnn_core import checkpoint
 from pararnn_core.checkpoint import (
     CheckpointError,
     checkpoint_info,
@@ -232,6 +233,16 @@ def test_the_fingerprint_covers_config_tokenizer_and_weights_but_not_the_layout(
 def test_without_verification_the_fingerprint_is_taken_as_it_stands(copy: Path) -> None:
     change_last_byte(copy / "model.safetensors")
     assert load_checkpoint(copy, verify=False).fingerprint == checkpoint_info(copy).fingerprint
+
+
+def test_weights_above_the_limit_are_verified_only_on_request(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_last_byte(copy / "model.safetensors")
+    monkeypatch.setattr(checkpoint, "VERIFIED_BY_DEFAULT_BYTES", 1000)
+    assert load_checkpoint(copy).fingerprint == checkpoint_info(copy).fingerprint
+    with pytest.raises(CheckpointError, match="fingerprint"):
+        load_checkpoint(copy, verify=True)
 
 
 def test_a_checkpoint_without_fingerprint_gets_the_one_it_deserves(copy: Path) -> None:

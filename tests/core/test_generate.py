@@ -68,11 +68,21 @@ def test_generation_goes_on_from_a_state(model: ParaRNNForCausalLM) -> None:
     assert first + rest == whole
 
 
-def test_the_slot_holds_all_but_the_last_token(model: ParaRNNForCausalLM) -> None:
+def test_the_slot_holds_the_reply_but_for_a_last_token_at_the_limit(model: ParaRNNForCausalLM) -> None:
     state, other = RecurrentState(model.config, 1), RecurrentState(model.config, 1)
     reply = list(generate(model, PROMPT, GREEDY, state))
     list(generate(model, PROMPT + reply[:-1], SamplingParams(max_tokens=0), other))
     assert state.snapshot(0) == other.snapshot(0)
+    state.reset(0)
+    other.reset(0)
+    stop = SamplingParams(temperature=0, max_tokens=12, stop_token_ids=(reply[6],), ignore_eos=True)
+    stopped = list(generate(model, PROMPT, stop, state))
+    list(generate(model, PROMPT + stopped, SamplingParams(max_tokens=0), other))
+    assert state.snapshot(0) == other.snapshot(0)
+
+
+def test_the_models_own_generate_is_the_same(model: ParaRNNForCausalLM) -> None:
+    assert list(model.generate(PROMPT, GREEDY)) == list(generate(model, PROMPT, GREEDY))
 
 
 def test_stop_tokens_and_eos_end_the_reply_and_are_not_part_of_it(model: ParaRNNForCausalLM) -> None:
