@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 MODEL_TYPE = "pararnn"
+MAX_CONV_KERNEL = 8
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "cell": ("gru", "lstm"),
@@ -62,6 +63,8 @@ class ModelConfig:
         for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_heads"):
             _check_int(name, getattr(self, name), minimum=1)
         _check_int("conv_kernel", self.conv_kernel, minimum=2)
+        if self.conv_kernel > MAX_CONV_KERNEL:
+            raise ValueError(f"conv_kernel must be at most {MAX_CONV_KERNEL}, got {self.conv_kernel}")
         if self.intermediate_size is not None:
             _check_int("intermediate_size", self.intermediate_size, minimum=1)
         if self.hidden_size % self.num_heads:

@@ -60,6 +60,7 @@ def test_dict_round_trip_through_json(cell: str) -> None:
         ("num_hidden_layers", 0),
         ("num_heads", 3),
         ("conv_kernel", 1),
+        ("conv_kernel", 9),
         ("conv_activation", "relu"),
         ("gate_order", "norm"),
         ("residual_scale", None),

@@ -1,7 +1,9 @@
+import ctypes
+import gc
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -18,6 +20,18 @@ TOKENS = [5, 200, 17, 17, 96, 3, 250, 64, 31]
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 
+VARIANTS = [
+    {},
+    {"gate_order": "norm_then_gate", "dtype": "bfloat16"},
+    {"conv_activation": "none", "conv_kernel": 2},
+    {"residual_scale": "none", "tie_embeddings": True},
+    {"mlp_residual": False, "gate_order": "norm_then_gate"},
+    {"hidden_size": 15, "num_heads": 3, "intermediate_size": 37, "norm_eps": 1e-2},
+    {"conv_kernel": 8},
+    {"activation_dtype": "bfloat16"},
+]
+
+
 def int32(*values: int) -> Tensor:
     return torch.tensor(values, dtype=torch.int32)
 
@@ -31,12 +45,14 @@ def test_golden_logits_are_reproduced(name: str) -> None:
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_forward_agrees_with_the_differentiable_path(cell: str) -> None:
-    model = tiny_model(cell, activation_dtype="bfloat16")
+@pytest.mark.parametrize("over", VARIANTS, ids=str)
+def test_forward_agrees_with_the_differentiable_path(over: dict[str, Any], cell: str) -> None:
+    model = tiny_model(cell, **over)
     tokens = [13 * i % TINY_VOCAB_SIZE for i in range(40)]
-    torch.testing.assert_close(
-        run_alone(model, tokens)[0], model.logits(torch.tensor([tokens]))[0], rtol=0, atol=1e-4
-    )
+    served, _ = run_alone(model, tokens)
+    # The last bit of a sum may decide to which bfloat16 it is rounded.
+    tolerance = 5e-2 if "activation_dtype" in over else 1e-4
+    torch.testing.assert_close(served, model.logits(torch.tensor([tokens]))[0], rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -257,10 +273,33 @@ def test_working_memory_depends_on_the_chunk_only() -> None:
     state = poisoned(model, 1)
     chunk = [7 * i % TINY_VOCAB_SIZE for i in range(256)]
     resident = []
-    for i in range(80):
+    for i in range(300):
         feed(model, state, [Chunk(0, chunk, fresh=i == 0)])
         resident.append(_resident_bytes())
-    assert max(resident) - max(resident[:20]) < 256 * 64 * 4 * 20
+    assert max(resident) - max(resident[:30]) < 1 << 20
+
+
+class _HeapInfo(ctypes.Structure):
+    """mallinfo2 of glibc."""
+
+    _fields_: ClassVar = [(f"field{i}", ctypes.c_size_t) for i in range(10)]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
+def test_forward_leaks_nothing() -> None:
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = _HeapInfo
+    model = tiny_model().pack()
+    state = poisoned(model, 1)
+
+    def bytes_in_use_after(steps: int) -> int:
+        for _ in range(steps):
+            feed(model, state, [Chunk(0, [1], fresh=True)])
+        gc.collect()
+        return int(mallinfo2().field7)
+
+    before = bytes_in_use_after(50)
+    assert bytes_in_use_after(400) - before < 400 * 24
 
 
 def _resident_bytes() -> int:
