@@ -1,0 +1,121 @@
+"""Both clients against a real server: what they send is accepted, what comes back is understood."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pararnn_client import (
+    AsyncPararnnClient,
+    BadRequest,
+    Conflict,
+    NotFound,
+    PararnnClient,
+    Session,
+    Unauthorized,
+)
+from pararnn_server.loading import Loaded
+
+from tests.server.http_server import FOREVER, HttpServer, eventually, serving
+
+
+def test_a_session_lives_its_whole_life(server: HttpServer) -> None:
+    with PararnnClient(server.url) as client:
+        session = client.sessions.create(text="the ", metadata={"who": "me"}, ttl_seconds=60)
+        assert (session.turn, session.metadata, session.num_tokens > 0) == (1, {"who": "me"}, True)
+        longer = client.sessions.append(session.id, text="cat", expected_turn=1)
+        assert longer.num_tokens > session.num_tokens
+        assert longer.state_bytes == session.state_bytes
+        reply = client.sessions.generate(session.id, " sat", max_tokens=4, ignore_eos=True, seed=1)
+        assert reply.usage is not None
+        assert reply.usage.completion_tokens == 4
+        assert client.sessions.get(session.id).turn == 3
+        client.sessions.delete(session.id)
+        with pytest.raises(NotFound):
+            client.sessions.get(session.id)
+
+
+def test_pages_together_hold_every_session_once(server: HttpServer) -> None:
+    with PararnnClient(server.url) as client:
+        made = {client.sessions.create().id for _ in range(5)}
+        found: list[Session] = []
+        page = client.sessions.list(limit=2)
+        while page.data:
+            found += page.data
+            page = client.sessions.list(limit=2, after=page.data[-1].id)
+        ids = [session.id for session in found]
+        assert made <= set(ids)
+        assert len(ids) == len(set(ids))
+        for session_id in made:
+            client.sessions.delete(session_id)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_streamed_reply_is_the_whole_one(server: HttpServer, chat: bool) -> None:
+    fields = {"max_tokens": 12, "seed": 7, "ignore_eos": True}
+    with PararnnClient(server.url) as client:
+        if chat:
+            messages = [{"role": "user", "content": "hello"}]
+            whole = client.chat(messages, **fields)
+            pieces = list(client.stream_chat(messages, **fields))
+        else:
+            whole = client.complete("hello", **fields)
+            pieces = list(client.stream("hello", **fields))
+    assert "".join(piece.text for piece in pieces) == whole.text
+    assert pieces[-1].usage == whole.usage
+    assert [piece.finish_reason for piece in pieces if piece.finish_reason] == [whole.finish_reason]
+
+
+def test_the_asyncio_client_gets_what_the_blocking_one_gets(server: HttpServer) -> None:
+    async def converse() -> list[str]:
+        async with AsyncPararnnClient(server.url) as client:
+            session = await client.sessions.create(text="once ")
+            async with client.sessions.stream(session.id, "upon", max_tokens=9, seed=2) as chunks:
+                pieces = [chunk.text async for chunk in chunks]
+            await client.sessions.delete(session.id)
+            return pieces
+
+    with PararnnClient(server.url) as client:
+        session = client.sessions.create(text="once ")
+        blocking = client.sessions.generate(session.id, "upon", max_tokens=9, seed=2)
+        client.sessions.delete(session.id)
+    assert "".join(asyncio.run(converse())) == blocking.text
+
+
+def test_leaving_a_stream_ends_the_reply_and_undoes_the_turn(server: HttpServer) -> None:
+    with PararnnClient(server.url) as client:
+        session = client.sessions.create(text="a")
+        with client.sessions.stream(session.id, "b", max_tokens=FOREVER, ignore_eos=True) as chunks:
+            next(iter(chunks))
+        eventually(lambda: server.busy_slots() == 0)
+        eventually(lambda: client.sessions.get(session.id).num_tokens == session.num_tokens)
+        client.sessions.delete(session.id)
+
+
+def test_cancel_ends_the_stream_and_keeps_what_was_delivered(server: HttpServer) -> None:
+    with PararnnClient(server.url) as client:
+        session = client.sessions.create(text="a")
+        with client.sessions.stream(session.id, "b", max_tokens=FOREVER, ignore_eos=True) as chunks:
+            pieces = iter(chunks)
+            next(pieces)
+            with pytest.raises(Conflict):
+                client.sessions.append(session.id, text="while busy")
+            client.sessions.cancel(session.id)
+            reasons = [piece.finish_reason for piece in pieces if piece.finish_reason]
+        assert reasons == ["cancelled"]
+        assert client.sessions.get(session.id).num_tokens > session.num_tokens
+        client.sessions.delete(session.id)
+
+
+def test_a_field_that_is_refused_is_named(server: HttpServer) -> None:
+    with PararnnClient(server.url) as client, pytest.raises(BadRequest) as caught:
+        client.complete("x", temprature=1)
+    assert caught.value.param == "temprature"
+
+
+def test_a_key_opens_what_is_closed_without_it(loaded: Loaded) -> None:
+    with serving(loaded, api_keys="me:0123456789abcdef") as closed:
+        with PararnnClient(closed.url) as stranger, pytest.raises(Unauthorized):
+            stranger.models()
+        with PararnnClient(closed.url, api_key="0123456789abcdef") as owner:
+            assert owner.models()["data"]

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pararnn_server.cli import build_app
+from typer.testing import CliRunner
+
+from pararnn_core.checkpoint import checkpoint_info
+from pararnn_core.config import num_parameters
+from pararnn_core.state import state_bytes
+from tests.fixtures import tiny_checkpoint
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+def _run(*arguments: str) -> str:
+    result = CliRunner().invoke(build_app(), list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(params=["gru", "lstm"])
+def facts(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    path = tiny_checkpoint(tmp_path / "model", request.param)
+    loaded: dict[str, Any] = json.loads(_run("inspect", str(path), "--json"))
+    return loaded
+
+
+def test_inspect_counts_what_the_formulas_count(facts: dict[str, Any]) -> None:
+    config = checkpoint_info(facts["path"]).config
+    assert facts["num_parameters"] == num_parameters(config)
+    assert facts["state_bytes"] == state_bytes(config) == sum(part["bytes"] for part in facts["state"])
+    assert facts["weight_bytes"] == sum(tensor["bytes"] for tensor in facts["tensors"])
+    assert facts["config"] == config.to_dict()
+
+
+def test_the_tables_hold_every_tensor_and_every_field(checkpoint: Path) -> None:
+    facts = json.loads(_run("inspect", str(checkpoint), "--json"))
+    shown = _run("inspect", str(checkpoint))
+    names = [each["name"] for each in (*facts["tensors"], *facts["state"])]
+    assert [name for name in (*names, *facts["config"], facts["fingerprint"]) if name not in shown] == []
+
+
+def test_only_verify_claims_to_have_checked(checkpoint: Path) -> None:
+    assert json.loads(_run("inspect", str(checkpoint), "--json"))["verified"] is False
+    assert json.loads(_run("inspect", str(checkpoint), "--json", "--verify"))["verified"] is True
+
+
+def test_inspect_takes_the_checkpoint_from_the_environment(checkpoint: Path) -> None:
+    environment = {"PARARNN_CHECKPOINT": str(checkpoint)}
+    result = CliRunner().invoke(build_app(), ["inspect", "--json"], env=environment)
+    assert json.loads(result.stdout)["path"] == str(checkpoint)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_converted_model_can_be_inspected_and_verified(cell: str, tmp_path: Path) -> None:
+    source, target = GOLDEN / f"fork_para{cell}_state_dict.pt", tmp_path / "converted"
+    options = ("--allow-pickle", "--dtype", "bfloat16", "--set", "eos_token_id=2")
+    told = _run("convert", str(source), str(target), *options)
+    facts = json.loads(_run("inspect", str(target), "--json", "--verify"))
+    assert facts["fingerprint"] in told
+    assert facts["config"]["cell"] == cell
+    assert facts["config"]["dtype"] == "bfloat16"
+    assert facts["config"]["eos_token_id"] == 2
