@@ -84,12 +84,14 @@ def load_checkpoint(
             verify = directory.weights.nbytes <= VERIFIED_BY_DEFAULT_BYTES
         reader = _WeightReader(directory, verify or directory.fingerprint is None, progress)
         config = directory.config if dtype is None else replace(directory.config, dtype=dtype)
-        tensors = {name: _prepared(name, tensor, config).to(device) for name, tensor in reader.read_all()}
+        model = empty_model(config)
+        # No name may hold these tensors: pack() frees each as soon as it has its packed form.
+        model.load_state_dict(
+            {n: _prepared(n, t, config).to(device) for n, t in reader.read_all()}, assign=True
+        )
         fingerprint = reader.checked_fingerprint()
         if config != directory.config:
             fingerprint = sha256(f"{fingerprint} as {dtype}".encode()).hexdigest()
-    model = empty_model(config)
-    model.load_state_dict(tensors, assign=True)
     model.fingerprint = fingerprint
     model.eval()
     return model.pack() if pack and torch.device(device).type == "cpu" else model

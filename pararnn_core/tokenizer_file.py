@@ -24,7 +24,7 @@ class TokenizerFile:
         data = read_small_file(path, _MAX_BYTES)
         try:
             return cls(data, _tokens(parse_json(data)))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise CheckpointError(path, f"is no tokenizer.json with a vocabulary: {error}") from None
 
     def check_fits(self, path: Path, vocab_size: int) -> None:
