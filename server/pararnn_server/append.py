@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -17,35 +17,48 @@ from pararnn_server.sessions.session import SessionInfo
 
 
 class AppendAnswer(Answer):
-    """The session after the turn and the turn's usage.
-
-    undo: called if the turn comes to nothing, whatever the reason.
-    """
-
-    def __init__(self, generation: Generation, status: int, undo: Callable[[], None]) -> None:
-        super().__init__(generation)
-        self.status_code = status
-        self._undo = undo
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises ServerError while no header has left."""
-        self._kept = False
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            if not self._kept:
-                self._undo()
+    """The session after the turn, and what the turn took."""
 
     async def _write(self, scope: Scope, send: Send) -> None:
-        body: Mapping[str, Any] = {}
-        while not self._generation.done:
+        finished = await self._finished()
+        assert finished.session is not None
+        body = session_body(finished.session) | {"usage": usage_body(finished.usage)}
+        await JSONResponse(body)(scope, nothing_more, send)
+
+    async def _finished(self) -> Finished:
+        """Raises the error of a turn that came to nothing."""
+        while True:
             for _, output in await self._generation.outputs():
                 if isinstance(output, Failed):
                     raise output.error
-                if isinstance(output, Finished) and output.session is not None:
-                    self._kept = True
-                    body = {**session_body(output.session), "usage": usage_body(output.usage)}
-        await JSONResponse(body, self.status_code)(scope, nothing_more, send)
+                if isinstance(output, Finished):
+                    return output
+
+
+class FilledSessionAnswer(AppendAnswer):
+    """A session created with its first turn.
+
+    undo: called if that turn comes to nothing, whatever the reason.
+    """
+
+    def __init__(self, generation: Generation, undo: Callable[[], None]) -> None:
+        super().__init__(generation)
+        self._undo = undo
+        self._is_filled = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ServerError while no header has left."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if not self._is_filled:
+                self._undo()
+
+    async def _write(self, scope: Scope, send: Send) -> None:
+        finished = await self._finished()
+        assert finished.session is not None
+        self._is_filled = True
+        await JSONResponse(session_body(finished.session), 201)(scope, nothing_more, send)
 
 
 def session_body(info: SessionInfo) -> dict[str, Any]:

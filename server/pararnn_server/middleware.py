@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
@@ -69,18 +69,23 @@ class Access:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises BadRequest, Unauthorized or TooManyRequests before any of the body is read."""
+        """Refuses before any of the body is read."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        owner = self._owner(scope["path"], headers)
-        scope["state"]["owner"] = owner
-        works = scope["method"] == "POST" and scope["path"].startswith("/v1/")
-        with self._service.limits.admitted(owner) if works else nullcontext():
+        with ExitStack() as held:
+            try:
+                owner = scope["state"]["owner"] = self._owner(scope["path"], headers)
+                if scope["method"] == "POST" and scope["path"].startswith("/v1/"):
+                    held.enter_context(self._service.limits.admitted(owner))
+            except ServerError as error:
+                await error_response(error)(scope, receive, send)
+                return
             await self._app(scope, receive, send)
 
     def _owner(self, path: str, headers: Headers) -> str:
+        """Raises BadRequest or Unauthorized."""
         keys, settings = self._service.keys, self._service.settings
         if keys.anonymous and not settings.allow_anonymous:
             _check_host(headers.get("host", ""), settings.host)

@@ -90,12 +90,13 @@ class StreamAnswer(Answer):
         job = self._job
         if isinstance(output, Tokens):
             index = job.index(prompt, output.choice)
-            return job.format.piece(index, job.readers[index].tokens(output), self._usage(prompt, output))
+            usage = self._usage(prompt, output.completion_tokens)
+            return job.format.piece(index, job.readers[index].tokens(output), usage)
         if isinstance(output, Started):
             return self._opening(prompt)
         if isinstance(output, PromptLogprobs):
             return "".join(
-                job.format.piece(index, job.readers[index].prompt(output), None)
+                job.format.piece(index, job.readers[index].prompt(output), self._usage(prompt, 0))
                 for index in job.indices(prompt)
             )
         if isinstance(output, Finished):
@@ -103,20 +104,21 @@ class StreamAnswer(Answer):
         return ""
 
     def _opening(self, prompt: int) -> str:
-        job = self._job
+        job, usage = self._job, self._usage(prompt, 0)
         return "".join(
-            job.format.opening(index)
-            + "".join(job.format.piece(index, echo, None) for echo in job.readers[index].echo_at_once())
+            job.format.opening(index, usage)
+            + "".join(job.format.piece(index, echo, usage) for echo in job.readers[index].echo_at_once())
             for index in job.indices(prompt)
         )
 
     def _ending(self, index: int, output: Finished) -> str:
-        job = self._job
-        rest = job.format.piece(index, job.readers[index].rest(), None)
-        ending = Ending(output.finish_reason, output.session)
-        return rest + job.format.end(index, ending, output.usage if self._each_usage else None)
+        job, usage = self._job, output.usage if self._each_usage else None
+        rest = job.readers[index].rest()
+        last = job.format.piece(index, rest, usage) if rest.text else ""
+        return last + job.format.end(index, Ending(output.finish_reason, output.session), usage)
 
-    def _usage(self, prompt: int, output: Tokens) -> Usage | None:
+    def _usage(self, prompt: int, completion_tokens: int) -> Usage | None:
+        """So far, where every chunk carries it."""
         if not self._each_usage:
             return None
-        return Usage(len(self._generation.plan.prompts[prompt].ids), output.completion_tokens)
+        return Usage(len(self._generation.plan.prompts[prompt].ids), completion_tokens)

@@ -55,7 +55,7 @@ class AnswerFormat(ABC):
         self._recorded = recorded and recorded + ","
         self._no_usage = ',"usage":null' if null_usage else ""
 
-    def opening(self, index: int) -> str:
+    def opening(self, index: int, usage: Usage | None) -> str:
         """Event that comes before anything else of a choice."""
         return ""
 

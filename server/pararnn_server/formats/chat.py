@@ -25,10 +25,10 @@ class ChatFormat(AnswerFormat):
         self._tokenizer = tokenizer
         self._asked = logprobs
 
-    def opening(self, index: int) -> str:
+    def opening(self, index: int, usage: Usage | None) -> str:
         """The role, once and first."""
         delta = '{"role":"assistant","content":""}'
-        return self.chunk(f'{{"index":{index},"delta":{delta},"logprobs":null,"finish_reason":null}}', None)
+        return self.chunk(f'{{"index":{index},"delta":{delta},"logprobs":null,"finish_reason":null}}', usage)
 
     def piece(self, index: int, piece: Piece, usage: Usage | None) -> str:
         """Nothing for a piece that shows nothing."""

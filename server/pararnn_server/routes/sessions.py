@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated
 
@@ -11,9 +12,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_server.append import AppendAnswer, session_body
+from pararnn_server.append import AppendAnswer, FilledSessionAnswer, session_body
 from pararnn_server.bodies import read_body
-from pararnn_server.errors import BadRequest, TooManyRequests
+from pararnn_server.errors import BadRequest, ServerError, TooManyRequests
 from pararnn_server.generation import Generation, Plan
 from pararnn_server.openapi import GENERATING, IN_SESSION, READING, documented
 from pararnn_server.prompts import EncodedPrompt
@@ -48,7 +49,7 @@ async def create_session(request: Request) -> Response:
         return JSONResponse(session_body(info), 201)
     plan = _feeding(prompt, info, owner, deadline(None, service.settings))
     generation = Generation(plan, serving.engine, serving.courier)
-    return AppendAnswer(generation, 201, undo=lambda: serving.engine.delete(info.id, owner))
+    return FilledSessionAnswer(generation, undo=lambda: _delete_quietly(serving, info, owner))
 
 
 @router.get("", **documented(SessionList, READING))
@@ -96,7 +97,7 @@ async def append(request: Request, session_id: str) -> Response:
         raise BadRequest("Send text or tokens.", param="text", code="missing_field")
     expected = info.turn if is_empty and body.expected_turn is None else body.expected_turn
     plan = _feeding(prompt, info, owner, ends, expected)
-    return AppendAnswer(Generation(plan, serving.engine, serving.courier), 200, undo=_nothing)
+    return AppendAnswer(Generation(plan, serving.engine, serving.courier))
 
 
 @router.post("/{session_id}/cancel", **documented(SessionBody, (*READING, *IN_SESSION, 429)))
@@ -155,5 +156,7 @@ def _check_quota(service: Service, serving: Serving, owner: str) -> None:
         raise TooManyRequests(f"This key may keep {limit} sessions; delete some.", code="quota")
 
 
-def _nothing() -> None:
-    """An append that fails has left nothing behind."""
+def _delete_quietly(serving: Serving, info: SessionInfo, owner: str) -> None:
+    """It may have gone by itself, or by another request of its owner."""
+    with suppress(ServerError):
+        serving.engine.delete(info.id, owner)
