@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Literal
 
 import typer
@@ -59,21 +60,21 @@ def chat(
     In the chat: /reset, /state, /help, /quit. Ctrl-C ends a reply, not the program.
     """
     sampling = ChatSampling(max_tokens, temperature, top_p, top_k, min_p, repetition_penalty, seed)
-    if url is not None:
-        conversation: Conversation = _remote(url, api_key, sampling, raw=raw, system=system)
-    else:
-        settings = read_settings({"checkpoint": checkpoint, "threads": threads, "dtype": dtype})
-        conversation = _local(settings, sampling, raw=raw, system=system)
-    try:
+    with contextlib.ExitStack() as end:
+        if url is not None:
+            client = end.enter_context(PararnnClient(url, api_key=api_key))
+            conversation: Conversation = _remote(client, url, sampling, raw=raw, system=system)
+        else:
+            settings = read_settings({"checkpoint": checkpoint, "threads": threads, "dtype": dtype})
+            conversation = _local(settings, sampling, raw=raw, system=system)
+        end.callback(conversation.close)
         ChatLoop(conversation).run()
-    finally:
-        conversation.close()
 
 
 def _remote(
-    url: str, api_key: str | None, sampling: ChatSampling, *, raw: bool, system: str | None
+    client: PararnnClient, url: str, sampling: ChatSampling, *, raw: bool, system: str | None
 ) -> RemoteConversation:
-    conversation = RemoteConversation(PararnnClient(url, api_key=api_key), sampling, raw=raw, system=system)
+    conversation = RemoteConversation(client, sampling, raw=raw, system=system)
     _greet(f"{conversation.model} at {url}", conversation, raw=raw)
     return conversation
 
