@@ -72,6 +72,7 @@ class Choice:
         return self._event(self.reply.flush())
 
     def _ends_reply(self, token_id: int) -> bool:
+        """Stop ids are further EOS ids of the checkpoint: ignore_eos goes for them too."""
         if self._params.ignore_eos:
             return False
         return token_id == self._eos_token_id or token_id in self._params.stop_token_ids
