@@ -12,11 +12,12 @@ import torch
 
 from benchmarks.breakdown import breakdown
 from benchmarks.core import CHUNK, CoreRun
+from benchmarks.filler_tokenizer import write_filler_tokenizer
 from benchmarks.limits import MatrixProduct, Reader
 from benchmarks.load import Load
 from benchmarks.report import CoreFigure, SubjectResult
-from benchmarks.serving import ServingFigures, measure, median_of, serving
-from benchmarks.subjects import CHECKPOINTS, DTYPES, Subject
+from benchmarks.serving import Pass, ServingFigures, measure, serving
+from benchmarks.subjects import DTYPES, Subject
 from benchmarks.timing import Spread, interleaved
 from pararnn_core.checkpoint import save_checkpoint
 from pararnn_core.state import state_bytes
@@ -80,7 +81,7 @@ def measure_serving(
     loads = [
         Load(streams, plan.prompt_tokens, plan.new_tokens, subject.config.vocab_size) for streams in STREAMS
     ]
-    passes: dict[int, list[ServingFigures]] = {streams: [] for streams in STREAMS}
+    passes: dict[int, list[Pass]] = {streams: [] for streams in STREAMS}
     with tempfile.TemporaryDirectory() as folder:
         progress("starting the server")
         with serving(_checkpoint(subject, Path(folder)), plan.threads) as port:
@@ -91,7 +92,7 @@ def measure_serving(
                 for load in loads:
                     progress(f"{load.streams} streams: {turn + 1} of {plan.rounds}")
                     passes[load.streams].append(measure(port, load, seed=turn + 1))
-    return [median_of(figures) for figures in passes.values()]
+    return [ServingFigures.of(streams, each) for streams, each in passes.items()]
 
 
 def _core_figures(
@@ -120,10 +121,10 @@ def _rate(taken: Spread, amount: float) -> Spread:
 
 
 def _checkpoint(subject: Subject, folder: Path) -> Path:
-    """Where the model lies; a random one is saved with a shipped tokenizer."""
+    """Where the model lies; a random one is saved in the folder."""
     if subject.path is not None:
         return subject.path
-    tokenizer = next(iter(sorted(CHECKPOINTS.glob("*/tokenizer.json"))))
+    tokenizer = write_filler_tokenizer(folder / "tokenizer.json", subject.config.vocab_size)
     path = folder / subject.name.replace(" ", "-")
     save_checkpoint(subject.load(pack=False), path, tokenizer=tokenizer)
     return path

@@ -138,14 +138,12 @@ def breakdown_rows(report: Report) -> list[tuple[str, ...]]:
 
 def _core_rows(subject: SubjectResult) -> Iterable[tuple[str, ...]]:
     for figure in subject.core:
-        speed = figure.tokens_per_second
         yield (
             subject.label,
             figure.measured,
-            _number(speed.median),
-            f"{_number(speed.low)} to {_number(speed.high)}",
+            *_speed(figure.tokens_per_second),
             _number(figure.limit),
-            f"{speed.median / figure.limit:.0%}",
+            f"{figure.tokens_per_second.median / figure.limit:.0%}",
             figure.limited_by,
             "",
             "",
@@ -159,10 +157,9 @@ def _serving_rows(subject: SubjectResult) -> Iterable[tuple[str, ...]]:
         yield (
             subject.label,
             f"server, {figures.streams} streams",
-            _number(figures.tokens_per_second),
-            "",
+            *_speed(figures.tokens_per_second),
             _number(limit),
-            f"{figures.tokens_per_second / limit:.0%}",
+            f"{figures.tokens_per_second.median / limit:.0%}",
             "decode of the model alone",
             f"{figures.ttft_p50 * 1e3:.0f} / {figures.ttft_p99 * 1e3:.0f}",
             f"{figures.itl_p50 * 1e3:.1f} / {figures.itl_p99 * 1e3:.1f}",
@@ -178,6 +175,10 @@ def _preamble(report: Report) -> str:
             f"{report.threads} threads, instruction set level {report.isa_level}.",
         )
     )
+
+
+def _speed(speed: Spread) -> tuple[str, str]:
+    return _number(speed.median), f"{_number(speed.low)} to {_number(speed.high)}"
 
 
 def _number(value: float) -> str:

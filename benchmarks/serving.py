@@ -19,6 +19,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from benchmarks.load import Load, StreamTimes, run_load
+from benchmarks.timing import Spread
 
 _START_SECONDS = 120.0
 
@@ -28,15 +29,38 @@ class ServerNotReady(RuntimeError):
 
 
 @dataclass(frozen=True)
-class ServingFigures:
-    """One load against one server. Times in seconds."""
+class Pass:
+    """One pass of one load. Times in seconds."""
 
-    streams: int
     tokens_per_second: float
     ttft_p50: float
     ttft_p99: float
     itl_p50: float
     itl_p99: float
+
+
+@dataclass(frozen=True)
+class ServingFigures:
+    """All passes of one load: tokens/s with their spread, of the times the medians in seconds."""
+
+    streams: int
+    tokens_per_second: Spread
+    ttft_p50: float
+    ttft_p99: float
+    itl_p50: float
+    itl_p99: float
+
+    @classmethod
+    def of(cls, streams: int, passes: list[Pass]) -> ServingFigures:
+        """passes: at least one."""
+        return cls(
+            streams=streams,
+            tokens_per_second=Spread.of([each.tokens_per_second for each in passes]),
+            ttft_p50=statistics.median(each.ttft_p50 for each in passes),
+            ttft_p99=statistics.median(each.ttft_p99 for each in passes),
+            itl_p50=statistics.median(each.itl_p50 for each in passes),
+            itl_p99=statistics.median(each.itl_p99 for each in passes),
+        )
 
 
 @contextlib.contextmanager
@@ -67,32 +91,24 @@ def serving(checkpoint: Path, threads: int) -> Iterator[int]:
             process.wait(timeout=60)
 
 
-def measure(port: int, load: Load, seed: int) -> ServingFigures:
+def measure(port: int, load: Load, seed: int) -> Pass:
     """One pass of the load."""
     start = time.perf_counter()
     streams = asyncio.run(run_load(port, load, seed))
-    return figures(load.streams, streams, time.perf_counter() - start)
+    return summary(streams, time.perf_counter() - start)
 
 
-def figures(count: int, streams: list[StreamTimes], taken: float) -> ServingFigures:
+def summary(streams: list[StreamTimes], taken: float) -> Pass:
     """taken: seconds from the first request to the last token."""
     first = [each.first for each in streams]
     between = [gap for each in streams for gap in each.between]
-    return ServingFigures(
-        streams=count,
+    return Pass(
         tokens_per_second=sum(each.completion_tokens for each in streams) / taken,
         ttft_p50=percentile(first, 50),
         ttft_p99=percentile(first, 99),
         itl_p50=percentile(between, 50),
         itl_p99=percentile(between, 99),
     )
-
-
-def median_of(passes: list[ServingFigures]) -> ServingFigures:
-    """The median of every figure over passes of one load."""
-    names = ("tokens_per_second", "ttft_p50", "ttft_p99", "itl_p50", "itl_p99")
-    middle = {name: statistics.median(getattr(each, name) for each in passes) for name in names}
-    return ServingFigures(streams=passes[0].streams, **middle)
 
 
 def percentile(values: list[float], percent: int) -> float:
