@@ -56,9 +56,9 @@ void check_slots(const Tensor& slots, int64_t sequences, int64_t num_slots) {
   for (int64_t s = 0; s < sequences; ++s) {
     const int64_t slot = values[s];
     if (slot == kPadSlotId) continue;
-    STD_TORCH_CHECK(slot >= 0 && slot < num_slots, "slots: ", slot, " is not in [0, ", num_slots, ") nor ",
+    PARARNN_REQUIRE(slot >= 0 && slot < num_slots, "slots: ", slot, " is not in [0, ", num_slots, ") nor ",
                     kPadSlotId);
-    STD_TORCH_CHECK(!used[size_t(slot)], "slots: ", slot, " stands twice");
+    PARARNN_REQUIRE(!used[size_t(slot)], "slots: ", slot, " stands twice");
     used[size_t(slot)] = true;
   }
 }
@@ -67,25 +67,25 @@ void check_slots(const Tensor& slots, int64_t sequences, int64_t num_slots) {
 
 void check_rows(const char* name, const Tensor& tensor, ScalarType dtype,
                 std::initializer_list<int64_t> shape) {
-  STD_TORCH_CHECK(tensor.is_cpu(), name, ": expected a CPU tensor");
-  STD_TORCH_CHECK(tensor.scalar_type() == dtype, name, ": expected ", dtype_name(dtype),
+  PARARNN_REQUIRE(tensor.is_cpu(), name, ": expected a CPU tensor");
+  PARARNN_REQUIRE(tensor.scalar_type() == dtype, name, ": expected ", dtype_name(dtype),
                   ", got a tensor that is ", dtype_name(tensor.scalar_type()));
-  STD_TORCH_CHECK(has_shape(tensor, shape), name, ": expected shape ", describe(shape), ", got ",
+  PARARNN_REQUIRE(has_shape(tensor, shape), name, ": expected shape ", describe(shape), ", got ",
                   describe(tensor));
   const int64_t last = tensor.dim() - 1;
-  STD_TORCH_CHECK(tensor.size(last) <= 1 || tensor.stride(last) == 1, name,
+  PARARNN_REQUIRE(tensor.numel() == 0 || tensor.size(last) == 1 || tensor.stride(last) == 1, name,
                   ": the last dimension must be contiguous");
 }
 
 void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
                   std::initializer_list<int64_t> shape) {
   check_rows(name, tensor, dtype, shape);
-  STD_TORCH_CHECK(tensor.is_contiguous(), name, ": must be contiguous");
+  PARARNN_REQUIRE(tensor.numel() == 0 || tensor.is_contiguous(), name, ": must be contiguous");
 }
 
 DType check_weight(const char* name, const Tensor& tensor, std::initializer_list<int64_t> shape) {
   const ScalarType dtype = tensor.scalar_type();
-  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::BFloat16, name,
+  PARARNN_REQUIRE(dtype == ScalarType::Float || dtype == ScalarType::BFloat16, name,
                   ": expected float32 or bfloat16, got a tensor that is ", dtype_name(dtype));
   check_tensor(name, tensor, dtype, shape);
   return dtype == ScalarType::Float ? DType::kFloat32 : DType::kBFloat16;
@@ -94,14 +94,14 @@ DType check_weight(const char* name, const Tensor& tensor, std::initializer_list
 int64_t check_cu_seqlens(const Tensor& cu_seqlens, int64_t tokens) {
   check_tensor("cu_seqlens", cu_seqlens, ScalarType::Int, {kAnySize});
   const int64_t sequences = cu_seqlens.size(0) - 1;
-  STD_TORCH_CHECK(sequences >= 0, "cu_seqlens: expected at least one entry");
+  PARARNN_REQUIRE(sequences >= 0, "cu_seqlens: expected at least one entry");
   const int32_t* const ends = cu_seqlens.const_data_ptr<int32_t>();
-  STD_TORCH_CHECK(ends[0] == 0, "cu_seqlens: must start at 0, got ", ends[0]);
+  PARARNN_REQUIRE(ends[0] == 0, "cu_seqlens: must start at 0, got ", ends[0]);
   for (int64_t s = 0; s < sequences; ++s) {
-    STD_TORCH_CHECK(ends[s] <= ends[s + 1], "cu_seqlens: must not fall, but entry ", s + 1, " is ",
+    PARARNN_REQUIRE(ends[s] <= ends[s + 1], "cu_seqlens: must not fall, but entry ", s + 1, " is ",
                     ends[s + 1], " after ", ends[s]);
   }
-  STD_TORCH_CHECK(ends[sequences] == tokens, "cu_seqlens: must end at the number of tokens ", tokens,
+  PARARNN_REQUIRE(ends[sequences] == tokens, "cu_seqlens: must end at the number of tokens ", tokens,
                   ", got ", ends[sequences]);
   return sequences;
 }
@@ -116,13 +116,13 @@ Sequences check_sequences(const Tensor& cu_seqlens, const Tensor& slots, const T
 }
 
 CellKind parse_cell(const std::string& cell) {
-  STD_TORCH_CHECK(cell == "gru" || cell == "lstm", "cell: expected \"gru\" or \"lstm\", got \"", cell, "\"");
+  PARARNN_REQUIRE(cell == "gru" || cell == "lstm", "cell: expected \"gru\" or \"lstm\", got \"", cell, "\"");
   return cell == "gru" ? CellKind::kGru : CellKind::kLstm;
 }
 
 const float* check_peepholes(CellKind cell, const std::optional<Tensor>& c, int64_t channels) {
   const int64_t peepholes = num_peepholes(cell);
-  STD_TORCH_CHECK(c.has_value() == (peepholes > 0), "c: the LSTM needs it and the GRU has none");
+  PARARNN_REQUIRE(c.has_value() == (peepholes > 0), "c: the LSTM needs it and the GRU has none");
   if (!c.has_value()) return nullptr;
   check_tensor("c", *c, ScalarType::Float, {peepholes, channels});
   return c->const_data_ptr<float>();

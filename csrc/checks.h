@@ -3,7 +3,6 @@
 
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
-#include <torch/headeronly/util/Exception.h>
 
 #include <cstdint>
 #include <initializer_list>
@@ -11,6 +10,7 @@
 #include <string>
 
 #include "params.h"
+#include "require.h"
 
 namespace pararnn {
 

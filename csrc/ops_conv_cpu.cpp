@@ -6,7 +6,7 @@ namespace pararnn {
 namespace {
 
 Activation parse_activation(const std::string& activation) {
-  STD_TORCH_CHECK(activation == "silu" || activation == "none",
+  PARARNN_REQUIRE(activation == "silu" || activation == "none",
                   "activation: expected \"silu\" or \"none\", got \"", activation, "\"");
   return activation == "silu" ? Activation::kSilu : Activation::kNone;
 }
@@ -27,7 +27,7 @@ Tensor causal_conv1d_op(const Tensor& v, const Tensor& weight, std::optional<Ten
   const int64_t tokens = v.size(0), channels = v.size(1);
   check_tensor("weight", weight, ScalarType::Float, {channels, kAnySize});
   const int64_t width = weight.size(1);
-  STD_TORCH_CHECK(width >= 1 && width <= kMaxConvWidth, "weight: expected 1 to ", kMaxConvWidth,
+  PARARNN_REQUIRE(width >= 1 && width <= kMaxConvWidth, "weight: expected 1 to ", kMaxConvWidth,
                   " taps per channel, got ", width);
   if (bias.has_value()) check_tensor("bias", *bias, ScalarType::Float, {channels});
   const DType state_dtype = check_conv_state(conv_state, width, channels);

@@ -6,7 +6,7 @@ namespace pararnn {
 namespace {
 
 GateOrder parse_gate_order(const std::string& order) {
-  STD_TORCH_CHECK(order == "gate_then_norm" || order == "norm_then_gate",
+  PARARNN_REQUIRE(order == "gate_then_norm" || order == "norm_then_gate",
                   "gate_order: expected \"gate_then_norm\" or \"norm_then_gate\", got \"", order, "\"");
   return order == "gate_then_norm" ? GateOrder::kGateThenNorm : GateOrder::kNormThenGate;
 }

@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kGates = 3;
 
 void check_shape(const BlockShape& shape) {
-  STD_TORCH_CHECK(shape.heads > 0 && shape.inputs > 0 && shape.outputs > 0, "weight: no dimension may be 0");
+  PARARNN_REQUIRE(shape.heads > 0 && shape.inputs > 0 && shape.outputs > 0, "weight: no dimension may be 0");
 }
 
 // The strides of a contiguous (O, I) matrix and of a contiguous (H, Din/H, 3, D/H) block weight.
@@ -59,7 +59,7 @@ std::vector<int64_t> read_tokens(const Tensor& tokens, int64_t vocab_size) {
   std::vector<int64_t> ids(size_t(tokens.size(0)));
   for (size_t i = 0; i < ids.size(); ++i) {
     ids[i] = narrow ? tokens.const_data_ptr<int32_t>()[i] : tokens.const_data_ptr<int64_t>()[i];
-    STD_TORCH_CHECK(ids[i] >= 0 && ids[i] < vocab_size, "tokens: ", ids[i], " is not in [0, ", vocab_size,
+    PARARNN_REQUIRE(ids[i] >= 0 && ids[i] < vocab_size, "tokens: ", ids[i], " is not in [0, ", vocab_size,
                     ")");
   }
   return ids;
@@ -83,7 +83,7 @@ Tensor pack_block_linear_op(const Tensor& weight) {
 
 Tensor unpack_block_linear_op(const Tensor& packed, int64_t num_heads, int64_t in_features,
                               int64_t channels) {
-  STD_TORCH_CHECK(num_heads > 0 && in_features % num_heads == 0 && channels % num_heads == 0,
+  PARARNN_REQUIRE(num_heads > 0 && in_features % num_heads == 0 && channels % num_heads == 0,
                   "num_heads: must divide ", in_features, " and ", channels, ", got ", num_heads);
   const int64_t inputs = in_features / num_heads, outputs = channels / num_heads;
   return unpack(block_layout(num_heads, inputs, outputs), packed, {num_heads, inputs, kGates, outputs});
@@ -101,7 +101,7 @@ Tensor block_linear_op(const Tensor& x, const Tensor& packed, const Tensor& bias
                        int64_t in_features) {
   check_tensor("bias", bias, ScalarType::Float, {kGates, kAnySize});
   const int64_t channels = bias.size(1);
-  STD_TORCH_CHECK(num_heads > 0 && in_features % num_heads == 0 && channels % num_heads == 0,
+  PARARNN_REQUIRE(num_heads > 0 && in_features % num_heads == 0 && channels % num_heads == 0,
                   "num_heads: must divide ", in_features, " and ", channels, ", got ", num_heads);
   check_tensor("x", x, ScalarType::Float, {kAnySize, in_features});
   Tensor out = empty_cpu({x.size(0), kGates, channels});

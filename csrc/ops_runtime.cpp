@@ -1,8 +1,7 @@
-#include <torch/headeronly/util/Exception.h>
-
 #include "cpu/isa.h"
 #include "cpu/thread_pool.h"
 #include "ops.h"
+#include "require.h"
 
 namespace pararnn {
 
@@ -13,7 +12,7 @@ std::string available_isa_levels_op() { return available_isa_levels(); }
 int64_t num_threads_op() { return num_threads(); }
 
 void set_num_threads_op(int64_t count) {
-  STD_TORCH_CHECK(count >= 1 && count <= 1024, "count: expected 1 to 1024 threads, got ", count);
+  PARARNN_REQUIRE(count >= 1 && count <= 1024, "count: expected 1 to 1024 threads, got ", count);
   set_num_threads(count);
 }
 

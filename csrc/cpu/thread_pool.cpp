@@ -16,7 +16,7 @@ namespace pararnn {
 namespace {
 
 constexpr int kSpins = 20000;        // some 100 us: longer than the gap between two kernels of a decode step
-constexpr int kCallerSpins = 64000;  // then a waiting caller lets others have the core
+constexpr int kCallerSpins = 2000;  // then a waiting caller lets others have the core
 
 void pause() {
 #if defined(__x86_64__)
