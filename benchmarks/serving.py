@@ -18,6 +18,8 @@ from typing import BinaryIO
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from pararnn_server.settings import Settings
+
 from benchmarks.load import Load, StreamTimes, run_load
 from benchmarks.timing import Spread
 
@@ -68,14 +70,15 @@ def serving(checkpoint: Path, threads: int) -> Iterator[int]:
     """A server on this machine; gives its port once it is ready."""
     port = _free_port()
     options = {
-        "CHECKPOINT": checkpoint,
-        "PORT": port,
-        "HOST": "127.0.0.1",
-        "THREADS": threads,
-        "MAX_NUM_SEQS": 64,
+        "checkpoint": checkpoint,
+        "port": port,
+        "host": "127.0.0.1",
+        "threads": threads,
+        "max_num_seqs": 64,
     }
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARARNN_")}
-    environment |= {f"PARARNN_{name}": str(value) for name, value in options.items()}
+    ours = {f"PARARNN_{name.upper()}" for name in Settings.model_fields}
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    environment |= {f"PARARNN_{name.upper()}": str(value) for name, value in options.items()}
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "pararnn_server", "serve"],

@@ -20,7 +20,7 @@ from benchmarks.machine import Machine
 from benchmarks.measure import BATCHES, STREAMS
 from benchmarks.report import CoreFigure, Report, SubjectResult
 from benchmarks.serving import ServingFigures, summary
-from benchmarks.subjects import Subject, random_presets
+from benchmarks.subjects import DTYPES, Subject, random_presets
 from benchmarks.timing import Spread
 from tests.fixtures import tiny_checkpoint, tiny_config, tiny_model
 from tests.server.http_server import serving
@@ -94,20 +94,21 @@ def test_a_report_has_a_row_for_every_figure_and_survives_json() -> None:
             "norms, gates, sums": 0.02,
             "other": 0.03,
         },
-        serving=[ServingFigures(streams, speed, 0.1, 0.2, 0.01, 0.02) for streams in STREAMS],
+        serving=[
+            ServingFigures(streams, speed.map(lambda rate: rate * 0.9), 0.1, 0.2, 0.01, 0.02)
+            for streams in STREAMS
+        ],
     )
     report = Report(Machine.here(), "2026-01-01", "command", 2, "avx2", [subject], ["other float32"])
     text = report.to_markdown()
-    for figure in (*subject.core, *subject.serving):
-        name = figure.measured if isinstance(figure, CoreFigure) else f"server, {figure.streams} streams"
+    names = [f"decode, batch {batch} " for batch in BATCHES] + [f"server, {n} streams" for n in STREAMS]
+    for name in names:
         assert sum(name in line and "90%" in line for line in text.splitlines()) == 1
     assert "7.0%" in text
     assert "other float32" in text
     assert json.loads(report.to_json())["subjects"][0]["core"][0]["tokens_per_second"]["median"] == 90.0
 
 
-def test_the_presets_measured_are_those_of_the_issue() -> None:
-    labels = [subject.label for subject in random_presets()]
-    assert labels == [
-        f"random {size} {dtype}" for size in ("25m", "130m") for dtype in ("float32", "bfloat16")
-    ]
+def test_both_small_presets_are_measured_in_both_weight_types() -> None:
+    labels = {subject.label for subject in random_presets()}
+    assert labels == {f"random {size} {dtype}" for size in ("25m", "130m") for dtype in DTYPES}
