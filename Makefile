@@ -1,12 +1,12 @@
 # Every verb sets up what it needs in .venv and says what it does.
 PYTHON ?= python3
 BIN := .venv/bin
-NATIVE := $(wildcard csrc/*.h csrc/*.cpp csrc/CMakeLists.txt csrc/cpu/* csrc/cuda/*)
+NATIVE := $(wildcard csrc/*.h csrc/*.cpp csrc/CMakeLists.txt csrc/cmake/* csrc/cpu/* csrc/cuda/*)
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format bench soak gpu clean
+.PHONY: help install serve test lint format bench soak cuda-check gpu clean
 
 help:
 	@echo "make serve    set up everything and serve the shipped model on 127.0.0.1:8000"
@@ -58,6 +58,26 @@ format: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+soak: .venv/.dev
+	$(BIN)/python -m pytest -v -m soak $(ARGS)
+
+# nvcc alone is enough: nothing runs.
+cuda-check: .venv/.build-tools
+	@if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then \
+	  echo "==> compiling the device code for sm_80, sm_90 and sm_100"; \
+	  $(BIN)/cmake -S csrc -B build/cuda-check -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
+	    -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python && \
+	  $(BIN)/cmake --build build/cuda-check --target cuda_compile_check; \
+	else echo "==> no nvcc here: the device code is not checked"; fi
+
+# Runs with the machine's own python3 and its torch, without .venv.
+gpu:
+	cmake -S csrc -B build/gpu -DPython_EXECUTABLE=$$(command -v $(PYTHON))
+	cmake --build build/gpu --parallel
+	cmake --build build/gpu --target cuda_compile_check
+	PYTHONPATH=$(CURDIR) PARARNN_LIBRARY=$(CURDIR)/build/gpu/libpararnn_cpu.so \
+	  $(PYTHON) -m pytest -c /dev/null --rootdir=. -v -rs tests/gpu $(ARGS)
 
 clean:
 	rm -rf build .venv
