@@ -23,7 +23,8 @@ def read_small_file(path: Path, limit: int) -> bytes:
         if not path.is_file():
             raise CheckpointError(path, "is missing or not a regular file")
         with open(path, "rb") as file:
-            data = file.read(limit + 1)
+            # read() allocates what it is asked for, so it is not asked for the limit.
+            data = file.read(min(os.fstat(file.fileno()).st_size, limit) + 1)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read ({error.strerror})") from None
     if len(data) > limit:
