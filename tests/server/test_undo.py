@@ -42,6 +42,7 @@ def test_every_cut_finds_a_copy_close_before_it(ids: list[int], stops: list[str]
                 assert reply.num_shown - position <= longest
             return
         undo.follow(num_fed, reply.num_shown, reply.holds_back)
+        assert len(undo) <= 2
 
 
 def test_nothing_is_copied_while_nothing_is_held_back() -> None:
@@ -62,4 +63,5 @@ def test_a_match_that_keeps_moving_costs_a_copy_per_stop_length_not_per_id() -> 
         reply.push(Sampled(ord("a")))
         undo.follow(num_fed, reply.num_shown, reply.holds_back)
         assert reply.num_shown - undo.at_most(reply.num_shown)[0] <= 51
+        assert len(undo) <= 2
     assert slot.copies <= 2 + 1000 // 50

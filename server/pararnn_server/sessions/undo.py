@@ -19,6 +19,9 @@ class UndoCopies:
         self._take = take
         self._copies: deque[tuple[int, StateSnapshot]] = deque()
 
+    def __len__(self) -> int:
+        return len(self._copies)
+
     def follow(self, num_fed: int, num_shown: int, holds_back: bool) -> None:
         """After each id. num_fed: ids in the slot's state; num_shown: ids no stop string can take back."""
         if not holds_back:
