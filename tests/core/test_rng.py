@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pararnn_core.rng import Words, philox, uniform
@@ -42,6 +42,7 @@ def test_uniform_is_fixed_for_ever(seed: int, choice: int, output_index: int, bi
     assert uniform(seed, choice, output_index) == bits / 2**53
 
 
+@settings(deadline=None)
 @given(seeds, st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))
 def test_uniform_is_a_multiple_of_2_to_the_minus_53_below_one(
     seed: int, choice: int, output_index: int
@@ -51,6 +52,7 @@ def test_uniform_is_a_multiple_of_2_to_the_minus_53_below_one(
     assert math.ldexp(u, 53).is_integer()
 
 
+@settings(deadline=None)
 @given(seeds, st.integers(0, 1000), st.integers(0, 1000))
 def test_each_counter_gives_its_own_number(seed: int, choice: int, output_index: int) -> None:
     neighbours = {

@@ -2,7 +2,7 @@ import math
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pararnn_core.sampling_params import InvalidSamplingParams, SamplingParams
@@ -60,6 +60,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(name: str, value: objec
     assert len(str(refused.value)) < 200
 
 
+@settings(deadline=None)
 @given(
     temperature=st.floats(0, 1e6),
     top_p=st.floats(0, 1),
