@@ -94,6 +94,7 @@ class _Server(uvicorn.Server):
 
 
 def uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
+    """One process that never answers in uvicorn's own words where ours can be said."""
     return uvicorn.Config(
         app,
         loop="uvloop",

@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pararnn_server.loading import Loaded, load
+from pararnn_server.settings import Settings
+
+from tests.fixtures import tiny_checkpoint
+from tests.server.http_server import HttpServer, serving
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def loaded(checkpoint: Path) -> Loaded:
+    return load(Settings(checkpoint=str(checkpoint)))
+
+
+@pytest.fixture(scope="session")
+def server(loaded: Loaded) -> Iterator[HttpServer]:
+    """Shared: a test leaves nothing running."""
+    with serving(loaded) as running:
+        yield running

@@ -1,0 +1,153 @@
+"""Who may ask: keys, the Host header, origins, quotas; and the id that every answer carries."""
+
+import re
+
+import pytest
+from pararnn_server.keys import ConfigurationError
+from pararnn_server.loading import Loaded
+
+from tests.server.http_server import FOREVER, HttpServer, eventually, serving
+from tests.server.test_streams import connection
+
+KEY, SECOND, ADMIN = "k" * 20, "s" * 20, "a" * 20
+KEYS = f"one:{KEY},one:{SECOND},two:{'t' * 20}"
+BODY = {"prompt": "a", "max_tokens": 1}
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        bearer("wrong"),
+        {"authorization": "Bearer"},
+        {"authorization": KEY},
+        {"authorization": f"Basic {KEY}"},
+        bearer(ADMIN),
+    ],
+)
+def test_without_a_known_key_everything_but_health_is_a_401(loaded: Loaded, headers: dict[str, str]) -> None:
+    with serving(loaded, api_keys=KEYS, admin_key=ADMIN) as server:
+        for path in ("/v1/models", "/v1/sessions", "/tokenizer_info", "/nothing"):
+            response = server.get(path, headers=headers)
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"] == "Bearer"
+            assert response.json()["error"]["code"] == "invalid_api_key"
+        assert server.post("/v1/completions", BODY, headers=headers).status_code == 401
+        assert [server.get(path).status_code for path in ("/health", "/ready", "/openapi.json")] == [200] * 3
+
+
+def test_a_second_key_of_a_name_sees_its_sessions(loaded: Loaded) -> None:
+    with serving(loaded, key=KEY, api_keys=KEYS) as server:
+        session_id = server.create_session()
+        assert server.get(f"/v1/sessions/{session_id}", headers=bearer(SECOND)).status_code == 200
+
+
+def test_metrics_need_the_admin_key_where_there_are_keys(loaded: Loaded) -> None:
+    with serving(loaded, api_keys=KEYS, admin_key=ADMIN) as server:
+        answers = [server.get("/metrics", headers=headers) for headers in ({}, bearer(KEY), bearer(ADMIN))]
+        assert [answer.status_code for answer in answers] == [401, 401, 200]
+    with serving(loaded, api_keys=KEYS) as server:
+        assert server.get("/metrics", headers=bearer(KEY)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "localhost.evil"]
+)
+def test_foreign_host_header_is_refused_without_keys(server: HttpServer, host: str) -> None:
+    for path in ("/v1/models", "/health"):
+        response = server.get(path, headers={"host": host})
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "host")
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1", "[::1]:8000", "LocalHost:1"])
+def test_own_host_header_passes(server: HttpServer, host: str) -> None:
+    assert server.get("/v1/models", headers={"host": host}).status_code == 200
+
+
+def test_any_host_header_passes_with_keys(loaded: Loaded) -> None:
+    with serving(loaded, key=KEY, api_keys=KEYS) as server:
+        assert server.get("/v1/models", headers={"host": "api.example"}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.com"])
+def test_no_keys_beyond_loopback_is_refused_at_start(loaded: Loaded, host: str) -> None:
+    with pytest.raises(ConfigurationError, match="host"), serving(loaded, host=host):
+        pass
+
+
+@pytest.mark.parametrize("settings", [{"allow_anonymous": True}, {"api_keys": KEYS}])
+def test_beyond_loopback_with_keys_or_by_intent(loaded: Loaded, settings: dict[str, object]) -> None:
+    with serving(loaded, host="0.0.0.0", **settings) as server:
+        assert server.get("/health", headers={"host": "api.example"}).status_code == 200
+
+
+def test_browsers_are_let_in_only_from_named_origins(loaded: Loaded, server: HttpServer) -> None:
+    asks = {
+        "origin": "https://app.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type",
+    }
+    assert server.http.options("/v1/completions", headers=asks).status_code == 405
+    with serving(loaded, key=KEY, api_keys=KEYS, cors_origin="https://app.example") as named:
+        allowed = named.http.options("/v1/completions", headers=asks)
+        assert allowed.status_code == 200
+        assert allowed.headers["access-control-allow-origin"] == asks["origin"]
+        other = named.http.options("/v1/completions", headers={**asks, "origin": "https://other.example"})
+        assert "access-control-allow-origin" not in other.headers
+        refused = named.get("/v1/models", headers={"origin": asks["origin"], **bearer("wrong")})
+        assert refused.status_code == 401
+        assert refused.headers["access-control-allow-origin"] == asks["origin"]
+
+
+def test_sane_request_id_is_echoed_and_another_replaced(server: HttpServer) -> None:
+    for path in ("/health", "/nothing", "/v1/models/other"):
+        assert server.get(path, headers={"x-request-id": "abc-1.2:3"}).headers["x-request-id"] == "abc-1.2:3"
+        for insane in ("", "a b", "x" * 129, "<script>"):
+            given = server.get(path, headers={"x-request-id": insane}).headers["x-request-id"]
+            assert re.fullmatch(r"req_[0-9a-f]{32}", given)
+
+
+def test_key_may_have_only_so_many_requests_under_way(loaded: Loaded) -> None:
+    endless = {**BODY, "max_tokens": FOREVER, "ignore_eos": True}
+    with serving(loaded, key_max_requests=1) as server:
+        with connection(server, endless):
+            eventually(lambda: server.busy_slots() == 1)
+            refused = server.post("/v1/completions", BODY)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "quota")
+            assert server.get("/v1/models").status_code == 200
+        eventually(lambda: server.post("/v1/completions", BODY).status_code == 200)
+
+
+def test_key_may_start_only_so_many_requests_a_minute(loaded: Loaded) -> None:
+    with serving(loaded, key_requests_per_minute=2) as server:
+        answers = [server.post("/v1/completions", BODY) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 30
+
+
+def test_key_may_keep_only_so_many_sessions(loaded: Loaded) -> None:
+    with serving(loaded, key_max_sessions=2) as server:
+        session_id = server.create_session()
+        server.create_session()
+        refused = server.post("/v1/sessions", {})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "quota")
+        server.http.delete(f"/v1/sessions/{session_id}")
+        assert server.create_session()
+
+
+def test_loading_answers_503_and_health(loaded: Loaded) -> None:
+    with serving(loaded) as server:
+        ready, server.service.loaded = server.service.loaded, None
+        try:
+            for path in ("/ready", "/v1/models", "/tokenizer_info"):
+                response = server.get(path)
+                assert (response.status_code, response.json()["error"]["code"]) == (503, "loading")
+                assert "retry-after" in response.headers
+            assert server.post("/v1/completions", BODY).status_code == 503
+            assert server.get("/health").status_code == 200
+        finally:
+            server.service.loaded = ready

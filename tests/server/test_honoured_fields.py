@@ -1,0 +1,114 @@
+"""Every honoured field does something: with it and without it the answers differ."""
+
+from typing import Any
+
+import pytest
+
+from tests.server.http_server import HttpServer
+from tests.server.test_documentation import listed
+
+BASE: dict[str, Any] = {"max_tokens": 16, "seed": 11}
+X, Y = (str(ord(letter) - 33) for letter in "xy")
+GREEDY = {"temperature": 0}
+FLAT = {"logit_bias": {X: 100, Y: 100}}
+Case = tuple[dict[str, Any], dict[str, Any]]
+
+# Field -> what else both requests have, and the value that makes the difference.
+DIFFERENCES: dict[str, Case] = {
+    "max_tokens": ({}, {"max_tokens": 3}),
+    "max_completion_tokens": ({"max_tokens": None}, {"max_completion_tokens": 3}),
+    "max_output_tokens": ({"max_tokens": None}, {"max_output_tokens": 3}),
+    "temperature": ({}, GREEDY),
+    "top_p": ({}, {"top_p": 0.01}),
+    "top_k": ({}, {"top_k": 1}),
+    "min_p": ({}, {"min_p": 1.0}),
+    "repetition_penalty": (GREEDY | FLAT, {"repetition_penalty": 100.0}),
+    "presence_penalty": (GREEDY | FLAT, {"presence_penalty": 2.0}),
+    "frequency_penalty": (GREEDY | FLAT, {"frequency_penalty": 2.0}),
+    "logit_bias": ({}, {"logit_bias": {X: 100}}),
+    "seed": ({}, {"seed": 12}),
+    "stop": (FLAT, {"stop": ["x", "y"]}),
+    "n": ({}, {"n": 2}),
+    "ignore_eos": ({"logit_bias": {"262": 100}}, {"ignore_eos": True}),
+    "messages": ({}, {"messages": [{"role": "user", "content": "other"}]}),
+    "prompt": ({}, {"prompt": "other"}),
+    "echo": ({}, {"echo": True}),
+}
+TESTED_ELSEWHERE = {
+    "model": "test_bad_requests.py::test_unknown_model_is_a_404",
+    "stream": "test_routes_completions.py::test_streamed_text_equals_unstreamed",
+    "stream_options": "test_routes_completions.py::test_usage_chunk_comes_last_and_only_on_request",
+    "logprobs": "test_routes_completions.py::test_scoring_harness_gets_what_it_reads",
+    "top_logprobs": "test_routes_chat.py::test_logprobs_tell_token_bytes_and_alternatives",
+    "session_id": "test_routes_sessions.py",
+    "expected_turn": "test_routes_sessions.py::test_expected_turn_guards_against_another_writer",
+    "timeout": "test_routes_sessions.py::test_timeout_restores_the_last_turn",
+    "cache_salt": "nothing is shared between requests, so there is nothing to keep apart",
+}
+ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
+    "completions": ("/v1/completions", {"prompt": "the x"}),
+    "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "the x"}]}),
+}
+
+
+def essence(answer: dict[str, Any]) -> Any:
+    """What a client sees of the replies."""
+    return [choice.get("text") or choice.get("message") for choice in answer["choices"]], answer["usage"]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_table_covers_every_honoured_field(route: str) -> None:
+    assert set(listed("Honoured", route)) <= DIFFERENCES.keys() | TESTED_ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize(
+    ("route", "field"),
+    [(route, name) for route in ROUTES for name in listed("Honoured", route) if name in DIFFERENCES],
+)
+def test_field_changes_the_answer(server: HttpServer, route: str, field: str) -> None:
+    path, content = ROUTES[route]
+    common, change = DIFFERENCES[field]
+    without = server.answer(path, {**BASE, **content, **common})
+    assert essence(server.answer(path, {**BASE, **content, **common})) == essence(without)
+    assert essence(server.answer(path, {**BASE, **content, **common, **change})) != essence(without)
+
+
+def test_null_is_the_default_of_every_field(server: HttpServer) -> None:
+    for route, (path, content) in ROUTES.items():
+        titles = ("Honoured", "Recorded and echoed", "Accepted only at the neutral value")
+        nulls = {name: None for title in titles for name in listed(title, route)} | content | BASE
+        assert essence(server.answer(path, nulls)) == essence(server.answer(path, content | BASE))
+
+
+NEUTRAL: list[tuple[str, str, Any]] = [
+    ("completions", "service_tier", "auto"),
+    ("completions", "service_tier", "default"),
+    ("completions", "best_of", 1),
+    ("completions", "suffix", ""),
+    ("completions", "logit_bias", {}),
+    ("chat", "store", False),
+    ("chat", "tools", []),
+    ("chat", "tool_choice", "auto"),
+    ("chat", "tool_choice", "none"),
+    ("chat", "parallel_tool_calls", True),
+    ("chat", "response_format", {"type": "text"}),
+    ("chat", "modalities", ["text"]),
+    ("chat", "reasoning_effort", "none"),
+]
+
+
+@pytest.mark.parametrize(("route", "field", "value"), NEUTRAL)
+def test_neutral_value_changes_nothing(server: HttpServer, route: str, field: str, value: Any) -> None:
+    path, content = ROUTES[route]
+    answers = [server.answer(path, content | BASE | extra) for extra in ({}, {field: value})]
+    assert essence(answers[0]) == essence(answers[1])
+
+
+def test_default_lengths_are_as_documented(server: HttpServer) -> None:
+    assert server.complete("the", ignore_eos=True)["usage"]["completion_tokens"] == 16
+    assert server.chat("the", ignore_eos=True)["usage"]["completion_tokens"] == 1024
+
+
+def test_minus_one_turns_top_k_off(server: HttpServer) -> None:
+    answers = [server.complete("the", **BASE, top_k=top_k) for top_k in (-1, 0, None)]
+    assert len({answer["choices"][0]["text"] for answer in answers}) == 1
