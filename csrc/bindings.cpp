@@ -2,6 +2,7 @@
 
 #include "ops.h"
 
+// Choices travel as the numbers of their enum in params.h: torch 2.13 leaks every str argument.
 STABLE_TORCH_LIBRARY(pararnn, library) {
   library.def("isa_level() -> str");
   library.def("available_isa_levels() -> str");
@@ -9,13 +10,13 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
   library.def("set_num_threads(int count) -> ()");
 
   library.def(
-      "recurrence(str cell, Tensor bx, Tensor a, Tensor? c, Tensor initial_state, Tensor cu_seqlens) -> "
+      "recurrence(int cell, Tensor bx, Tensor a, Tensor? c, Tensor initial_state, Tensor cu_seqlens) -> "
       "Tensor");
   library.def(
-      "recurrence_backward(str cell, Tensor grad_states, Tensor states, Tensor bx, Tensor a, Tensor? c, "
+      "recurrence_backward(int cell, Tensor grad_states, Tensor states, Tensor bx, Tensor a, Tensor? c, "
       "Tensor initial_state, Tensor cu_seqlens) -> (Tensor, Tensor, Tensor, Tensor)");
   library.def(
-      "recurrence_(str cell, Tensor bx, Tensor a, Tensor? c, Tensor cu_seqlens, Tensor slots, "
+      "recurrence_(int cell, Tensor bx, Tensor a, Tensor? c, Tensor cu_seqlens, Tensor slots, "
       "Tensor has_initial_state, Tensor(a!) state) -> Tensor");
 
   library.def("pack_linear(Tensor weight) -> Tensor");
@@ -27,11 +28,11 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
   library.def("embedding(Tensor tokens, Tensor weight) -> Tensor");
 
   library.def("rms_norm(Tensor x, Tensor weight, float eps) -> Tensor");
-  library.def("gated_rms_norm(Tensor y, Tensor gate, Tensor weight, float eps, str gate_order) -> Tensor");
+  library.def("gated_rms_norm(Tensor y, Tensor gate, Tensor weight, float eps, int gate_order) -> Tensor");
   library.def("silu_mul(Tensor gate, Tensor up) -> Tensor");
   library.def("add_scaled(Tensor x, Tensor? scale, Tensor y) -> Tensor");
   library.def(
-      "causal_conv1d_(Tensor v, Tensor weight, Tensor? bias, str activation, Tensor cu_seqlens, Tensor "
+      "causal_conv1d_(Tensor v, Tensor weight, Tensor? bias, int activation, Tensor cu_seqlens, Tensor "
       "slots, "
       "Tensor has_initial_state, Tensor(a!) conv_state) -> Tensor");
 }

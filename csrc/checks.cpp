@@ -115,11 +115,6 @@ Sequences check_sequences(const Tensor& cu_seqlens, const Tensor& slots, const T
           has_initial_state.const_data_ptr<bool>()};
 }
 
-CellKind parse_cell(const std::string& cell) {
-  PARARNN_REQUIRE(cell == "gru" || cell == "lstm", "cell: expected \"gru\" or \"lstm\", got \"", cell, "\"");
-  return cell == "gru" ? CellKind::kGru : CellKind::kLstm;
-}
-
 const float* check_peepholes(CellKind cell, const std::optional<Tensor>& c, int64_t channels) {
   const int64_t peepholes = num_peepholes(cell);
   PARARNN_REQUIRE(c.has_value() == (peepholes > 0), "c: the LSTM needs it and the GRU has none");

@@ -37,7 +37,12 @@ int64_t check_cu_seqlens(const Tensor& cu_seqlens, int64_t tokens);
 Sequences check_sequences(const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
                           int64_t tokens, int64_t num_slots);
 
-CellKind parse_cell(const std::string& cell);
+// The value of a two-valued enum from its number.
+template <class Choice>
+Choice check_choice(const char* name, int64_t number) {
+  PARARNN_REQUIRE(number == 0 || number == 1, name, ": expected 0 or 1, got ", number);
+  return Choice(number);
+}
 
 // c is there exactly when the cell has peepholes, with shape (P, D). Returns its data or null.
 const float* check_peepholes(CellKind cell, const std::optional<Tensor>& c, int64_t channels);

@@ -12,17 +12,17 @@ namespace pararnn {
 
 using torch::stable::Tensor;
 
-Tensor recurrence_op(std::string cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+Tensor recurrence_op(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                      const Tensor& initial_state, const Tensor& cu_seqlens);
 
 // Gradients of bx, a, c (no rows for the GRU) and initial_state.
-std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(std::string cell, const Tensor& grad_states,
+std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(int64_t cell, const Tensor& grad_states,
                                                                   const Tensor& states, const Tensor& bx,
                                                                   const Tensor& a, std::optional<Tensor> c,
                                                                   const Tensor& initial_state,
                                                                   const Tensor& cu_seqlens);
 
-Tensor recurrence_slots_op(std::string cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+Tensor recurrence_slots_op(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                            const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
                            Tensor state);
 
@@ -39,12 +39,12 @@ Tensor embedding_op(const Tensor& tokens, const Tensor& weight);
 
 Tensor rms_norm_op(const Tensor& x, const Tensor& weight, double eps);
 Tensor gated_rms_norm_op(const Tensor& y, const Tensor& gate, const Tensor& weight, double eps,
-                         std::string gate_order);
+                         int64_t gate_order);
 Tensor silu_mul_op(const Tensor& gate, const Tensor& up);
 Tensor add_scaled_op(const Tensor& x, std::optional<Tensor> scale, const Tensor& y);
-Tensor causal_conv1d_op(const Tensor& v, const Tensor& weight, std::optional<Tensor> bias,
-                        std::string activation, const Tensor& cu_seqlens, const Tensor& slots,
-                        const Tensor& has_initial_state, Tensor conv_state);
+Tensor causal_conv1d_op(const Tensor& v, const Tensor& weight, std::optional<Tensor> bias, int64_t activation,
+                        const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
+                        Tensor conv_state);
 
 std::string isa_level_op();
 std::string available_isa_levels_op();

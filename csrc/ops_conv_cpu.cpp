@@ -5,12 +5,6 @@
 namespace pararnn {
 namespace {
 
-Activation parse_activation(const std::string& activation) {
-  PARARNN_REQUIRE(activation == "silu" || activation == "none",
-                  "activation: expected \"silu\" or \"none\", got \"", activation, "\"");
-  return activation == "silu" ? Activation::kSilu : Activation::kNone;
-}
-
 DType check_conv_state(const Tensor& conv_state, int64_t width, int64_t channels) {
   const bool is_bfloat16 = conv_state.scalar_type() == ScalarType::BFloat16;
   check_rows("conv_state", conv_state, is_bfloat16 ? ScalarType::BFloat16 : ScalarType::Float,
@@ -20,9 +14,9 @@ DType check_conv_state(const Tensor& conv_state, int64_t width, int64_t channels
 
 }  // namespace
 
-Tensor causal_conv1d_op(const Tensor& v, const Tensor& weight, std::optional<Tensor> bias,
-                        std::string activation, const Tensor& cu_seqlens, const Tensor& slots,
-                        const Tensor& has_initial_state, Tensor conv_state) {
+Tensor causal_conv1d_op(const Tensor& v, const Tensor& weight, std::optional<Tensor> bias, int64_t activation,
+                        const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
+                        Tensor conv_state) {
   check_rows("v", v, ScalarType::Float, {kAnySize, kAnySize});
   const int64_t tokens = v.size(0), channels = v.size(1);
   check_tensor("weight", weight, ScalarType::Float, {channels, kAnySize});
@@ -34,11 +28,11 @@ Tensor causal_conv1d_op(const Tensor& v, const Tensor& weight, std::optional<Ten
   const Sequences sequences =
       check_sequences(cu_seqlens, slots, has_initial_state, tokens, conv_state.size(0));
   Tensor out = empty_cpu({tokens, channels});
-  causal_conv1d_cpu({sequences, channels, width, v.const_data_ptr<float>(), v.stride(0),
-                     weight.const_data_ptr<float>(),
-                     bias.has_value() ? bias->const_data_ptr<float>() : nullptr, parse_activation(activation),
-                     state_dtype, conv_state.mutable_data_ptr(), conv_state.stride(0), conv_state.stride(1),
-                     out.mutable_data_ptr<float>()});
+  causal_conv1d_cpu(
+      {sequences, channels, width, v.const_data_ptr<float>(), v.stride(0), weight.const_data_ptr<float>(),
+       bias.has_value() ? bias->const_data_ptr<float>() : nullptr,
+       check_choice<Activation>("activation", activation), state_dtype, conv_state.mutable_data_ptr(),
+       conv_state.stride(0), conv_state.stride(1), out.mutable_data_ptr<float>()});
   return out;
 }
 

@@ -3,16 +3,6 @@
 #include "ops.h"
 
 namespace pararnn {
-namespace {
-
-GateOrder parse_gate_order(const std::string& order) {
-  PARARNN_REQUIRE(order == "gate_then_norm" || order == "norm_then_gate",
-                  "gate_order: expected \"gate_then_norm\" or \"norm_then_gate\", got \"", order, "\"");
-  return order == "gate_then_norm" ? GateOrder::kGateThenNorm : GateOrder::kNormThenGate;
-}
-
-}  // namespace
-
 Tensor rms_norm_op(const Tensor& x, const Tensor& weight, double eps) {
   check_tensor("x", x, ScalarType::Float, {kAnySize, kAnySize});
   const int64_t rows = x.size(0), width = x.size(1);
@@ -24,15 +14,15 @@ Tensor rms_norm_op(const Tensor& x, const Tensor& weight, double eps) {
 }
 
 Tensor gated_rms_norm_op(const Tensor& y, const Tensor& gate, const Tensor& weight, double eps,
-                         std::string gate_order) {
+                         int64_t gate_order) {
   check_tensor("y", y, ScalarType::Float, {kAnySize, kAnySize});
   const int64_t rows = y.size(0), width = y.size(1);
   check_rows("gate", gate, ScalarType::Float, {rows, width});
   check_tensor("weight", weight, ScalarType::Float, {width});
   Tensor out = empty_cpu({rows, width});
   gated_rms_norm_cpu({rows, width, y.const_data_ptr<float>(), gate.const_data_ptr<float>(), gate.stride(0),
-                      weight.const_data_ptr<float>(), float(eps), parse_gate_order(gate_order),
-                      out.mutable_data_ptr<float>()});
+                      weight.const_data_ptr<float>(), float(eps),
+                      check_choice<GateOrder>("gate_order", gate_order), out.mutable_data_ptr<float>()});
   return out;
 }
 

@@ -8,10 +8,10 @@ namespace pararnn {
 namespace {
 
 // The checks that all three share; fills what they have in common.
-RecurrenceParams check_inputs(const std::string& cell, const Tensor& bx, const Tensor& a,
+RecurrenceParams check_inputs(int64_t cell, const Tensor& bx, const Tensor& a,
                               const std::optional<Tensor>& c) {
   RecurrenceParams params{};
-  params.cell = parse_cell(cell);
+  params.cell = check_choice<CellKind>("cell", cell);
   check_tensor("bx", bx, ScalarType::Float, {kAnySize, 3, kAnySize});
   params.channels = bx.size(2);
   check_tensor("a", a, ScalarType::Float, {3, params.channels});
@@ -28,7 +28,7 @@ Sequences check_plain_sequences(const Tensor& cu_seqlens, int64_t tokens) {
 
 }  // namespace
 
-Tensor recurrence_op(std::string cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+Tensor recurrence_op(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                      const Tensor& initial_state, const Tensor& cu_seqlens) {
   RecurrenceParams params = check_inputs(cell, bx, a, c);
   params.sequences = check_plain_sequences(cu_seqlens, bx.size(0));
@@ -44,7 +44,7 @@ Tensor recurrence_op(std::string cell, const Tensor& bx, const Tensor& a, std::o
   return states;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(std::string cell, const Tensor& grad_states,
+std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(int64_t cell, const Tensor& grad_states,
                                                                   const Tensor& states, const Tensor& bx,
                                                                   const Tensor& a, std::optional<Tensor> c,
                                                                   const Tensor& initial_state,
@@ -75,7 +75,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(std::string ce
   return {grad_bx, grad_a, grad_c, grad_initial_state};
 }
 
-Tensor recurrence_slots_op(std::string cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+Tensor recurrence_slots_op(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                            const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
                            Tensor state) {
   RecurrenceParams params = check_inputs(cell, bx, a, c);

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kPanelRows = 512;  // bounds the scratch memory
 constexpr int64_t kChunkBlocks = 8;  // row blocks that share a widened weight
-constexpr int64_t kDepth = 256;      // inputs of a weight slice that stays in the first-level cache
+constexpr int64_t kDepth = 512;      // inputs of a weight slice that stays in the first-level cache
 
 struct Panel {
   const LinearParams& p;

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -15,7 +16,8 @@
 namespace pararnn {
 namespace {
 
-constexpr int kSpins = 20000;        // some 100 us: longer than the gap between two kernels of a decode step
+constexpr std::chrono::microseconds kIdleSpin(
+    100);                           // longer than the gap between two kernels of a decode step
 constexpr int kCallerSpins = 2000;  // then a waiting caller lets others have the core
 
 void pause() {
@@ -107,10 +109,14 @@ class ThreadPool {
   bool has_news(uint64_t seen) const { return stopping_.load() || job_.call() != seen; }
 
   void wait_after(uint64_t seen) {
-    for (int i = 0; i < kSpins; ++i) {
-      if (has_news(seen)) return;
-      pause();
-    }
+    constexpr int kLooksPerClock = 32;
+    const auto end = std::chrono::steady_clock::now() + kIdleSpin;
+    do {
+      for (int i = 0; i < kLooksPerClock; ++i) {
+        if (has_news(seen)) return;
+        pause();
+      }
+    } while (std::chrono::steady_clock::now() < end);
     std::unique_lock<std::mutex> lock(sleep_mutex_);
     sleepers_.fetch_add(1);
     wake_.wait(lock, [&] { return has_news(seen); });
