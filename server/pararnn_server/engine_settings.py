@@ -11,9 +11,10 @@ class EngineSettings:
 
     max_num_seqs: state slots, hence replies that run at once.
     max_num_batched_tokens: tokens of one step, at least max_num_seqs.
-    max_num_prefill_tokens_busy: prompt tokens of a step in which others generate. Their time between tokens
-        then is that of a step with so many more rows: take the largest value whose step lasts at most three
-        times a step without. Larger gives prompts more throughput, smaller gives replies a steadier pace.
+    max_num_prefill_tokens_busy: prompt tokens of a step in which others generate, and one more for each.
+        Their time between tokens is then that of a step with so many more rows: take the largest value whose
+        step lasts at most three times one without. On CPUs a row of prompt costs a tenth to a sixth of a
+        lone reply's step, hence the default; more gives prompts throughput, fewer give replies a steady pace.
     max_queue: replies that may wait for a slot beyond those that have one.
     queue_timeout: seconds a request may wait for a slot.
     poison_freed_slots: fill a freed slot with NaN, for tests.
@@ -21,7 +22,7 @@ class EngineSettings:
 
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 512
-    max_num_prefill_tokens_busy: int = 64
+    max_num_prefill_tokens_busy: int = 8
     max_queue: int = 1024
     queue_timeout: float = 60.0
     poison_freed_slots: bool = False

@@ -141,7 +141,7 @@ class Scheduler:
         decodes = list(self._decoding.values())
         budget = self._max_num_batched_tokens - len(decodes)
         if decodes:
-            budget = min(budget, self._max_num_prefill_tokens_busy)
+            budget = min(budget, self._max_num_prefill_tokens_busy + len(decodes))
         return ScheduledBatch(admitted, self._prefill(budget), decodes)
 
     def _admit(self) -> list[Admitted]:

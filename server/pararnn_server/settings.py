@@ -48,9 +48,10 @@ class Settings(BaseSettings):
         512, ge=1, description="Tokens in one step while nobody else waits for one."
     )
     max_num_prefill_tokens_busy: int = Field(
-        64,
+        8,
         ge=1,
-        description="Prompt tokens in one step while other requests generate, so that they never stall.",
+        description="Prompt tokens in one step while others generate, and one more for each; few, so that"
+        " they never stall.",
     )
     max_queue: int = Field(1024, ge=0, description="Requests that may wait for a slot; one more gets a 429.")
     queue_timeout_seconds: float = Field(60.0, gt=0, description="Longest wait for a slot before a 429.")

@@ -18,6 +18,7 @@ from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import RecurrentState
 from tests.server.engine_fixtures import (
     LETTER_BIAS,
+    TOKEN_BYTES,
     VOCAB_SIZE,
     Bench,
     Reader,
@@ -138,6 +139,23 @@ def test_eos_ends_with_stop_unless_ignored_and_is_not_shown() -> None:
         assert reader.finish.usage.completion_tokens == 1
         assert reader.ids() == []
         assert bench.ask([1], greedy(5, logit_bias=bias)).ids() == [eos] * 5
+
+
+def test_an_eos_shows_what_a_possible_stop_held_back() -> None:
+    eos = model().config.eos_token_id
+    assert eos is not None
+    bias, stops = {**LETTER_BIAS, eos: 59.0}, tuple(letter + "x" for letter in "abc")
+    endings = set()
+    with running() as bench:
+        for seed in range(20):
+            params = SamplingParams(max_tokens=20, seed=seed, logit_bias=bias, stop=stops)
+            reader = bench.ask([1], params)
+            ids = alone(model(), [1], random(seed, 20, logit_bias=bias))
+            expected = ids[: ids.index(eos)] if eos in ids else ids
+            assert reader.ids() == expected
+            assert reader.text() == b"".join(TOKEN_BYTES[token_id] for token_id in expected)
+            endings.add(reader.finish.finish_reason)
+    assert endings == {"stop", "length"}
 
 
 def test_a_stop_id_ends_with_stop_and_names_itself() -> None:

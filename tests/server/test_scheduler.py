@@ -65,7 +65,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         prefill_tokens = sum(prefill.num_tokens for prefill in batch.prefills)
         budget = self.budget - len(batch.decodes)
         if batch.decodes:
-            budget = min(budget, self.busy)
+            budget = min(budget, self.busy + len(batch.decodes))
         wanted = sum(self.asked[request][0] - fed for request, fed in self.fed.items())
         assert batch.num_tokens == prefill_tokens + len(batch.decodes) <= self.budget
         assert prefill_tokens == min(budget, wanted)
@@ -161,7 +161,7 @@ def test_a_prompt_shrinks_to_the_busy_share_while_others_generate() -> None:
     for _ in range(10):
         batch = scheduler.schedule()
         assert [decode.request_id for decode in batch.decodes] == ["reply"]
-        assert [entry.num_tokens for entry in batch.prefills] == [8]
+        assert [entry.num_tokens for entry in batch.prefills] == [8 + 1]
     scheduler.remove("reply")
     assert scheduler.schedule().num_tokens == 512
 

@@ -49,7 +49,7 @@ def test_abort_while_waiting_and_of_a_stranger() -> None:
 
 
 def test_a_long_prompt_does_not_stall_the_others() -> None:
-    steps = Steps(max_num_seqs=8, max_num_batched_tokens=64, max_num_prefill_tokens_busy=8)
+    steps = Steps(max_num_seqs=8, max_num_batched_tokens=64, max_num_prefill_tokens_busy=4)
     readers = [steps.add([seed], greedy(500))[1] for seed in range(4)]
     steps.step()
     _, late = steps.add(list(range(200)) * 10, greedy(4))
