@@ -23,13 +23,13 @@ def _backward_recurrence(ctx: Any, grad_states: Tensor) -> Gradients:
 
 
 def _fake_recurrence(
-    cell: str, bx: Tensor, a: Tensor, c: Tensor | None, initial_state: Tensor, cu_seqlens: Tensor
+    cell: int, bx: Tensor, a: Tensor, c: Tensor | None, initial_state: Tensor, cu_seqlens: Tensor
 ) -> Tensor:
     return bx.new_empty((bx.shape[0], initial_state.shape[1], bx.shape[2]))
 
 
 def _fake_recurrence_backward(
-    cell: str,
+    cell: int,
     grad_states: Tensor,
     states: Tensor,
     bx: Tensor,

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from pararnn_core.ops.choices import ACTIVATIONS, GATE_ORDERS, number
 from pararnn_core.ops.library import native
 
 
@@ -16,7 +17,8 @@ def gated_rms_norm(y: Tensor, gate: Tensor, weight: Tensor, eps: float, gate_ord
 
     gate_order "gate_then_norm": rms_norm(y * silu(gate)); "norm_then_gate": rms_norm(y) * silu(gate).
     """
-    out: Tensor = native().gated_rms_norm(y, gate, weight, eps, gate_order)
+    order = number("gate_order", gate_order, GATE_ORDERS)
+    out: Tensor = native().gated_rms_norm(y, gate, weight, eps, order)
     return out
 
 
@@ -50,7 +52,8 @@ def causal_conv1d_(
     has_initial_state: (S,) bool; conv_state: (slots, K-1, D) float32 or bfloat16, oldest first.
     Returns (T, D) float32.
     """
+    kind = number("activation", activation, ACTIVATIONS)
     out: Tensor = native().causal_conv1d_(
-        v, weight, bias, activation, cu_seqlens, slots, has_initial_state, conv_state
+        v, weight, bias, kind, cu_seqlens, slots, has_initial_state, conv_state
     )
     return out

@@ -6,6 +6,7 @@ cu_seqlens: (S+1,) int32, sequence s owns rows cu_seqlens[s] to cu_seqlens[s+1];
 
 from torch import Tensor
 
+from pararnn_core.ops.choices import CELLS, number
 from pararnn_core.ops.library import native
 
 
@@ -18,7 +19,8 @@ def recurrence(
     initial_state: (S, N, D); all float32 and contiguous
     Returns states (T, N, D) float32. Raises RuntimeError that names the bad argument.
     """
-    states: Tensor = native().recurrence(cell, bx, a, c, initial_state, cu_seqlens)
+    kind = number("cell", cell, CELLS)
+    states: Tensor = native().recurrence(kind, bx, a, c, initial_state, cu_seqlens)
     return states
 
 
@@ -39,5 +41,6 @@ def recurrence_(
     state: (slots, N, D) float32, the last dimension contiguous
     Returns y (T, D) float32. Raises RuntimeError for a slot out of range or used twice.
     """
-    y: Tensor = native().recurrence_(cell, bx, a, c, cu_seqlens, slots, has_initial_state, state)
+    kind = number("cell", cell, CELLS)
+    y: Tensor = native().recurrence_(kind, bx, a, c, cu_seqlens, slots, has_initial_state, state)
     return y

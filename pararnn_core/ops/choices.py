@@ -1,0 +1,15 @@
+"""Choices by name, as the numbers that native operations take: torch leaks every str argument."""
+
+from collections.abc import Mapping
+
+CELLS = {"gru": 0, "lstm": 1}
+ACTIVATIONS = {"none": 0, "silu": 1}
+GATE_ORDERS = {"gate_then_norm": 0, "norm_then_gate": 1}
+
+
+def number(argument: str, name: str, choices: Mapping[str, int]) -> int:
+    """RuntimeError that names the argument, as native operations raise it, for a name that is no choice."""
+    if name not in choices:
+        expected = " or ".join(f'"{choice}"' for choice in choices)
+        raise RuntimeError(f'{argument}: expected {expected}, got "{name}"')
+    return choices[name]
