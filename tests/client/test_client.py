@@ -186,6 +186,12 @@ def test_an_unreachable_server_is_named(make: Make) -> None:
         make(refuse).do(lambda client: client.models())
 
 
+@pytest.mark.parametrize("client", [pararnn_client.PararnnClient, pararnn_client.AsyncPararnnClient])
+def test_an_address_that_is_none_is_refused_at_once(client: type) -> None:
+    with pytest.raises(ConnectionFailed, match="is no URL"):
+        client("http://here:eight-thousand")
+
+
 def _event(body: object) -> bytes:
     return b"data: " + json.dumps(body).encode() + b"\n\n"
 

@@ -26,7 +26,11 @@ class HttpOptions(TypedDict):
 
 
 def http_options(base_url: str, api_key: str | None, timeout: float) -> HttpOptions:
-    """timeout: seconds without a byte from the server; connecting gets at most 10."""
+    """timeout: seconds without a byte from the server; connecting gets at most 10. Raises PararnnError."""
+    try:
+        httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ConnectionFailed(f"{base_url!r} is no URL: {error}", request_sent=False) from None
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     return HttpOptions(
         base_url=base_url, headers=headers, timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0))

@@ -17,6 +17,9 @@ from pararnn_server.commands.conversation import Conversation
 from pararnn_server.commands.failure import CommandFailed
 from pararnn_server.commands.units import as_bytes
 
+with contextlib.suppress(ImportError):
+    import readline  # noqa: F401  # gives input() line editing and history
+
 _COMMAND = re.compile(r"/[a-z]+")
 HELP = """\
 /reset   start over with an empty session
