@@ -1,1 +1,8 @@
-"""The recurrent language models ParaGRU and ParaLSTM, without any server."""
+"""Constant-memory recurrent language models: cells, solvers, state, checkpoints. Needs no server."""
+
+from pararnn_core.checkpoint import load_checkpoint
+from pararnn_core.checkpoint_writer import save_checkpoint
+from pararnn_core.config import ModelConfig
+from pararnn_core.model import ParaRNNForCausalLM
+
+__all__ = ["ModelConfig", "ParaRNNForCausalLM", "load_checkpoint", "save_checkpoint"]
