@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Container
 from dataclasses import dataclass
 
 
@@ -49,6 +50,14 @@ class ScheduledBatch:
     def num_tokens(self) -> int:
         """Rows of the packed batch."""
         return len(self.decodes) + sum(prefill.num_tokens for prefill in self.prefills)
+
+    def only(self, request_ids: Container[str]) -> ScheduledBatch:
+        """Without requests that ended since it was scheduled."""
+        return ScheduledBatch(
+            [admitted for admitted in self.admitted if admitted.request_id in request_ids],
+            [prefill for prefill in self.prefills if prefill.request_id in request_ids],
+            [decode for decode in self.decodes if decode.request_id in request_ids],
+        )
 
 
 @dataclass(slots=True)

@@ -108,11 +108,12 @@ class Worker:
             self.abort(request_id)
         self._deaf.clear()
         scheduled = self._scheduler.schedule()
+        for admitted in scheduled.admitted:
+            self._try_start(admitted)
+        scheduled = scheduled.only(self._requests)
         if not scheduled.prefills and not scheduled.decodes:
             return
         try:
-            for admitted in scheduled.admitted:
-                self._start(admitted)
             result = self._executor.run(scheduled, self._requests)
         except Exception:
             logger.exception("a step failed; its requests end with a 500")
@@ -139,6 +140,13 @@ class Worker:
                 waited = self._settings.queue_timeout
                 error = TooManyRequests(f"no slot became free in {waited:g} s", code="queue_timeout")
                 self.fail(running.id, error)
+
+    def _try_start(self, admitted: Admitted) -> None:
+        try:
+            self._start(admitted)
+        except Exception:
+            logger.exception("request %s cannot start", admitted.request_id)
+            self.fail(admitted.request_id, Internal("the state to start from cannot be loaded"))
 
     def _start(self, admitted: Admitted) -> None:
         running = self._requests[admitted.request_id]
@@ -245,8 +253,7 @@ class Worker:
         self._on_end(running.id)
 
     def _fail_step(self, scheduled: ScheduledBatch) -> None:
-        request_ids = {admitted.request_id for admitted in scheduled.admitted}
-        request_ids |= {prefill.request_id for prefill in scheduled.prefills}
+        request_ids = {prefill.request_id for prefill in scheduled.prefills}
         request_ids |= {decode.request_id for decode in scheduled.decodes}
         for request_id in request_ids:
             self.fail(request_id, Internal("the model failed on this request's batch"))

@@ -1,5 +1,6 @@
 """The engine's steps, taken one by one: who gets a token when, what frees a slot, what a failure costs."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 from pararnn_server.errors import Conflict, Internal, Timeout, TooManyRequests, Unavailable
 from pararnn_server.metrics import PoolStats
 from pararnn_server.request import Output, Tokens
+from pararnn_server.sessions.record import empty_snapshot
 from pararnn_server.worker import Worker
 
-from tests.fixtures import tiny_model
+from tests.fixtures import tiny_config, tiny_model
 from tests.server.engine_fixtures import Steps, alone, assert_session_is_whole, greedy, model, random
 
 
@@ -135,6 +137,20 @@ def test_a_failing_first_step_undoes_the_turn() -> None:
     assert isinstance(reader.failed and reader.failed.error, Internal)
     assert steps.sessions.get(session, "").turn == 0
     assert steps.sessions.running_request(session, "") is None
+
+
+def test_a_state_that_cannot_be_loaded_ends_only_its_own_request() -> None:
+    steps = Steps(max_num_seqs=3, max_num_batched_tokens=3)
+    session = steps.sessions.create("").id
+    record = steps.store.load(session)
+    assert record is not None
+    steps.store.commit(replace(record, snapshot=empty_snapshot(tiny_config(hidden_size=64))))
+    _, bad = steps.add([1, 2, 3], greedy(3), session_id=session)
+    others = [steps.add([seed, 2], greedy(3))[1] for seed in range(2)]
+    steps.finish()
+    assert isinstance(bad.failed and bad.failed.error, Internal)
+    assert steps.sessions.running_request(session, "") is None
+    assert [reader.ids() for reader in others] == [alone(model(), [seed, 2], greedy(3)) for seed in range(2)]
 
 
 def test_logits_that_are_not_finite_end_only_their_own_request() -> None:
