@@ -8,9 +8,9 @@ namespace pararnn {
 namespace PARARNN_ISA {
 namespace {
 
-constexpr int64_t kPanelRows = 512;  // bounds the scratch memory
-constexpr int64_t kChunkBlocks = 8;  // row blocks that share a widened weight
-constexpr int64_t kDepth = 512;      // inputs of a weight slice that stays in the first-level cache
+constexpr int64_t kPanelRows = 512;   // bounds the scratch memory
+constexpr int64_t kChunkBlocks = 16;  // row blocks that share a widened weight
+constexpr int64_t kDepth = 256;       // inputs of a weight slice that stays in the first-level cache
 
 struct Panel {
   const LinearParams& p;
@@ -23,14 +23,23 @@ struct Panel {
   int64_t width() const { return p.shape.heads * p.shape.inputs; }
 };
 
-// Rows past the end are 0, their results are not stored.
+// Rows past the end are 0, their results are not stored. In strips whose copy stays in the first-level cache.
+template <int Rows>
 void copy_block(const Panel& panel, int64_t block, float* to) {
-  const int64_t height = panel.block_rows, width = panel.width();
-  const int64_t first = block * height, valid = smaller(height, panel.rows - first);
-  const float* const from = panel.p.x + (panel.first_row + first) * width;
-  for (int64_t k = 0; k < width; ++k) {
-    for (int64_t r = 0; r < height; ++r) to[k * height + r] = r < valid ? from[r * width + k] : 0.0f;
+  constexpr int64_t kStrip = 128;
+  const int64_t width = panel.width(), first = block * Rows;
+  for (int64_t begin = 0; begin < width; begin += kStrip) {
+    const int64_t end = smaller(begin + kStrip, width);
+    for (int64_t r = 0; r < Rows; ++r) {
+      const bool valid = first + r < panel.rows;
+      const float* const from = panel.p.x + (panel.first_row + first + r) * width;
+      for (int64_t k = begin; k < end; ++k) to[k * Rows + r] = valid ? from[k] : 0.0f;
+    }
   }
+}
+
+void widen(const BFloat16* from, float* to, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLanes) store(to + i, load(from + i));
 }
 
 // A group of `tiles` tiles of one head and gate.
@@ -88,25 +97,36 @@ void multiply_chunk(const Panel& panel, const GroupOf& group, const Weight* weig
   }
 }
 
-// Many row blocks: weights in slices that stay in the cache, widened once a slice.
+// Many row blocks: weights in slices that stay in the cache, bfloat16 ones widened once a slice.
 template <int Rows, class Weight>
 void multiply_slices(const Panel& panel, const Group<Weight>& group, int64_t chunk) {
-  alignas(64) float slice[tiles_for(Rows) * kDepth * kTileOutputs];
   const int64_t inputs = panel.p.shape.inputs;
   for (int64_t begin = 0; begin < inputs; begin += kDepth) {
     const int64_t depth = smaller(kDepth, inputs - begin);
-    for (int64_t tile = 0; tile < group.tiles; ++tile) {
-      const Weight* const from = group.weight + (tile * inputs + begin) * kTileOutputs;
-      float* const to = slice + tile * kDepth * kTileOutputs;
-      for (int64_t i = 0; i < depth * kTileOutputs; i += kLanes) store(to + i, load(from + i));
+    const Weight* const weight = group.weight + begin * kTileOutputs;
+    if constexpr (sizeof(Weight) == sizeof(float)) {
+      multiply_chunk<Rows>(panel, group, weight, inputs * kTileOutputs, chunk, begin, depth);
+    } else {
+      alignas(64) float slice[tiles_for(Rows) * kDepth * kTileOutputs];
+      for (int64_t tile = 0; tile < group.tiles; ++tile) {
+        widen(weight + tile * inputs * kTileOutputs, slice + tile * kDepth * kTileOutputs,
+              depth * kTileOutputs);
+      }
+      multiply_chunk<Rows, float>(panel, group, slice, kDepth * kTileOutputs, chunk, begin, depth);
     }
-    multiply_chunk<Rows, float>(panel, group, slice, kDepth * kTileOutputs, chunk, begin, depth);
   }
 }
 
 template <int Rows, class Weight>
-void run_panel(const Panel& panel) {
+void run_panel(Panel panel) {
   constexpr int kTiles = tiles_for(Rows);
+  if (panel.rows > 1) {
+    const int64_t block_size = Rows * panel.width();
+    float* const copy = scratch(panel.blocks() * block_size);
+    parallel(panel.blocks(),
+             [&](int64_t block) { copy_block<Rows>(panel, block, copy + block * block_size); });
+    panel.x = copy;
+  }
   const BlockShape& shape = panel.p.shape;
   const int64_t groups = shape.heads * shape.gates * ceil_div(tiles_per_block(shape), kTiles);
   const int64_t chunks = ceil_div(panel.blocks(), kChunkBlocks);
@@ -126,13 +146,8 @@ void run_panel_of_height(const Panel& panel) {
 
 void run_rows(const LinearParams& p, int64_t first_row, int64_t rows) {
   const int64_t blocks = ceil_div(rows, kMaxRows);
-  Panel panel{p, first_row, rows, ceil_div(rows, blocks), p.x + first_row * p.shape.heads * p.shape.inputs};
-  if (rows > 1) {
-    const int64_t block_size = panel.block_rows * panel.width();
-    float* const copy = scratch(panel.blocks() * block_size);
-    parallel(panel.blocks(), [&](int64_t block) { copy_block(panel, block, copy + block * block_size); });
-    panel.x = copy;
-  }
+  const Panel panel{p, first_row, rows, ceil_div(rows, blocks),
+                    p.x + first_row * p.shape.heads * p.shape.inputs};
   p.weight_dtype == DType::kFloat32 ? run_panel_of_height<float>(panel)
                                     : run_panel_of_height<BFloat16>(panel);
 }

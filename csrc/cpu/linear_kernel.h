@@ -17,7 +17,7 @@ constexpr int kAccumulators = 24;  // of 32 registers
 constexpr int kAccumulators = 12;  // of 16
 #endif
 
-constexpr int kMaxRows = kAccumulators / kTileVectors < 12 ? kAccumulators / kTileVectors : 12;
+constexpr int kMaxRows = kAccumulators / kTileVectors < 8 ? kAccumulators / kTileVectors : 8;
 constexpr int kMaxTiles = 4;  // streams of weights read at once
 
 // As many tiles as the registers hold beside the rows.
