@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -231,3 +232,11 @@ def assert_session_is_whole(store: MemoryStore, session_id: str, served: ParaRNN
     if num_fed:
         feed_slot(served, state, token_ids[:num_fed])
     assert record.snapshot == state.snapshot(0)
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Waits for another thread."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.001)

@@ -4,7 +4,6 @@ import itertools
 import random as random_module
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -28,19 +27,13 @@ from tests.server.engine_fixtures import (
     model,
     random,
     running,
+    until,
 )
 
 
 def draw_prompts(count: int, longest: int, seed: int) -> list[list[int]]:
     draw = random_module.Random(seed)
     return [[draw.randrange(VOCAB_SIZE) for _ in range(draw.randint(1, longest))] for _ in range(count)]
-
-
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

@@ -7,11 +7,12 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pararnn_server.errors import BadRequest, Conflict, NotFound, Timeout
+from pararnn_server.errors import BadRequest, Conflict, NotFound, Timeout, Unavailable
 from pararnn_server.request import Output, Tokens
 
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import state_bytes
+from tests.fixtures import tiny_model
 from tests.server.engine_fixtures import (
     LETTER_BIAS,
     TOKEN_BYTES,
@@ -24,6 +25,7 @@ from tests.server.engine_fixtures import (
     model,
     random,
     running,
+    until,
 )
 
 
@@ -278,6 +280,24 @@ def test_refused_requests_leave_the_session_free() -> None:
             bench.submit([1], greedy(1), session_id=session, owner="mallory")
         assert bench.sessions.running_request(session, "") is None
         bench.ask([1], greedy(1), session_id=session)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_thread_leaves_nobody_waiting_and_no_session_busy() -> None:
+    def die(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    served = tiny_model("gru", 0)
+    served.forward = die  # type: ignore[method-assign, assignment]
+    bench = Bench(served)
+    busy, idle = (bench.sessions.create("").id for _ in range(2))
+    bench.engine.start()
+    assert bench.ask([1], greedy(1), session_id=busy).failed is not None
+    until(lambda: not bench.engine.is_accepting)
+    with pytest.raises(Unavailable):
+        bench.submit([1], greedy(1), session_id=idle)
+    assert bench.sessions.running_request(busy, "") is None
+    assert bench.sessions.running_request(idle, "") is None
 
 
 def test_the_next_turn_may_start_as_soon_as_the_last_event_is_seen() -> None:
