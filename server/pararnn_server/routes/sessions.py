@@ -152,7 +152,8 @@ def _feeding(
 
 def _check_quota(service: Service, serving: Serving, owner: str) -> None:
     limit = service.settings.key_max_sessions
-    if limit and serving.sessions.page(owner, 1).totals["host"].sessions >= limit:
+    totals = serving.sessions.page(owner, 1).totals.values()
+    if limit and sum(total.sessions for total in totals) >= limit:
         raise TooManyRequests(f"This key may keep {limit} sessions; delete some.", code="quota")
 
 
