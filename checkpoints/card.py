@@ -102,7 +102,8 @@ The model reads each file in full from a zero state, through the serving path, w
 | `xz -9e` over the held-out files joined | {figures["xz"]:.3f} |
 | 5-gram of bytes, modified Kneser-Ney, same training files | {figures["byte_5gram"]:.3f} |
 
-The held-out probe in the curve was watched during training, but nothing was chosen by it after the run began.
+The probe in the curve is a part of the same files. Optimizer and batch size were chosen by it in short runs
+before this one; nothing was chosen by it during this one.
 Measure again, with the same Python: `python -m checkpoints.evaluate checkpoints/{facts.name}`
 """
 

@@ -11,9 +11,10 @@ from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampling_params import SamplingParams
 
 MAX_TOKENS = 96
+# They end where a token ends: a lone newline would not, it is part of the indentation that follows.
 PROMPTS = (
     "def fibonacci(n):",
-    "class Stack:\n    def __init__(self):\n",
+    "class Stack:\n    def __init__(self):",
     '"""Read and write comma-separated files."""\n\nimport',
 )
 QUESTION = "Write a Python function `is_empty` that does this: Return True if the list has no items."
