@@ -56,14 +56,6 @@ class Unauthorized(ServerError):
     default_headers: ClassVar[Mapping[str, str]] = {"www-authenticate": "Bearer"}
 
 
-class Forbidden(ServerError):
-    """The key is known but may not do this, or the Host header is not ours."""
-
-    status = 403
-    type = "permission_error"
-    default_code = "forbidden"
-
-
 class NotFound(ServerError):
     """No such route, model or session for this key; foreign sessions look the same as absent ones."""
 

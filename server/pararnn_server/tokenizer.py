@@ -138,11 +138,11 @@ def _reaches_over(token: AddedToken) -> bool:
     return token.lstrip or token.rstrip or token.single_word or "\n" in token.content
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """Text in pieces of about PIECE_CHARS, so that encoding a long one needs little memory."""
+def _pieces(text: str, size: int = PIECE_CHARS) -> Iterator[str]:
+    """Text in pieces of about `size` characters, so that encoding a long one needs little memory."""
     start = 0
-    while len(text) - start > PIECE_CHARS:
-        seam = _SEAM.search(text, start + PIECE_CHARS)
+    while len(text) - start > size:
+        seam = _SEAM.search(text, start + size)
         if seam is None:
             break
         yield text[start : seam.start()]

@@ -17,7 +17,11 @@ class ServeProcess:
     """Started on a free port; `welcome` is what it has printed once it serves."""
 
     def __init__(self, checkpoint: Path, *options: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PARARNN_")}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("PARARNN_") or name == "PARARNN_LIBRARY"
+        }
         self.process = subprocess.Popen(
             [
                 sys.executable,

@@ -21,6 +21,7 @@ from pararnn_server.settings import Settings
 
 FOREVER = 100_000
 """max_tokens of a reply that is still running whenever a test looks."""
+ENDLESS = {"prompt": "the", "max_tokens": FOREVER, "ignore_eos": True}
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,23 @@ def serving(
             server.should_exit = True
             thread.join(20.0)
             assert not thread.is_alive()
+
+
+@contextmanager
+def connection(
+    server: HttpServer, body: dict[str, Any], path: str = "/v1/completions", key: str = ""
+) -> Iterator[socket.socket]:
+    """A request on a socket of its own, with a receive buffer that is soon full."""
+    host, port = server.url.removeprefix("http://").split(":")
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    head += f"authorization: Bearer {key}\r\n"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(20.0)
+        client.connect((host, int(port)))
+        client.sendall(head.encode() + b"content-length: %d\r\n\r\n" % len(data) + data)
+        yield client
 
 
 def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:

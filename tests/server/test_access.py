@@ -6,8 +6,7 @@ import pytest
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.loading import Loaded
 
-from tests.server.http_server import FOREVER, HttpServer, eventually, serving
-from tests.server.test_streams import connection
+from tests.server.http_server import ENDLESS, HttpServer, connection, eventually, serving
 
 KEY, SECOND, ADMIN = "k" * 20, "s" * 20, "a" * 20
 KEYS = f"one:{KEY},one:{SECOND},two:{'t' * 20}"
@@ -112,9 +111,8 @@ def test_sane_request_id_is_echoed_and_another_replaced(server: HttpServer) -> N
 
 
 def test_key_may_have_only_so_many_requests_under_way(loaded: Loaded) -> None:
-    endless = {**BODY, "max_tokens": FOREVER, "ignore_eos": True}
     with serving(loaded, key_max_requests=1) as server:
-        with connection(server, endless):
+        with connection(server, ENDLESS):
             eventually(lambda: server.busy_slots() == 1)
             refused = server.post("/v1/completions", BODY)
             assert (refused.status_code, refused.json()["error"]["code"]) == (429, "quota")

@@ -1,18 +1,14 @@
 """What happens to a stream: it ends with its reader, stays alive in silence, and says what went wrong."""
 
 import json
-import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from pararnn_server.loading import Loaded
 
-from tests.server.http_server import FOREVER, HttpServer, eventually, serving
+from tests.server.http_server import ENDLESS, HttpServer, connection, eventually, serving
 
-ENDLESS = {"prompt": "the", "max_tokens": FOREVER, "ignore_eos": True}
 PATHS = ("/v1/completions", "/v1/chat/completions")
 
 
@@ -21,23 +17,6 @@ def endless(path: str) -> dict[str, Any]:
         return ENDLESS
     rest = {name: value for name, value in ENDLESS.items() if name != "prompt"}
     return {"messages": [{"role": "user", "content": "the"}], **rest}
-
-
-@contextmanager
-def connection(
-    server: HttpServer, body: dict[str, Any], path: str = PATHS[0], key: str = ""
-) -> Iterator[socket.socket]:
-    """A request on a socket of its own, with a receive buffer that is soon full."""
-    host, port = server.url.removeprefix("http://").split(":")
-    data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-    head += f"authorization: Bearer {key}\r\n"
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.settimeout(20.0)
-        client.connect((host, int(port)))
-        client.sendall(head.encode() + b"content-length: %d\r\n\r\n" % len(data) + data)
-        yield client
 
 
 @pytest.mark.parametrize("path", PATHS)
