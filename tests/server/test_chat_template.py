@@ -1,0 +1,89 @@
+import pytest
+from jinja2 import TemplateError
+from pararnn_server.chat_template import ChatTemplate, Message, find_chat_template
+from pararnn_server.errors import BadRequest
+
+from tests.fixtures import CHAT_TEMPLATE
+
+TOKENS: dict[str, str | None] = {"bos_token": "<B>", "eos_token": "<E>"}
+TURNS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<E>{% endfor %}"
+OPEN = "{% if add_generation_prompt %}[assistant]{% endif %}"
+
+
+def user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> Message:
+    return {"role": "assistant", "content": text}
+
+
+def test_delta_follows_a_reply_as_in_the_whole_conversation() -> None:
+    template = ChatTemplate("{{ bos_token }}" + TURNS + OPEN, TOKENS)
+    conversation = [user("a"), assistant("b"), user("c")]
+    assert template.render(conversation[:1]) == "<B>[user]a<E>[assistant]"
+    assert template.render_delta(conversation[2:]) == "<E>[user]c<E>[assistant]"
+    first, later = template.render(conversation[:1]), template.render_delta(conversation[2:])
+    assert template.render(conversation) == f"{first}b{later}"
+
+
+@pytest.mark.parametrize("source", ["{{ bos_token }}" + TURNS + OPEN, CHAT_TEMPLATE, TURNS + "[assistant]"])
+def test_template_that_only_appends_goes_into_sessions(source: str) -> None:
+    assert ChatTemplate(source, TOKENS).goes_into_sessions
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ messages | length }}" + TURNS + OPEN,
+        TURNS.replace("m.content", "(m.content if loop.last else '...')") + OPEN,
+        TURNS.replace("m.content", "(m.content if m.role == 'user' else '')") + OPEN,
+        TURNS + OPEN + "{{ messages[0].content }}",
+        "{% if messages | length > 1 %}{{ raise_exception('one message only') }}{% endif %}" + TURNS + OPEN,
+    ],
+)
+def test_template_that_looks_back_does_not(source: str) -> None:
+    assert not ChatTemplate(source, TOKENS).goes_into_sessions
+
+
+def test_words_of_the_template_reach_the_client() -> None:
+    template = ChatTemplate("{{ raise_exception('no system message, please') }}", TOKENS)
+    with pytest.raises(BadRequest, match="no system message, please") as refused:
+        template.render([user("a")])
+    assert refused.value.param == "messages"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ messages.__class__.__mro__ }}",
+        "{{ ''.__class__.__base__.__subclasses__() }}",
+        "{% set _ = messages.append(1) %}",
+        "{{ cycler.__init__.__globals__ }}",
+    ],
+)
+def test_template_cannot_leave_its_sandbox(source: str) -> None:
+    with pytest.raises(BadRequest):
+        ChatTemplate(source, TOKENS).render([user("a")])
+
+
+def test_broken_template_is_refused_at_once() -> None:
+    with pytest.raises(TemplateError):
+        ChatTemplate("{% for %}", TOKENS)
+
+
+def test_missing_tokens_are_empty_text() -> None:
+    assert (
+        ChatTemplate("{{ bos_token }}|{{ eos_token }}", {"bos_token": None, "eos_token": "e"}).render([])
+        == "|e"
+    )
+
+
+def test_template_is_found_where_checkpoints_keep_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("template")
+    assert find_chat_template(folder, {}) is None
+    assert find_chat_template(folder, {"chat_template": "x"}) == "x"
+    named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
+    assert find_chat_template(folder, {"chat_template": named}) == "d"
+    (folder / "chat_template.jinja").write_text("file")
+    assert find_chat_template(folder, {"chat_template": "x"}) == "file"

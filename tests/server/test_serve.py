@@ -1,0 +1,48 @@
+import socket
+from pathlib import Path
+
+import pytest
+from pararnn_server.keys import ConfigurationError
+from pararnn_server.serve import run
+from pararnn_server.settings import Settings
+from pararnn_server.tokenizer import TokenizerError
+
+from pararnn_core.checkpoint import CheckpointError
+from tests.fixtures import tiny_checkpoint
+
+
+def test_missing_checkpoint_fails_before_anything_listens() -> None:
+    with pytest.raises(ConfigurationError, match="no-such-checkpoint"):
+        run(Settings(checkpoint="no-such-checkpoint", port=0))
+
+
+def test_port_in_use_is_named(checkpoint: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=str(port)):
+            run(Settings(checkpoint=str(checkpoint), port=port))
+
+
+def test_truncated_weights_end_the_server(tmp_path: Path) -> None:
+    broken = tiny_checkpoint(tmp_path / "broken")
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="truncated"):
+        run(Settings(checkpoint=str(broken), port=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("tokenizer.json", "{}", "tokenizer"),
+        ("tokenizer_config.json", "[]", "object"),
+        ("tokenizer_config.json", '{"chat_template": "{% for %}"}', "chat template"),
+        ("tokenizer_config.json", '{"bos_token": "<|none|>"}', "bos_token"),
+        ("generation_config.json", '{"eos_token_id": [265]}', "eos_token_id"),
+    ],
+)
+def test_broken_text_files_end_the_server(tmp_path: Path, name: str, text: str, message: str) -> None:
+    broken = tiny_checkpoint(tmp_path / "broken")
+    (broken / name).write_text(text)
+    with pytest.raises((TokenizerError, CheckpointError), match=message):
+        run(Settings(checkpoint=str(broken), port=0))
