@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:Deprecation
 
 NATIVE_CELLS = [ParaGRU, ParaLSTM]
 MODES = ["sequential", "parallel"]
-RAGGED = [5, 1, 0, 300, 70]
+RAGGED = [5, 1, 0, 90, 33]
 lengths_strategy = st.lists(st.integers(0, 40), min_size=1, max_size=5)
 seed_strategy = st.integers(0, 2**32)
 
@@ -43,9 +43,13 @@ def random_cell(cls: type[Cell], input_dim: int = 6, state_dim: int = 4, heads: 
     return cls(input_dim, state_dim, heads).double()
 
 
+@pytest.mark.parametrize("tile_span", [4, 64])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("cls", ALL_CELLS)
-def test_every_mode_equals_the_loop_forward_and_backward(cls: type[Cell], mode: str) -> None:
+def test_every_mode_equals_the_loop_forward_and_backward(
+    cls: type[Cell], mode: str, tile_span: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cls, "tile_span", tile_span)
     problem = make_problem(cls, RAGGED, torch.seed())
     expected = plain_loop(problem)
     states = problem.cell.recurrence(*problem[1:], mode)
