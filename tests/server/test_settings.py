@@ -26,6 +26,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("queue_timeout_seconds", 0),
         ("drain_seconds", "nan"),
         ("devise", "cpu"),
+        ("max_num_batched_tokens", 63),
     ],
 )
 def test_value_that_cannot_be_is_refused_by_name(name: str, value: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from fastapi import APIRouter, Request, Response
 
 from pararnn_server.bodies import read_body
@@ -80,6 +82,5 @@ async def _read_prompts(body: CompletionRequest, view: SessionView, service: Ser
         if isinstance(entry, str):
             encoded.append(await reader.text(entry, param="prompt", bos=view.is_empty))
         else:
-            assert isinstance(entry, list)
-            encoded.append(reader.ids([token for token in entry if isinstance(token, int)], param="prompt"))
+            encoded.append(reader.ids(cast("list[int]", entry), param="prompt"))
     return encoded
