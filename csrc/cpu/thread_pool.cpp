@@ -16,9 +16,11 @@
 namespace pararnn {
 namespace {
 
-constexpr std::chrono::microseconds kIdleSpin(
-    100);                           // longer than the gap between two kernels of a decode step
-constexpr int kCallerSpins = 2000;  // then a waiting caller lets others have the core
+// Longer than the gap between two kernels of a decode step.
+constexpr std::chrono::microseconds kIdleSpin(100);
+
+// Looks of a waiting caller before it lets others have the core.
+constexpr int kCallerSpins = 2000;
 
 void pause() {
 #if defined(__x86_64__)
