@@ -23,5 +23,5 @@ def test_broken_library_is_one_error(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     broken = tmp_path / "broken.so"
     broken.write_bytes(b"not a library")
     monkeypatch.setenv("PARARNN_LIBRARY", str(broken))
-    with pytest.raises(OSError, match="broken.so"):
+    with pytest.raises(OSError, match=r"broken\.so"):
         native.__wrapped__()
