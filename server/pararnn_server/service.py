@@ -68,7 +68,7 @@ class Service:
             raise Unavailable("The server is shutting down.", code="draining")
         serving = self.reading()
         if not serving.engine.is_accepting:
-            raise Unavailable("The engine has stopped.", code="draining")
+            raise Unavailable("The engine has stopped; the log says why.", code="engine_stopped")
         return serving
 
 

@@ -45,11 +45,12 @@ class StreamAnswer(Answer):
                 if not items:
                     continue
                 await send({"type": "http.response.start", "status": 200, "headers": list(sse.HEADERS)})
-                self._started = True
+                self._started, self._sent_at = True, time.monotonic()
             if failed is not None:
                 scope["state"][OUTCOME] = failed.error.status
-                return await self._send(send, sse.error_event(failed.error), last=True)
-            await self._send(send, self._events(items) or sse.PING)
+                return await self._send(send, self._events(items) + sse.error_event(failed.error), last=True)
+            if data := self._events(items) if items else sse.PING:
+                await self._send(send, data)
         usage = self._job.format.usage(generation.usage) if self._with_usage else ""
         await self._send(send, usage.encode() + sse.DONE, last=True)
         return None

@@ -112,7 +112,7 @@ def test_failure_in_mid_stream_is_the_last_event(server: HttpServer, path: str) 
 
 def test_stream_passes_proxies_unbuffered(server: HttpServer) -> None:
     with server.http.stream("POST", PATHS[0], json={**ENDLESS, "max_tokens": 1, "stream": True}) as response:
-        response.read()
+        assert b": ping" not in response.read()
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert response.headers["x-accel-buffering"] == "no"
     assert response.headers["cache-control"] == "no-cache"
