@@ -43,22 +43,20 @@ void widen(const BFloat16* from, float* to, int64_t count) {
 }
 
 // A group of `tiles` tiles of one head and gate.
-template <class Weight>
 struct Group {
-  const Weight* weight;
+  int64_t first_weight;
   int64_t x_column;
   int64_t out_column;
   int64_t tiles;
   int64_t outputs;
 
-  Group(const BlockShape& shape, const void* packed, int64_t index, int64_t tiles_per_group) {
+  Group(const BlockShape& shape, int64_t index, int64_t tiles_per_group) {
     const int64_t tiles_in_block = tiles_per_block(shape);
     const int64_t groups = ceil_div(tiles_in_block, tiles_per_group);
     const int64_t block = index / groups, first = index % groups * tiles_per_group;
     const int64_t head = block / shape.gates, gate = block % shape.gates;
     tiles = smaller(tiles_per_group, tiles_in_block - first);
-    weight =
-        static_cast<const Weight*>(packed) + (block * tiles_in_block + first) * shape.inputs * kTileOutputs;
+    first_weight = (block * tiles_in_block + first) * shape.inputs * kTileOutputs;
     x_column = head * shape.inputs;
     out_column = (gate * shape.heads + head) * shape.outputs + first * kTileOutputs;
     outputs = smaller(tiles * kTileOutputs, shape.outputs - first * kTileOutputs);
@@ -80,8 +78,8 @@ void multiply(TileArgs<Weight> args, int64_t tiles) {
 }
 
 // Inputs begin .. begin + depth for the row blocks of one chunk. `weight` is the slice of the group's tiles.
-template <int Rows, class Weight, class GroupOf>
-void multiply_chunk(const Panel& panel, const GroupOf& group, const Weight* weight, int64_t tile_stride,
+template <int Rows, class Weight>
+void multiply_chunk(const Panel& panel, const Group& group, const Weight* weight, int64_t tile_stride,
                     int64_t chunk, int64_t begin, int64_t depth) {
   const int64_t row_stride = panel.p.shape.gates * panel.p.shape.heads * panel.p.shape.outputs;
   const bool last = begin + depth == panel.p.shape.inputs;
@@ -99,17 +97,17 @@ void multiply_chunk(const Panel& panel, const GroupOf& group, const Weight* weig
 
 // Many row blocks: weights in slices that stay in the cache, bfloat16 ones widened once a slice.
 template <int Rows, class Weight>
-void multiply_slices(const Panel& panel, const Group<Weight>& group, int64_t chunk) {
+void multiply_slices(const Panel& panel, const Group& group, const Weight* weight, int64_t chunk) {
   const int64_t inputs = panel.p.shape.inputs;
   for (int64_t begin = 0; begin < inputs; begin += kDepth) {
     const int64_t depth = smaller(kDepth, inputs - begin);
-    const Weight* const weight = group.weight + begin * kTileOutputs;
+    const Weight* const from = weight + begin * kTileOutputs;
     if constexpr (sizeof(Weight) == sizeof(float)) {
-      multiply_chunk<Rows>(panel, group, weight, inputs * kTileOutputs, chunk, begin, depth);
+      multiply_chunk<Rows>(panel, group, from, inputs * kTileOutputs, chunk, begin, depth);
     } else {
       alignas(64) float slice[tiles_for(Rows) * kDepth * kTileOutputs];
       for (int64_t tile = 0; tile < group.tiles; ++tile) {
-        widen(weight + tile * inputs * kTileOutputs, slice + tile * kDepth * kTileOutputs,
+        widen(from + tile * inputs * kTileOutputs, slice + tile * kDepth * kTileOutputs,
               depth * kTileOutputs);
       }
       multiply_chunk<Rows, float>(panel, group, slice, kDepth * kTileOutputs, chunk, begin, depth);
@@ -132,9 +130,10 @@ void run_panel(Panel panel) {
   const int64_t chunks = ceil_div(panel.blocks(), kChunkBlocks);
   parallel(groups * chunks, [&](int64_t item) {
     const int64_t chunk = item % chunks;
-    const Group<Weight> group(shape, panel.p.weight, item / chunks, kTiles);
-    if (panel.blocks() > 2) return multiply_slices<Rows>(panel, group, chunk);
-    multiply_chunk<Rows>(panel, group, group.weight, shape.inputs * kTileOutputs, chunk, 0, shape.inputs);
+    const Group group(shape, item / chunks, kTiles);
+    const Weight* const weight = static_cast<const Weight*>(panel.p.weight) + group.first_weight;
+    if (panel.blocks() > 2) return multiply_slices<Rows>(panel, group, weight, chunk);
+    multiply_chunk<Rows>(panel, group, weight, shape.inputs * kTileOutputs, chunk, 0, shape.inputs);
   });
 }
 

@@ -1,8 +1,11 @@
 """Threads and instruction set of the native library."""
 
+import functools
+
 from pararnn_core.ops.library import native
 
 
+@functools.cache
 def isa_level() -> str:
     """Level in use: "baseline", "avx2", "avx512", or "generic" where this is not x86-64.
 
@@ -11,9 +14,10 @@ def isa_level() -> str:
     return str(native().isa_level())
 
 
-def available_isa_levels() -> list[str]:
+@functools.cache
+def available_isa_levels() -> tuple[str, ...]:
     """Levels that this machine can run, slowest first."""
-    return str(native().available_isa_levels()).split(",")
+    return tuple(str(native().available_isa_levels()).split(","))
 
 
 def num_threads() -> int:

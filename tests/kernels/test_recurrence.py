@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from pararnn_core import ops
+from pararnn_core.ops.choices import CELLS as CELL_NUMBERS
 from tests.kernels import reference
 from tests.kernels.reference import CHANNELS, LENGTHS, STATES, normal, relative_error
 
@@ -73,7 +74,7 @@ def test_registered_operator_obeys_torch(generator: torch.Generator, cell: str) 
     for tensor in inputs.tensors():
         tensor.requires_grad_()
     inputs.native()  # loads the library
-    args = (cell, inputs.bx, inputs.a, inputs.c, inputs.initial, inputs.cu_seqlens)
+    args = (CELL_NUMBERS[cell], inputs.bx, inputs.a, inputs.c, inputs.initial, inputs.cu_seqlens)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.pararnn.recurrence.default, args, test_utils=checks)
 
