@@ -63,5 +63,5 @@ def example(url: str, settings: Settings) -> str:
     here = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     keyed = settings.api_keys is not None or settings.keys_file is not None
     key = ' -H "Authorization: Bearer $KEY"' if keyed else ""
-    body = r"""{"prompt": "def fibonacci(n):\n", "max_tokens": 100, "stream": true}"""
+    body = r"""{"prompt": "def fibonacci(n):", "max_tokens": 100, "temperature": 0.7, "stream": true}"""
     return f"curl -N {here}/v1/completions{key} -H 'Content-Type: application/json' -d '{body}'"
