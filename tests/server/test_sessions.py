@@ -232,3 +232,14 @@ def test_pages_hold_every_session_once_even_if_others_go_between(
     assert seen == own
     left = manager.page("ada", limit=100)
     assert left.totals["host"].sessions == len(left.sessions)
+
+
+def test_deleted_sessions_leave_nothing_behind_however_long_they_might_have_lived() -> None:
+    manager, store, clock = build()
+    kept = manager.create("ada", ttl_seconds=60).id
+    for _ in range(1000):
+        manager.delete(manager.create("ada", ttl_seconds=3e8).id, "ada")
+    assert len(store._watches) < 100
+    clock.now += 60
+    with pytest.raises(Expired):
+        manager.get(kept, "ada")

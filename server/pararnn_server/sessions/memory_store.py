@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pararnn_server.sessions.record import SessionRecord
 
 MAX_TOMBSTONES = 100_000
+STALE_WATCHES = 64
 
 
 class MemoryStore:
@@ -44,6 +45,7 @@ class MemoryStore:
             return
         del self._logs[session_id]
         self._watched.pop(session_id, None)
+        self._drop_stale_watches()
         ids = self._ids[record.owner]
         del ids[bisect_left(ids, session_id)]
         if not ids:
@@ -100,3 +102,9 @@ class MemoryStore:
         if record.expires_at is not None and (watched is None or record.expires_at < watched):
             self._watched[record.session_id] = record.expires_at
             heapq.heappush(self._watches, (record.expires_at, record.session_id))
+
+    def _drop_stale_watches(self) -> None:
+        """Deleted sessions leave theirs in the heap, where a long time to live would keep them."""
+        if len(self._watches) > 2 * len(self._watched) + STALE_WATCHES:
+            self._watches = [(watched, session_id) for session_id, watched in self._watched.items()]
+            heapq.heapify(self._watches)
