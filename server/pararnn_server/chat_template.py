@@ -46,9 +46,16 @@ class ChatTemplate:
             raise BadRequest(f"The chat template refused the messages: {error}", param="messages") from error
 
     def render_delta(self, messages: Sequence[Message]) -> str:
-        """What follows an earlier reply: its end, the new messages, and the opening of the next reply."""
+        """What follows an earlier reply: its end, the new messages, and the opening of the next reply.
+
+        Raises BadRequest.
+        """
         whole = self.render([_QUESTION, _ANSWER, *messages])
-        return whole[len(self._render([_QUESTION])) + len(_ANSWER["content"]) :]
+        earlier = self._render([_QUESTION]) + _ANSWER["content"]
+        if not whole.startswith(earlier):
+            message = "The chat template puts these messages first: they can only open a new session."
+            raise BadRequest(message, param="messages")
+        return whole[len(earlier) :]
 
     def _render(self, messages: Sequence[Message]) -> str:
         return self._template.render(messages=list(messages), add_generation_prompt=True, **self._tokens)

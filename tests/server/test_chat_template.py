@@ -87,3 +87,14 @@ def test_template_is_found_where_checkpoints_keep_it(tmp_path_factory: pytest.Te
     assert find_chat_template(folder, {"chat_template": named}) == "d"
     (folder / "chat_template.jinja").write_text("file")
     assert find_chat_template(folder, {"chat_template": "x"}) == "file"
+
+
+def test_messages_that_the_template_moves_to_the_front_are_refused_in_a_session() -> None:
+    front = "{% for m in messages if m.role == 'system' %}[system]{{ m.content }}<E>{% endfor %}"
+    others = TURNS.replace("in messages", "in messages if m.role != 'system'")
+    template = ChatTemplate(front + others + OPEN, TOKENS)
+    assert template.goes_into_sessions
+    assert template.render_delta([user("c")]) == "<E>[user]c<E>[assistant]"
+    with pytest.raises(BadRequest) as refused:
+        template.render_delta([{"role": "system", "content": "s"}, user("c")])
+    assert refused.value.param == "messages"
