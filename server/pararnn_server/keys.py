@@ -62,6 +62,7 @@ class KeyRing:
 def load_keys(settings: Settings) -> KeyRing:
     """Keys of the file and of the environment together. Raises ConfigurationError."""
     keys = [*_from_file(settings.keys_file), *_from_text(settings)]
+    _check_distinct(keys)
     admin = None if settings.admin_key is None else settings.admin_key.get_secret_value()
     if admin is not None:
         _check_key(admin, "admin_key")
@@ -109,6 +110,15 @@ def _parse(text: str, where: str) -> tuple[str, str]:
         raise ConfigurationError(f"{where}: write name:key, the name of letters, digits, '.', '_' or '-'")
     _check_key(key, where)
     return name, key
+
+
+def _check_distinct(keys: Iterable[tuple[str, str]]) -> None:
+    """Of two names with one key, the second would be the first."""
+    names: dict[str, str] = {}
+    for name, key in keys:
+        if names.setdefault(key, name) != name:
+            message = f"keys_file, api_keys: {names[key]} and {name} share a key; give each its own"
+            raise ConfigurationError(message)
 
 
 def _check_key(key: str, where: str) -> None:

@@ -58,3 +58,12 @@ def test_admin_key_opens_nothing_else() -> None:
         keys.owner(f"Bearer {KEY}admin")
     with pytest.raises(Unauthorized):
         keys.check_admin(f"Bearer {KEY}")
+
+
+def test_one_key_for_two_names_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"one:{KEY}\none:{KEY}\n")
+    assert load_keys(Settings(keys_file=file)).owner(f"Bearer {KEY}") == "one"
+    with pytest.raises(ConfigurationError, match="one and two") as refused:
+        load_keys(Settings(keys_file=file, api_keys=f"two:{KEY}"))
+    assert KEY not in str(refused.value)
