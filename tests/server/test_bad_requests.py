@@ -228,3 +228,11 @@ def test_large_body_is_read_like_a_small_one(server: HttpServer) -> None:
     assert server.answer("/detokenize", {"tokens": ids})["prompt"] == text
     refused = server.post("/detokenize", {"tokens": [*ids, 999]})
     check_refused(server, refused, 400, "tokens")
+
+
+def test_more_replies_than_can_ever_be_held_are_a_400(loaded: Loaded) -> None:
+    with serving(loaded, max_num_seqs=2, max_queue=3) as server:
+        body = {"prompt": ["a", "b", "c"], "max_tokens": 1}
+        assert server.post(COMPLETIONS, body).status_code == 200
+        refused = server.post(COMPLETIONS, {**body, "n": 2})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt")

@@ -72,8 +72,13 @@ async def _read_prompts(body: CompletionRequest, view: SessionView, service: Ser
     kind = kind_of(body.prompt)
     entries = body.prompt if kind in ("|texts", "|id_lists") else [body.prompt or ""]
     assert isinstance(entries, list)
-    if len(entries) > service.settings.max_prompts:
-        raise BadRequest(f"prompt: at most {service.settings.max_prompts} prompts.", param="prompt")
+    settings = service.settings
+    if len(entries) > settings.max_prompts:
+        raise BadRequest(f"prompt: at most {settings.max_prompts} prompts.", param="prompt")
+    room = settings.max_num_seqs + settings.max_queue
+    if (replies := len(entries) * (body.n or 1)) > room:
+        message = f"prompt: {replies} replies in all; this server holds at most {room} at once."
+        raise BadRequest(message, param="prompt")
     reader = service.reading().prompts
     encoded: list[EncodedPrompt] = []
     for entry in entries:
