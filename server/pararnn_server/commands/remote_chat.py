@@ -37,9 +37,9 @@ class RemoteConversation:
             for chunk in chunks:
                 if chunk.usage is not None:
                     self._completion_tokens = chunk.usage.completion_tokens
+                self._begun = self._begun or "session" in chunk.raw
                 if chunk.text:
                     yield chunk.text
-        self._begun = True
 
     def stop(self) -> None:
         """As of Conversation. On a thread of its own: the caller may be in the middle of a read."""

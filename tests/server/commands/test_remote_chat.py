@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,11 +9,13 @@ from pararnn_client import PararnnClient
 from pararnn_server.cli import build_app
 from pararnn_server.commands.remote_chat import RemoteConversation
 from pararnn_server.commands.sampling_options import ChatSampling
+from pararnn_server.loading import Loaded
 from typer.testing import CliRunner
 
-from tests.server.http_server import FOREVER, HttpServer, eventually
+from tests.server.http_server import ENDLESS, FOREVER, HttpServer, connection, eventually, serving
 
 PLAIN = ChatSampling(FOREVER, 1.0, 1.0, 0, 0.0, 1.0, seed=5)
+ONE_TOKEN = ChatSampling(1, 1.0, 1.0, 0, 0.0, 1.0, seed=5)
 
 
 @pytest.fixture
@@ -54,3 +57,21 @@ def test_stop_ends_a_reply_on_the_server_and_keeps_it(server: HttpServer, client
     assert 0 < conversation.completion_tokens < FOREVER
     assert conversation.facts().num_tokens > conversation.completion_tokens
     conversation.close()
+
+
+def test_system_message_opens_the_chat_even_if_the_first_reply_came_to_nothing(loaded: Loaded) -> None:
+    with serving(loaded, max_num_seqs=1) as server, PararnnClient(server.url) as client:
+        stopped, smooth = (
+            RemoteConversation(client, ONE_TOKEN, raw=False, system="be brief") for _ in range(2)
+        )
+        with connection(server, ENDLESS):
+            eventually(lambda: server.busy_slots() == 1)
+            thread = threading.Thread(target=lambda: list(stopped.reply("a")))
+            thread.start()
+            eventually(lambda: ("tier", "device") in stopped.facts().details)
+            stopped.stop()
+            thread.join(20)
+        assert stopped.facts().num_tokens == 0
+        for conversation in (stopped, smooth):
+            list(conversation.reply("a"))
+        assert stopped.facts().num_tokens == smooth.facts().num_tokens
