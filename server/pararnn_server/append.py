@@ -10,9 +10,10 @@ from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from pararnn_server.answer import Answer, nothing_more
+from pararnn_server.errors import Conflict
 from pararnn_server.formats.base import usage_body
 from pararnn_server.generation import Generation
-from pararnn_server.request import Failed, Finished
+from pararnn_server.request import Failed, Finished, Usage
 from pararnn_server.sessions.session import SessionInfo
 
 
@@ -20,19 +21,21 @@ class AppendAnswer(Answer):
     """The session after the turn, and what the turn took."""
 
     async def _write(self, scope: Scope, send: Send) -> None:
-        finished = await self._finished()
-        assert finished.session is not None
-        body = session_body(finished.session) | {"usage": usage_body(finished.usage)}
+        session, usage = await self._committed()
+        body = session_body(session) | {"usage": usage_body(usage)}
         await JSONResponse(body)(scope, nothing_more, send)
 
-    async def _finished(self) -> Finished:
+    async def _committed(self) -> tuple[SessionInfo, Usage]:
         """Raises the error of a turn that came to nothing."""
         while True:
             for _, output in await self._generation.outputs():
                 if isinstance(output, Failed):
                     raise output.error
                 if isinstance(output, Finished):
-                    return output
+                    if output.session is None:
+                        message = "It was cancelled before its end; nothing of it is kept."
+                        raise Conflict(message, code="cancelled")
+                    return output.session, output.usage
 
 
 class FilledSessionAnswer(AppendAnswer):
@@ -55,10 +58,9 @@ class FilledSessionAnswer(AppendAnswer):
                 self._undo()
 
     async def _write(self, scope: Scope, send: Send) -> None:
-        finished = await self._finished()
-        assert finished.session is not None
+        session, _ = await self._committed()
         self._is_filled = True
-        await JSONResponse(session_body(finished.session), 201)(scope, nothing_more, send)
+        await JSONResponse(session_body(session), 201)(scope, nothing_more, send)
 
 
 def session_body(info: SessionInfo) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Access:
         with ExitStack() as held:
             try:
                 owner = scope["state"]["owner"] = self._owner(scope["path"], headers)
-                if scope["method"] == "POST" and scope["path"].startswith("/v1/"):
+                if _starts_work(scope):
                     held.enter_context(self._service.limits.admitted(owner))
             except ServerError as error:
                 await error_response(error)(scope, receive, send)
@@ -105,6 +105,11 @@ def error_response(error: ServerError) -> JSONResponse:
 def _fault(error: Exception, request_id: str) -> Internal:
     _faults.error("request %s failed", request_id, exc_info=error)
     return Internal("The server failed; its log has the reason under this x-request-id.")
+
+
+def _starts_work(scope: Scope) -> bool:
+    """What counts against the limits of a key. Cancelling ends work: it passes where the limit is reached."""
+    return scope["method"] == "POST" and not scope["path"].endswith("/cancel")
 
 
 def _check_host(host: str, bound: str) -> None:

@@ -120,6 +120,16 @@ def test_key_may_have_only_so_many_requests_under_way(loaded: Loaded) -> None:
         eventually(lambda: server.post("/v1/completions", BODY).status_code == 200)
 
 
+def test_cancel_passes_where_the_key_is_at_its_limit(loaded: Loaded) -> None:
+    with serving(loaded, key_max_requests=1) as server:
+        session_id = server.create_session()
+        with connection(server, {**ENDLESS, "session_id": session_id}):
+            eventually(lambda: server.busy_slots() == 1)
+            assert server.post("/tokenize", {"prompt": "a"}).status_code == 429
+            assert server.post(f"/v1/sessions/{session_id}/cancel").status_code == 200
+            eventually(lambda: server.busy_slots() == 0)
+
+
 def test_key_may_start_only_so_many_requests_a_minute(loaded: Loaded) -> None:
     with serving(loaded, key_requests_per_minute=2) as server:
         answers = [server.post("/v1/completions", BODY) for _ in range(3)]

@@ -1,10 +1,11 @@
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
 from pararnn_server.loading import Loaded
 
-from tests.server.http_server import FOREVER, HttpServer, eventually, serving
+from tests.server.http_server import ENDLESS, FOREVER, HttpServer, connection, eventually, serving
 
 
 def error_of(response: Any) -> tuple[int, str | None, str]:
@@ -84,6 +85,24 @@ def test_busy_session_takes_no_second_writer_and_cancel_keeps_what_was_delivered
         after["num_tokens"] == 2 + 1 + reply["usage"]["completion_tokens"] == reply["session"]["num_tokens"]
     )
     eventually(lambda: server.busy_slots() == 0)
+
+
+def test_cancelled_append_is_a_409_and_keeps_nothing(loaded: Loaded) -> None:
+    with serving(loaded, max_num_seqs=1) as server:
+        session_id = server.create_session(text="the")
+        path = f"/v1/sessions/{session_id}"
+        before = server.get(path).json()
+        with connection(server, ENDLESS):
+            eventually(lambda: server.busy_slots() == 1)
+            replies: list[Any] = []
+            post = partial(server.post, f"{path}/append", {"text": "a"})
+            thread = threading.Thread(target=lambda: replies.append(post()))
+            thread.start()
+            eventually(lambda: server.get(path).json()["tier"] == "device")
+            assert server.post(f"{path}/cancel").status_code == 200
+            thread.join(20)
+        assert error_of(replies[0]) == (409, None, "cancelled")
+        assert server.get(path).json() == before
 
 
 def test_timeout_restores_the_last_turn(server: HttpServer) -> None:
@@ -178,3 +197,12 @@ def test_append_needs_text_or_tokens(server: HttpServer, body: dict[str, Any]) -
     assert status == 400
     assert param in ("text", "tokens")
     assert server.get(f"/v1/sessions/{session_id}").json()["turn"] == 0
+
+
+def test_empty_append_to_a_session_without_pending_ids_is_a_turn_of_no_tokens(server: HttpServer) -> None:
+    session_id = server.create_session(text="the")
+    before = server.get(f"/v1/sessions/{session_id}").json()
+    answer = server.complete("", session_id=session_id, max_tokens=0)
+    assert (answer["choices"][0]["text"], answer["usage"]["total_tokens"]) == ("", 0)
+    assert answer["session"]["turn"] == before["turn"] + 1
+    assert answer["session"]["num_tokens"] == before["num_tokens"]

@@ -100,7 +100,7 @@ async def append(request: Request, session_id: str) -> Response:
     return AppendAnswer(Generation(plan, serving.engine, serving.courier))
 
 
-@router.post("/{session_id}/cancel", **documented(SessionBody, (*READING, *IN_SESSION, 429)))
+@router.post("/{session_id}/cancel", **documented(SessionBody, (*READING, *IN_SESSION)))
 async def cancel(request: Request, session_id: str) -> Response:
     """End the running reply and keep what was delivered of it; without one, nothing changes."""
     engine = service_of(request).reading().engine
