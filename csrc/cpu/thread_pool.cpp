@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -81,8 +82,15 @@ class Job {
 
 class ThreadPool {
  public:
+  // Fewer threads than asked for where the system has no more.
   explicit ThreadPool(int64_t threads) {
-    for (int64_t i = 1; i < threads; ++i) workers_.emplace_back([this] { serve(); });
+    workers_.reserve(size_t(threads - 1));
+    try {
+      while (this->threads() < threads) workers_.emplace_back([this] { serve(); });
+    } catch (const std::exception&) {
+      // An exception that left here would end the process: nobody would join the workers that run already.
+      return;
+    }
   }
 
   ~ThreadPool() {
@@ -93,6 +101,9 @@ class ThreadPool {
     wake_.notify_all();
     for (std::thread& worker : workers_) worker.join();
   }
+
+  // The caller's included.
+  int64_t threads() const { return int64_t(workers_.size()) + 1; }
 
   void run(int64_t items, Task task, const void* context) {
     job_.open(items, task, context);
@@ -176,7 +187,10 @@ void parallel_for(int64_t items, Task task, const void* context) {
   SharedPool& shared = SharedPool::shared();
   const std::unique_lock<std::mutex> lock(shared.mutex, std::try_to_lock);
   if (!lock.owns_lock() || items < 2 || shared.threads == 1) return run_alone(items, task, context);
-  if (shared.pool == nullptr) shared.pool = new ThreadPool(shared.threads);
+  if (shared.pool == nullptr) {
+    shared.pool = new ThreadPool(shared.threads);
+    shared.threads = shared.pool->threads();
+  }
   shared.pool->run(items, task, context);
 }
 

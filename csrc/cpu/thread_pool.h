@@ -12,6 +12,7 @@ using Task = void (*)(const void* context, int64_t item);
 // throw.
 void parallel_for(int64_t items, Task task, const void* context);
 
+// What was set; fewer from the first call on if the system has no more threads.
 int64_t num_threads();
 void set_num_threads(int64_t count);
 

@@ -21,10 +21,10 @@ def available_isa_levels() -> tuple[str, ...]:
 
 
 def num_threads() -> int:
-    """Threads that a native call uses, the caller's included."""
+    """Threads that a native call uses, the caller's included: fewer than set if the system has no more."""
     return int(native().num_threads())
 
 
 def set_num_threads(count: int) -> None:
-    """Results do not depend on the count. Raises RuntimeError if count < 1."""
+    """Results do not depend on the count. Raises RuntimeError unless count is 1 to 1024."""
     native().set_num_threads(count)

@@ -105,6 +105,29 @@ raise SystemExit(code)
 """
 
 
-def test_a_forked_child_computes_the_same() -> None:
+FEW_THREADS = """
+import resource, torch
+from pathlib import Path
+from pararnn_core import ops
+ops.set_num_threads(1)
+packed, x = ops.pack_linear(torch.randn(400, 100)), torch.randn(50, 100)
+want = ops.linear(x, packed)
+ops.set_num_threads(1024)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20), resource.RLIM_INFINITY))
+assert torch.equal(ops.linear(x, packed), want)
+assert 1 <= ops.num_threads() < 1024, ops.num_threads()
+"""
+
+
+def run_script(script: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], env=environment, check=True, timeout=120)
+
+
+def test_a_forked_child_computes_the_same() -> None:
+    run_script(FORK)
+
+
+def test_fewer_threads_do_where_the_system_has_no_more() -> None:
+    run_script(FEW_THREADS)
