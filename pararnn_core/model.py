@@ -195,6 +195,8 @@ class ParaRNNForCausalLM(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._refuse_packed("moving or casting")
+        # It exchanges the data below parameters, which keep identity and version.
+        self._serving = None
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it so
 
 

@@ -129,6 +129,16 @@ def test_unpacked_model_serves_its_present_weights() -> None:
     assert torch.equal(run_alone(model, TOKENS)[0], stale)
 
 
+def test_unpacked_model_serves_the_dtype_that_it_was_cast_to() -> None:
+    model = tiny_model()
+    wide, _ = run_alone(model, TOKENS)
+    narrow, _ = run_alone(model.to(torch.bfloat16), TOKENS)
+    assert not torch.equal(narrow, wide)
+    assert torch.equal(narrow, run_alone(tiny_model().to(torch.bfloat16), TOKENS)[0])
+    with pytest.raises(ValueError, match="float64"):
+        run_alone(model.to(torch.float64), TOKENS)
+
+
 def test_float64_model_refuses_to_serve_and_says_what_takes_it() -> None:
     with pytest.raises(ValueError, match=r"float32 or bfloat16.*float64.*logits"):
         run_alone(tiny_model().to(torch.float64), TOKENS)
