@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Gradients = tuple[None, Tensor, Tensor, Tensor | None, Tensor, None]
 
@@ -14,6 +15,7 @@ def _setup_recurrence(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None
     ctx.save_for_backward(output, *tensors)
 
 
+@once_differentiable
 def _backward_recurrence(ctx: Any, grad_states: Tensor) -> Gradients:
     states, bx, a, c, initial_state, cu_seqlens = ctx.saved_tensors
     grad_bx, grad_a, grad_c, grad_initial = torch.ops.pararnn.recurrence_backward(

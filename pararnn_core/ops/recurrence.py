@@ -13,7 +13,7 @@ from pararnn_core.ops.library import native
 def recurrence(
     cell: str, bx: Tensor, a: Tensor, c: Tensor | None, initial_state: Tensor, cu_seqlens: Tensor
 ) -> Tensor:
-    """All states of all sequences. Differentiable.
+    """All states of all sequences. Differentiable once.
 
     cell: "gru" or "lstm"; bx: (T, 3, D); a: (3, D); c: (2, D) for "lstm", None for "gru"
     initial_state: (S, N, D); all float32 and contiguous

@@ -87,6 +87,14 @@ def test_gradients_reach_only_what_asks_for_them(generator: torch.Generator) -> 
     assert inputs.bx.grad is None
 
 
+def test_a_second_derivative_is_refused(generator: torch.Generator) -> None:
+    inputs = Inputs(generator, "gru", 7, (4,))
+    inputs.bx.requires_grad_()
+    (grad,) = torch.autograd.grad(inputs.native().square().sum(), inputs.bx, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        grad.sum().backward()
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_slots_give_the_same_states_in_place(generator: torch.Generator, cell: str, channels: int) -> None:
