@@ -17,11 +17,14 @@ class NativeLibraryMissing(RuntimeError):
     """The native library was not built or was not installed with the package."""
 
 
-def _library_path() -> Path | None:
+def _candidates() -> list[Path]:
     # An editable install keeps the library outside of the source folder, hence the whole __path__.
     named = os.environ.get("PARARNN_LIBRARY")
-    installed = [Path(root) / "lib" / LIBRARY_NAME for root in pararnn_core.__path__]
-    return next((path for path in ([Path(named)] if named else installed) if path.is_file()), None)
+    return [Path(named)] if named else [Path(root) / "lib" / LIBRARY_NAME for root in pararnn_core.__path__]
+
+
+def _library_path() -> Path | None:
+    return next((path for path in _candidates() if path.is_file()), None)
 
 
 @functools.cache
@@ -39,8 +42,8 @@ def native() -> Any:
     path = _library_path()
     if path is None:
         raise NativeLibraryMissing(
-            f"{LIBRARY_NAME} is not in {list(pararnn_core.__path__)}; "
-            "build it with `pip install --no-build-isolation -e .` or name it in PARARNN_LIBRARY"
+            f"there is no native library at {' or '.join(map(str, _candidates()))}; "
+            "build it with `pip install --no-build-isolation -e .` or name its file in PARARNN_LIBRARY"
         )
     torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     autograd.register()
