@@ -82,8 +82,7 @@ def write_checkpoint(
     target = Path(path).resolve()
     check_shapes(target, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
     texts = _tokenizer_files(config, tokenizer, chat_template)
-    dtype: torch.dtype = getattr(torch, config.dtype)
-    stored = {name: tensors[name].detach().to("cpu", dtype).contiguous() for name in sorted(tensors)}
+    stored = _stored(tensors, getattr(torch, config.dtype))
     fields = config.to_dict()
     fields["fingerprint"] = _fingerprint(target, fields, stored, texts.get(TOKENIZER))
     special = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
@@ -101,6 +100,18 @@ def write_checkpoint(
     except (OSError, SafetensorError) as error:
         raise CheckpointError(target, f"cannot be written: {error}") from error
     return str(fields["fingerprint"])
+
+
+def _stored(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """By name, as they go to the file. Each in memory of its own: safetensors refuses all else."""
+    stored: dict[str, torch.Tensor] = {}
+    storages: set[int] = set()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().to("cpu", dtype).contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        stored[name] = tensor.clone() if storage in storages else tensor
+        storages.add(storage)
+    return stored
 
 
 def _fingerprint(

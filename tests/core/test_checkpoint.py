@@ -88,6 +88,13 @@ def test_shards_hold_the_same_model(tmp_path: Path) -> None:
     assert same_bits(weights_of(load_checkpoint(tmp_path / "sharded", pack=False)), weights_of(model))
 
 
+def test_weights_that_share_memory_are_written_each(tmp_path: Path) -> None:
+    model = tiny_model()
+    weights = weights_of(model) | {"lm_head.weight": weights_of(model)["embedding.weight"]}
+    write_checkpoint(model.config, weights, tmp_path / "model")
+    assert same_bits(weights_of(load_checkpoint(tmp_path / "model", pack=False)), weights)
+
+
 def test_weights_are_rounded_to_the_dtype_asked_for(tmp_path: Path) -> None:
     model = tiny_model()
     save_checkpoint(model, tmp_path / "narrow", dtype="bfloat16")
