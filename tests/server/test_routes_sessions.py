@@ -73,6 +73,8 @@ def test_busy_session_takes_no_second_writer_and_cancel_keeps_what_was_delivered
     thread = threading.Thread(target=lambda: replies.append(server.post("/v1/completions", body)))
     thread.start()
     eventually(lambda: server.get(f"/v1/sessions/{session_id}").json()["tier"] == "device")
+    held = server.get(f"/v1/sessions/{session_id}").json()
+    assert held["memory"] == {"device": held["state_bytes"], "host": held["state_bytes"], "store": 0}
     assert error_of(server.post(f"/v1/sessions/{session_id}/append", {"text": "a"}))[0] == 409
     eventually(lambda: server.busy_slots() > 0)
     cancelled = server.post(f"/v1/sessions/{session_id}/cancel")

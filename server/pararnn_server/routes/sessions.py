@@ -75,10 +75,10 @@ async def list_sessions(
 
 @router.get("/{session_id}", **documented(SessionDetail, (*READING, *IN_SESSION)))
 async def get_session(request: Request, session_id: str) -> Response:
-    """Memory, tokens and the last 256 turns, as of the last committed one."""
+    """Memory, tokens and the last 256 turns. The host keeps the last committed one while the next runs."""
     sessions, owner = service_of(request).reading().sessions, owner_of(request)
     info = sessions.get(session_id, owner)
-    memory = {"device": 0, "host": 0, "store": 0} | {info.tier: info.state_bytes}
+    memory = {"device": 0, "host": info.state_bytes, "store": 0} | {info.tier: info.state_bytes}
     turns = [asdict(turn) for turn in sessions.history(session_id, owner)]
     return JSONResponse(session_body(info) | {"memory": memory, "turns": turns})
 

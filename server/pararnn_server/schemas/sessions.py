@@ -77,7 +77,7 @@ class AppendResponse(SessionBody):
 
 
 class TierTotal(ResponseBody):
-    """What the sessions of one tier hold."""
+    """sessions: those of the tier. state_bytes: held there; the host keeps each one's last commit while it runs."""
 
     sessions: int
     state_bytes: int

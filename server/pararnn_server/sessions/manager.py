@@ -184,8 +184,12 @@ class SessionManager:
 
     def _totals(self, owner: str | None) -> Mapping[Tier, TierTotal]:
         busy = sum(owner is None or turn.owner == owner for turn in self._turns.values())
-        counts: dict[Tier, int] = {"device": busy, "host": self._store.count(owner) - busy, "store": 0}
-        return {tier: TierTotal(count, count * self._state_bytes) for tier, count in counts.items()}
+        count, size = self._store.count(owner), self._state_bytes
+        return {
+            "device": TierTotal(busy, busy * size),
+            "host": TierTotal(count - busy, count * size),
+            "store": TierTotal(0, 0),
+        }
 
 
 def _after(record: SessionRecord, turn: Turn, result: TurnResult, now: float) -> SessionRecord:

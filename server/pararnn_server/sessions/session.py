@@ -50,7 +50,7 @@ class TurnInfo:
 
 @dataclass(frozen=True, slots=True)
 class TierTotal:
-    """What the sessions of one tier hold."""
+    """sessions: those of the tier. state_bytes: held there; the host keeps each one's last commit while it runs."""
 
     sessions: int
     state_bytes: int
