@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.engine import Engine
-from pararnn_server.errors import ServerError
 from pararnn_server.outputs import Addressed, Courier, OutputQueue
 from pararnn_server.prompts import EncodedPrompt
 from pararnn_server.request import Failed, Finished, Request, Usage
@@ -47,7 +46,7 @@ class Generation:
             for index, prompt in enumerate(self.plan.prompts):
                 self._engine.submit(self._request(index, prompt))
                 self._open[index] = self.plan.num_choices
-        except ServerError:
+        except BaseException:
             self.close()
             raise
 
