@@ -77,7 +77,7 @@ class AppendResponse(SessionBody):
 
 
 class TierTotal(ResponseBody):
-    """sessions: those of the tier. state_bytes: held there; the host keeps each one's last commit while it runs."""
+    """sessions: those of the tier. state_bytes: held there; a running one's last commit stays on the host."""
 
     sessions: int
     state_bytes: int

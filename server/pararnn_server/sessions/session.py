@@ -50,7 +50,7 @@ class TurnInfo:
 
 @dataclass(frozen=True, slots=True)
 class TierTotal:
-    """sessions: those of the tier. state_bytes: held there; the host keeps each one's last commit while it runs."""
+    """sessions: those of the tier. state_bytes: held there; a running one's last commit stays on the host."""
 
     sessions: int
     state_bytes: int
