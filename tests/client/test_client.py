@@ -72,8 +72,8 @@ class Recorder:
         ),
         (lambda s: s.get("a/b"), ("GET", "/v1/sessions/a%2Fb", None)),
         (
-            lambda s: s.append("x", tokens=[1, 2], expected_turn=0),
-            ("POST", "/v1/sessions/x/append", {"tokens": [1, 2], "expected_turn": 0}),
+            lambda s: s.append("x", tokens=[1, 2], expected_turn=0, timeout=2.5),
+            ("POST", "/v1/sessions/x/append", {"tokens": [1, 2], "expected_turn": 0, "timeout": 2.5}),
         ),
         (lambda s: s.cancel("x"), ("POST", "/v1/sessions/x/cancel", {})),
         (lambda s: s.delete("x"), ("DELETE", "/v1/sessions/x", None)),

@@ -68,9 +68,13 @@ def append_to_session(
     text: str | None = None,
     tokens: Sequence[int] | None = None,
     expected_turn: int | None = None,
+    timeout: float | None = None,
 ) -> Call[Session]:
-    """Take in `text` or `tokens` without a reply. expected_turn: a 409 unless the session stands there."""
-    body = _present(text=text, tokens=tokens, expected_turn=expected_turn)
+    """Take in `text` or `tokens` without a reply. expected_turn: a 409 unless the session stands there.
+
+    timeout: seconds after which the server gives up and keeps nothing of it.
+    """
+    body = _present(text=text, tokens=tokens, expected_turn=expected_turn, timeout=timeout)
     return Call("POST", _session_path(session_id, "/append"), parse.session, body)
 
 
