@@ -1,5 +1,6 @@
 """What happens to a stream: it ends with its reader, stays alive in silence, and says what went wrong."""
 
+import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -127,3 +128,18 @@ def test_sixty_four_streams_give_the_tokens_of_each_alone(server: HttpServer) ->
     with ThreadPoolExecutor(64) as pool:
         together = list(pool.map(text, range(64)))
     assert together == [text(seed) for seed in range(64)]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_timeout_covers_the_reading_of_the_prompt(
+    server: HttpServer, loaded: Loaded, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    async def slow(text: str, *, special: bool = True) -> list[int]:
+        await asyncio.sleep(0.3)
+        return [1, 2]
+
+    monkeypatch.setattr(loaded.tokenizer, "encode", slow)
+    body = {**endless(path), "max_tokens": 1}
+    assert server.post(path, body).status_code == 200
+    refused = server.post(path, {**body, "timeout": 0.2})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (504, "request_timeout")

@@ -33,7 +33,7 @@ async def create_chat_completion(request: Request) -> Response:
     service, owner = service_of(request), owner_of(request)
     serving = service.accepting()
     body = await read_body(request, ChatRequest, service.settings.max_body_bytes)
-    check_generating(body, service)
+    ends = check_generating(body, service)
     if body.top_logprobs is not None and not body.logprobs:
         raise BadRequest("top_logprobs: only with logprobs true.", param="top_logprobs")
     params = params_of(
@@ -46,7 +46,7 @@ async def create_chat_completion(request: Request) -> Response:
     ids = await serving.chat.encode(body.messages, continues=not view.is_empty)
     prompts = [EncodedPrompt(serving.prompts.checked(ids, "messages"))]
     head = heading("chatcmpl", body, serving, request)
-    plan = plan_of(head.id, body, prompts, params, view, service, owner)
+    plan = plan_of(head.id, body, prompts, params, view, ends, owner)
     null_usage = bool(body.stream_options and body.stream_options.include_usage)
     form = ChatFormat(head, serving.tokenizer, logprobs=bool(body.logprobs), null_usage=null_usage)
     return answer(body, plan, form, service)

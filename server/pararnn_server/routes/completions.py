@@ -38,7 +38,7 @@ async def create_completion(request: Request) -> Response:
     service, owner = service_of(request), owner_of(request)
     serving = service.accepting()
     body = await read_body(request, CompletionRequest, service.settings.max_body_bytes)
-    check_generating(body, service)
+    ends = check_generating(body, service)
     _check_completion(body)
     params = params_of(
         body,
@@ -50,7 +50,7 @@ async def create_completion(request: Request) -> Response:
     view = view_session(body, serving, owner)
     prompts = await _read_prompts(body, view, service)
     head = heading("cmpl", body, serving, request)
-    plan = plan_of(head.id, body, prompts, params, view, service, owner)
+    plan = plan_of(head.id, body, prompts, params, view, ends, owner)
     null_usage = bool(body.stream_options and body.stream_options.include_usage)
     form = CompletionFormat(head, serving.tokenizer, body.logprobs, null_usage=null_usage)
     return answer(body, plan, form, service, echo=bool(body.echo))

@@ -36,8 +36,8 @@ class SessionView:
     expected_turn: int | None = None
 
 
-def check_generating(body: HonouredFields, service: Service) -> None:
-    """Rules between fields. Raises BadRequest, or NotFound for the model."""
+def check_generating(body: HonouredFields, service: Service) -> float:
+    """Rules between fields; returns the request's deadline. Raises BadRequest, or NotFound for the model."""
     service.reading().check_model(body.model)
     if body.stream_options is not None and not body.stream:
         raise BadRequest("stream_options: only with stream true.", param="stream_options")
@@ -47,7 +47,7 @@ def check_generating(body: HonouredFields, service: Service) -> None:
         raise BadRequest("expected_turn: only with session_id.", param="expected_turn")
     if body.session_id is not None and (body.n or 1) > 1:
         raise BadRequest("n: a session has one continuation; leave n out.", param="n")
-    deadline(body.timeout, service.settings)
+    return deadline(body.timeout, service.settings)
 
 
 def deadline(timeout: float | None, settings: Settings) -> float:
@@ -102,17 +102,17 @@ def plan_of(
     prompts: list[EncodedPrompt],
     params: SamplingParams,
     view: SessionView,
-    service: Service,
+    ends: float,
     owner: str,
 ) -> Plan:
-    """The plan; its time starts now."""
+    """ends: the deadline, which covers reading the prompt too."""
     return Plan(
         request_id=request_id,
         prompts=prompts,
         params=params,
         num_choices=body.n or 1,
         owner=owner,
-        deadline=deadline(body.timeout, service.settings),
+        deadline=ends,
         session_id=body.session_id,
         expected_turn=view.expected_turn,
     )
