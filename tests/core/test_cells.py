@@ -221,6 +221,18 @@ def test_last_solve_tells_how_the_latest_call_went(cls: type[Cell]) -> None:
     assert cell.last_solve is None
 
 
+def test_saturated_gates_are_not_mistaken_for_another_structure() -> None:
+    """The derivative by the old state is so small that rounding is a large part of it."""
+    cell = ParaGRU(2, 2)
+    with torch.no_grad():
+        cell.A.copy_(torch.tensor([[5.587e-4, -1.115e-3], [-2.713e-3, -3.213e-4], [-2.459e-3, -3.471e-3]]))
+    bx = torch.tensor([[[13.560696, 12.905856], [8.706168, 2.8604018], [4.4573293, -4.2788715]]])
+    initial_state = torch.tensor([[[0.8003763, -0.8487715]]], requires_grad=True)
+    states = cell.recurrence(bx, initial_state, torch.tensor([0, 1], dtype=torch.int32), "sequential")
+    (grad,) = torch.autograd.grad(states.sum(), initial_state)
+    assert grad.abs().max() < 1e-6
+
+
 @pytest.mark.parametrize("cls", ALL_CELLS)
 def test_solve_that_did_not_converge_refuses_backward(cls: type[Cell]) -> None:
     problem = make_problem(cls, [50], torch.seed())
