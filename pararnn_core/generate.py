@@ -49,17 +49,23 @@ def generate(
     Goes on from what `state` holds in `slot`, from nothing if state is None. After a stop token the slot has
     prompt and reply; at max_tokens, or when the caller leaves early, all but the last token given out: feed
     that one first to go on.
-    Raises ValueError for an empty prompt, ids outside of the vocabulary, and the parameters that yield no ids
-    (stop strings, log-probabilities).
+    Raises ValueError for an empty prompt, ids outside of the vocabulary, a slot outside of the pool, and the
+    parameters that yield no ids (stop strings, log-probabilities), before the slot is touched.
     """
     if not prompt_ids:
         raise ValueError("prompt_ids must hold at least one token")
+    vocab_size = model.config.vocab_size
+    wrong = next((token for token in prompt_ids if not 0 <= token < vocab_size), None)
+    if wrong is not None:
+        raise ValueError(f"prompt_ids must be in [0, {vocab_size}), got {wrong}")
     for name in _NEED_TEXT_OR_SERVER:
         if getattr(params, name) not in ((), None):
             raise InvalidSamplingParams(name, "is not supported here: only token ids are generated")
-    params.check_vocabulary(model.config.vocab_size)
+    params.check_vocabulary(vocab_size)
     if state is None:
         state = RecurrentState(model.config, 1)
+    if not 0 <= slot < state.num_slots:
+        raise ValueError(f"slot must be in [0, {state.num_slots}), got {slot}")
     return _replies(model, list(prompt_ids), params, state, slot)
 
 

@@ -118,8 +118,12 @@ def test_tokens_come_one_by_one(model: ParaRNNForCausalLM) -> None:
 def test_what_cannot_be_honoured_is_refused_at_the_call(model: ParaRNNForCausalLM) -> None:
     with pytest.raises(ValueError, match="prompt_ids"):
         generate(model, [], GREEDY)
-    with pytest.raises(ValueError, match="tokens must be in"):
-        next(generate(model, [TINY_VOCAB_SIZE], GREEDY))
+    for token in (-1, TINY_VOCAB_SIZE):
+        with pytest.raises(ValueError, match=rf"prompt_ids must be in .* got {token}$"):
+            generate(model, [*PROMPT, token], GREEDY)
+    for slot in (-1, 1):
+        with pytest.raises(ValueError, match=rf"slot must be in .* got {slot}$"):
+            generate(model, PROMPT, GREEDY, slot=slot)
     for params in (
         SamplingParams(stop=("x",)),
         SamplingParams(logprobs=0),
