@@ -3,6 +3,7 @@
 #include "ops.h"
 
 namespace pararnn {
+
 Tensor rms_norm_op(const Tensor& x, const Tensor& weight, double eps) {
   check_tensor("x", x, ScalarType::Float, {kAnySize, kAnySize});
   const int64_t rows = x.size(0), width = x.size(1);

@@ -26,6 +26,13 @@ PackParams block_layout(int64_t heads, int64_t inputs, int64_t outputs) {
   return {shape, inputs * kGates * outputs, outputs, kGates * outputs, 1, 0, nullptr, nullptr};
 }
 
+// The same, given what all heads have together.
+PackParams shared_layout(int64_t heads, int64_t in_features, int64_t channels) {
+  PARARNN_REQUIRE(heads > 0 && in_features % heads == 0 && channels % heads == 0, "num_heads: must divide ",
+                  in_features, " and ", channels, ", got ", heads);
+  return block_layout(heads, in_features / heads, channels / heads);
+}
+
 Tensor pack(PackParams params, const Tensor& weight) {
   Tensor packed = empty_cpu({packed_size(params.shape)}, weight.scalar_type());
   params.element_size = int64_t(weight.element_size());
@@ -45,9 +52,9 @@ Tensor unpack(PackParams params, const Tensor& packed, std::initializer_list<int
   return weight;
 }
 
+// x and out are checked by the caller, who needs their rows.
 void multiply(const BlockShape& shape, const Tensor& x, const Tensor& packed, const float* bias,
               Tensor& out) {
-  check_tensor("x", x, ScalarType::Float, {kAnySize, shape.heads * shape.inputs});
   const DType dtype = check_weight("packed", packed, {packed_size(shape)});
   linear_cpu({shape, x.size(0), x.const_data_ptr<float>(), dtype, packed.const_data_ptr(), bias,
               out.mutable_data_ptr<float>()});
@@ -83,10 +90,8 @@ Tensor pack_block_linear_op(const Tensor& weight) {
 
 Tensor unpack_block_linear_op(const Tensor& packed, int64_t num_heads, int64_t in_features,
                               int64_t channels) {
-  PARARNN_REQUIRE(num_heads > 0 && in_features % num_heads == 0 && channels % num_heads == 0,
-                  "num_heads: must divide ", in_features, " and ", channels, ", got ", num_heads);
-  const int64_t inputs = in_features / num_heads, outputs = channels / num_heads;
-  return unpack(block_layout(num_heads, inputs, outputs), packed, {num_heads, inputs, kGates, outputs});
+  const PackParams layout = shared_layout(num_heads, in_features, channels);
+  return unpack(layout, packed, {num_heads, layout.shape.inputs, kGates, layout.shape.outputs});
 }
 
 Tensor linear_op(const Tensor& x, const Tensor& packed, int64_t out_features, int64_t in_features) {
@@ -101,11 +106,9 @@ Tensor block_linear_op(const Tensor& x, const Tensor& packed, const Tensor& bias
                        int64_t in_features) {
   check_tensor("bias", bias, ScalarType::Float, {kGates, kAnySize});
   const int64_t channels = bias.size(1);
-  PARARNN_REQUIRE(num_heads > 0 && in_features % num_heads == 0 && channels % num_heads == 0,
-                  "num_heads: must divide ", in_features, " and ", channels, ", got ", num_heads);
+  const BlockShape shape = shared_layout(num_heads, in_features, channels).shape;
   check_tensor("x", x, ScalarType::Float, {kAnySize, in_features});
   Tensor out = empty_cpu({x.size(0), kGates, channels});
-  const BlockShape shape = block_layout(num_heads, in_features / num_heads, channels / num_heads).shape;
   multiply(shape, x, packed, bias.const_data_ptr<float>(), out);
   return out;
 }

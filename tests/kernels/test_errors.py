@@ -158,6 +158,10 @@ def test_peepholes_are_refused_for_the_gru() -> None:
             lambda: ops.linear(torch.zeros(2, 5), ops.pack_linear(torch.zeros(4, 4))),
             "x: expected shape (*, 4)",
         ),
+        (
+            lambda: ops.unpack(ops.pack_block_linear(torch.zeros(2, 4, 3, 4), torch.zeros(3, 9))),
+            "num_heads: must divide 8 and 9, got 2",
+        ),
         (lambda: ops.embedding(torch.tensor([0, 4]), torch.zeros(4, 2)), "tokens: 4 is not in [0, 4)"),
         (lambda: ops.embedding(torch.tensor([-1]), torch.zeros(4, 2)), "tokens: -1 is not in [0, 4)"),
         (lambda: ops.rms_norm(torch.zeros(2, 4), torch.zeros(5), 1e-6), "weight: expected shape (4)"),
