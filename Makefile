@@ -14,7 +14,7 @@ help:
 	@echo "make install  only set up: .venv, native build"
 	@echo "make lint     formatting, lint, types      make format   rewrite to the house format"
 	@echo "make bench    measure on this machine      make soak     the long tests"
-	@echo "make gpu      build, test and measure the GPU code (needs nvcc and a GPU)"
+	@echo "make gpu      build and test what runs on a GPU (needs nvcc and a GPU)"
 
 .venv/.created:
 	@echo "==> [1/3] creating .venv with $$($(PYTHON) --version)"

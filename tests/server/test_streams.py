@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import random
+import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -143,3 +146,34 @@ def test_timeout_covers_the_reading_of_the_prompt(
     assert server.post(path, body).status_code == 200
     refused = server.post(path, {**body, "timeout": 0.2})
     assert (refused.status_code, refused.json()["error"]["code"]) == (504, "request_timeout")
+
+
+def test_a_stop_under_random_delays_of_the_reader_leaves_one_and_the_same_state(server: HttpServer) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print("seed", seed)
+    draw = random.Random(seed)
+    letters = {str(ord("x") - 33): 100, str(ord("y") - 33): 99}
+    outcomes = set()
+    for _ in range(5):
+        session_id = server.create_session(text="the")
+        body = {
+            "prompt": "a",
+            "logit_bias": letters,
+            "max_tokens": 60,
+            "seed": 1,
+            "stop": "yx",
+            "stream": True,
+        }
+        received = b""
+        with connection(server, {**body, "session_id": session_id}) as client:
+            while b"[DONE]" not in received:
+                time.sleep(draw.random() * 0.01)
+                received += client.recv(draw.randint(1, 400))
+        assert b'"finish_reason":"stop"' in received
+        text = b"".join(re.findall(rb'"text":"([xy]*)"', received))
+        num_tokens = server.get(f"/v1/sessions/{session_id}").json()["num_tokens"]
+        after = server.complete("", session_id=session_id, temperature=0, max_tokens=6, logprobs=5)[
+            "choices"
+        ][0]
+        outcomes.add((text, num_tokens, json.dumps([after["text"], after["logprobs"]])))
+    assert len(outcomes) == 1

@@ -6,7 +6,8 @@ import pytest
 
 from tests.e2e.long_prompts import peak_memory_of_append
 
-SHIPPED = sorted(path.parent for path in Path("checkpoints").glob("*/config.json"))
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted(path.parent for path in ROOT.glob("checkpoints/*/config.json"))
 BYTES_IN_FLIGHT = 64
 """A token id on its way: JSON text, a parsed integer, the request's list, the session's log."""
 
