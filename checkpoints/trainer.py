@@ -128,5 +128,5 @@ def spread_memory(model: ParaRNNForCausalLM) -> None:
 
 def mean_loss(model: ParaRNNForCausalLM, inputs: Tensor, targets: Tensor) -> Tensor:
     """inputs, targets (B, T) -> mean negative log-likelihood in nats (), every row from a zero state."""
-    head = model.embedding.weight if model.config.tie_embeddings else model.lm_head.weight
+    head = (model.embedding if model.config.tie_embeddings else model.lm_head).get_parameter("weight")
     return linear_cross_entropy(model.hidden(inputs).flatten(0, 1), head, targets.flatten())

@@ -15,6 +15,7 @@ from pararnn_core.checkpoint_writer import save_checkpoint, write_checkpoint
 from pararnn_core.config import ModelConfig
 from pararnn_core.fingerprint import Fingerprint
 from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
 from pararnn_core.safetensors_file import TensorInfo
 from pararnn_core.untrusted_file import CheckpointError
 from pararnn_core.weight_files import is_finite
@@ -75,20 +76,23 @@ def load_checkpoint(
     dtype: "float32" or "bfloat16" instead of the weights' own.  pack: ready to serve, if device is the CPU.
     progress(bytes read, bytes in all) is called from the calling thread.
     verify: recompute the fingerprint from all bytes (about 1 s per GB); None: do so up to 256 MiB of weights.
-    Names, shapes, dtypes, sizes and finiteness are always checked.
+    Names, shapes, dtypes, sizes and finiteness are always checked. A quantised checkpoint takes no dtype and
+    no other device.
     """
     if dtype is not None and dtype not in STORED_DTYPES:
         raise ValueError(f"dtype must be float32 or bfloat16, not {dtype!r}")
     with CheckpointDirectory(Path(path)) as directory:
+        if directory.config.quantization is not None:
+            _refuse_for_quantized(directory.path, torch.device(device), dtype)
         if verify is None:
             verify = directory.weights.nbytes <= VERIFIED_BY_DEFAULT_BYTES
         reader = _WeightReader(directory, verify or directory.fingerprint is None, progress)
         config = directory.config if dtype is None else replace(directory.config, dtype=dtype)
         model = empty_model(config)
-        # No name may hold these tensors: pack() frees each as soon as it has its packed form.
-        model.load_state_dict(
-            {n: _prepared(n, t, config).to(device) for n, t in reader.read_all()}, assign=True
-        )
+        for weight in reader.read_weights():
+            # No name may hold what was read: pack() frees each matrix as soon as it has its packed form.
+            model.set_weight(*_prepared(*weight, config, device))
+        del weight
         fingerprint = reader.checked_fingerprint()
         if config != directory.config:
             fingerprint = sha256(f"{fingerprint} as {dtype}".encode()).hexdigest()
@@ -101,13 +105,13 @@ def verify_checkpoint(path: str | os.PathLike[str], progress: Progress | None = 
     """Reads every byte. The fingerprint, if all weights are finite and config.json has the same or none."""
     with CheckpointDirectory(Path(path)) as directory:
         reader = _WeightReader(directory, True, progress)
-        for _ in reader.read_all():
+        for _ in reader.read_weights():
             pass
         return reader.checked_fingerprint()
 
 
 class _WeightReader:
-    """Reads tensors in the order of names: hashes them, checks that they are finite, reports progress."""
+    """Reads weights in the order of names: hashes them, checks their values, reports progress."""
 
     def __init__(self, directory: CheckpointDirectory, hashed: bool, progress: Progress | None) -> None:
         self._directory = directory
@@ -116,19 +120,39 @@ class _WeightReader:
         self._total = directory.weights.nbytes
         self._hash = Fingerprint(directory.config_fields, directory.tokenizer) if hashed else None
 
-    def read_all(self) -> Iterator[tuple[str, torch.Tensor]]:
+    def read_weights(self) -> Iterator[tuple[str, torch.Tensor | QuantizedMatrix]]:
+        """By the names of parameters."""
+        qweight = torch.empty(0)
+        for name, tensor in self._read_tensors():
+            if name.endswith(QWEIGHT):
+                qweight = tensor
+            elif name.endswith(SCALES):
+                # By name, scales follow their qweight.
+                yield name.removesuffix(SCALES), self._matrix(name.removesuffix(SCALES), qweight, tensor)
+            else:
+                yield name, tensor
+
+    def _matrix(self, name: str, qweight: torch.Tensor, scales: torch.Tensor) -> QuantizedMatrix:
+        matrix = self._directory.matrix(name, qweight, scales)
+        try:
+            matrix.check_values()
+        except ValueError as error:
+            raise CheckpointError(self._directory.path, f"{name}: {error}") from None
+        return matrix
+
+    def _read_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         for name, info in self._directory.weights.tensors.items():
             if self._hash is not None:
                 self._hash.begin_tensor(name, info.dtype, info.shape)
             tensor = self._directory.weights.read(name, self._on_chunk)
-            if not is_finite(tensor):
+            if tensor.is_floating_point() and not is_finite(tensor):
                 raise CheckpointError(
                     self._directory.path, f"{name} holds NaN or infinity and cannot be used"
                 )
             yield name, tensor
 
     def checked_fingerprint(self) -> str:
-        """After read_all: the fingerprint of what was read, or the stored one if nothing was hashed."""
+        """After read_weights: the fingerprint of what was read, or the stored one if nothing was hashed."""
         stored = self._directory.fingerprint
         found = stored if self._hash is None else self._hash.hexdigest()
         if found is None or stored not in (None, found):
@@ -147,7 +171,18 @@ class _WeightReader:
             self._progress(self._done, self._total)
 
 
-def _prepared(name: str, tensor: torch.Tensor, config: ModelConfig) -> torch.Tensor:
+def _prepared(
+    name: str, weight: torch.Tensor | QuantizedMatrix, config: ModelConfig, device: str | torch.device
+) -> tuple[str, torch.Tensor | QuantizedMatrix]:
+    if isinstance(weight, QuantizedMatrix):
+        return name, weight
     if config.recurrent_clip is not None and name.endswith((".cell.A", ".cell.C")):
-        tensor.clamp_(-config.recurrent_clip, config.recurrent_clip)
-    return tensor.to(getattr(torch, config.dtype))
+        weight.clamp_(-config.recurrent_clip, config.recurrent_clip)
+    return name, weight.to(device, getattr(torch, config.dtype))
+
+
+def _refuse_for_quantized(path: Path, device: torch.device, dtype: str | None) -> None:
+    if dtype is not None:
+        raise CheckpointError(path, f"is quantised and cannot be held as {dtype}: load it as it is")
+    if device.type != "cpu":
+        raise CheckpointError(path, f"is quantised and runs on a CPU only, not on {device}")

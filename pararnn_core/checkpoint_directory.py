@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 from pararnn_core.config import ModelConfig, num_parameters
 from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.quantization_config import MatrixFormat, matrix_names
+from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix, shapes_of
 from pararnn_core.safetensors_file import PICKLE_ADVICE, TensorInfo, is_pickle
 from pararnn_core.skeleton import skeleton
 from pararnn_core.tokenizer_file import TokenizerFile
@@ -20,13 +25,20 @@ TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 GENERATION_CONFIG = "generation_config.json"
 CARD = "README.md"
-STORED_DTYPES = {"float32": "F32", "bfloat16": "BF16"}
+STORED_DTYPES = {"float32": "F32", "bfloat16": "BF16", "int8": "I8", "uint8": "U8"}
 
 _MAX_JSON_BYTES = 1 << 20
 _LARGEST_SIZE = 2**31
 _LARGEST_MODEL = 2**60
 _LISTED = 3
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class StoredTensor(NamedTuple):
+    """What a checkpoint must hold under a name; dtype as torch spells it."""
+
+    shape: tuple[int, ...]
+    dtype: str
 
 
 class CheckpointDirectory:
@@ -46,7 +58,7 @@ class CheckpointDirectory:
         try:
             tensors = self.weights.tensors
             check_shapes(path, {name: info.shape for name, info in tensors.items()}, self.config)
-            _check_dtypes(path, tensors, self.config.dtype)
+            _check_dtypes(path, tensors, self.config)
         except BaseException:
             self.weights.close()
             raise
@@ -57,6 +69,20 @@ class CheckpointDirectory:
     def __exit__(self, *_: object) -> None:
         self.weights.close()
 
+    def matrix(self, name: str, qweight: torch.Tensor, scales: torch.Tensor) -> QuantizedMatrix:
+        """The matrix of that name from its two tensors, whose shapes were checked against the config."""
+        if self.config.quantization is None:
+            raise ValueError(f"{name}: this checkpoint is not quantised")
+        its = self.config.quantization.format_of(name)
+        return QuantizedMatrix(qweight, scales, its.bits, its.group_size, self.inputs_of(name))
+
+    def inputs_of(self, name: str) -> int:
+        """I of the matrix of that name."""
+        config = self.config
+        if name.endswith(".cell.B"):
+            return config.hidden_size // config.num_heads
+        return config.mlp_hidden_size if name.endswith(".down_proj.weight") else config.hidden_size
+
     @property
     def has_chat_template(self) -> bool:
         """Whether tokenizer_config.json carries one."""
@@ -65,14 +91,29 @@ class CheckpointDirectory:
 
 
 def empty_model(config: ModelConfig) -> ParaRNNForCausalLM:
-    """A model without memory or values: every parameter on the meta device."""
+    """A model without memory or values: every parameter on the meta device, matrices as if not quantised."""
     with skeleton():
-        return ParaRNNForCausalLM(config)
+        model = ParaRNNForCausalLM(replace(config, quantization=None))
+    model.config = config
+    return model
 
 
-def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor that a checkpoint of this config holds."""
-    return {name: tuple(parameter.shape) for name, parameter in empty_model(config).named_parameters()}
+def expected_tensors(config: ModelConfig) -> dict[str, StoredTensor]:
+    """Every tensor that a checkpoint of this config holds, by name."""
+    shapes = {name: tuple(parameter.shape) for name, parameter in empty_model(config).named_parameters()}
+    expected: dict[str, StoredTensor] = {}
+    if config.quantization is not None:
+        for name in matrix_names(config.num_hidden_layers, config.tie_embeddings):
+            expected |= _quantized_tensors(name, shapes.pop(name), config.quantization.format_of(name))
+    return expected | {name: StoredTensor(shape, config.dtype) for name, shape in shapes.items()}
+
+
+def matrix_sizes(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and inputs of a matrix from the shape of its parameter: (O, I), or (H, I, rows, outputs) of B."""
+    if len(shape) == 2:
+        return shape[0], shape[1]
+    heads, inputs, rows, outputs = shape
+    return heads * rows * outputs, inputs
 
 
 def check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], config: ModelConfig) -> None:
@@ -82,7 +123,7 @@ def check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Mode
         raise CheckpointError(
             path, f"the config describes a far larger model than these {len(shapes)} tensors"
         )
-    expected = expected_shapes(config)
+    expected = {name: each.shape for name, each in expected_tensors(config).items()}
     problems = [
         *_listed("missing", expected.keys() - shapes.keys()),
         *_listed("unexpected", shapes.keys() - expected.keys()),
@@ -96,12 +137,21 @@ def check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Mode
         raise CheckpointError(path, f"weights and config are not of one model: {'; '.join(problems)}")
 
 
-def _check_dtypes(path: Path, tensors: Mapping[str, TensorInfo], dtype: str) -> None:
-    wrong = [
-        f"{name} is {info.dtype}" for name, info in tensors.items() if info.dtype != STORED_DTYPES[dtype]
-    ]
-    if wrong:
+def _check_dtypes(path: Path, tensors: Mapping[str, TensorInfo], config: ModelConfig) -> None:
+    by_dtype: dict[str, list[str]] = {}
+    for name, each in expected_tensors(config).items():
+        if tensors[name].dtype != STORED_DTYPES[each.dtype]:
+            by_dtype.setdefault(each.dtype, []).append(f"{name} is {tensors[name].dtype}")
+    for dtype, wrong in by_dtype.items():
         raise CheckpointError(path, f"{CONFIG} says dtype {dtype}, but {'; '.join(_first(wrong))}")
+
+
+def _quantized_tensors(name: str, shape: tuple[int, ...], its: MatrixFormat) -> dict[str, StoredTensor]:
+    qweight, scales = shapes_of(*matrix_sizes(shape), its.bits, its.group_size)
+    return {
+        name + QWEIGHT: StoredTensor(qweight, "int8" if its.bits == 8 else "uint8"),
+        name + SCALES: StoredTensor(scales, "bfloat16"),
+    }
 
 
 def _check_is_directory(path: Path) -> None:
@@ -117,10 +167,6 @@ def _check_is_directory(path: Path) -> None:
 
 
 def _read_config(path: Path, fields: Mapping[str, Any]) -> ModelConfig:
-    if "quantization_config" in fields:
-        raise CheckpointError(
-            path, "quantization_config: this version loads float32 and bfloat16 weights, not quantised ones"
-        )
     for name, value in fields.items():
         if isinstance(value, int) and abs(value) > _LARGEST_SIZE:
             raise CheckpointError(path, f"{name} is larger than any model's")

@@ -27,6 +27,7 @@ from pararnn_core.checkpoint_directory import (
 from pararnn_core.config import MODEL_TYPE, ModelConfig, num_parameters
 from pararnn_core.fingerprint import Fingerprint
 from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.quantized_matrix import QWEIGHT, SCALES
 from pararnn_core.tokenizer_file import TokenizerFile
 from pararnn_core.untrusted_file import CheckpointError, read_json
 from pararnn_core.weight_files import INDEX, WEIGHTS, is_finite
@@ -74,8 +75,9 @@ def write_checkpoint(
 ) -> str:
     """Writes the directory `path` and returns its fingerprint. CheckpointError if it cannot or must not.
 
-    tensors: every parameter by name; rounded to config.dtype.  tokenizer: a tokenizer.json, or a directory
-    with one and perhaps a tokenizer_config.json.  card: README.md; a plain description if None.
+    tensors: by the names of the format; floats are rounded to config.dtype, integers and scales stay.
+    tokenizer: a tokenizer.json, or a directory with one and perhaps a tokenizer_config.json.
+    card: README.md; a plain description if None.
     generation: defaults for generation_config.json beside bos and eos.
     A checkpoint at `path` is replaced, its other files are kept. At no instant does `path` hold half of one.
     """
@@ -107,7 +109,8 @@ def _stored(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str
     stored: dict[str, torch.Tensor] = {}
     storages: set[int] = set()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().to("cpu", dtype).contiguous()
+        kept = name.endswith((QWEIGHT, SCALES))
+        tensor = tensors[name].detach().to("cpu", None if kept else dtype).contiguous()
         storage = tensor.untyped_storage().data_ptr()
         stored[name] = tensor.clone() if storage in storages else tensor
         storages.add(storage)
@@ -119,7 +122,7 @@ def _fingerprint(
 ) -> str:
     fingerprint = Fingerprint(fields, tokenizer)
     for name, tensor in stored.items():
-        if not is_finite(tensor):
+        if tensor.is_floating_point() and not is_finite(tensor):
             raise CheckpointError(path, f"is not written: {name} holds NaN or infinity")
         fingerprint.begin_tensor(
             name, STORED_DTYPES[str(tensor.dtype).removeprefix("torch.")], tuple(tensor.shape)

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from pararnn_core.quantization_config import QuantizationConfig
+
 MODEL_TYPE = "pararnn"
 MAX_CONV_KERNEL = 8
+_QUANTIZATION = "quantization_config"
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "cell": ("gru", "lstm"),
@@ -34,7 +37,7 @@ class ModelConfig:
 
     hidden_size is d (and D, the state channels per layer), num_hidden_layers L, num_heads H, conv_kernel K.
     activation_dtype None means the device's own: float32 on CPU, bfloat16 on CUDA.
-    dtype is that of the weights as saved.
+    dtype is that of the weights as saved; of a quantised model, of what is no matrix: float32.
     """
 
     cell: str
@@ -55,6 +58,7 @@ class ModelConfig:
     dtype: str = "float32"
     bos_token_id: int | None = None
     eos_token_id: int | None = None
+    quantization: QuantizationConfig | None = None
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -79,6 +83,19 @@ class ModelConfig:
             _check_positive("recurrent_clip", self.recurrent_clip)
         for name in ("bos_token_id", "eos_token_id"):
             self._check_token(name)
+        self._check_quantization()
+
+    def _check_quantization(self) -> None:
+        if self.quantization is None:
+            return
+        if not isinstance(self.quantization, QuantizationConfig):
+            raise ValueError(f"quantization must be a QuantizationConfig, got {self.quantization!r:.80}")
+        if self.dtype != "float32":
+            raise ValueError(f"dtype must be 'float32' beside a quantization_config, got {self.dtype!r}")
+        try:
+            self.quantization.check_names(self.num_hidden_layers, self.tie_embeddings)
+        except ValueError as error:
+            raise ValueError(f"quantization_config: {error}") from None
 
     def _check_token(self, name: str) -> None:
         value = getattr(self, name)
@@ -106,21 +123,27 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """What `config.json` holds; `from_dict` reads it back."""
-        return {"model_type": MODEL_TYPE, **asdict(self)}
+        values = {"model_type": MODEL_TYPE, **asdict(self)}
+        del values["quantization"]
+        return values if self.quantization is None else values | {_QUANTIZATION: self.quantization.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
         """ValueError for a foreign model_type, an unknown key and a missing one, each by name."""
         if data.get("model_type") != MODEL_TYPE:
             raise ValueError(f"model_type must be {MODEL_TYPE!r}, got {data.get('model_type')!r}")
-        values = {key: value for key, value in data.items() if key != "model_type"}
-        unknown = sorted(values.keys() - {field.name for field in fields(cls)})
+        values = {key: value for key, value in data.items() if key not in ("model_type", _QUANTIZATION)}
+        unknown = sorted(
+            values.keys() - {field.name for field in fields(cls)} | values.keys() & {"quantization"}
+        )
         if unknown:
             raise ValueError(f"unknown configuration keys: {', '.join(unknown)}")
         required = ("cell", "vocab_size", "hidden_size", "num_hidden_layers", "num_heads")
         missing = [name for name in required if name not in values]
         if missing:
             raise ValueError(f"missing configuration keys: {', '.join(missing)}")
+        if _QUANTIZATION in data:
+            values["quantization"] = QuantizationConfig.from_dict(data[_QUANTIZATION])
         return cls(**values)
 
     @classmethod

@@ -3,6 +3,7 @@
 B batch, T time, d hidden size (= D state channels), K convolution width.
 Weights narrower than float32 are widened where they are used, so arithmetic is float32 (float64 for a float64
 model), unless autocast says otherwise for the products.
+A matrix may also be a QuantizedMatrix: then its product is the quantised one, without a gradient.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from pararnn_core.cells import ParaGRU, ParaLSTM
 from pararnn_core.config import ModelConfig
+from pararnn_core.quantized_matrix import QuantizedMatrix
 
 
 def compute_dtype(weight: Tensor) -> torch.dtype:
@@ -20,8 +22,17 @@ def compute_dtype(weight: Tensor) -> torch.dtype:
     return torch.float64 if weight.dtype == torch.float64 else torch.float32
 
 
+def product(x: Tensor, weight: Tensor | QuantizedMatrix) -> Tensor:
+    """x (..., I), weight (O, I) -> (..., O) in the dtype of x; of a quantised weight float32."""
+    if isinstance(weight, QuantizedMatrix):
+        return weight.reference_linear(x)
+    return F.linear(x, weight.to(x.dtype))
+
+
 class Linear(nn.Module):
     """A product without bias; weight (O, I)."""
+
+    weight: nn.Parameter | QuantizedMatrix
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -29,7 +40,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., I) -> (..., O)."""
-        return F.linear(x, self.weight.to(x.dtype))
+        return product(x, self.weight)
 
 
 class RMSNorm(nn.Module):

@@ -15,8 +15,9 @@ from pararnn_core import ops
 from pararnn_core.batch import Batch, check_batch, check_rows
 from pararnn_core.config import ModelConfig
 from pararnn_core.generate import generate
-from pararnn_core.layers import Block, CausalConv1d, Linear, RMSNorm, compute_dtype
+from pararnn_core.layers import Block, CausalConv1d, Linear, RMSNorm, compute_dtype, product
 from pararnn_core.packed import PackedModel
+from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import PAD_SLOT_ID, RecurrentState, state_parts
 
@@ -24,24 +25,31 @@ from pararnn_core.state import PAD_SLOT_ID, RecurrentState, state_parts
 class Embedding(nn.Module):
     """A row per token; weight (V, d)."""
 
+    weight: nn.Parameter | QuantizedMatrix
+
     def __init__(self, vocab_size: int, size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(vocab_size, size))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (...) -> (..., d) float32, or float64 for a float64 weight."""
+        if isinstance(self.weight, QuantizedMatrix):
+            return self.weight.dequantize(tokens)
         return F.embedding(tokens, self.weight).to(compute_dtype(self.weight))
 
 
 class ParaRNNForCausalLM(nn.Module):
     """Built with freshly drawn float32 parameters; bfloat16 ones serve too, float64 ones only give `logits`.
 
-    A packed model only serves: what needs the row-major matrices raises RuntimeError.
+    A packed model only serves: what needs the row-major matrices raises RuntimeError; so does training a
+    quantised one.
     fingerprint: of the checkpoint that it was loaded from, if it was.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        if config.quantization is not None:
+            raise ValueError("config: a model is drawn in float, then quantised: quantization must be None")
         self.config = config
         self.fingerprint: str | None = None
         self.is_packed = False
@@ -60,13 +68,13 @@ class ParaRNNForCausalLM(nn.Module):
         """Normal(0, 0.02), by sqrt(2 L) less for what adds to the residual stream. Cells draw their own."""
         for module in self.modules():
             if isinstance(module, (Linear, Embedding)):
-                nn.init.normal_(module.weight, std=0.02)
+                nn.init.normal_(module.get_parameter("weight"), std=0.02)
             elif isinstance(module, CausalConv1d):
                 bound = 1 / math.sqrt(module.weight.shape[1])
                 nn.init.uniform_(module.weight, -bound, bound)
         for block in self.blocks:
             for linear in (block.out_proj, block.mlp.down_proj):
-                nn.init.normal_(linear.weight, std=0.02 / math.sqrt(2 * len(self.layers)))
+                nn.init.normal_(linear.get_parameter("weight"), std=0.02 / math.sqrt(2 * len(self.layers)))
 
     @property
     def blocks(self) -> list[Block]:
@@ -86,7 +94,7 @@ class ParaRNNForCausalLM(nn.Module):
         """tokens (B, T), whole sequences from zero states -> (B, T, V); differentiable, torch products."""
         hidden = self.hidden(tokens, mode)
         weight = self.embedding.weight if self.config.tie_embeddings else self.lm_head.weight
-        return F.linear(hidden, weight.to(hidden.dtype))
+        return product(hidden, weight)
 
     @torch.inference_mode()
     def forward(
@@ -151,15 +159,37 @@ class ParaRNNForCausalLM(nn.Module):
         return self
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Every weight by its parameter's name, bit for bit as loaded, from a packed model too."""
+        """Every tensor under its name in a checkpoint, bit for bit as loaded, from a packed model too."""
         for name, parameter in self.named_parameters():
             yield name, parameter.detach()
+        for name, matrix in self.quantized_matrices():
+            yield from matrix.stored(name)
         if self.is_packed and self._serving is not None:
             for name, packed in self._serving.matrices():
                 yield name, ops.unpack(packed)
 
+    def quantized_matrices(self) -> Iterator[tuple[str, QuantizedMatrix]]:
+        """Row-major ones, by the names of the parameters in whose place they are."""
+        for prefix, module in self.named_modules():
+            for leaf, value in vars(module).items():
+                if isinstance(value, QuantizedMatrix):
+                    yield f"{prefix}.{leaf}", value
+
+    def set_weight(self, name: str, weight: Tensor | QuantizedMatrix) -> None:
+        """Puts a weight in the place of the parameter `name`; config.quantization is the caller's to set."""
+        path, _, leaf = name.rpartition(".")
+        module = self.get_submodule(path)
+        if isinstance(weight, QuantizedMatrix):
+            delattr(module, leaf)
+            setattr(module, leaf, weight)
+        else:
+            trains = self.config.quantization is None
+            setattr(module, leaf, nn.Parameter(weight, requires_grad=trains))
+
     def train(self, mode: bool = True) -> ParaRNNForCausalLM:
         """As of nn.Module; also frees what `forward` packed for itself."""
+        if mode:
+            self._refuse_quantized("training")
         if not self.is_packed:
             self._serving = None
         return super().train(mode)
@@ -184,7 +214,12 @@ class ParaRNNForCausalLM(nn.Module):
         head = None if self.config.tie_embeddings else self.lm_head
         with torch.inference_mode():
             return PackedModel(
-                self.config, self.embedding.weight.detach(), self.blocks, self.norm, head, release=release
+                self.config,
+                self.embedding.get_parameter("weight").detach(),
+                self.blocks,
+                self.norm,
+                head,
+                release=release,
             )
 
     def _refuse_packed(self, what: str) -> None:
@@ -193,15 +228,24 @@ class ParaRNNForCausalLM(nn.Module):
                 f"{what} needs row-major weights, but this model is packed for serving: load with pack=False"
             )
 
+    def _refuse_quantized(self, what: str) -> None:
+        if self.config.quantization is not None:
+            raise RuntimeError(
+                f"{what} needs float weights, but this model is quantised: load what it was made from"
+            )
+
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._refuse_packed("moving or casting")
+        self._refuse_quantized("moving or casting")
         # It exchanges the data below parameters, which keep identity and version.
         self._serving = None
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it so
 
 
 def _refuse_packed_state_dict(module: nn.Module, *_: Any) -> None:
-    cast("ParaRNNForCausalLM", module)._refuse_packed("state_dict")
+    model = cast("ParaRNNForCausalLM", module)
+    model._refuse_packed("state_dict")
+    model._refuse_quantized("state_dict")
 
 
 def _remember(batch: Batch, last: Tensor, state: RecurrentState, starts_afresh: bool) -> None:

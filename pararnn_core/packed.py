@@ -134,14 +134,14 @@ def _vector(parameter: Tensor) -> Tensor:
 
 
 def _pack(linear: Linear, release: bool) -> PackedLinear:
-    packed = ops.pack_linear(linear.weight.detach())
+    packed = ops.pack_linear(linear.get_parameter("weight").detach())
     if release:
         del linear.weight
     return packed
 
 
 def _pack_cell_input(cell: ParaGRU | ParaLSTM, release: bool) -> PackedBlockLinear:
-    packed = ops.pack_block_linear(cell.B.detach(), _vector(cell.b))
+    packed = ops.pack_block_linear(cell.get_parameter("B").detach(), _vector(cell.b))
     if release:
         del cell.B
     return packed

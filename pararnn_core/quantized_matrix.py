@@ -1,4 +1,4 @@
-"""A matrix of 8-bit or 4-bit integers with a scale per row and group of inputs, and how a product is computed.
+"""A matrix of 8-bit or 4-bit integers with a scale per row and group of inputs, and its product.
 
 O outputs, I inputs, G inputs in a group, K groups = ceil(I / G); the last group of a row may be shorter.
 This file is what the native kernels are tested against.
@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+QWEIGHT, SCALES = ".qweight", ".scales"
+"""What a file appends to the name of the parameter."""
 
 BITS = (8, 4)
 MIN_GROUP_SIZE, MAX_GROUP_SIZE, GROUP_SIZE_STEP = 16, 1024, 16
@@ -70,6 +73,11 @@ class QuantizedMatrix:
     def nbytes(self) -> int:
         """Of integers and scales."""
         return self.qweight.nbytes + self.scales.nbytes
+
+    def stored(self, name: str) -> Iterator[tuple[str, Tensor]]:
+        """The tensors that stand for the parameter `name` in a file."""
+        yield name + QWEIGHT, self.qweight
+        yield name + SCALES, self.scales
 
     def check_values(self) -> None:
         """ValueError for what the tensors may hold and a matrix may not. One pass over the bytes at most."""

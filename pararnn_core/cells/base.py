@@ -12,6 +12,7 @@ from pararnn_core.cells.inputs import check_recurrence, check_sizes, check_x, fu
 from pararnn_core.cells.jacobian import linearize_dense, linearize_per_channel
 from pararnn_core.cells.solve import Solver, solve
 from pararnn_core.newton import NewtonOptions, NewtonResult, newton_solve
+from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.sequential import sequential_solve
 from pararnn_core.varlen import equal_cu_seqlens
 
@@ -37,6 +38,8 @@ class Cell(nn.Module):
     native_name: ClassVar[str | None] = None
     """What ops.recurrence calls this very recurrence_step, if it knows it."""
 
+    B: nn.Parameter | QuantizedMatrix
+    """Quantised, its rows are (head, gate, output); such a cell only serves."""
     last_solve: NewtonResult | None
     """Of the latest call: how Newton went; None if it was solved step by step."""
     newton: NewtonOptions
@@ -76,7 +79,7 @@ class Cell(nn.Module):
     def reset_parameters(self) -> None:
         """B Kaiming uniform (bound sqrt(6 H / Din)), b zero, recurrent weights Xavier normal within +-0.5."""
         bound = (6 * self.num_heads / self.input_dim) ** 0.5
-        nn.init.uniform_(self.B, -bound, bound)
+        nn.init.uniform_(self.get_parameter("B"), -bound, bound)
         nn.init.zeros_(self.b)
         for weight in self.recurrent_parameters():
             nn.init.normal_(weight, std=(2 / sum(weight.shape[-2:])) ** 0.5)
@@ -117,9 +120,14 @@ class Cell(nn.Module):
 
     def input_projection(self, x: Tensor) -> Tensor:
         """x (..., Din) -> bx (..., G, D), b added, in the dtype of the recurrence."""
-        dtype, heads = self.compute_dtype, (self.num_heads, self.input_dim // self.num_heads)
-        by_head = x.to(dtype).view(*x.shape[:-1], *heads)
-        projected = torch.einsum("...hi,higk->...ghk", by_head, self.B.to(dtype)).flatten(-2)
+        dtype, heads = self.compute_dtype, self.num_heads
+        projected: Tensor
+        if isinstance(self.B, QuantizedMatrix):
+            by_head = self.B.reference_linear(x, heads).view(*x.shape[:-1], heads, self.num_gates, -1)
+            projected = by_head.transpose(-3, -2).flatten(-2)
+        else:
+            by_head = x.to(dtype).view(*x.shape[:-1], heads, -1)
+            projected = torch.einsum("...hi,higk->...ghk", by_head, self.B.to(dtype)).flatten(-2)
         # Autocast may have narrowed the product; the recurrence takes its own dtype.
         return projected.to(dtype) + self.b.to(dtype)
 

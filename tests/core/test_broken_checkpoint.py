@@ -122,7 +122,6 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "config of a billion layers": (set_config(num_hidden_layers=10**9), "far larger"),
     "config beyond all numbers": (set_config(hidden_size=10**30), "hidden_size"),
     "config of too many weights": (set_config(hidden_size=2**31, vocab_size=2**31), "far larger"),
-    "quantised": (set_config(quantization_config={"bits": 4}), "quantization_config"),
     "fingerprint of a wrong type": (set_config(fingerprint=5), "fingerprint"),
     "fingerprint of others": (set_config(fingerprint="0" * 64), "fingerprint"),
     "no weights": (remove(WEIGHTS), "holds no model.safetensors"),

@@ -28,7 +28,7 @@ def serve(settings: Settings) -> None:
     """
     path = find_checkpoint(settings)
     config = checkpoint_info(path).config
-    if settings.dtype != "auto":
+    if settings.dtype != "auto" and config.quantization is None:
         config = replace(config, dtype=settings.dtype)
     typer.echo(f"loading {path}: {described(config)}", err=True)
 
@@ -41,7 +41,9 @@ def serve(settings: Settings) -> None:
 
 def described(config: ModelConfig) -> str:
     """Cell, size and weight type of a model."""
-    return f"Para{config.cell.upper()}, {as_count(num_parameters(config))} parameters, {config.dtype}"
+    quantized = config.quantization
+    kind = config.dtype if quantized is None else f"int{quantized.bits}"
+    return f"Para{config.cell.upper()}, {as_count(num_parameters(config))} parameters, {kind}"
 
 
 def welcome(serving: Serving, config: ModelConfig, url: str, settings: Settings) -> str:
