@@ -123,10 +123,12 @@ class Cell(nn.Module):
         dtype, heads = self.compute_dtype, self.num_heads
         projected: Tensor
         if isinstance(self.B, QuantizedMatrix):
-            by_head = self.B.reference_linear(x, heads).view(*x.shape[:-1], heads, self.num_gates, -1)
+            by_head = self.B.reference_linear(x, heads).view(
+                *x.shape[:-1], heads, self.num_gates, self.state_dim // heads
+            )
             projected = by_head.transpose(-3, -2).flatten(-2)
         else:
-            by_head = x.to(dtype).view(*x.shape[:-1], heads, -1)
+            by_head = x.to(dtype).view(*x.shape[:-1], heads, self.input_dim // heads)
             projected = torch.einsum("...hi,higk->...ghk", by_head, self.B.to(dtype)).flatten(-2)
         # Autocast may have narrowed the product; the recurrence takes its own dtype.
         return projected.to(dtype) + self.b.to(dtype)
