@@ -6,6 +6,8 @@
 STABLE_TORCH_LIBRARY(pararnn, library) {
   library.def("isa_level() -> str");
   library.def("available_isa_levels() -> str");
+  library.def("multiply_add(int unit, int rounds) -> int");
+  library.def("read_bytes(Tensor data, int passes) -> int");
   library.def("num_threads() -> int");
   library.def("set_num_threads(int count) -> ()");
 
@@ -40,6 +42,7 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
 STABLE_TORCH_LIBRARY_IMPL(pararnn, CompositeExplicitAutograd, library) {
   library.impl("isa_level", TORCH_BOX(&pararnn::isa_level_op));
   library.impl("available_isa_levels", TORCH_BOX(&pararnn::available_isa_levels_op));
+  library.impl("multiply_add", TORCH_BOX(&pararnn::multiply_add_op));
   library.impl("num_threads", TORCH_BOX(&pararnn::num_threads_op));
   library.impl("set_num_threads", TORCH_BOX(&pararnn::set_num_threads_op));
 }
@@ -55,6 +58,7 @@ STABLE_TORCH_LIBRARY_IMPL(pararnn, CPU, library) {
   library.impl("linear", TORCH_BOX(&pararnn::linear_op));
   library.impl("block_linear", TORCH_BOX(&pararnn::block_linear_op));
   library.impl("embedding", TORCH_BOX(&pararnn::embedding_op));
+  library.impl("read_bytes", TORCH_BOX(&pararnn::read_bytes_op));
   library.impl("rms_norm", TORCH_BOX(&pararnn::rms_norm_op));
   library.impl("gated_rms_norm", TORCH_BOX(&pararnn::gated_rms_norm_op));
   library.impl("silu_mul", TORCH_BOX(&pararnn::silu_mul_op));

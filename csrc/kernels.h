@@ -13,7 +13,9 @@
   X(gated_rms_norm, GatedRmsNormParams)            \
   X(silu_mul, SiluMulParams)                       \
   X(add_scaled, AddScaledParams)                   \
-  X(causal_conv1d, CausalConvParams)
+  X(causal_conv1d, CausalConvParams)               \
+  X(read_bytes, ReadBytesParams)                   \
+  X(multiply_add, MultiplyAddParams)
 
 namespace pararnn {
 

@@ -46,6 +46,12 @@ Tensor causal_conv1d_op(const Tensor& v, const Tensor& weight, std::optional<Ten
                         const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
                         Tensor conv_state);
 
+// What the machine can do at most, with all threads. The first reads data; returns a number that depends on
+// it.
+int64_t read_bytes_op(const Tensor& data, int64_t passes);
+// Returns the multiply-adds that were done in `rounds` rounds.
+int64_t multiply_add_op(int64_t unit, int64_t rounds);
+
 std::string isa_level_op();
 std::string available_isa_levels_op();
 int64_t num_threads_op();

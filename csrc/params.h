@@ -180,4 +180,24 @@ struct SumRowsParams {
   float* out;
 };
 
+// Reads whole lines of `parts` equal parts of data, each `passes` times; seen (parts) depends on what was
+// read.
+struct ReadBytesParams {
+  int64_t size;
+  int64_t parts;
+  int64_t passes;
+  const uint8_t* data;
+  uint32_t* seen;
+};
+
+enum class MultiplyUnit { kFloat32, kInt8 };
+
+// `rounds` rounds of multiply-adds in registers, `parts` times; done (parts): how many each part did.
+struct MultiplyAddParams {
+  MultiplyUnit unit;
+  int64_t parts;
+  int64_t rounds;
+  int64_t* done;
+};
+
 }  // namespace pararnn

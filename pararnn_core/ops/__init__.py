@@ -2,6 +2,7 @@
 
 from pararnn_core.ops.elementwise import add_scaled, causal_conv1d_, gated_rms_norm, rms_norm, silu_mul
 from pararnn_core.ops.library import NativeLibraryMissing, is_available
+from pararnn_core.ops.limits import multiply_add, read_bytes
 from pararnn_core.ops.linear import (
     PackedBlockLinear,
     PackedLinear,
@@ -28,9 +29,11 @@ __all__ = [
     "is_available",
     "isa_level",
     "linear",
+    "multiply_add",
     "num_threads",
     "pack_block_linear",
     "pack_linear",
+    "read_bytes",
     "recurrence",
     "recurrence_",
     "rms_norm",

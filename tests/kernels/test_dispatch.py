@@ -10,7 +10,7 @@ import pytest
 from pararnn_core import ops
 
 HERE = Path(__file__).resolve().parent
-KERNEL_TESTS = ("recurrence", "linear", "elementwise", "causal_conv1d", "vector_math", "threads")
+KERNEL_TESTS = ("recurrence", "linear", "elementwise", "causal_conv1d", "vector_math", "threads", "limits")
 LEVELS = ("baseline", "avx2", "avx512")
 
 
