@@ -54,16 +54,17 @@ class Load:
 
 async def run_load(port: int, load: Load, seed: int) -> list[StreamTimes]:
     """All streams of the load, started together, against the server on this machine."""
-    return await asyncio.gather(*(_stream(port, body) for body in load.bodies(seed)))
+    return await asyncio.gather(*(stream_arrivals(port, body, []) for body in load.bodies(seed)))
 
 
-async def _stream(port: int, body: bytes) -> StreamTimes:
+async def stream_arrivals(port: int, body: bytes, arrivals: list[float]) -> StreamTimes:
+    """One stream; adds the moment of each of its events to `arrivals` as it comes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
     try:
         start = time.perf_counter()
         writer.write(_request(port, body))
         await _read_head(reader)
-        return await _read_events(reader, start)
+        return await _read_events(reader, start, arrivals)
     finally:
         writer.close()
 
@@ -87,8 +88,8 @@ async def _read_head(reader: asyncio.StreamReader) -> None:
         raise LoadFailed("the stream is not chunked")
 
 
-async def _read_events(reader: asyncio.StreamReader, start: float) -> StreamTimes:
-    decoder, arrivals, usage = EventDecoder(), [], None
+async def _read_events(reader: asyncio.StreamReader, start: float, arrivals: list[float]) -> StreamTimes:
+    decoder, usage = EventDecoder(), None
     while size := int(await reader.readline(), 16):
         events = decoder.feed((await reader.readexactly(size + 2))[:-2])
         now = time.perf_counter()

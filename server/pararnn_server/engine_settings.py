@@ -11,10 +11,8 @@ class EngineSettings:
 
     max_num_seqs: state slots, hence replies that run at once.
     max_num_batched_tokens: tokens of one step, at least max_num_seqs.
-    max_num_prefill_tokens_busy: prompt tokens of a step in which others generate, and one more for each.
-        Their time between tokens is then that of a step with so many more rows: take the largest value whose
-        step lasts at most three times one without. On CPUs a row of prompt costs a tenth to a sixth of a
-        lone reply's step, hence the default; more gives prompts throughput, fewer give replies a steady pace.
+    max_decode_slowdown: longest step in which others generate while a prompt is read, as a multiple of one
+        without; at least 1. More gives prompts throughput, less gives replies a steady pace.
     max_queue: replies that may wait for a slot beyond those that have one.
     queue_timeout: seconds a request may wait for a slot.
     poison_freed_slots: fill a freed slot with NaN, for tests.
@@ -22,7 +20,7 @@ class EngineSettings:
 
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 512
-    max_num_prefill_tokens_busy: int = 8
+    max_decode_slowdown: float = 2.0
     max_queue: int = 1024
     queue_timeout: float = 60.0
     poison_freed_slots: bool = False
@@ -35,10 +33,8 @@ class EngineSettings:
                 f"max_num_batched_tokens must be at least max_num_seqs ({self.max_num_seqs}),"
                 f" got {self.max_num_batched_tokens}"
             )
-        if self.max_num_prefill_tokens_busy < 1:
-            raise ValueError(
-                f"max_num_prefill_tokens_busy must be at least 1, got {self.max_num_prefill_tokens_busy}"
-            )
+        if not self.max_decode_slowdown >= 1.0:
+            raise ValueError(f"max_decode_slowdown must be at least 1, got {self.max_decode_slowdown}")
         if self.max_queue < 0:
             raise ValueError(f"max_queue must be at least 0, got {self.max_queue}")
         if self.queue_timeout <= 0:

@@ -114,7 +114,7 @@ def _engine_settings(settings: Settings) -> EngineSettings:
     return EngineSettings(
         max_num_seqs=settings.max_num_seqs,
         max_num_batched_tokens=settings.max_num_batched_tokens,
-        max_num_prefill_tokens_busy=settings.max_num_prefill_tokens_busy,
+        max_decode_slowdown=settings.max_decode_slowdown,
         max_queue=settings.max_queue,
         queue_timeout=settings.queue_timeout_seconds,
     )

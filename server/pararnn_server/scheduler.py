@@ -86,14 +86,11 @@ class Scheduler:
     rest, shortest remainder first, so that a short prompt passes a long one.
     """
 
-    def __init__(
-        self, max_num_seqs: int, max_num_batched_tokens: int, max_num_prefill_tokens_busy: int
-    ) -> None:
+    def __init__(self, max_num_seqs: int, max_num_batched_tokens: int) -> None:
         if max_num_batched_tokens < max_num_seqs:
             raise ValueError("max_num_batched_tokens must be at least max_num_seqs")
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
-        self._max_num_prefill_tokens_busy = max_num_prefill_tokens_busy
         self._free = list(range(max_num_seqs))
         self._waiting: dict[str, _Waiting] = {}
         self._slots: dict[str, dict[int, int]] = {}
@@ -109,6 +106,11 @@ class Scheduler:
     def num_running(self) -> int:
         """Requests with a slot."""
         return len(self._slots)
+
+    @property
+    def num_decoding(self) -> int:
+        """Replies of which every step takes a token."""
+        return len(self._decoding)
 
     @property
     def num_free_slots(self) -> int:
@@ -144,13 +146,16 @@ class Scheduler:
         self._waiting.pop(request_id, None)
         return [self.finish(request_id, choice) for choice in list(self._slots.get(request_id, ()))]
 
-    def schedule(self) -> ScheduledBatch:
-        """The next step, of at most max_num_batched_tokens tokens."""
+    def schedule(self, busy_prompt_tokens: int) -> ScheduledBatch:
+        """The next step, of at most max_num_batched_tokens tokens.
+
+        busy_prompt_tokens: how many of them may be of prompts if any are decodes.
+        """
         admitted = self._admit()
         decodes = list(self._decoding.values())
         budget = self._max_num_batched_tokens - len(decodes)
         if decodes:
-            budget = min(budget, self._max_num_prefill_tokens_busy + len(decodes))
+            budget = min(budget, busy_prompt_tokens)
         return ScheduledBatch(admitted, self._prefill(budget), decodes)
 
     def _admit(self) -> list[Admitted]:

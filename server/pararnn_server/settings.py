@@ -47,11 +47,11 @@ class Settings(BaseSettings):
     max_num_batched_tokens: int = Field(
         512, ge=1, description="Tokens in one step while nobody else waits for one."
     )
-    max_num_prefill_tokens_busy: int = Field(
-        8,
+    max_decode_slowdown: float = Field(
+        2.0,
         ge=1,
-        description="Prompt tokens in one step while others generate, and one more for each; few, so that"
-        " they never stall.",
+        description="Longest step in which others generate while a prompt is read, as a multiple of one"
+        " without.",
     )
     max_queue: int = Field(1024, ge=0, description="Requests that may wait for a slot; one more gets a 429.")
     queue_timeout_seconds: float = Field(60.0, gt=0, description="Longest wait for a slot before a 429.")

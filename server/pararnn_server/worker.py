@@ -12,6 +12,7 @@ from pararnn_server.engine_settings import EngineSettings
 from pararnn_server.errors import Internal, ServerError, Timeout, TooManyRequests
 from pararnn_server.executor import Executor, StepResult
 from pararnn_server.metrics import Metrics, PoolStats
+from pararnn_server.pace import Pace
 from pararnn_server.request import Failed, Finished, FinishReason, Output, PromptLogprobs, Started, Usage
 from pararnn_server.running import Choice, Ending, Running
 from pararnn_server.scheduler import Admitted, ScheduledBatch, Scheduler
@@ -47,6 +48,7 @@ class Worker:
         self._clock = clock
         self._executor = Executor(model, settings.max_num_seqs, settings.poison_freed_slots)
         self._scheduler = self._new_scheduler()
+        self._pace = Pace(settings.max_decode_slowdown)
         self._requests: dict[str, Running] = {}
         self._deaf: set[str] = set()
         self._next_expiry = 0.0
@@ -107,7 +109,8 @@ class Worker:
         for request_id in self._deaf:
             self.abort(request_id)
         self._deaf.clear()
-        scheduled = self._scheduler.schedule()
+        began = self._clock()
+        scheduled = self._scheduler.schedule(self._pace.prompt_rows(self._scheduler.num_decoding))
         for admitted in scheduled.admitted:
             self._try_start(admitted)
         scheduled = scheduled.only(self._requests)
@@ -120,12 +123,12 @@ class Worker:
             self._fail_step(scheduled)
         else:
             self._tell(result)
+            decodes = len(scheduled.decodes)
+            self._pace.observe(decodes, scheduled.num_tokens - decodes, self._clock() - began)
 
     def _new_scheduler(self) -> Scheduler:
         settings = self._settings
-        return Scheduler(
-            settings.max_num_seqs, settings.max_num_batched_tokens, settings.max_num_prefill_tokens_busy
-        )
+        return Scheduler(settings.max_num_seqs, settings.max_num_batched_tokens)
 
     def _expire(self) -> None:
         now = self._clock()

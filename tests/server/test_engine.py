@@ -55,12 +55,14 @@ def test_batching_does_not_change_output(cell: str) -> None:
 @given(
     slots=st.integers(1, 5),
     extra=st.integers(0, 40),
-    busy=st.integers(1, 50),
+    slowdown=st.floats(1.0, 50.0),
     seed=st.integers(0, 2**32),
 )
-def test_chunks_slots_and_order_do_not_change_output(slots: int, extra: int, busy: int, seed: int) -> None:
+def test_chunks_slots_and_order_do_not_change_output(
+    slots: int, extra: int, slowdown: float, seed: int
+) -> None:
     prompts = draw_prompts(8, 70, seed)
-    limits = {"max_num_batched_tokens": slots + extra, "max_num_prefill_tokens_busy": busy}
+    limits = {"max_num_batched_tokens": slots + extra, "max_decode_slowdown": slowdown}
     with running(max_num_seqs=slots, **limits) as bench:
         readers = [bench.submit(prompt, random(seed, 6)) for prompt in prompts]
         assert [reader.wait().ids() for reader in readers] == [

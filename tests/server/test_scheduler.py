@@ -14,7 +14,7 @@ def is_fed(batch: ScheduledBatch, request_id: str) -> bool:
 def run_until_fed(scheduler: Scheduler, request_id: str, limit: int = 10_000) -> int:
     """Steps until the prompt of a request is fed."""
     for step in range(1, limit):
-        if is_fed(scheduler.schedule(), request_id):
+        if is_fed(scheduler.schedule(512), request_id):
             return step
     raise AssertionError(f"{request_id} was not fed in {limit} steps")
 
@@ -25,7 +25,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @initialize(slots=st.integers(1, 6), extra=st.integers(0, 20), busy=st.integers(1, 30))
     def build(self, slots: int, extra: int, busy: int) -> None:
         self.slots, self.budget, self.busy = slots, slots + extra, busy
-        self.scheduler = Scheduler(slots, self.budget, busy)
+        self.scheduler = Scheduler(slots, self.budget)
         self.queue: list[str] = []
         self.asked: dict[str, tuple[int, int]] = {}
         self.fed: dict[str, int] = {}
@@ -43,7 +43,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule()
     def step(self) -> None:
         expected = set(self.decoding)
-        batch = self.scheduler.schedule()
+        batch = self.scheduler.schedule(self.busy)
         self._check_admission(batch)
         assert {(decode.request_id, decode.choice) for decode in batch.decodes} == expected
         assert all(self.held[decode.request_id][decode.choice] == decode.slot for decode in batch.decodes)
@@ -65,7 +65,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         prefill_tokens = sum(prefill.num_tokens for prefill in batch.prefills)
         budget = self.budget - len(batch.decodes)
         if batch.decodes:
-            budget = min(budget, self.busy + len(batch.decodes))
+            budget = min(budget, self.busy)
         wanted = sum(self.asked[request][0] - fed for request, fed in self.fed.items())
         assert batch.num_tokens == prefill_tokens + len(batch.decodes) <= self.budget
         assert prefill_tokens == min(budget, wanted)
@@ -120,20 +120,20 @@ TestScheduler.settings = settings(max_examples=60, stateful_step_count=40, deadl
 
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(2, 64))
 def test_a_short_prompt_passes_a_long_one(short: int, long_chunks: int, budget: int) -> None:
-    scheduler = Scheduler(2, budget, budget)
+    scheduler = Scheduler(2, budget)
     scheduler.add("long", 100_000)
     for _ in range(long_chunks):
-        scheduler.schedule()
+        scheduler.schedule(512)
     scheduler.add("short", short)
     assert run_until_fed(scheduler, "short") <= -(-short // (budget // 2))
 
 
 def test_a_long_prompt_is_not_starved_by_a_stream_of_short_ones() -> None:
-    scheduler = Scheduler(4, 16, 16)
+    scheduler = Scheduler(4, 16)
     scheduler.add("long", 160)
     for step in range(20):
         scheduler.add(f"short{step}", 16)
-        batch = scheduler.schedule()
+        batch = scheduler.schedule(512)
         for entry in batch.prefills:
             if entry.is_last and entry.request_id != "long":
                 scheduler.remove(entry.request_id)
@@ -141,12 +141,12 @@ def test_a_long_prompt_is_not_starved_by_a_stream_of_short_ones() -> None:
 
 
 def test_equal_prompts_are_fed_in_order_of_arrival() -> None:
-    scheduler = Scheduler(8, 32, 32)
+    scheduler = Scheduler(8, 32)
     for index in range(8):
         scheduler.add(f"r{index}", 50)
     finished: list[str] = []
     while len(finished) < 8:
-        for entry in scheduler.schedule().prefills:
+        for entry in scheduler.schedule(512).prefills:
             if entry.is_last:
                 finished.append(entry.request_id)
                 scheduler.remove(entry.request_id)
@@ -154,20 +154,20 @@ def test_equal_prompts_are_fed_in_order_of_arrival() -> None:
 
 
 def test_a_prompt_shrinks_to_the_busy_share_while_others_generate() -> None:
-    scheduler = Scheduler(2, 512, 8)
+    scheduler = Scheduler(2, 512)
     scheduler.add("reply", 1)
-    scheduler.schedule()
+    scheduler.schedule(9)
     scheduler.add("long", 10_000)
     for _ in range(10):
-        batch = scheduler.schedule()
+        batch = scheduler.schedule(9)
         assert [decode.request_id for decode in batch.decodes] == ["reply"]
-        assert [entry.num_tokens for entry in batch.prefills] == [8 + 1]
+        assert [entry.num_tokens for entry in batch.prefills] == [9]
     scheduler.remove("reply")
-    assert scheduler.schedule().num_tokens == 512
+    assert scheduler.schedule(9).num_tokens == 512
 
 
 def test_nothing_to_feed_is_sampled_at_once() -> None:
-    scheduler = Scheduler(2, 2, 1)
+    scheduler = Scheduler(2, 2)
     scheduler.add("long", 100)
     scheduler.add("resumed", 0)
     assert run_until_fed(scheduler, "resumed") == 1
@@ -176,19 +176,19 @@ def test_nothing_to_feed_is_sampled_at_once() -> None:
 @pytest.mark.parametrize("choices", [0, 5])
 def test_impossible_number_of_choices_is_refused(choices: int) -> None:
     with pytest.raises(ValueError, match="num_choices"):
-        Scheduler(4, 8, 8).add("r", 1, choices)
+        Scheduler(4, 8).add("r", 1, choices)
 
 
 def test_one_id_is_not_scheduled_twice() -> None:
-    scheduler = Scheduler(4, 8, 8)
+    scheduler = Scheduler(4, 8)
     scheduler.add("r", 1)
     with pytest.raises(ValueError, match="already"):
         scheduler.add("r", 1)
-    scheduler.schedule()
+    scheduler.schedule(9)
     with pytest.raises(ValueError, match="already"):
         scheduler.add("r", 1)
 
 
 def test_a_step_too_small_for_every_decode_is_refused() -> None:
     with pytest.raises(ValueError, match="max_num_batched_tokens"):
-        Scheduler(8, 7, 1)
+        Scheduler(8, 7)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pararnn_server.errors import Conflict, Internal, Timeout, TooManyRequests, Unavailable
 from pararnn_server.metrics import PoolStats
+from pararnn_server.pace import FIRST_ROWS
 from pararnn_server.request import Output, Tokens
 from pararnn_server.sessions.record import empty_snapshot
 from pararnn_server.worker import Worker
@@ -51,20 +52,37 @@ def test_abort_while_waiting_and_of_a_stranger() -> None:
 
 
 def test_a_long_prompt_does_not_stall_the_others() -> None:
-    steps = Steps(max_num_seqs=8, max_num_batched_tokens=64, max_num_prefill_tokens_busy=4)
+    """Before any step was timed, as here where the clock stands still, prompts get a fixed few rows."""
+    steps = Steps(max_num_seqs=8, max_num_batched_tokens=64)
     readers = [steps.add([seed], greedy(500))[1] for seed in range(4)]
     steps.step()
+    rows = FIRST_ROWS + 4
     _, late = steps.add(list(range(200)) * 10, greedy(4))
-    for step in range(2000 // 8):
-        assert not late.events()
+    for step in range(-(-2000 // rows) - 1):
         steps.step()
+        assert not late.events()
         assert [len(reader.ids()) for reader in readers] == [step + 2] * 4
     steps.step()
     assert late.events()
 
 
+def test_a_prompt_beside_replies_gets_what_keeps_the_step_within_the_slowdown() -> None:
+    """A row takes 10 ms and a step 50 ms more: three decodes 80 ms, with eight rows of a prompt 160."""
+    timed = TimedModel()
+    steps = Steps(timed.served, max_num_seqs=8, max_num_batched_tokens=64, max_decode_slowdown=2.05)
+    timed.steps = steps
+    for seed in range(3):
+        steps.add([seed], greedy(500))
+    steps.step(30)
+    steps.add([1] * 2000, greedy(4))
+    steps.step(60)
+    timed.rows.clear()
+    steps.step(40)
+    assert set(timed.rows) == {3 + 8}
+
+
 def test_a_prompt_alone_takes_the_whole_budget() -> None:
-    steps = Steps(max_num_seqs=2, max_num_batched_tokens=100, max_num_prefill_tokens_busy=1)
+    steps = Steps(max_num_seqs=2, max_num_batched_tokens=100, max_decode_slowdown=1.0)
     _, reader = steps.add([1] * 1000, greedy(2))
     steps.step(9)
     assert not reader.events()
@@ -89,6 +107,23 @@ def test_queue_timeout_and_request_timeout_are_told_apart() -> None:
     assert isinstance(runs.failed and runs.failed.error, Timeout)
     assert not steps.worker.has_work
     assert slots_used(steps.worker) == 0
+
+
+class TimedModel:
+    """A step lasts 50 ms and 10 ms for each of its rows."""
+
+    def __init__(self) -> None:
+        self.served = tiny_model("gru", 3)
+        self.steps: Steps | None = None
+        self.rows: list[int] = []
+        self._forward = self.served.forward
+        self.served.forward = self._take_time  # type: ignore[method-assign]
+
+    def _take_time(self, tokens: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.rows.append(len(tokens))
+        if self.steps is not None:
+            self.steps.now += 0.05 + 0.01 * len(tokens)
+        return self._forward(tokens, *args, **kwargs)
 
 
 class FailingModel:
@@ -199,7 +234,7 @@ def test_fail_all_leaves_a_pool_that_is_free() -> None:
 
 
 def test_cancel_commits_what_was_delivered() -> None:
-    steps = Steps(max_num_prefill_tokens_busy=2)
+    steps = Steps()
     session = steps.sessions.create("").id
     request, reader = steps.add([1, 2, 3], greedy(1000), session_id=session)
     steps.step(7)
