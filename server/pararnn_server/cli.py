@@ -1,27 +1,29 @@
-"""The command `pararnn`."""
+"""The command `pararnn`.
+
+A command is imported when it is asked for, so that none waits for the libraries of the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Iterable
+from importlib import import_module
 
 import typer
 
-from pararnn_server.commands.chat import chat
-from pararnn_server.commands.convert import convert
-from pararnn_server.commands.inspect_checkpoint import inspect_checkpoint
 from pararnn_server.commands.options import CONTEXT, EPILOG
-from pararnn_server.commands.serve import serve
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "serve": serve,
-    "chat": chat,
-    "inspect": inspect_checkpoint,
-    "convert": convert,
+COMMANDS = {
+    "serve": "serve:serve",
+    "chat": "chat:chat",
+    "inspect": "inspect_checkpoint:inspect_checkpoint",
+    "convert": "convert:convert",
 }
+"""Name -> module below `commands` and function."""
 
 
-def build_app() -> typer.Typer:
-    """All commands. Each option of each is also the environment variable PARARNN_<OPTION>."""
+def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The commands of these names. Each option of each is also the environment variable PARARNN_<OPTION>."""
     app = typer.Typer(
         help="Serve, talk to and look into recurrent language models whose memory does not grow.",
         no_args_is_help=True,
@@ -29,11 +31,19 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings=CONTEXT,
     )
-    for name, command in COMMANDS.items():
+    app.callback()(_any_command)
+    for name in names:
+        module, function = COMMANDS[name].split(":")
+        command = getattr(import_module(f"pararnn_server.commands.{module}"), function)
         app.command(name, context_settings=CONTEXT, epilog=EPILOG)(command)
     return app
 
 
 def main() -> None:
     """Entry point of the `pararnn` script."""
-    build_app()()
+    asked = [name for name in sys.argv[1:2] if name in COMMANDS]
+    build_app(asked or COMMANDS)()
+
+
+def _any_command() -> None:
+    """Keeps the name of a command that stands alone."""

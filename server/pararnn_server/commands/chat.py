@@ -6,7 +6,7 @@ import contextlib
 from typing import Annotated, Literal
 
 import typer
-from pararnn_client import PararnnClient
+from pararnn_client import PararnnClient, PararnnError
 
 from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.commands.chat_loop import ChatLoop
@@ -23,7 +23,7 @@ from pararnn_server.loading import load, read_chat_template
 from pararnn_server.settings import Settings
 
 
-@one_line_errors()
+@one_line_errors(PararnnError)
 def chat(
     checkpoint: Annotated[
         str | None, option("Directory or name; default: the one that `serve` would take.")

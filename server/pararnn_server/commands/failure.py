@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 
 import typer
-from pararnn_client import PararnnError
 
 from pararnn_core.checkpoint import CheckpointError
 from pararnn_core.ops import NativeLibraryMissing
@@ -23,16 +22,16 @@ EXPECTED = (
     CheckpointError,
     ConfigurationError,
     NativeLibraryMissing,
-    PararnnError,
     TokenizerError,
 )
 
 
 @contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Also a decorator. Errors outside of EXPECTED are faults of this program and keep their traceback."""
+def one_line_errors(*further: type[Exception]) -> Iterator[None]:
+    """Also a decorator. Errors outside of EXPECTED and further are faults of this program, with traceback."""
+    expected: tuple[type[Exception], ...] = (*EXPECTED, *further)
     try:
         yield
-    except EXPECTED as error:
+    except expected as error:
         typer.echo(f"pararnn: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(1) from None
