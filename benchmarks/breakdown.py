@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "matrix products": ("linear", "block_linear"),
+    "matrix products": ("linear",),
     "recurrence": ("recurrence_",),
     "convolution": ("causal_conv1d_",),
     "norms, gates, sums": ("rms_norm", "gated_rms_norm", "silu_mul", "add_scaled"),

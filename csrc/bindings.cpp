@@ -21,13 +21,21 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
       "recurrence_(int cell, Tensor bx, Tensor a, Tensor? c, Tensor cu_seqlens, Tensor slots, "
       "Tensor has_initial_state, Tensor(a!) state) -> Tensor");
 
-  library.def("pack_linear(Tensor weight) -> Tensor");
-  library.def("unpack_linear(Tensor packed, int out_features, int in_features) -> Tensor");
-  library.def("pack_block_linear(Tensor weight) -> Tensor");
-  library.def("unpack_block_linear(Tensor packed, int num_heads, int in_features, int channels) -> Tensor");
-  library.def("linear(Tensor x, Tensor packed, int out_features, int in_features) -> Tensor");
-  library.def("block_linear(Tensor x, Tensor packed, Tensor bias, int num_heads, int in_features) -> Tensor");
-  library.def("embedding(Tensor tokens, Tensor weight) -> Tensor");
+  library.def("advise_huge_pages(Tensor(a!) buffer) -> ()");
+  library.def(
+      "packed_bytes(int format, int heads, int gates, int inputs, int outputs, int group_size) -> int");
+  library.def(
+      "pack_matrix(Tensor weight, Tensor? scales, int format, int heads, int gates, int inputs, int outputs, "
+      "int group_size, Tensor(a!) packed) -> ()");
+  library.def(
+      "unpack_matrix(Tensor packed, int format, int heads, int gates, int inputs, int outputs, "
+      "int group_size, Tensor(a!) weight, Tensor(b!)? scales) -> ()");
+  library.def(
+      "linear(Tensor x, Tensor packed, Tensor? bias, int format, int heads, int gates, int inputs, "
+      "int outputs, int group_size) -> Tensor");
+  library.def(
+      "embedding(Tensor tokens, Tensor packed, int format, int inputs, int outputs, int group_size) -> "
+      "Tensor");
 
   library.def("rms_norm(Tensor x, Tensor weight, float eps) -> Tensor");
   library.def("gated_rms_norm(Tensor y, Tensor gate, Tensor weight, float eps, int gate_order) -> Tensor");
@@ -40,6 +48,7 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pararnn, CompositeExplicitAutograd, library) {
+  library.impl("packed_bytes", TORCH_BOX(&pararnn::packed_bytes_op));
   library.impl("isa_level", TORCH_BOX(&pararnn::isa_level_op));
   library.impl("available_isa_levels", TORCH_BOX(&pararnn::available_isa_levels_op));
   library.impl("multiply_add", TORCH_BOX(&pararnn::multiply_add_op));
@@ -51,12 +60,10 @@ STABLE_TORCH_LIBRARY_IMPL(pararnn, CPU, library) {
   library.impl("recurrence", TORCH_BOX(&pararnn::recurrence_op));
   library.impl("recurrence_backward", TORCH_BOX(&pararnn::recurrence_backward_op));
   library.impl("recurrence_", TORCH_BOX(&pararnn::recurrence_slots_op));
-  library.impl("pack_linear", TORCH_BOX(&pararnn::pack_linear_op));
-  library.impl("unpack_linear", TORCH_BOX(&pararnn::unpack_linear_op));
-  library.impl("pack_block_linear", TORCH_BOX(&pararnn::pack_block_linear_op));
-  library.impl("unpack_block_linear", TORCH_BOX(&pararnn::unpack_block_linear_op));
+  library.impl("advise_huge_pages", TORCH_BOX(&pararnn::advise_huge_pages_op));
+  library.impl("pack_matrix", TORCH_BOX(&pararnn::pack_matrix_op));
+  library.impl("unpack_matrix", TORCH_BOX(&pararnn::unpack_matrix_op));
   library.impl("linear", TORCH_BOX(&pararnn::linear_op));
-  library.impl("block_linear", TORCH_BOX(&pararnn::block_linear_op));
   library.impl("embedding", TORCH_BOX(&pararnn::embedding_op));
   library.impl("read_bytes", TORCH_BOX(&pararnn::read_bytes_op));
   library.impl("rms_norm", TORCH_BOX(&pararnn::rms_norm_op));

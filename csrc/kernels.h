@@ -9,6 +9,8 @@
   X(sum_rows, SumRowsParams)                       \
   X(linear, LinearParams)                          \
   X(embedding, EmbeddingParams)                    \
+  X(pack_matrix, PackParams)                       \
+  X(unpack_matrix, PackParams)                     \
   X(rms_norm, RmsNormParams)                       \
   X(gated_rms_norm, GatedRmsNormParams)            \
   X(silu_mul, SiluMulParams)                       \
@@ -23,8 +25,8 @@ namespace pararnn {
 PARARNN_CPU_KERNELS(PARARNN_DECLARE)
 #undef PARARNN_DECLARE
 
-// Moves of bytes only: one version for all levels.
-void pack_cpu(const PackParams& params);
-void unpack_cpu(const PackParams& params);
+// Asks for huge pages under a buffer that is about to be filled: decoding reads every weight once per token,
+// and with small pages much of that time goes to address translation.
+void advise_huge_pages(void* data, int64_t bytes);
 
 }  // namespace pararnn

@@ -26,16 +26,20 @@ Tensor recurrence_slots_op(int64_t cell, const Tensor& bx, const Tensor& a, std:
                            const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
                            Tensor state);
 
-// A weight as tiles of 16 outputs, one dimension; and back.
-Tensor pack_linear_op(const Tensor& weight);
-Tensor unpack_linear_op(const Tensor& packed, int64_t out_features, int64_t in_features);
-Tensor pack_block_linear_op(const Tensor& weight);
-Tensor unpack_block_linear_op(const Tensor& packed, int64_t num_heads, int64_t in_features, int64_t channels);
+// A matrix of heads x gates blocks as this level packs it (PackedMatrix in params.h), one dimension of bytes;
+// and back.
+int64_t packed_bytes_op(int64_t format, int64_t heads, int64_t gates, int64_t inputs, int64_t outputs,
+                        int64_t group_size);
+void pack_matrix_op(const Tensor& weight, std::optional<Tensor> scales, int64_t format, int64_t heads,
+                    int64_t gates, int64_t inputs, int64_t outputs, int64_t group_size, Tensor packed);
+void unpack_matrix_op(const Tensor& packed, int64_t format, int64_t heads, int64_t gates, int64_t inputs,
+                      int64_t outputs, int64_t group_size, Tensor weight, std::optional<Tensor> scales);
+void advise_huge_pages_op(Tensor buffer);
 
-Tensor linear_op(const Tensor& x, const Tensor& packed, int64_t out_features, int64_t in_features);
-Tensor block_linear_op(const Tensor& x, const Tensor& packed, const Tensor& bias, int64_t num_heads,
-                       int64_t in_features);
-Tensor embedding_op(const Tensor& tokens, const Tensor& weight);
+Tensor linear_op(const Tensor& x, const Tensor& packed, std::optional<Tensor> bias, int64_t format,
+                 int64_t heads, int64_t gates, int64_t inputs, int64_t outputs, int64_t group_size);
+Tensor embedding_op(const Tensor& tokens, const Tensor& packed, int64_t format, int64_t inputs,
+                    int64_t outputs, int64_t group_size);
 
 Tensor rms_norm_op(const Tensor& x, const Tensor& weight, double eps);
 Tensor gated_rms_norm_op(const Tensor& y, const Tensor& gate, const Tensor& weight, double eps,

@@ -7,57 +7,56 @@
 namespace pararnn {
 namespace {
 
-constexpr int64_t kGates = 3;
-
-void check_shape(const BlockShape& shape) {
-  PARARNN_REQUIRE(shape.heads > 0 && shape.inputs > 0 && shape.outputs > 0, "weight: no dimension may be 0");
+// Shape and format of a packed matrix, its data not yet known.
+PackedMatrix described(int64_t format, int64_t heads, int64_t gates, int64_t inputs, int64_t outputs,
+                       int64_t group_size) {
+  PARARNN_REQUIRE(format >= 0 && format <= int64_t(WeightFormat::kInt4), "format: expected 0 to 3, got ",
+                  format);
+  PARARNN_REQUIRE(heads > 0 && gates > 0 && inputs > 0 && outputs > 0, "weight: no dimension may be 0");
+  const PackedMatrix matrix{{heads, gates, inputs, outputs}, WeightFormat(format), group_size, nullptr};
+  if (is_quantized(matrix.format)) {
+    PARARNN_REQUIRE(group_size >= kGroupStep && group_size <= kMaxGroupSize && group_size % kGroupStep == 0,
+                    "group_size: expected a multiple of ", kGroupStep, " up to ", kMaxGroupSize, ", got ",
+                    group_size);
+  } else {
+    PARARNN_REQUIRE(group_size == 0, "group_size: only for integers, got ", group_size);
+  }
+  return matrix;
 }
 
-// The strides of a contiguous (O, I) matrix and of a contiguous (H, Din/H, 3, D/H) block weight.
-PackParams matrix_layout(int64_t outputs, int64_t inputs) {
-  const BlockShape shape{1, 1, inputs, outputs};
-  check_shape(shape);
-  return {shape, 0, 0, 1, inputs, 0, nullptr, nullptr};
+PackedMatrix with_data(PackedMatrix matrix, const Tensor& packed) {
+  check_tensor("packed", packed, ScalarType::Byte, {packed_bytes(matrix)});
+  matrix.data = packed.const_data_ptr();
+  return matrix;
 }
 
-PackParams block_layout(int64_t heads, int64_t inputs, int64_t outputs) {
-  const BlockShape shape{heads, kGates, inputs, outputs};
-  check_shape(shape);
-  return {shape, inputs * kGates * outputs, outputs, kGates * outputs, 1, 0, nullptr, nullptr};
-}
-
-// The same, given what all heads have together.
-PackParams shared_layout(int64_t heads, int64_t in_features, int64_t channels) {
-  PARARNN_REQUIRE(heads > 0 && in_features % heads == 0 && channels % heads == 0, "num_heads: must divide ",
-                  in_features, " and ", channels, ", got ", heads);
-  return block_layout(heads, in_features / heads, channels / heads);
-}
-
-Tensor pack(PackParams params, const Tensor& weight) {
-  Tensor packed = empty_cpu({packed_size(params.shape)}, weight.scalar_type());
-  params.element_size = int64_t(weight.element_size());
-  params.plain = const_cast<void*>(weight.const_data_ptr());
-  params.packed = packed.mutable_data_ptr();
-  pack_cpu(params);
-  return packed;
-}
-
-Tensor unpack(PackParams params, const Tensor& packed, std::initializer_list<int64_t> shape) {
-  check_weight("packed", packed, {packed_size(params.shape)});
-  Tensor weight = empty_cpu(shape, packed.scalar_type());
-  params.element_size = int64_t(packed.element_size());
-  params.plain = weight.mutable_data_ptr();
-  params.packed = const_cast<void*>(packed.const_data_ptr());
-  unpack_cpu(params);
-  return weight;
-}
-
-// x and out are checked by the caller, who needs their rows.
-void multiply(const BlockShape& shape, const Tensor& x, const Tensor& packed, const float* bias,
-              Tensor& out) {
-  const DType dtype = check_weight("packed", packed, {packed_size(shape)});
-  linear_cpu({shape, x.size(0), x.const_data_ptr<float>(), dtype, packed.const_data_ptr(), bias,
-              out.mutable_data_ptr<float>()});
+// A float weight is (O, I) or (H, I, gates, O), an integer one (H * gates * O, I or ceil(I / 2)).
+PackParams layout(const PackedMatrix& matrix, const Tensor& weight, const std::optional<Tensor>& scales) {
+  const auto& [heads, gates, inputs, outputs] = matrix.shape;
+  PackParams params{matrix, 0, 0, 1, inputs, 0, const_cast<void*>(weight.const_data_ptr()), nullptr, nullptr};
+  if (!is_quantized(matrix.format)) {
+    const ScalarType dtype =
+        matrix.format == WeightFormat::kFloat32 ? ScalarType::Float : ScalarType::BFloat16;
+    if (weight.dim() == 2) {
+      PARARNN_REQUIRE(heads == 1 && gates == 1, "weight: a matrix has one head and one gate");
+      check_tensor("weight", weight, dtype, {outputs, inputs});
+      return params;
+    }
+    check_tensor("weight", weight, dtype, {heads, inputs, gates, outputs});
+    params.head_stride = inputs * gates * outputs;
+    params.gate_stride = outputs;
+    params.input_stride = gates * outputs;
+    params.output_stride = 1;
+    return params;
+  }
+  const bool bytes = matrix.format == WeightFormat::kInt8;
+  const int64_t rows = heads * gates * outputs;
+  params.row_bytes = bytes ? inputs : (inputs + 1) / 2;
+  check_tensor("weight", weight, bytes ? ScalarType::Char : ScalarType::Byte, {rows, params.row_bytes});
+  PARARNN_REQUIRE(scales.has_value(), "scales: missing");
+  check_tensor("scales", *scales, ScalarType::BFloat16, {rows, groups_per_row(matrix)});
+  params.scales = const_cast<void*>(scales->const_data_ptr());
+  return params;
 }
 
 std::vector<int64_t> read_tokens(const Tensor& tokens, int64_t vocab_size) {
@@ -74,52 +73,50 @@ std::vector<int64_t> read_tokens(const Tensor& tokens, int64_t vocab_size) {
 
 }  // namespace
 
-Tensor pack_linear_op(const Tensor& weight) {
-  check_weight("weight", weight, {kAnySize, kAnySize});
-  return pack(matrix_layout(weight.size(0), weight.size(1)), weight);
+int64_t packed_bytes_op(int64_t format, int64_t heads, int64_t gates, int64_t inputs, int64_t outputs,
+                        int64_t group_size) {
+  return packed_bytes(described(format, heads, gates, inputs, outputs, group_size));
 }
 
-Tensor unpack_linear_op(const Tensor& packed, int64_t out_features, int64_t in_features) {
-  return unpack(matrix_layout(out_features, in_features), packed, {out_features, in_features});
+void pack_matrix_op(const Tensor& weight, std::optional<Tensor> scales, int64_t format, int64_t heads,
+                    int64_t gates, int64_t inputs, int64_t outputs, int64_t group_size, Tensor packed) {
+  PackParams params = layout(described(format, heads, gates, inputs, outputs, group_size), weight, scales);
+  check_tensor("packed", packed, ScalarType::Byte, {packed_bytes(params.matrix)});
+  params.packed = packed.mutable_data_ptr();
+  pack_matrix_cpu(params);
 }
 
-Tensor pack_block_linear_op(const Tensor& weight) {
-  check_weight("weight", weight, {kAnySize, kAnySize, kGates, kAnySize});
-  return pack(block_layout(weight.size(0), weight.size(1), weight.size(3)), weight);
+void unpack_matrix_op(const Tensor& packed, int64_t format, int64_t heads, int64_t gates, int64_t inputs,
+                      int64_t outputs, int64_t group_size, Tensor weight, std::optional<Tensor> scales) {
+  const PackedMatrix matrix = with_data(described(format, heads, gates, inputs, outputs, group_size), packed);
+  PackParams params = layout(matrix, weight, scales);
+  params.packed = const_cast<void*>(matrix.data);
+  unpack_matrix_cpu(params);
 }
 
-Tensor unpack_block_linear_op(const Tensor& packed, int64_t num_heads, int64_t in_features,
-                              int64_t channels) {
-  const PackParams layout = shared_layout(num_heads, in_features, channels);
-  return unpack(layout, packed, {num_heads, layout.shape.inputs, kGates, layout.shape.outputs});
-}
-
-Tensor linear_op(const Tensor& x, const Tensor& packed, int64_t out_features, int64_t in_features) {
-  const BlockShape shape = matrix_layout(out_features, in_features).shape;
-  check_tensor("x", x, ScalarType::Float, {kAnySize, in_features});
-  Tensor out = empty_cpu({x.size(0), out_features});
-  multiply(shape, x, packed, nullptr, out);
+Tensor linear_op(const Tensor& x, const Tensor& packed, std::optional<Tensor> bias, int64_t format,
+                 int64_t heads, int64_t gates, int64_t inputs, int64_t outputs, int64_t group_size) {
+  const PackedMatrix weight = with_data(described(format, heads, gates, inputs, outputs, group_size), packed);
+  check_tensor("x", x, ScalarType::Float, {kAnySize, heads * inputs});
+  if (bias.has_value()) check_tensor("bias", *bias, ScalarType::Float, {gates, heads * outputs});
+  Tensor out = empty_cpu({x.size(0), gates * heads * outputs});
+  linear_cpu({weight, x.size(0), x.const_data_ptr<float>(),
+              bias.has_value() ? bias->const_data_ptr<float>() : nullptr, out.mutable_data_ptr<float>()});
   return out;
 }
 
-Tensor block_linear_op(const Tensor& x, const Tensor& packed, const Tensor& bias, int64_t num_heads,
-                       int64_t in_features) {
-  check_tensor("bias", bias, ScalarType::Float, {kGates, kAnySize});
-  const int64_t channels = bias.size(1);
-  const BlockShape shape = shared_layout(num_heads, in_features, channels).shape;
-  check_tensor("x", x, ScalarType::Float, {kAnySize, in_features});
-  Tensor out = empty_cpu({x.size(0), kGates, channels});
-  multiply(shape, x, packed, bias.const_data_ptr<float>(), out);
+Tensor embedding_op(const Tensor& tokens, const Tensor& packed, int64_t format, int64_t inputs,
+                    int64_t outputs, int64_t group_size) {
+  const PackedMatrix weight = with_data(described(format, 1, 1, inputs, outputs, group_size), packed);
+  const std::vector<int64_t> ids = read_tokens(tokens, outputs);
+  Tensor out = empty_cpu({int64_t(ids.size()), inputs});
+  embedding_cpu({weight, int64_t(ids.size()), ids.data(), out.mutable_data_ptr<float>()});
   return out;
 }
 
-Tensor embedding_op(const Tensor& tokens, const Tensor& weight) {
-  const DType dtype = check_weight("weight", weight, {kAnySize, kAnySize});
-  const std::vector<int64_t> ids = read_tokens(tokens, weight.size(0));
-  Tensor out = empty_cpu({int64_t(ids.size()), weight.size(1)});
-  embedding_cpu({int64_t(ids.size()), weight.size(1), ids.data(), dtype, weight.const_data_ptr(),
-                 out.mutable_data_ptr<float>()});
-  return out;
+void advise_huge_pages_op(Tensor buffer) {
+  check_tensor("buffer", buffer, ScalarType::Byte, {kAnySize});
+  advise_huge_pages(buffer.mutable_data_ptr(), buffer.size(0));
 }
 
 }  // namespace pararnn

@@ -73,40 +73,93 @@ constexpr int64_t tiles_per_block(const BlockShape& shape) {
   return (shape.outputs + kTileOutputs - 1) / kTileOutputs;
 }
 
-constexpr int64_t packed_size(const BlockShape& shape) {
-  return shape.heads * shape.gates * tiles_per_block(shape) * shape.inputs * kTileOutputs;
+enum class WeightFormat { kFloat32, kBFloat16, kInt8, kInt4 };
+
+constexpr bool is_quantized(WeightFormat format) {
+  return format == WeightFormat::kInt8 || format == WeightFormat::kInt4;
 }
 
-// Between a weight with any strides and its tiles [head][gate][tile][input][16], outputs past the end 0.
-struct PackParams {
+// A weight as one level packs it: [head][gate][tile of 16 outputs], outputs past the end 0. A tile is
+//   float32   [input][16]
+//   bfloat16  [pair of inputs][16][2]
+//   int8      [4 inputs][16][4] bytes, value + 128; then the scales [group][16] bfloat16
+//   int4      [8 inputs][16][4] bytes, value + 8, inputs 0-3 in the low nibbles; then the scales
+// group_size: inputs that share a scale, a multiple of kGroupStep; 0 for floats. The groups of a head start
+// afresh.
+struct PackedMatrix {
   BlockShape shape;
+  WeightFormat format;
+  int64_t group_size;
+  const void* data;
+};
+
+constexpr int64_t kGroupStep = 16;
+constexpr int64_t kMaxGroupSize = 1024;
+
+constexpr int64_t rounded_up(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
+
+constexpr int64_t groups_per_row(const PackedMatrix& matrix) {
+  return (matrix.shape.inputs + matrix.group_size - 1) / matrix.group_size;
+}
+
+// Without the scales.
+constexpr int64_t tile_data_bytes(const PackedMatrix& matrix) {
+  const int64_t inputs = matrix.shape.inputs;
+  switch (matrix.format) {
+    case WeightFormat::kFloat32:
+      return inputs * kTileOutputs * 4;
+    case WeightFormat::kBFloat16:
+      return rounded_up(inputs, 2) * kTileOutputs * 2;
+    case WeightFormat::kInt8:
+      return rounded_up(inputs, kGroupStep) * kTileOutputs;
+    default:
+      return rounded_up(inputs, kGroupStep) * kTileOutputs / 2;
+  }
+}
+
+// A multiple of 64.
+constexpr int64_t tile_bytes(const PackedMatrix& matrix) {
+  const int64_t scales = is_quantized(matrix.format) ? groups_per_row(matrix) * kTileOutputs * 2 : 0;
+  return tile_data_bytes(matrix) + rounded_up(scales, 64);
+}
+
+constexpr int64_t num_tiles(const BlockShape& shape) {
+  return shape.heads * shape.gates * tiles_per_block(shape);
+}
+
+constexpr int64_t packed_bytes(const PackedMatrix& matrix) {
+  return num_tiles(matrix.shape) * tile_bytes(matrix);
+}
+
+// Between a weight and its packed form.
+// Floats: plain has the strides below, in elements. Integers: plain rows are (head, gate, output), row_bytes
+// apart, int4 with the even input in the low nibble; scales (rows, groups) bfloat16.
+struct PackParams {
+  PackedMatrix matrix;
   int64_t head_stride;
   int64_t gate_stride;
   int64_t input_stride;
   int64_t output_stride;
-  int64_t element_size;  // 2 or 4 bytes
+  int64_t row_bytes;
   void* plain;
+  void* scales;
   void* packed;
 };
 
 // x (rows, heads * inputs); out (rows, gates, heads * outputs); bias (gates, heads * outputs) or null.
 struct LinearParams {
-  BlockShape shape;
+  PackedMatrix weight;
   int64_t rows;
   const float* x;
-  DType weight_dtype;
-  const void* weight;
   const float* bias;
   float* out;
 };
 
-// out (rows, width) contiguous.
+// weight: one block, an output for each token of the vocabulary; out (rows, inputs) contiguous.
 struct EmbeddingParams {
+  PackedMatrix weight;
   int64_t rows;
-  int64_t width;
   const int64_t* tokens;
-  DType weight_dtype;
-  const void* weight;
   float* out;
 };
 

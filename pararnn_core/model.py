@@ -166,7 +166,11 @@ class ParaRNNForCausalLM(nn.Module):
             yield from matrix.stored(name)
         if self.is_packed and self._serving is not None:
             for name, packed in self._serving.matrices():
-                yield name, ops.unpack(packed)
+                weight = ops.unpack(packed)
+                if isinstance(weight, QuantizedMatrix):
+                    yield from weight.stored(name)
+                else:
+                    yield name, weight
 
     def quantized_matrices(self) -> Iterator[tuple[str, QuantizedMatrix]]:
         """Row-major ones, by the names of the parameters in whose place they are."""
@@ -213,14 +217,7 @@ class ParaRNNForCausalLM(nn.Module):
                 )
         head = None if self.config.tie_embeddings else self.lm_head
         with torch.inference_mode():
-            return PackedModel(
-                self.config,
-                self.embedding.get_parameter("weight").detach(),
-                self.blocks,
-                self.norm,
-                head,
-                release=release,
-            )
+            return PackedModel(self.config, self.embedding, self.blocks, self.norm, head, release=release)
 
     def _refuse_packed(self, what: str) -> None:
         if self.is_packed:

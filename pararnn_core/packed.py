@@ -9,43 +9,46 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pararnn_core import ops
 from pararnn_core.batch import Batch
-from pararnn_core.cells import ParaGRU, ParaLSTM
+from pararnn_core.cells import Cell, ParaLSTM
 from pararnn_core.config import ModelConfig
 from pararnn_core.layers import Block, Linear, RMSNorm
-from pararnn_core.ops import PackedBlockLinear, PackedLinear
+from pararnn_core.ops import PackedMatrix
+from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.state import RecurrentState
+
+_GATES = 3
 
 
 class PackedBlock(NamedTuple):
-    """A block's weights: matrices packed, vectors float32."""
+    """Matrices packed, vectors float32. gate_up is gate_proj and up_proj, two gates of one matrix."""
 
     norm: Tensor
-    in_proj: PackedLinear
+    in_proj: PackedMatrix
     conv_weight: Tensor
     conv_bias: Tensor
-    cell_input: PackedBlockLinear
+    cell_input: PackedMatrix
+    cell_bias: Tensor
     a: Tensor
     c: Tensor | None
     gate_norm: Tensor
-    out_proj: PackedLinear
+    out_proj: PackedMatrix
     residual_scale: Tensor | None
     mlp_norm: Tensor
-    gate_proj: PackedLinear
-    up_proj: PackedLinear
-    down_proj: PackedLinear
+    gate_up: PackedMatrix
+    down_proj: PackedMatrix
 
 
 class PackedModel:
-    """Everything `forward` reads, in the order in which it reads it."""
+    """Everything `forward` reads; the matrices stand in one arena, in the order in which they are read."""
 
     def __init__(
         self,
         config: ModelConfig,
-        embedding: Tensor,
+        embedding: nn.Module,
         blocks: Sequence[Block],
         norm: RMSNorm,
         head: Linear | None,
@@ -54,10 +57,19 @@ class PackedModel:
     ) -> None:
         """`head` None: tied to `embedding`. `release` drops each matrix from its module once it is packed."""
         self.config = config
-        self.embedding = embedding
-        self.blocks = tuple(pack_block(block, release) for block in blocks)
+        modules = [module for block in blocks for module in _matrix_modules(block)]
+        outer = [embedding] if head is None else [embedding, head]
+        arena = _Arena(sum(_packed_nbytes(module) for module in (*outer, *modules)), release)
+        self.arena = arena.memory
+        self.embedding = arena.pack(embedding)
+        self.blocks = tuple(pack_block(block, arena) for block in blocks)
         self.norm = _vector(norm.weight)
-        self.head = ops.pack_linear(embedding.detach()) if head is None else _pack(head, release)
+        self.head = self.embedding if head is None else arena.pack(head)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all matrices."""
+        return self.arena.numel()
 
     def run(self, batch: Batch, state: RecurrentState) -> Tensor:
         """The residual stream after the last block (T, d); cell and conv states move on in place."""
@@ -85,63 +97,104 @@ class PackedModel:
             has_initial_state,
             conv_state,
         )
-        bx = ops.block_linear(v, w.cell_input)
+        bx = ops.linear(v, w.cell_input, w.cell_bias).view(len(v), _GATES, -1)
         y = ops.recurrence_(config.cell, bx, w.a, w.c, cu_seqlens, slots, has_initial_state, cell_state)
         y = ops.gated_rms_norm(y, g, w.gate_norm, eps, config.gate_order)
         return ops.add_scaled(x, w.residual_scale, ops.linear(y, w.out_proj))
 
     def _mlp(self, x: Tensor, w: PackedBlock) -> Tensor:
         n = ops.rms_norm(x, w.mlp_norm, self.config.norm_eps)
-        update = ops.linear(ops.silu_mul(ops.linear(n, w.gate_proj), ops.linear(n, w.up_proj)), w.down_proj)
+        gate, up = ops.linear(n, w.gate_up).chunk(2, dim=1)
+        update = ops.linear(ops.silu_mul(gate, up), w.down_proj)
         return ops.add_scaled(x, None, update) if self.config.mlp_residual else update
 
-    def matrices(self) -> Iterator[tuple[str, PackedLinear | PackedBlockLinear]]:
+    def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
         """Packed weights under the names of the parameters that they replace."""
+        yield "embedding.weight", self.embedding
         for i, block in enumerate(self.blocks):
+            gate, up = _halves(block.gate_up)
             yield f"layers.{i}.in_proj.weight", block.in_proj
             yield f"layers.{i}.cell.B", block.cell_input
             yield f"layers.{i}.out_proj.weight", block.out_proj
-            yield f"layers.{i}.mlp.gate_proj.weight", block.gate_proj
-            yield f"layers.{i}.mlp.up_proj.weight", block.up_proj
+            yield f"layers.{i}.mlp.gate_proj.weight", gate
+            yield f"layers.{i}.mlp.up_proj.weight", up
             yield f"layers.{i}.mlp.down_proj.weight", block.down_proj
         if not self.config.tie_embeddings:
             yield "lm_head.weight", self.head
 
 
-def pack_block(block: Block, release: bool) -> PackedBlock:
-    """`release` drops the row-major matrices, one as soon as it is packed."""
+class _Arena:
+    """Memory for all packed matrices, handed out from its start."""
+
+    def __init__(self, nbytes: int, release: bool) -> None:
+        self.memory = ops.huge_page_arena(nbytes)
+        self._release = release
+        self._used = 0
+
+    def pack(self, module: nn.Module) -> PackedMatrix:
+        """The module's matrix; the module loses it if the arena was told to release."""
+        name, heads, gates = _matrix_of(module)
+        weight = _detached(getattr(module, name))
+        size = ops.packed_nbytes(weight, heads, gates)
+        packed = ops.pack(weight, heads, gates, out=self.memory[self._used : self._used + size])
+        self._used += size
+        if self._release:
+            delattr(module, name)
+        return packed
+
+    def pack_pair(self, first: nn.Module, second: nn.Module) -> PackedMatrix:
+        """Two matrices of one format and shape as the gates of one."""
+        start = self._used
+        one, other = self.pack(first), self.pack(second)
+        if one.key != other.key:
+            raise ValueError("gate_proj and up_proj must have the same format and group size")
+        return one._replace(gates=2, data=self.memory[start : self._used])
+
+
+def pack_block(block: Block, arena: _Arena) -> PackedBlock:
+    """Matrices go to the arena."""
     cell, mlp = block.cell, block.mlp
     return PackedBlock(
         norm=_vector(block.norm.weight),
-        in_proj=_pack(block.in_proj, release),
+        in_proj=arena.pack(block.in_proj),
         conv_weight=_vector(block.conv.weight),
         conv_bias=_vector(block.conv.bias),
-        cell_input=_pack_cell_input(cell, release),
+        cell_input=arena.pack(cell),
+        cell_bias=_vector(cell.b),
         a=_vector(cell.A),
         c=_vector(cell.C) if isinstance(cell, ParaLSTM) else None,
         gate_norm=_vector(block.gate_norm.weight),
-        out_proj=_pack(block.out_proj, release),
+        out_proj=arena.pack(block.out_proj),
         residual_scale=None if block.residual_scale is None else _vector(block.residual_scale),
         mlp_norm=_vector(block.mlp_norm.weight),
-        gate_proj=_pack(mlp.gate_proj, release),
-        up_proj=_pack(mlp.up_proj, release),
-        down_proj=_pack(mlp.down_proj, release),
+        gate_up=arena.pack_pair(mlp.gate_proj, mlp.up_proj),
+        down_proj=arena.pack(mlp.down_proj),
     )
+
+
+def _matrix_modules(block: Block) -> tuple[nn.Module, ...]:
+    mlp = block.mlp
+    return (block.in_proj, block.cell, block.out_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+
+
+def _matrix_of(module: nn.Module) -> tuple[str, int, int]:
+    """The attribute that is the module's matrix, its heads and its gates."""
+    return ("B", module.num_heads, _GATES) if isinstance(module, Cell) else ("weight", 1, 1)
+
+
+def _packed_nbytes(module: nn.Module) -> int:
+    name, heads, gates = _matrix_of(module)
+    return ops.packed_nbytes(_detached(getattr(module, name)), heads, gates)
+
+
+def _halves(pair: PackedMatrix) -> tuple[PackedMatrix, PackedMatrix]:
+    first, second = pair.data.chunk(2)
+    return pair._replace(gates=1, data=first), pair._replace(gates=1, data=second)
+
+
+def _detached(weight: Tensor | QuantizedMatrix) -> Tensor | QuantizedMatrix:
+    return weight if isinstance(weight, QuantizedMatrix) else weight.detach()
 
 
 def _vector(parameter: Tensor) -> Tensor:
     return parameter.detach().to(torch.float32).contiguous()
-
-
-def _pack(linear: Linear, release: bool) -> PackedLinear:
-    packed = ops.pack_linear(linear.get_parameter("weight").detach())
-    if release:
-        del linear.weight
-    return packed
-
-
-def _pack_cell_input(cell: ParaGRU | ParaLSTM, release: bool) -> PackedBlockLinear:
-    packed = ops.pack_block_linear(cell.get_parameter("B").detach(), _vector(cell.b))
-    if release:
-        del cell.B
-    return packed

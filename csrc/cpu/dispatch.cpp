@@ -15,6 +15,9 @@ PARARNN_CPU_KERNELS(PARARNN_DECLARE)
 namespace avx512 {
 PARARNN_CPU_KERNELS(PARARNN_DECLARE)
 }
+namespace avx512vnni {
+PARARNN_CPU_KERNELS(PARARNN_DECLARE)
+}
 #else
 namespace generic {
 PARARNN_CPU_KERNELS(PARARNN_DECLARE)
@@ -26,6 +29,8 @@ PARARNN_CPU_KERNELS(PARARNN_DECLARE)
 #define PARARNN_DISPATCH(name, Params)    \
   void name##_cpu(const Params& params) { \
     switch (isa_level()) {                \
+      case IsaLevel::kAvx512Vnni:         \
+        return avx512vnni::name(params);  \
       case IsaLevel::kAvx512:             \
         return avx512::name(params);      \
       case IsaLevel::kAvx2:               \

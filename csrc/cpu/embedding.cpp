@@ -1,25 +1,87 @@
-#include "../params.h"
+// Rows of a weight out of its tiles: a token's row is one output of the packed matrix.
 #include "bfloat16.h"
+#include "int_formats.h"
 #include "parallel.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {
 namespace {
 
-template <class Weight>
+struct Place {
+  const uint8_t* tile;
+  int64_t output;  // in the tile
+
+  Place(const PackedMatrix& weight, int64_t token)
+      : tile(static_cast<const uint8_t*>(weight.data) + token / kTileOutputs * tile_bytes(weight)),
+        output(token % kTileOutputs) {}
+};
+
+float widened(uint16_t half) {
+  const uint32_t word = uint32_t(half) << 16;
+  float value;
+  memcpy(&value, &word, sizeof(value));
+  return value;
+}
+
+void copy_floats(const Place& place, int64_t inputs, float* out) {
+  const float* const from = reinterpret_cast<const float*>(place.tile) + place.output;
+  for (int64_t k = 0; k < inputs; ++k) out[k] = from[k * kTileOutputs];
+}
+
+void copy_halves(const Place& place, int64_t inputs, float* out) {
+  const uint16_t* const from = reinterpret_cast<const uint16_t*>(place.tile) + place.output * 2;
+  for (int64_t k = 0; k < inputs; ++k) out[k] = widened(from[k / 2 * 2 * kTileOutputs + k % 2]);
+}
+
+// The byte of a lane that holds input `k` of its four.
+template <class Format>
+int64_t byte_of(int64_t k) {
+  constexpr int64_t kSwapped[] = {0, 2, 1, 3};
+  return Format::kSwapsMiddleBytes ? kSwapped[k] : k;
+}
+
+float stored_int8(const Place& place, int64_t k) {
+  return float(place.tile[(k / 4 * kTileOutputs + place.output) * 4 + byte_of<Int8Format>(k % 4)]);
+}
+
+float stored_int4(const Place& place, int64_t k) {
+  const uint8_t pair = place.tile[(k / 8 * kTileOutputs + place.output) * 4 + byte_of<Int4Format>(k % 4)];
+  return float(k % 8 < 4 ? pair & 15 : pair >> 4);
+}
+
+template <class Format, float (*kStored)(const Place&, int64_t)>
+void copy_scaled(const PackedMatrix& weight, const Place& place, float* out) {
+  const uint16_t* const scales =
+      reinterpret_cast<const uint16_t*>(place.tile + tile_data_bytes(weight)) + place.output;
+  for (int64_t group = 0; group < groups_per_row(weight); ++group) {
+    const int64_t end = smaller((group + 1) * weight.group_size, weight.shape.inputs);
+    const float scale = widened(scales[group * kTileOutputs]);
+    for (int64_t k = group * weight.group_size; k < end; ++k) {
+      out[k] = (kStored(place, k) - float(Format::kZero)) * scale;
+    }
+  }
+}
+
 void copy_row(const EmbeddingParams& p, int64_t row) {
-  const Weight* const from = static_cast<const Weight*>(p.weight) + p.tokens[row] * p.width;
-  for (int64_t i = 0; i < p.width; i += kLanes) {
-    store(p.out + row * p.width + i, load(from + i, p.width - i), p.width - i);
+  const Place place(p.weight, p.tokens[row]);
+  float* const out = p.out + row * p.weight.shape.inputs;
+  switch (p.weight.format) {
+    case WeightFormat::kFloat32:
+      return copy_floats(place, p.weight.shape.inputs, out);
+    case WeightFormat::kBFloat16:
+      return copy_halves(place, p.weight.shape.inputs, out);
+    case WeightFormat::kInt8:
+      return copy_scaled<Int8Format, stored_int8>(p.weight, place, out);
+    default:
+      return copy_scaled<Int4Format, stored_int4>(p.weight, place, out);
   }
 }
 
 }  // namespace
 
 void embedding(const EmbeddingParams& p) {
-  parallel_lots(p.rows, p.width, [&](int64_t row) {
-    p.weight_dtype == DType::kFloat32 ? copy_row<float>(p, row) : copy_row<BFloat16>(p, row);
-  });
+  constexpr int64_t kElementCost = 4;  // a line of the cache each
+  parallel_lots(p.rows, p.weight.shape.inputs * kElementCost, [&](int64_t row) { copy_row(p, row); });
 }
 
 }  // namespace PARARNN_ISA

@@ -36,6 +36,7 @@ std::vector<IsaLevel> detect() {
   if (!all(state, kZmmState) || !all(ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ))
     return levels;
   levels.push_back(IsaLevel::kAvx512);
+  if (all(ecx, bit_AVX512VNNI)) levels.push_back(IsaLevel::kAvx512Vnni);
   return levels;
 }
 
@@ -65,6 +66,8 @@ IsaLevel isa_level() {
 
 const char* isa_name(IsaLevel level) {
   switch (level) {
+    case IsaLevel::kAvx512Vnni:
+      return "avx512vnni";
     case IsaLevel::kAvx512:
       return "avx512";
     case IsaLevel::kAvx2:

@@ -5,7 +5,7 @@
 
 namespace pararnn {
 
-enum class IsaLevel { kGeneric, kBaseline, kAvx2, kAvx512 };
+enum class IsaLevel { kGeneric, kBaseline, kAvx2, kAvx512, kAvx512Vnni };
 
 // Decided once, at the first call. Throws std::runtime_error if PARARNN_ISA names no level of this machine.
 IsaLevel isa_level();

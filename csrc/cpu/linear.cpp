@@ -1,6 +1,7 @@
 // Rows times packed weights. Rows are cut into blocks of equal height, copied as [block][input][row]; a work
 // item is one group of tiles by one chunk of row blocks.
 #include "linear_kernel.h"
+#include "linear_quantized.h"
 #include "parallel.h"
 #include "scratch.h"
 
@@ -20,7 +21,7 @@ struct Panel {
   const float* x;  // [block][heads * inputs][block_rows]
 
   int64_t blocks() const { return ceil_div(rows, block_rows); }
-  int64_t width() const { return p.shape.heads * p.shape.inputs; }
+  int64_t width() const { return p.weight.shape.heads * p.weight.shape.inputs; }
 };
 
 // Rows past the end are 0, their results are not stored. In strips whose copy stays in the first-level cache.
@@ -38,13 +39,21 @@ void copy_block(const Panel& panel, int64_t block, float* to) {
   }
 }
 
-void widen(const BFloat16* from, float* to, int64_t count) {
-  for (int64_t i = 0; i < count; i += kLanes) store(to + i, load(from + i));
+// [depth / 2][16][2] to [depth][16]; an odd depth is padded with zeros.
+void widen(const BFloat16* from, float* to, int64_t depth) {
+  for (int64_t k = 0; k < depth; k += 2, from += 2 * kTileOutputs, to += 2 * kTileOutputs) {
+    for (int v = 0; v < kTileVectors; ++v) {
+      Vec pair[2];
+      load_inputs(from + v * kLanes * 2, pair);
+      store(to + v * kLanes, pair[0]);
+      store(to + kTileOutputs + v * kLanes, pair[1]);
+    }
+  }
 }
 
 // A group of `tiles` tiles of one head and gate.
 struct Group {
-  int64_t first_weight;
+  int64_t first_tile;
   int64_t x_column;
   int64_t out_column;
   int64_t tiles;
@@ -56,7 +65,7 @@ struct Group {
     const int64_t block = index / groups, first = index % groups * tiles_per_group;
     const int64_t head = block / shape.gates, gate = block % shape.gates;
     tiles = smaller(tiles_per_group, tiles_in_block - first);
-    first_weight = (block * tiles_in_block + first) * shape.inputs * kTileOutputs;
+    first_tile = block * tiles_in_block + first;
     x_column = head * shape.inputs;
     out_column = (gate * shape.heads + head) * shape.outputs + first * kTileOutputs;
     outputs = smaller(tiles * kTileOutputs, shape.outputs - first * kTileOutputs);
@@ -81,8 +90,9 @@ void multiply(TileArgs<Weight> args, int64_t tiles) {
 template <int Rows, class Weight>
 void multiply_chunk(const Panel& panel, const Group& group, const Weight* weight, int64_t tile_stride,
                     int64_t chunk, int64_t begin, int64_t depth) {
-  const int64_t row_stride = panel.p.shape.gates * panel.p.shape.heads * panel.p.shape.outputs;
-  const bool last = begin + depth == panel.p.shape.inputs;
+  const int64_t row_stride =
+      panel.p.weight.shape.gates * panel.p.weight.shape.heads * panel.p.weight.shape.outputs;
+  const bool last = begin + depth == panel.p.weight.shape.inputs;
   const float* const bias = last && panel.p.bias != nullptr ? panel.p.bias + group.out_column : nullptr;
   const int64_t end = smaller((chunk + 1) * kChunkBlocks, panel.blocks());
   for (int64_t block = chunk * kChunkBlocks; block < end; ++block) {
@@ -95,20 +105,24 @@ void multiply_chunk(const Panel& panel, const Group& group, const Weight* weight
   }
 }
 
+template <class Weight>
+int64_t elements_per_tile(const PackedMatrix& weight) {
+  return tile_bytes(weight) / int64_t(sizeof(Weight));
+}
+
 // Many row blocks: weights in slices that stay in the cache, bfloat16 ones widened once a slice.
 template <int Rows, class Weight>
 void multiply_slices(const Panel& panel, const Group& group, const Weight* weight, int64_t chunk) {
-  const int64_t inputs = panel.p.shape.inputs;
+  const int64_t inputs = panel.p.weight.shape.inputs, tile_stride = elements_per_tile<Weight>(panel.p.weight);
   for (int64_t begin = 0; begin < inputs; begin += kDepth) {
     const int64_t depth = smaller(kDepth, inputs - begin);
     const Weight* const from = weight + begin * kTileOutputs;
     if constexpr (sizeof(Weight) == sizeof(float)) {
-      multiply_chunk<Rows>(panel, group, from, inputs * kTileOutputs, chunk, begin, depth);
+      multiply_chunk<Rows>(panel, group, from, tile_stride, chunk, begin, depth);
     } else {
       alignas(64) float slice[tiles_for(Rows) * kDepth * kTileOutputs];
       for (int64_t tile = 0; tile < group.tiles; ++tile) {
-        widen(from + tile * inputs * kTileOutputs, slice + tile * kDepth * kTileOutputs,
-              depth * kTileOutputs);
+        widen(from + tile * tile_stride, slice + tile * kDepth * kTileOutputs, depth);
       }
       multiply_chunk<Rows, float>(panel, group, slice, kDepth * kTileOutputs, chunk, begin, depth);
     }
@@ -125,15 +139,17 @@ void run_panel(Panel panel) {
              [&](int64_t block) { copy_block<Rows>(panel, block, copy + block * block_size); });
     panel.x = copy;
   }
-  const BlockShape& shape = panel.p.shape;
+  const BlockShape& shape = panel.p.weight.shape;
   const int64_t groups = shape.heads * shape.gates * ceil_div(tiles_per_block(shape), kTiles);
   const int64_t chunks = ceil_div(panel.blocks(), kChunkBlocks);
   parallel(groups * chunks, [&](int64_t item) {
     const int64_t chunk = item % chunks;
     const Group group(shape, item / chunks, kTiles);
-    const Weight* const weight = static_cast<const Weight*>(panel.p.weight) + group.first_weight;
+    const int64_t tile_stride = elements_per_tile<Weight>(panel.p.weight);
+    const Weight* const weight =
+        static_cast<const Weight*>(panel.p.weight.data) + group.first_tile * tile_stride;
     if (panel.blocks() > 2) return multiply_slices<Rows>(panel, group, weight, chunk);
-    multiply_chunk<Rows>(panel, group, weight, shape.inputs * kTileOutputs, chunk, 0, shape.inputs);
+    multiply_chunk<Rows>(panel, group, weight, tile_stride, chunk, 0, shape.inputs);
   });
 }
 
@@ -146,14 +162,15 @@ void run_panel_of_height(const Panel& panel) {
 void run_rows(const LinearParams& p, int64_t first_row, int64_t rows) {
   const int64_t blocks = ceil_div(rows, kMaxRows);
   const Panel panel{p, first_row, rows, ceil_div(rows, blocks),
-                    p.x + first_row * p.shape.heads * p.shape.inputs};
-  p.weight_dtype == DType::kFloat32 ? run_panel_of_height<float>(panel)
-                                    : run_panel_of_height<BFloat16>(panel);
+                    p.x + first_row * p.weight.shape.heads * p.weight.shape.inputs};
+  p.weight.format == WeightFormat::kFloat32 ? run_panel_of_height<float>(panel)
+                                            : run_panel_of_height<BFloat16>(panel);
 }
 
 }  // namespace
 
 void linear(const LinearParams& p) {
+  if (is_quantized(p.weight.format)) return linear_quantized(p);
   for (int64_t row = 0; row < p.rows; row += kPanelRows) run_rows(p, row, smaller(kPanelRows, p.rows - row));
 }
 

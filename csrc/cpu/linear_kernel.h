@@ -9,8 +9,6 @@
 namespace pararnn {
 namespace PARARNN_ISA {
 
-constexpr int kTileVectors = int(kTileOutputs) / kLanes;
-
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kAccumulators = 24;  // of 32 registers
 #else
@@ -26,7 +24,21 @@ constexpr int tiles_for(int rows) {
   return fit < 1 ? 1 : fit > kMaxTiles ? kMaxTiles : fit;
 }
 
-// x [depth][Rows]; weight: tiles [depth][16], tile_stride apart; out and its rows out_stride apart.
+// Inputs of one load of 16 outputs: bfloat16 ones come in pairs.
+template <class Weight>
+constexpr int kInputs = sizeof(Weight) == sizeof(float) ? 1 : 2;
+
+PARARNN_HD void load_inputs(const float* from, Vec (&w)[1]) { w[0] = load(from); }
+
+PARARNN_HD void load_inputs(const BFloat16* from, Vec (&w)[2]) {
+  IntLanes pairs;
+  memcpy(&pairs, from, sizeof(pairs));
+  w[0] = from_bits(pairs << 16);
+  w[1] = from_bits(pairs & ~0xffff);
+}
+
+// x [depth][Rows]; weight: tiles [depth][16] (bfloat16: [depth / 2][16][2]), tile_stride elements apart; out
+// and its rows out_stride apart.
 template <class Weight>
 struct TileArgs {
   const float* x;
@@ -76,6 +88,27 @@ PARARNN_HD void finish_sums(const TileArgs<Weight>& args, const Sums<Rows, Vecto
   }
 }
 
+// The first kUsed of the inputs at `weight`.
+template <int kUsed, int Rows, int Vectors, class Weight>
+PARARNN_HD void add_products(const TileArgs<Weight>& args, const Weight* weight, const float* x,
+                             Sums<Rows, Vectors>& sums) {
+  Vec w[Vectors][kInputs<Weight>];
+#pragma GCC unroll 16
+  for (int v = 0; v < Vectors; ++v) {
+    load_inputs(weight + v / kTileVectors * args.tile_stride + v % kTileVectors * kLanes * kInputs<Weight>,
+                w[v]);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < kUsed; ++i) {
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+      const Vec factor(x[i * Rows + r]);
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) sums[r][v] = madd(factor, w[v][i], sums[r][v]);
+    }
+  }
+}
+
 template <bool kWhole, int Rows, int Tiles, class Weight>
 PARARNN_HD void multiply_whole_or_part(const TileArgs<Weight>& args) {
   constexpr int kVectors = Tiles * kTileVectors;
@@ -83,19 +116,13 @@ PARARNN_HD void multiply_whole_or_part(const TileArgs<Weight>& args) {
   start_sums<kWhole, Rows, kVectors>(args, sums);
   const float* x = args.x;
   const Weight* weight = args.weight;
-  for (int64_t k = 0; k < args.depth; ++k, x += Rows, weight += kTileOutputs) {
-    Vec w[kVectors];
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      w[v] = load(weight + v / kTileVectors * args.tile_stride + v % kTileVectors * kLanes);
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r) {
-      const Vec factor(x[r]);
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = madd(factor, w[v], sums[r][v]);
-    }
+  int64_t k = 0;
+  for (; k + kInputs<Weight> <= args.depth; k += kInputs<Weight>) {
+    add_products<kInputs<Weight>, Rows, kVectors>(args, weight, x, sums);
+    x += kInputs<Weight> * Rows;
+    weight += kInputs<Weight> * kTileOutputs;
   }
+  if (k < args.depth) add_products<1, Rows, kVectors>(args, weight, x, sums);
   finish_sums<kWhole, Rows, kVectors>(args, sums);
 }
 

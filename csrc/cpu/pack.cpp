@@ -1,80 +1,214 @@
-#include <sys/mman.h>
+// Between a plain weight and the tiles of this level; every move is exact. A work item is one tile.
+#include <cstring>
 
-#include <cstdint>
-
-#include "../kernels.h"
-#include "thread_pool.h"
+#include "../params.h"
+#include "int_formats.h"
+#include "parallel.h"
 
 namespace pararnn {
+namespace PARARNN_ISA {
 namespace {
 
-// Decoding reads every weight once per token; with 4 KiB pages much of that time goes to address translation.
-void ask_for_huge_pages(void* data, int64_t bytes) {
-  constexpr uintptr_t kPage = 4096;
-  const uintptr_t begin = (uintptr_t(data) + kPage - 1) & ~(kPage - 1);
-  const uintptr_t end = (uintptr_t(data) + uintptr_t(bytes)) & ~(kPage - 1);
-  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: may fail
-}
-
-// The place of one tile in both layouts.
-template <class Element>
 struct Tile {
-  Element* plain;
-  Element* packed;
+  int64_t head;
+  int64_t gate;
+  int64_t first;
   int64_t used;  // outputs that exist
+  uint8_t* packed;
 
   Tile(const PackParams& p, int64_t item) {
-    const int64_t tiles = tiles_per_block(p.shape);
-    const int64_t block = item / tiles, first = item % tiles * kTileOutputs;
-    plain = static_cast<Element*>(p.plain) + block / p.shape.gates * p.head_stride +
-            block % p.shape.gates * p.gate_stride + first * p.output_stride;
-    packed = static_cast<Element*>(p.packed) + item * p.shape.inputs * kTileOutputs;
-    used = p.shape.outputs - first < kTileOutputs ? p.shape.outputs - first : kTileOutputs;
+    const BlockShape& shape = p.matrix.shape;
+    const int64_t tiles = tiles_per_block(shape), block = item / tiles;
+    head = block / shape.gates;
+    gate = block % shape.gates;
+    first = item % tiles * kTileOutputs;
+    used = smaller(kTileOutputs, shape.outputs - first);
+    packed = static_cast<uint8_t*>(p.packed) + item * tile_bytes(p.matrix);
+  }
+
+  // Of a quantised weight: the first of its rows.
+  int64_t row(const BlockShape& shape) const { return (head * shape.gates + gate) * shape.outputs + first; }
+};
+
+// Float elements: kInputs neighbouring inputs of an output stand together.
+template <class Element, int64_t kInputs>
+struct FloatTile {
+  const PackParams& p;
+  const Tile tile;
+  Element* const plain;
+  Element* const packed;
+
+  FloatTile(const PackParams& params, int64_t item)
+      : p(params),
+        tile(params, item),
+        plain(static_cast<Element*>(params.plain) + tile.head * p.head_stride + tile.gate * p.gate_stride +
+              tile.first * p.output_stride),
+        packed(reinterpret_cast<Element*>(tile.packed)) {}
+
+  Element& at(int64_t k, int64_t j) const {
+    return packed[k / kInputs * kInputs * kTileOutputs + j * kInputs + k % kInputs];
+  }
+
+  void pack() const {
+    for (int64_t k = 0; k < rounded_up(p.matrix.shape.inputs, kInputs); ++k) {
+      for (int64_t j = 0; j < kTileOutputs; ++j) {
+        const bool exists = j < tile.used && k < p.matrix.shape.inputs;
+        at(k, j) = exists ? plain[k * p.input_stride + j * p.output_stride] : Element(0);
+      }
+    }
+  }
+
+  void unpack() const {
+    for (int64_t j = 0; j < tile.used; ++j) {
+      for (int64_t k = 0; k < p.matrix.shape.inputs; ++k)
+        plain[k * p.input_stride + j * p.output_stride] = at(k, j);
+    }
   }
 };
 
-template <class Element>
-void pack_tile(const PackParams& p, int64_t item) {
-  const Tile<Element> tile(p, item);
-  for (int64_t k = 0; k < p.shape.inputs; ++k) {
+// Four bytes of one output, in the order that the level multiplies them in. Its own inverse.
+uint32_t in_level_order(uint32_t bytes, bool swaps_middle) {
+  return swaps_middle ? (bytes & 0xff0000ffu) | (bytes & 0xff00u) << 8 | (bytes >> 8 & 0xff00u) : bytes;
+}
+
+// The four nibbles of a word as the low halves of four bytes, and back.
+uint32_t spread(uint32_t nibbles) {
+  const uint32_t pairs = (nibbles | nibbles << 8) & 0x00ff00ffu;
+  return (pairs | pairs << 4) & 0x0f0f0f0fu;
+}
+
+uint32_t gather(uint32_t bytes) {
+  const uint32_t pairs = (bytes | bytes >> 4) & 0x00ff00ffu;
+  return (pairs | pairs >> 8) & 0xffffu;
+}
+
+// A word is four bytes of a plain row: 4 inputs of int8, 8 of int4.
+struct Int8Words {
+  static constexpr bool kSwaps = Int8Format::kSwapsMiddleBytes;
+  static constexpr int64_t kInputs = 4;
+  static constexpr uint32_t kZeros = 0;  // plain zeros
+  static uint32_t pack(uint32_t word) { return in_level_order(word ^ 0x80808080u, kSwaps); }
+  static uint32_t unpack(uint32_t word) { return in_level_order(word, kSwaps) ^ 0x80808080u; }
+};
+
+struct Int4Words {
+  static constexpr bool kSwaps = Int4Format::kSwapsMiddleBytes;
+  static constexpr int64_t kInputs = 8;
+  static constexpr uint32_t kZeros = 0x88888888u;
+  static uint32_t pack(uint32_t word) {
+    return in_level_order(spread(word & 0xffffu) | spread(word >> 16) << 4, kSwaps);
+  }
+  static uint32_t unpack(uint32_t word) {
+    const uint32_t bytes = in_level_order(word, kSwaps);
+    return gather(bytes & 0x0f0f0f0fu) | gather(bytes >> 4 & 0x0f0f0f0fu) << 16;
+  }
+};
+
+int64_t whole_words(const PackParams& p) { return p.row_bytes / 4; }
+
+template <class Words>
+void pack_words(const PackParams& p, const Tile& tile) {
+  const int64_t words = rounded_up(p.matrix.shape.inputs, kGroupStep) / Words::kInputs,
+                whole = whole_words(p);
+  const uint8_t* const rows = static_cast<const uint8_t*>(p.plain) + tile.row(p.matrix.shape) * p.row_bytes;
+  for (int64_t word = 0; word < words; ++word) {
     for (int64_t j = 0; j < kTileOutputs; ++j) {
-      tile.packed[k * kTileOutputs + j] =
-          j < tile.used ? tile.plain[k * p.input_stride + j * p.output_stride] : Element(0);
+      uint32_t bytes = Words::kZeros;
+      if (j < tile.used && word < whole) memcpy(&bytes, rows + j * p.row_bytes + word * 4, 4);
+      if (j < tile.used && word == whole) {
+        memcpy(&bytes, rows + j * p.row_bytes + word * 4, size_t(p.row_bytes - word * 4));
+      }
+      bytes = Words::pack(bytes);
+      memcpy(tile.packed + (word * kTileOutputs + j) * 4, &bytes, 4);
     }
   }
 }
 
-template <class Element>
-void unpack_tile(const PackParams& p, int64_t item) {
-  const Tile<Element> tile(p, item);
+template <class Words>
+void unpack_words(const PackParams& p, const Tile& tile) {
+  uint8_t* const rows = static_cast<uint8_t*>(p.plain) + tile.row(p.matrix.shape) * p.row_bytes;
   for (int64_t j = 0; j < tile.used; ++j) {
-    for (int64_t k = 0; k < p.shape.inputs; ++k) {
-      tile.plain[k * p.input_stride + j * p.output_stride] = tile.packed[k * kTileOutputs + j];
+    for (int64_t word = 0; word * 4 < p.row_bytes; ++word) {
+      uint32_t bytes;
+      memcpy(&bytes, tile.packed + (word * kTileOutputs + j) * 4, 4);
+      bytes = Words::unpack(bytes);
+      memcpy(rows + j * p.row_bytes + word * 4, &bytes, size_t(smaller(4, p.row_bytes - word * 4)));
     }
   }
 }
 
-using TileMover = void (*)(const PackParams&, int64_t);
+struct ScaleTile {
+  const int64_t groups;
+  uint16_t* const plain;
+  uint16_t* const packed;
 
-template <TileMover kMove>
-void move_tiles(const PackParams& params) {
-  const int64_t tiles = params.shape.heads * params.shape.gates * tiles_per_block(params.shape);
-  parallel_for(
-      tiles, [](const void* context, int64_t item) { kMove(*static_cast<const PackParams*>(context), item); },
-      &params);
+  ScaleTile(const PackParams& p, const Tile& tile)
+      : groups(groups_per_row(p.matrix)),
+        plain(static_cast<uint16_t*>(p.scales) + tile.row(p.matrix.shape) * groups),
+        packed(reinterpret_cast<uint16_t*>(tile.packed + tile_data_bytes(p.matrix))) {}
+
+  void pack(int64_t used) const {
+    for (int64_t group = 0; group < rounded_up(groups, 2); ++group) {
+      for (int64_t j = 0; j < kTileOutputs; ++j) {
+        packed[group * kTileOutputs + j] =
+            j < used && group < groups ? plain[j * groups + group] : uint16_t(0);
+      }
+    }
+  }
+
+  void unpack(int64_t used) const {
+    for (int64_t j = 0; j < used; ++j) {
+      for (int64_t group = 0; group < groups; ++group)
+        plain[j * groups + group] = packed[group * kTileOutputs + j];
+    }
+  }
+};
+
+template <class Words>
+void pack_integers(const PackParams& p, int64_t item) {
+  const Tile tile(p, item);
+  pack_words<Words>(p, tile);
+  ScaleTile(p, tile).pack(tile.used);
+}
+
+template <class Words>
+void unpack_integers(const PackParams& p, int64_t item) {
+  const Tile tile(p, item);
+  unpack_words<Words>(p, tile);
+  ScaleTile(p, tile).unpack(tile.used);
 }
 
 }  // namespace
 
-void pack_cpu(const PackParams& params) {
-  ask_for_huge_pages(params.packed, packed_size(params.shape) * params.element_size);
-  params.element_size == 2 ? move_tiles<pack_tile<uint16_t>>(params)
-                           : move_tiles<pack_tile<uint32_t>>(params);
+void pack_matrix(const PackParams& p) {
+  parallel(num_tiles(p.matrix.shape), [&](int64_t item) {
+    switch (p.matrix.format) {
+      case WeightFormat::kFloat32:
+        return FloatTile<uint32_t, 1>(p, item).pack();
+      case WeightFormat::kBFloat16:
+        return FloatTile<uint16_t, 2>(p, item).pack();
+      case WeightFormat::kInt8:
+        return pack_integers<Int8Words>(p, item);
+      default:
+        return pack_integers<Int4Words>(p, item);
+    }
+  });
 }
 
-void unpack_cpu(const PackParams& params) {
-  params.element_size == 2 ? move_tiles<unpack_tile<uint16_t>>(params)
-                           : move_tiles<unpack_tile<uint32_t>>(params);
+void unpack_matrix(const PackParams& p) {
+  parallel(num_tiles(p.matrix.shape), [&](int64_t item) {
+    switch (p.matrix.format) {
+      case WeightFormat::kFloat32:
+        return FloatTile<uint32_t, 1>(p, item).unpack();
+      case WeightFormat::kBFloat16:
+        return FloatTile<uint16_t, 2>(p, item).unpack();
+      case WeightFormat::kInt8:
+        return unpack_integers<Int8Words>(p, item);
+      default:
+        return unpack_integers<Int4Words>(p, item);
+    }
+  });
 }
 
+}  // namespace PARARNN_ISA
 }  // namespace pararnn

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "../host_device.h"
+#include "../params.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -22,6 +23,8 @@ constexpr int kLanes = 8;
 #else
 constexpr int kLanes = 4;
 #endif
+
+constexpr int kTileVectors = int(kTileOutputs) / kLanes;
 
 typedef float FloatLanes __attribute__((vector_size(4 * kLanes)));
 typedef int32_t IntLanes __attribute__((vector_size(4 * kLanes)));

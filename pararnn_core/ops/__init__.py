@@ -4,13 +4,13 @@ from pararnn_core.ops.elementwise import add_scaled, causal_conv1d_, gated_rms_n
 from pararnn_core.ops.library import NativeLibraryMissing, is_available
 from pararnn_core.ops.limits import multiply_add, read_bytes
 from pararnn_core.ops.linear import (
-    PackedBlockLinear,
-    PackedLinear,
-    block_linear,
+    PackedMatrix,
+    WeightFormat,
     embedding,
+    huge_page_arena,
     linear,
-    pack_block_linear,
-    pack_linear,
+    pack,
+    packed_nbytes,
     unpack,
 )
 from pararnn_core.ops.recurrence import recurrence, recurrence_
@@ -18,21 +18,21 @@ from pararnn_core.ops.threads import available_isa_levels, isa_level, num_thread
 
 __all__ = [
     "NativeLibraryMissing",
-    "PackedBlockLinear",
-    "PackedLinear",
+    "PackedMatrix",
+    "WeightFormat",
     "add_scaled",
     "available_isa_levels",
-    "block_linear",
     "causal_conv1d_",
     "embedding",
     "gated_rms_norm",
+    "huge_page_arena",
     "is_available",
     "isa_level",
     "linear",
     "multiply_add",
     "num_threads",
-    "pack_block_linear",
-    "pack_linear",
+    "pack",
+    "packed_nbytes",
     "read_bytes",
     "recurrence",
     "recurrence_",

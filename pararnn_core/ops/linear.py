@@ -1,83 +1,134 @@
-"""Linear layers on weights packed for the CPU.
+"""Products with weights packed for the CPU: float32, bfloat16, int8 and int4.
 
 An output is accumulated over its inputs in one fixed order: a row's result has the same bits in every batch.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pararnn_core.ops.library import native
+from pararnn_core.quantized_matrix import QuantizedMatrix, shapes_of
+
+_HUGE_PAGE = 2 << 20
 
 
-@dataclass(frozen=True)
-class PackedLinear:
-    """A weight (out_features, in_features), float32 or bfloat16, as tiles of 16 outputs."""
+class WeightFormat(IntEnum):
+    """How a packed matrix holds its weights; the numbers are those of params.h."""
 
-    data: Tensor
-    out_features: int
-    in_features: int
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weight: float32 or bfloat16."""
-        return self.data.dtype
+    FLOAT32 = 0
+    BFLOAT16 = 1
+    INT8 = 2
+    INT4 = 3
 
 
-@dataclass(frozen=True)
-class PackedBlockLinear:
-    """A block-diagonal weight (H, Din/H, 3, D/H) as tiles of 16 outputs, with its bias (3, D) float32."""
-
-    data: Tensor
-    bias: Tensor
-    num_heads: int
-    in_features: int
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weight: float32 or bfloat16."""
-        return self.data.dtype
+_FLOATS = {torch.float32: WeightFormat.FLOAT32, torch.bfloat16: WeightFormat.BFLOAT16}
+_DTYPES = {number: dtype for dtype, number in _FLOATS.items()}
+_INTEGERS = {8: WeightFormat.INT8, 4: WeightFormat.INT4}
+_BITS = {number: bits for bits, number in _INTEGERS.items()}
 
 
-def pack_linear(weight: Tensor) -> PackedLinear:
-    """weight: (O, I) float32 or bfloat16, contiguous."""
-    return PackedLinear(native().pack_linear(weight), weight.shape[0], weight.shape[1])
+class PackedMatrix(NamedTuple):
+    """heads x gates blocks of (outputs, inputs); a plain matrix is one block. data: (nbytes,) uint8.
 
-
-def linear(x: Tensor, weight: PackedLinear) -> Tensor:
-    """x: (T, I) float32. Returns (T, O) float32; bfloat16 weights are widened exactly."""
-    out: Tensor = native().linear(x, weight.data, weight.out_features, weight.in_features)
-    return out
-
-
-def pack_block_linear(weight: Tensor, bias: Tensor) -> PackedBlockLinear:
-    """weight: (H, Din/H, 3, D/H) float32 or bfloat16; bias: (3, D) float32. Both contiguous."""
-    heads, inputs = weight.shape[:2]
-    return PackedBlockLinear(native().pack_block_linear(weight), bias, heads, heads * inputs)
-
-
-def block_linear(x: Tensor, weight: PackedBlockLinear) -> Tensor:
-    """x: (T, Din) float32. Returns bx (T, 3, D) float32, the bias added last."""
-    out: Tensor = native().block_linear(x, weight.data, weight.bias, weight.num_heads, weight.in_features)
-    return out
-
-
-def unpack(packed: PackedLinear | PackedBlockLinear) -> Tensor:
-    """The weight that was packed, bit for bit."""
-    if isinstance(packed, PackedLinear):
-        weight: Tensor = native().unpack_linear(packed.data, packed.out_features, packed.in_features)
-        return weight
-    block: Tensor = native().unpack_block_linear(
-        packed.data, packed.num_heads, packed.in_features, packed.bias.shape[1]
-    )
-    return block
-
-
-def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
-    """Returns (T, d) float32.
-
-    tokens: (T,) int32 or int64, each in [0, V); weight: (V, d) float32 or bfloat16, row-major
+    The bytes of a block follow those of the one before, heads outermost: two plain matrices packed one after
+    the other are one of two gates. group_size is 0 for floats.
     """
-    rows: Tensor = native().embedding(tokens, weight)
+
+    data: Tensor
+    format: WeightFormat
+    heads: int
+    gates: int
+    inputs: int
+    outputs: int
+    group_size: int
+
+    @property
+    def key(self) -> tuple[int, int, int, int, int, int]:
+        """What native operations are told beside the data."""
+        return self.format, self.heads, self.gates, self.inputs, self.outputs, self.group_size
+
+
+def pack(
+    weight: Tensor | QuantizedMatrix, heads: int = 1, gates: int = 1, out: Tensor | None = None
+) -> PackedMatrix:
+    """weight: (O, I) or (H, I, gates, O), float32 or bfloat16; or integers (H * gates * O, I).
+
+    out: (packed_nbytes,) uint8, its start a multiple of 64 bytes.
+    """
+    matrix = _description(weight, heads, gates)
+    data = torch.empty(packed_nbytes(weight, heads, gates), dtype=torch.uint8) if out is None else out
+    plain, scales = (weight, None) if isinstance(weight, Tensor) else (weight.qweight, weight.scales)
+    native().pack_matrix(plain, scales, *matrix.key, data)
+    return matrix._replace(data=data)
+
+
+def packed_nbytes(weight: Tensor | QuantizedMatrix, heads: int = 1, gates: int = 1) -> int:
+    """Bytes of `weight` once it is packed, a multiple of 64."""
+    size: int = native().packed_bytes(*_description(weight, heads, gates).key)
+    return size
+
+
+def unpack(matrix: PackedMatrix) -> Tensor | QuantizedMatrix:
+    """The weight that was packed, bit for bit: (O, I), or (H, I, gates, O), or integers."""
+    rows = matrix.heads * matrix.gates * matrix.outputs
+    if matrix.format in _DTYPES:
+        plain = (rows, matrix.inputs)
+        blocks = (matrix.heads, matrix.inputs, matrix.gates, matrix.outputs)
+        one = matrix.heads == matrix.gates == 1
+        weight = torch.empty(plain if one else blocks, dtype=_DTYPES[matrix.format])
+        native().unpack_matrix(matrix.data, *matrix.key, weight, None)
+        return weight
+    bits = _BITS[matrix.format]
+    qshape, sshape = shapes_of(rows, matrix.inputs, bits, matrix.group_size)
+    qweight = torch.empty(qshape, dtype=torch.int8 if bits == 8 else torch.uint8)
+    scales = torch.empty(sshape, dtype=torch.bfloat16)
+    native().unpack_matrix(matrix.data, *matrix.key, qweight, scales)
+    return QuantizedMatrix(qweight, scales, bits, matrix.group_size, matrix.inputs)
+
+
+def linear(x: Tensor, weight: PackedMatrix, bias: Tensor | None = None) -> Tensor:
+    """x: (T, heads * inputs) float32; bias: (gates, heads * outputs) float32, added last.
+
+    Returns (T, gates * heads * outputs) float32. bfloat16 weights are widened exactly; with integers the
+    activations are quantised too, as `QuantizedMatrix.reference_linear` does.
+    """
+    out: Tensor = native().linear(x, weight.data, bias, *weight.key)
+    return out
+
+
+def embedding(tokens: Tensor, weight: PackedMatrix) -> Tensor:
+    """tokens: (T,) int32 or int64, each in [0, V); weight: V outputs of d inputs. Returns (T, d) float32."""
+    format_, _, _, inputs, outputs, group_size = weight.key
+    rows: Tensor = native().embedding(tokens, weight.data, format_, inputs, outputs, group_size)
     return rows
+
+
+def huge_page_arena(nbytes: int) -> Tensor:
+    """(nbytes,) uint8, uninitialised, on a 2 MiB boundary; the system is asked for huge pages."""
+    room = torch.empty(math.ceil(nbytes / _HUGE_PAGE) * _HUGE_PAGE + _HUGE_PAGE, dtype=torch.uint8)
+    start = -room.data_ptr() % _HUGE_PAGE
+    native().advise_huge_pages(room[start : start + math.ceil(nbytes / _HUGE_PAGE) * _HUGE_PAGE])
+    return room[start : start + nbytes]
+
+
+def _description(weight: Tensor | QuantizedMatrix, heads: int, gates: int) -> PackedMatrix:
+    nothing = torch.empty(0, dtype=torch.uint8)
+    if isinstance(weight, QuantizedMatrix):
+        outputs = weight.out_features // (heads * gates)
+        number = _INTEGERS[weight.bits]
+        return PackedMatrix(nothing, number, heads, gates, weight.in_features, outputs, weight.group_size)
+    if weight.dtype not in _FLOATS:
+        raise RuntimeError(f"weight: expected dtype float32 or bfloat16, got {weight.dtype}")
+    if weight.dim() == 4:
+        heads, inputs, gates, outputs = weight.shape
+    elif weight.dim() == 2:
+        outputs, inputs = weight.shape
+    else:
+        raise RuntimeError(f"weight: expected shape (O, I) or (H, I, gates, O), got {tuple(weight.shape)}")
+    return PackedMatrix(nothing, _FLOATS[weight.dtype], heads, gates, inputs, outputs, 0)

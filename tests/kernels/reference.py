@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from pararnn_core.quantized_matrix import QuantizedMatrix, value_range
+
 LENGTHS = (0, 1, 2, 63, 0, 64, 65, 5)
 CHANNELS = (1, 3, 17, 64, 100, 384)
 STATES = {"gru": 1, "lstm": 2}
@@ -14,6 +16,15 @@ def cu_seqlens(lengths: tuple[int, ...] | list[int]) -> Tensor:
 
 def normal(generator: torch.Generator, *shape: int, scale: float = 1.0) -> Tensor:
     return torch.randn(*shape, generator=generator) * scale
+
+
+def random_quantized(
+    generator: torch.Generator, outputs: int, inputs: int, bits: int, group_size: int
+) -> QuantizedMatrix:
+    low, high = value_range(bits)
+    values = torch.randint(low, high + 1, (outputs, inputs), generator=generator)
+    scales = normal(generator, outputs, -(-inputs // group_size), scale=0.01).bfloat16()
+    return QuantizedMatrix.from_values(values, scales, bits, group_size)
 
 
 def step(cell: str, h: Tensor, bx: Tensor, a: Tensor, c: Tensor | None) -> Tensor:

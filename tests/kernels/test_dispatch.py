@@ -10,8 +10,17 @@ import pytest
 from pararnn_core import ops
 
 HERE = Path(__file__).resolve().parent
-KERNEL_TESTS = ("recurrence", "linear", "elementwise", "causal_conv1d", "vector_math", "threads", "limits")
-LEVELS = ("baseline", "avx2", "avx512")
+KERNEL_TESTS = (
+    "recurrence",
+    "linear",
+    "quantized_linear",
+    "elementwise",
+    "causal_conv1d",
+    "vector_math",
+    "threads",
+    "limits",
+)
+LEVELS = ("baseline", "avx2", "avx512", "avx512vnni")
 
 
 def run(level: str, *command: str) -> subprocess.CompletedProcess[str]:

@@ -148,22 +148,36 @@ def test_peepholes_are_refused_for_the_gru() -> None:
     ("call", "words"),
     [
         (
-            lambda: ops.pack_linear(torch.zeros(4, 4, dtype=torch.float16)),
-            "weight: expected float32 or bfloat16",
+            lambda: ops.pack(torch.zeros(4, 4, dtype=torch.float16)),
+            "weight: expected dtype float32 or bfloat16",
         ),
-        (lambda: ops.pack_linear(torch.zeros(4, 0)), "weight: no dimension may be 0"),
-        (lambda: ops.pack_linear(torch.zeros(4, 8)[::2]), "weight: must be contiguous"),
-        (lambda: ops.pack_block_linear(torch.zeros(2, 4, 2, 4), torch.zeros(3, 8)), "weight: expected shape"),
+        (lambda: ops.pack(torch.zeros(4, 0)), "weight: no dimension may be 0"),
+        (lambda: ops.pack(torch.zeros(4, 8)[::2]), "weight: must be contiguous"),
+        (lambda: ops.pack(torch.zeros(2, 4, 3)), "weight: expected shape (O, I) or (H, I, gates, O)"),
         (
-            lambda: ops.linear(torch.zeros(2, 5), ops.pack_linear(torch.zeros(4, 4))),
+            lambda: ops.pack(torch.zeros(4, 8), out=torch.zeros(64, dtype=torch.uint8)),
+            "packed: expected shape (512)",
+        ),
+        (
+            lambda: ops.linear(torch.zeros(2, 4), ops.pack(torch.zeros(4, 4))._replace(outputs=40)),
+            "packed: expected shape",
+        ),
+        (
+            lambda: ops.linear(torch.zeros(2, 4), ops.pack(torch.zeros(4, 4))._replace(group_size=32)),
+            "group_size: only for integers, got 32",
+        ),
+        (
+            lambda: ops.linear(torch.zeros(2, 5), ops.pack(torch.zeros(4, 4))),
             "x: expected shape (*, 4)",
         ),
         (
-            lambda: ops.unpack(ops.pack_block_linear(torch.zeros(2, 4, 3, 4), torch.zeros(3, 9))),
-            "num_heads: must divide 8 and 9, got 2",
+            lambda: ops.embedding(torch.tensor([0, 4]), ops.pack(torch.zeros(4, 2))),
+            "tokens: 4 is not in [0, 4)",
         ),
-        (lambda: ops.embedding(torch.tensor([0, 4]), torch.zeros(4, 2)), "tokens: 4 is not in [0, 4)"),
-        (lambda: ops.embedding(torch.tensor([-1]), torch.zeros(4, 2)), "tokens: -1 is not in [0, 4)"),
+        (
+            lambda: ops.embedding(torch.tensor([-1]), ops.pack(torch.zeros(4, 2))),
+            "tokens: -1 is not in [0, 4)",
+        ),
         (lambda: ops.rms_norm(torch.zeros(2, 4), torch.zeros(5), 1e-6), "weight: expected shape (4)"),
         (lambda: ops.silu_mul(torch.zeros(2, 4), torch.zeros(2, 5)), "up: expected shape (2, 4)"),
         (
@@ -185,6 +199,5 @@ def test_gate_order_is_one_of_two() -> None:
 
 
 def test_block_bias_must_fit_the_weight() -> None:
-    weight = ops.pack_block_linear(torch.zeros(2, 4, 3, 4), torch.zeros(3, 12))
-    with pytest.raises(RuntimeError, match=r"^packed: expected shape"):
-        ops.block_linear(torch.zeros(1, 8), ops.PackedBlockLinear(weight.data, torch.zeros(3, 48), 2, 8))
+    with pytest.raises(RuntimeError, match=r"^bias: expected shape \(3, 8\)"):
+        ops.linear(torch.zeros(1, 8), ops.pack(torch.zeros(2, 4, 3, 4)), torch.zeros(3, 12))

@@ -1,4 +1,4 @@
-"""Packed linear layers: exact packing, parity, and the same bits in every batch."""
+"""Float weights, packed: exact packing, parity, and the same bits in every batch."""
 
 import pytest
 import torch
@@ -20,7 +20,8 @@ def test_unpack_gives_back_every_bit(
     weight = normal(generator, outputs, inputs).to(dtype)
     weight[0, 0] = float("nan")
     weight[-1, -1] = -0.0
-    unpacked = ops.unpack(ops.pack_linear(weight))
+    unpacked = ops.unpack(ops.pack(weight))
+    assert isinstance(unpacked, Tensor)
     assert unpacked.dtype == dtype
     assert torch.equal(unpacked.view(torch.uint8), weight.view(torch.uint8))
 
@@ -31,7 +32,7 @@ def test_linear_matches_float64(
     generator: torch.Generator, dtype: torch.dtype, outputs: int, inputs: int
 ) -> None:
     weight, x = normal(generator, outputs, inputs).to(dtype), normal(generator, 41, inputs)
-    got = ops.linear(x, ops.pack_linear(weight))
+    got = ops.linear(x, ops.pack(weight))
     assert relative_error(got, x.double() @ weight.double().T) < 3e-6
 
 
@@ -40,7 +41,7 @@ def test_linear_matches_float64(
 def test_rows_do_not_change_bits(
     generator: torch.Generator, dtype: torch.dtype, outputs: int, inputs: int
 ) -> None:
-    packed = ops.pack_linear(normal(generator, outputs, inputs).to(dtype))
+    packed = ops.pack(normal(generator, outputs, inputs).to(dtype))
     x = normal(generator, 600, inputs)
     whole = ops.linear(x, packed)
     for rows in (*range(1, 71), 511, 512, 513):
@@ -54,7 +55,7 @@ def test_inputs_are_summed_in_index_order(generator: torch.Generator) -> None:
     small = torch.full((1, 300), 1.0)
     small[0, 0], small[0, -1] = 1e8, -1e8
     for rows in (1, 7, 40):
-        got = ops.linear(torch.ones(rows, 300), ops.pack_linear(small))
+        got = ops.linear(torch.ones(rows, 300), ops.pack(small))
         assert torch.equal(got, torch.zeros(rows, 1))
 
 
@@ -64,33 +65,35 @@ def test_block_linear_matches_float64(
     generator: torch.Generator, dtype: torch.dtype, heads: int, inputs: int, outputs: int
 ) -> None:
     weight, bias, packed = block_weight(generator, dtype, heads, inputs, outputs)
-    assert torch.equal(ops.unpack(packed), weight)
+    unpacked = ops.unpack(packed)
+    assert isinstance(unpacked, Tensor)
+    assert torch.equal(unpacked, weight)
     x = normal(generator, 29, heads * inputs)
     want = torch.einsum("thi,higj->tghj", x.double().view(29, heads, inputs), weight.double())
-    got = ops.block_linear(x, packed)
+    got = ops.linear(x, packed, bias).view(29, 3, -1)
     assert relative_error(got, want.reshape(29, 3, -1) + bias.double()) < 2e-6
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_do_not_change_bits_of_block_linear(generator: torch.Generator, dtype: torch.dtype) -> None:
-    _, _, packed = block_weight(generator, dtype, 3, 300, 40)
+    _, bias, packed = block_weight(generator, dtype, 3, 300, 40)
     x = normal(generator, 70, 900)
-    whole = ops.block_linear(x, packed)
+    whole = ops.linear(x, packed, bias)
     for rows in range(1, 71):
-        assert torch.equal(ops.block_linear(x[:rows], packed), whole[:rows]), rows
+        assert torch.equal(ops.linear(x[:rows], packed, bias), whole[:rows]), rows
 
 
 def block_weight(
     generator: torch.Generator, dtype: torch.dtype, heads: int, inputs: int, outputs: int
-) -> tuple[Tensor, Tensor, ops.PackedBlockLinear]:
+) -> tuple[Tensor, Tensor, ops.PackedMatrix]:
     weight = normal(generator, heads, inputs, 3, outputs).to(dtype)
     bias = normal(generator, 3, heads * outputs)
-    return weight, bias, ops.pack_block_linear(weight, bias)
+    return weight, bias, ops.pack(weight)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_beside_a_nan_row_stay_clean(generator: torch.Generator, dtype: torch.dtype) -> None:
-    packed = ops.pack_linear(normal(generator, 33, 64).to(dtype))
+    packed = ops.pack(normal(generator, 33, 64).to(dtype))
     x = normal(generator, 13, 64)
     clean = ops.linear(x, packed)
     x[5] = float("nan")
@@ -101,7 +104,7 @@ def test_rows_beside_a_nan_row_stay_clean(generator: torch.Generator, dtype: tor
 
 
 def test_no_rows_give_no_rows(generator: torch.Generator) -> None:
-    assert ops.linear(torch.empty(0, 8), ops.pack_linear(normal(generator, 5, 8))).shape == (0, 5)
+    assert ops.linear(torch.empty(0, 8), ops.pack(normal(generator, 5, 8))).shape == (0, 5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -112,4 +115,21 @@ def test_embedding_widens_rows_exactly(
 ) -> None:
     weight = normal(generator, 50, width).to(dtype)
     tokens = torch.randint(0, 50, (77,), generator=generator).to(index)
-    assert torch.equal(ops.embedding(tokens, weight), weight.float()[tokens.long()])
+    assert torch.equal(ops.embedding(tokens, ops.pack(weight)), weight.float()[tokens.long()])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_two_matrices_packed_one_after_the_other_are_one_of_two_gates(
+    generator: torch.Generator, dtype: torch.dtype
+) -> None:
+    first, second = (normal(generator, 33, 21).to(dtype) for _ in range(2))
+    one, other = ops.pack(first), ops.pack(second)
+    both = one._replace(gates=2, data=torch.cat((one.data, other.data)))
+    x = normal(generator, 5, 21)
+    assert torch.equal(ops.linear(x, both), torch.cat((ops.linear(x, one), ops.linear(x, other)), dim=1))
+
+
+def test_an_arena_starts_on_a_huge_page() -> None:
+    arena = ops.huge_page_arena(3 << 20)
+    assert arena.shape == (3 << 20,)
+    assert arena.data_ptr() % (2 << 20) == 0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pararnn_core import ops
 from tests.kernels import reference
-from tests.kernels.reference import normal
+from tests.kernels.reference import normal, random_quantized
 
 WIDTH = 200
 LENGTHS = (40, 1, 0, 90, 7)
@@ -26,8 +26,9 @@ class Work:
         self.x = normal(generator, tokens, WIDTH)
         self.x[::3] *= TINY
         self.weight = normal(generator, 3 * WIDTH, WIDTH)
-        self.packed = ops.pack_linear(self.weight)
-        self.narrow = ops.pack_linear(self.weight.to(torch.bfloat16))
+        self.packed = ops.pack(self.weight)
+        self.narrow = ops.pack(self.weight.to(torch.bfloat16))
+        self.integers = [ops.pack(random_quantized(generator, 70, WIDTH, bits, 64)) for bits in (8, 4)]
         self.taps = normal(generator, WIDTH, 4)
         self.a, self.c = normal(generator, 3, WIDTH), normal(generator, 2, WIDTH)
         self.slots = torch.arange(len(LENGTHS), dtype=torch.int32)
@@ -43,7 +44,20 @@ class Work:
         gates = bx.view(-1, 3, WIDTH)
         y = ops.recurrence_("lstm", gates, self.a, self.c, self.cu_seqlens, self.slots, self.held, state)
         gated = ops.gated_rms_norm(y, self.x, self.taps[:, 0].contiguous(), 1e-6, "gate_then_norm")
-        return [tail, state, v, bx, y, gated, ops.linear(gated, self.narrow), *self.gradients(gates)]
+        return [
+            tail,
+            state,
+            v,
+            bx,
+            y,
+            gated,
+            ops.linear(gated, self.narrow),
+            *self.products(gated),
+            *self.gradients(gates),
+        ]
+
+    def products(self, x: Tensor) -> list[Tensor]:
+        return [ops.linear(x, packed) for packed in self.integers]
 
     def gradients(self, gates: Tensor) -> tuple[Tensor, ...]:
         leaves = [x.detach().requires_grad_() for x in (gates, self.a, self.c, self.initial)]
@@ -94,7 +108,7 @@ FORK = """
 import os, torch
 from pararnn_core import ops
 ops.set_num_threads(3)
-packed, x = ops.pack_linear(torch.randn(400, 100)), torch.randn(50, 100)
+packed, x = ops.pack(torch.randn(400, 100)), torch.randn(50, 100)
 want = ops.linear(x, packed)
 child = os.fork()
 if child == 0:
@@ -110,7 +124,7 @@ import resource, torch
 from pathlib import Path
 from pararnn_core import ops
 ops.set_num_threads(1)
-packed, x = ops.pack_linear(torch.randn(400, 100)), torch.randn(50, 100)
+packed, x = ops.pack(torch.randn(400, 100)), torch.randn(50, 100)
 want = ops.linear(x, packed)
 ops.set_num_threads(1024)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
