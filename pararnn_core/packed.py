@@ -97,7 +97,7 @@ class PackedModel:
             has_initial_state,
             conv_state,
         )
-        bx = ops.linear(v, w.cell_input, w.cell_bias).view(len(v), _GATES, -1)
+        bx = ops.linear(v, w.cell_input, w.cell_bias).view(len(v), _GATES, config.hidden_size)
         y = ops.recurrence_(config.cell, bx, w.a, w.c, cu_seqlens, slots, has_initial_state, cell_state)
         y = ops.gated_rms_norm(y, g, w.gate_norm, eps, config.gate_order)
         return ops.add_scaled(x, w.residual_scale, ops.linear(y, w.out_proj))
