@@ -158,6 +158,11 @@ class ParaRNNForCausalLM(nn.Module):
             self.is_packed = True
         return self
 
+    @property
+    def weight_bytes(self) -> int:
+        """Of the matrices in the form in which `forward` reads them."""
+        return self._serving_form().nbytes
+
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor under its name in a checkpoint, bit for bit as loaded, from a packed model too."""
         for name, parameter in self.named_parameters():

@@ -22,6 +22,7 @@ from pararnn_server.chat_template import ChatTemplate
 from pararnn_server.engine import Engine
 from pararnn_server.engine_settings import EngineSettings
 from pararnn_server.locate import find_checkpoint
+from pararnn_server.memory import release_free_memory
 from pararnn_server.metrics import Metrics
 from pararnn_server.outputs import Courier
 from pararnn_server.prompts import PromptReader
@@ -60,6 +61,7 @@ def load(settings: Settings, progress: Progress | None = None) -> Loaded:
         progress=progress,
     )
     tokenizer = Tokenizer(folder, model.config.vocab_size)
+    release_free_memory()
     name = settings.served_model_name or folder.resolve().name
     return Loaded(name, model, tokenizer, _further_ends(folder, tokenizer, model.config.eos_token_id))
 
@@ -99,6 +101,7 @@ def start(loaded: Loaded, settings: Settings, metrics: Metrics) -> Serving:
     return Serving(
         name=loaded.name,
         created=int(time.time()),
+        weight_bytes=loaded.model.weight_bytes,
         state_bytes=state_bytes(config),
         tokenizer=loaded.tokenizer,
         prompts=PromptReader(loaded.tokenizer, settings.max_prompt_tokens),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pararnn_server.memory import resident_memory_bytes
 from pararnn_server.sessions.session import Tier, TierTotal
 
 PREFIX = "pararnn"
@@ -121,14 +120,6 @@ class _WithoutCreated(Collector):
         for metric in self._registry.collect():
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
-
-
-def resident_memory_bytes() -> int | None:
-    """Of this process, as the kernel counts it; None where it does not say."""
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        return None
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

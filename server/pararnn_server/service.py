@@ -24,11 +24,13 @@ from pararnn_server.tokenizer import Tokenizer
 class Serving:
     """A loaded model and all that answers for it.
 
-    created: seconds since 1970. stop_token_ids: ends of a reply besides the model's own EOS.
+    created: seconds since 1970. weight_bytes: of the model's matrices. state_bytes: of one session.
+    stop_token_ids: ends of a reply besides the model's own EOS.
     """
 
     name: str
     created: int
+    weight_bytes: int
     state_bytes: int
     tokenizer: Tokenizer
     prompts: PromptReader

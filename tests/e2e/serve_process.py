@@ -68,6 +68,14 @@ class ServeProcess:
         assert found
         return int(found.group(1)) * 1024
 
+    @property
+    def resident_memory(self) -> int:
+        """Bytes resident now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found
+        return int(found.group(1)) * 1024
+
     def terminate(self) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)

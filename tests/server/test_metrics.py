@@ -4,7 +4,7 @@ import re
 
 import pytest
 from pararnn_server.errors import TooManyRequests
-from pararnn_server.metrics import Metrics, PoolStats, resident_memory_bytes
+from pararnn_server.metrics import Metrics, PoolStats
 from pararnn_server.sessions.session import TierTotal
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -143,12 +143,3 @@ def test_gauges_are_what_they_are_told() -> None:
     names = ("num_requests_running", "num_requests_waiting", "state_slots_used", "state_slots_total")
     assert [found[name] for name in names] == [1, 2, 3, 4]
     assert (found["sessions{tier=host}"], found["session_state_bytes{tier=host}"]) == (5, 6)
-
-
-def test_resident_memory_grows_with_what_is_touched() -> None:
-    before = resident_memory_bytes()
-    assert before is not None
-    block = bytearray(64 << 20)
-    after = resident_memory_bytes()
-    assert after is not None
-    assert after - before > len(block) // 2

@@ -15,6 +15,7 @@ from pararnn_server.commands.options import takes_settings
 from pararnn_server.commands.progress import ByteProgress
 from pararnn_server.commands.units import as_bytes, as_count
 from pararnn_server.locate import find_checkpoint
+from pararnn_server.memory import resident_memory_bytes
 from pararnn_server.service import Serving
 from pararnn_server.settings import Settings
 
@@ -51,6 +52,7 @@ def welcome(serving: Serving, config: ModelConfig, url: str, settings: Settings)
     return f"""
   {serving.name} is served on {url}
     model     {described(config)}
+    memory    {memory(serving, settings)}
     sessions  {as_bytes(serving.state_bytes)} of state each, whatever their length
               {settings.max_num_seqs} run at once; up to {settings.max_sessions:,} are kept, in memory only
     machine   {ops.num_threads()} threads, instruction set level {ops.isa_level()}
@@ -58,6 +60,14 @@ def welcome(serving: Serving, config: ModelConfig, url: str, settings: Settings)
   Try it:
     {example(url, settings)}
 """
+
+
+def memory(serving: Serving, settings: Settings) -> str:
+    """What is resident, and how much of it weights and the slots of running sessions are; MB are millions."""
+    weights, slots = serving.weight_bytes / 1e6, settings.max_num_seqs * serving.state_bytes / 1e6
+    resident = resident_memory_bytes()
+    parts = f"{weights:.1f} MB of weights, {slots:.1f} MB for sessions that run"
+    return parts if resident is None else f"{resident / 1e6:.1f} MB resident: {parts}"
 
 
 def example(url: str, settings: Settings) -> str:

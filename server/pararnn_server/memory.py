@@ -1,0 +1,26 @@
+"""Memory of this process, as the system counts it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+_STATM = Path("/proc/self/statm")
+
+
+def resident_memory_bytes() -> int | None:
+    """What is resident now; None where the system does not say."""
+    if not _STATM.exists():
+        return None
+    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def release_free_memory() -> None:
+    """Gives what the C allocator keeps for later back to the system, where that is possible.
+
+    Loading leaves pages of tensors and text that nothing will ask for again.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

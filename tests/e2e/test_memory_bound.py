@@ -1,0 +1,31 @@
+"""What the server holds besides weights and sessions, on a real process."""
+
+import re
+from pathlib import Path
+
+import httpx
+
+from pararnn_core.state import state_bytes
+from tests.e2e.serve_process import serve_process
+from tests.fixtures import tiny_checkpoint, tiny_config
+
+OVERHEAD = 400 * 10**6
+SESSIONS = 20
+
+
+def test_resident_memory_is_weights_and_sessions_and_at_most_400_mb(tmp_path: Path) -> None:
+    """After load and after use; 34 MB of weights, so that the line of serve has something to tell."""
+    checkpoint = tiny_checkpoint(tmp_path / "tiny", hidden_size=512, intermediate_size=2048, num_heads=2)
+    weights = (checkpoint / "model.safetensors").stat().st_size
+    config = tiny_config(hidden_size=512, intermediate_size=2048, num_heads=2)
+    with serve_process(checkpoint) as serve, httpx.Client(base_url=serve.url, timeout=300) as client:
+        told = re.search(r"([\d.]+) MB resident: ([\d.]+) MB of weights, ([\d.]+) MB for", serve.welcome)
+        assert told, serve.welcome
+        resident, packed, slots = (float(number) * 1e6 for number in told.groups())
+        assert weights * 0.9 <= packed <= weights * 1.1
+        assert abs(slots - 64 * state_bytes(config)) <= 0.05e6
+        assert resident <= weights + slots + OVERHEAD
+        for _ in range(SESSIONS):
+            client.post("/v1/sessions", json={"tokens": list(range(100))}).raise_for_status()
+        held = (64 + SESSIONS) * state_bytes(config)
+        assert serve.resident_memory <= weights + held + OVERHEAD
