@@ -14,7 +14,8 @@ _HERE = Path(__file__).resolve().parent
 def find_checkpoint(settings: Settings) -> Path:
     """Directory of a checkpoint. Raises ConfigurationError that lists where it looked.
 
-    With a name, the first folder that has a checkpoint of that name; without, the first checkpoint by name.
+    With a name, the first folder that has a checkpoint of that name; without, the first checkpoint by name,
+    in int8 if NAME-int8 stands beside it.
     """
     if settings.checkpoint is not None and is_checkpoint(Path(settings.checkpoint)):
         return Path(settings.checkpoint)
@@ -58,4 +59,7 @@ def _first(folder: Path) -> Path | None:
     if is_checkpoint(folder):
         return folder
     members = sorted(path for path in folder.glob("*") if is_checkpoint(path)) if folder.is_dir() else []
-    return members[0] if members else None
+    if not members:
+        return None
+    in_int8 = members[0].with_name(f"{members[0].name}-int8")
+    return in_int8 if in_int8 in members else members[0]

@@ -35,6 +35,16 @@ def test_without_a_name_the_first_of_the_directory_is_meant(tmp_path: Path) -> N
     assert find_checkpoint(Settings(checkpoint_dir=tmp_path)) == first
 
 
+def test_without_a_name_int8_is_preferred_to_the_same_model_in_full(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    make(tmp_path / "a-int4")
+    make(tmp_path / "b-int8")
+    assert find_checkpoint(Settings(checkpoint_dir=tmp_path)) == tmp_path / "a"
+    in_int8 = make(tmp_path / "a-int8")
+    assert find_checkpoint(Settings(checkpoint_dir=tmp_path)) == in_int8
+    assert find_checkpoint(Settings(checkpoint="a", checkpoint_dir=tmp_path)) == tmp_path / "a"
+
+
 def test_checkpoint_directory_may_be_a_checkpoint_itself(tmp_path: Path) -> None:
     model = make(tmp_path / "model")
     assert find_checkpoint(Settings(checkpoint_dir=model)) == model
