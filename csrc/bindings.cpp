@@ -45,6 +45,13 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
       "causal_conv1d_(Tensor v, Tensor weight, Tensor? bias, int activation, Tensor cu_seqlens, Tensor "
       "slots, "
       "Tensor has_initial_state, Tensor(a!) conv_state) -> Tensor");
+
+  library.def(
+      "sample(Tensor logits, Tensor rows, Tensor slots, Tensor numbers, Tensor(a!) counters, Tensor seen, "
+      "Tensor(b!) counts, Tensor bias_bounds, Tensor bias_ids, Tensor biases) -> Tensor");
+  library.def(
+      "token_logprobs(Tensor logits, Tensor rows, Tensor targets, Tensor top_counts) -> "
+      "(Tensor, Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pararnn, CompositeExplicitAutograd, library) {
@@ -71,4 +78,6 @@ STABLE_TORCH_LIBRARY_IMPL(pararnn, CPU, library) {
   library.impl("silu_mul", TORCH_BOX(&pararnn::silu_mul_op));
   library.impl("add_scaled", TORCH_BOX(&pararnn::add_scaled_op));
   library.impl("causal_conv1d_", TORCH_BOX(&pararnn::causal_conv1d_op));
+  library.impl("sample", TORCH_BOX(&pararnn::sample_op));
+  library.impl("token_logprobs", TORCH_BOX(&pararnn::token_logprobs_op));
 }

@@ -17,7 +17,9 @@
   X(add_scaled, AddScaledParams)                   \
   X(causal_conv1d, CausalConvParams)               \
   X(read_bytes, ReadBytesParams)                   \
-  X(multiply_add, MultiplyAddParams)
+  X(multiply_add, MultiplyAddParams)               \
+  X(sample, SampleParams)                          \
+  X(token_logprobs, TokenLogprobsParams)
 
 namespace pararnn {
 

@@ -10,6 +10,7 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+UNIFORM_BITS = 53
 
 Words = tuple[int, int, int, int]
 
@@ -25,15 +26,25 @@ def philox(counter: Words, key: tuple[int, int]) -> Words:
     return c0, c1, c2, c3
 
 
-def uniform(seed: int, choice: int, output_index: int) -> float:
-    """A multiple of 2**-53 in [0, 1).
+def check_counters(choice: int, output_index: int) -> None:
+    """ValueError unless choice has 32 bits and output_index 64, both without sign."""
+    if not 0 <= choice <= _MASK or not 0 <= output_index < 2**64:
+        raise ValueError(f"choice {choice} or output_index {output_index} is out of range")
+
+
+def uniform_bits(seed: int, choice: int, output_index: int) -> int:
+    """53 random bits.
 
     key = the seed's low and high word (two's complement, 64 bits); counter = (index's low and high word,
     choice, 0). The result's first two words, low word first, give 64 bits of which the upper 53 count.
     Raises ValueError for a negative or too large choice or output_index.
     """
-    if not 0 <= choice <= _MASK or not 0 <= output_index < 2**64:
-        raise ValueError(f"choice {choice} or output_index {output_index} is out of range")
+    check_counters(choice, output_index)
     counter = (output_index & _MASK, output_index >> 32, choice, 0)
     low, high, _, _ = philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
-    return float((high << 32 | low) >> 11) * 2.0**-53
+    return (high << 32 | low) >> (64 - UNIFORM_BITS)
+
+
+def uniform(seed: int, choice: int, output_index: int) -> float:
+    """The same bits as a multiple of 2**-53 in [0, 1)."""
+    return float(uniform_bits(seed, choice, output_index)) * 2.0**-UNIFORM_BITS

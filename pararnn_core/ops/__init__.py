@@ -14,11 +14,13 @@ from pararnn_core.ops.linear import (
     unpack,
 )
 from pararnn_core.ops.recurrence import recurrence, recurrence_
+from pararnn_core.ops.sampling import TokenLogprobs, sample, token_logprobs
 from pararnn_core.ops.threads import available_isa_levels, isa_level, num_threads, set_num_threads
 
 __all__ = [
     "NativeLibraryMissing",
     "PackedMatrix",
+    "TokenLogprobs",
     "WeightFormat",
     "add_scaled",
     "available_isa_levels",
@@ -37,7 +39,9 @@ __all__ = [
     "recurrence",
     "recurrence_",
     "rms_norm",
+    "sample",
     "set_num_threads",
     "silu_mul",
+    "token_logprobs",
     "unpack",
 ]

@@ -19,6 +19,7 @@ KERNEL_TESTS = (
     "vector_math",
     "threads",
     "limits",
+    "sampling",
 )
 LEVELS = ("baseline", "avx2", "avx512", "avx512vnni")
 

@@ -1,0 +1,53 @@
+"""Sampling of a batch of logits. The meaning is written down in pararnn_core.reference_sampler."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pararnn_core.ops.library import native
+
+
+def sample(
+    logits: Tensor,
+    rows: Tensor,
+    slots: Tensor,
+    numbers: Tensor,
+    counters: Tensor,
+    seen: Tensor,
+    counts: Tensor,
+    bias_bounds: Tensor,
+    bias_ids: Tensor,
+    biases: Tensor,
+) -> Tensor:
+    """Draws one id from each row of `logits` that `rows` names, with the options of the slot beside it.
+
+    logits: (*, V) float32; rows: (M,) int64; slots: (M,) int32, none twice;
+    numbers: (S, 6) float64: temperature, top_p, min_p, repetition_penalty, presence_penalty and
+    frequency_penalty;
+    counters: (S, 4) int64: top_k, seed, choice, output_index; the last grows by one;
+    seen: (S, ceil(V/8)) uint8 bitmaps; counts: (S, V) int32, of a slot with a presence or frequency penalty
+    the drawn id's grows by one; both may have fewer rows if no option of the missing ones needs them;
+    bias_bounds: (S+1,) int64, slot s adds biases[i] (float64) to the logit of bias_ids[i] (int32) for i in
+    [bias_bounds[s], bias_bounds[s+1]).
+    Returns (M,) int64, -1 where the row has NaN, +inf or nothing but -inf; there nothing else changes.
+    """
+    tokens: Tensor = native().sample(
+        logits, rows, slots, numbers, counters, seen, counts, bias_bounds, bias_ids, biases
+    )
+    return tokens
+
+
+class TokenLogprobs(NamedTuple):
+    """finite: (M,) bool, what follows is undefined where it is False; logprobs: (M,) float64 of the targets;
+    top_ids, top_logprobs: (M, N), the likeliest first, as many as asked for in each row.
+    """
+
+    finite: Tensor
+    logprobs: Tensor
+    top_ids: Tensor
+    top_logprobs: Tensor
+
+
+def token_logprobs(logits: Tensor, rows: Tensor, targets: Tensor, top_counts: Tensor) -> TokenLogprobs:
+    """logits: (*, V) float32; rows, targets, top_counts: (M,) int64."""
+    return TokenLogprobs(*native().token_logprobs(logits, rows, targets, top_counts))
