@@ -1,0 +1,143 @@
+"""Measures one model with llama.cpp, a repetition per line of standard input, as `benchmarks.llama_cpp.peer` asks.
+
+In: {"prefill": tokens} or {"decode": sequences}. Out: a line {"ready": ...}, then one {"seconds": ...} each.
+Runs in an interpreter that has llama_cpp and gguf, and nothing of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import llama_cpp  # type: ignore[import-not-found]  # the peer's interpreter has it
+
+from benchmarks.llama_cpp.sizes import FORMATS, SIZES
+from benchmarks.llama_cpp.write import model_file
+
+_LEAST_DECODE_SECONDS = 0.2
+_MOST_SEQUENCES = 32
+_LONGEST_BATCH = 512
+
+
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
+def _silent(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
+    """llama.cpp says much."""
+
+
+class Model:
+    """A file, its context for up to 32 sequences, and random tokens."""
+
+    def __init__(self, path: Path, vocab_size: int, threads: int) -> None:
+        params = llama_cpp.llama_model_default_params()
+        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        context = llama_cpp.llama_context_default_params()
+        context.n_ctx = 1 << 16
+        context.n_batch = context.n_ubatch = _LONGEST_BATCH
+        context.n_seq_max = _MOST_SEQUENCES
+        context.n_threads = context.n_threads_batch = threads
+        self._context = llama_cpp.llama_init_from_model(self._model, context)
+        if not self._model or not self._context:
+            raise RuntimeError(f"llama.cpp does not load {path}")
+        self._batch = llama_cpp.llama_batch_init(_LONGEST_BATCH, 0, 1)
+        self._random = random.Random(1)
+        self._vocab_size = vocab_size
+        self._position = 0
+        self._decoding = 0
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all tensors."""
+        return int(llama_cpp.llama_model_size(self._model))
+
+    def prefill(self, tokens: int) -> float:
+        """Seconds to take in `tokens` of one new sequence and give the logits of the last."""
+        self._forget()
+        taken = 0.0
+        for start in range(0, tokens, _LONGEST_BATCH):
+            count = min(_LONGEST_BATCH, tokens - start)
+            last = start + count == tokens
+            rows = [(start + i, 0, last and i == count - 1) for i in range(count)]
+            taken += self._run(rows)
+        return taken
+
+    def decode(self, sequences: int) -> float:
+        """Seconds of one step of that many sequences, averaged over at least 0.2 s of steps."""
+        if self._decoding != sequences:
+            self._forget()
+            self._decoding = sequences
+            self._step()
+        steps, taken = 0, 0.0
+        while taken < _LEAST_DECODE_SECONDS:
+            taken += self._step()
+            steps += 1
+        return taken / steps
+
+    def _step(self) -> float:
+        rows = [(self._position, sequence, True) for sequence in range(self._decoding)]
+        self._position += 1
+        return self._run(rows)
+
+    def _forget(self) -> None:
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
+        self._position = self._decoding = 0
+
+    def _run(self, rows: list[tuple[int, int, bool]]) -> float:
+        """rows: (position, sequence, whether its logits are wanted). Seconds of the native calls alone."""
+        batch = self._batch
+        batch.n_tokens = len(rows)
+        for i, (position, sequence, wanted) in enumerate(rows):
+            batch.token[i] = self._random.randrange(self._vocab_size)
+            batch.pos[i] = position
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = sequence
+            batch.logits[i] = wanted
+        start = time.perf_counter()
+        if llama_cpp.llama_decode(self._context, batch) != 0:
+            raise RuntimeError("llama_decode failed")
+        llama_cpp.llama_synchronize(self._context)
+        return time.perf_counter() - start
+
+
+def main() -> None:
+    """Writes the model if need be, loads it and answers until the input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=[size.name for size in SIZES], required=True)
+    parser.add_argument("--weights", choices=FORMATS, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    answers = _own_standard_output()
+    llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
+    size = next(each for each in SIZES if each.name == arguments.model)
+    path = model_file(size, arguments.weights, arguments.folder, arguments.threads)
+    model = Model(path, size.vocab_size, arguments.threads)
+    _say(answers, {"ready": {"path": str(path), "weight_bytes": model.weight_bytes, "version": _version()}})
+    for line in sys.stdin:
+        ((what, amount),) = json.loads(line).items()
+        _say(answers, {"seconds": {"prefill": model.prefill, "decode": model.decode}[what](amount)})
+
+
+def _own_standard_output() -> Any:
+    """Whatever else is printed, native code included, goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
+
+
+def _say(answers: Any, message: dict[str, Any]) -> None:
+    print(json.dumps(message), file=answers, flush=True)
+
+
+def _version() -> str:
+    return f"llama-cpp-python {llama_cpp.__version__}"
+
+
+if __name__ == "__main__":
+    main()
