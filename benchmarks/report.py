@@ -1,199 +1,140 @@
-"""Results -> rows of one table, Markdown and JSON."""
+"""A run -> Markdown and JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import statistics
+from dataclasses import dataclass
 
-from benchmarks.breakdown import NOT_MATRIX
-from benchmarks.machine import Machine
-from benchmarks.serving import ServingFigures
-from benchmarks.timing import Spread
+from pararnn_server.bench.machine import Machine
+from pararnn_server.bench.table import HEADINGS, LIMIT_HEADINGS, figure_row, limit_rows, markdown, number
 
-HEADINGS = (
-    "model",
-    "measured",
+from benchmarks.parts import (
+    LONG_PROMPT_TOKENS,
+    NEW_TOKENS,
+    PROMPT_TOKENS,
+    QUIET_STREAMS,
+    Found,
+    Served,
+    Start,
+)
+from benchmarks.stall import Stall
+from benchmarks.targets import Target, targets
+
+SERVER_HEADINGS = (
+    "server",
+    "streams",
     "tokens/s",
     "least to greatest",
-    "limit, tokens/s",
-    "share",
-    "the limit is",
     "first token p50 / p99 ms",
     "between p50 / p99 ms",
 )
-
-
-@dataclass(frozen=True)
-class CoreFigure:
-    """tokens_per_second of the model alone, beside the most that the named limit allows."""
-
-    measured: str
-    tokens_per_second: Spread
-    limit: float
-    limited_by: str
-
-
-@dataclass(frozen=True)
-class SubjectResult:
-    """Everything measured of one model. read_bandwidth in bytes/s, matrix_rates in FLOP/s."""
-
-    name: str
-    cell: str
-    dtype: str
-    num_parameters: int
-    decode_bytes: int
-    state_bytes: int
-    read_bandwidth: Spread
-    matrix_rates: dict[str, Spread]
-    core: list[CoreFigure]
-    prefill_shares: dict[str, float]
-    serving: list[ServingFigures] = field(default_factory=list)
-
-    @property
-    def label(self) -> str:
-        """Name and weight type."""
-        return f"{self.name} {self.dtype}"
+STALL_HEADINGS = (
+    "server",
+    "quiet median ms",
+    "busy p50 ms",
+    "busy p99 ms",
+    "busy max ms",
+    "p99 of quiet median",
+)
+START_HEADINGS = ("server", "weights", "64 sessions", "ready", "first token", "resident")
+TARGET_HEADINGS = ("target", "measured", "wanted", "reached")
 
 
 @dataclass(frozen=True)
 class Report:
-    """A whole run. left_out: what the time limit did not allow."""
+    """seconds: that the run took."""
 
     machine: Machine
     date: str
     command: str
     threads: int
     isa_level: str
-    subjects: list[SubjectResult]
-    left_out: list[str]
+    seconds: float
+    found: Found
 
     def to_json(self) -> str:
         """All figures, for programs."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
+        found = dataclasses.asdict(self.found)
+        body = {
+            **dataclasses.asdict(self),
+            "found": {**found, "peer_versions": sorted(found["peer_versions"])},
+        }
+        rows = [{**dataclasses.asdict(each), "is_reached": each.is_reached} for each in targets(self.found)]
+        return json.dumps({**body, "targets": rows}, indent=1) + "\n"
 
     def to_markdown(self) -> str:
-        """What a person reads: where it was measured, the table, the limits, the breakdown."""
-        parts = [
-            _preamble(self),
-            _markdown(HEADINGS, rows(self)),
-            _markdown(_LIMIT_HEADINGS, limit_rows(self)),
-        ]
-        parts += [_markdown(_BREAKDOWN_HEADINGS, breakdown_rows(self))]
-        parts += [f"Left out by the time limit: {', '.join(self.left_out)}."] if self.left_out else []
+        """What a person reads."""
+        found = self.found
+        parts = [_preamble(self)]
+        if found.figures:
+            parts += ["## Models", markdown(HEADINGS, [figure_row(each) for each in found.figures])]
+        if found.served:
+            rows = [row for each in found.served for row in server_rows(each)]
+            about = f"{PROMPT_TOKENS} random tokens in, {NEW_TOKENS} out, all streams at once."
+            parts += ["## Servers", about, markdown(SERVER_HEADINGS, rows)]
+            stalls = [stall_row(each.label, each.stalls) for each in found.served if each.stalls]
+            about = f"{QUIET_STREAMS} streams while a prompt of {LONG_PROMPT_TOKENS:,} tokens is read."
+            parts += [about, markdown(STALL_HEADINGS, stalls)] if stalls else []
+        if found.starts:
+            parts += ["## Start", markdown(START_HEADINGS, [start_row(each) for each in found.starts])]
+        if found.limits:
+            parts += ["## Limits", markdown(LIMIT_HEADINGS, limit_rows(found.limits))]
+        parts += ["## Targets", markdown(TARGET_HEADINGS, [target_row(each) for each in targets(found)])]
+        parts += ["## Notes", "\n".join(f"- {note}" for note in found.notes)] if found.notes else []
         return "\n\n".join(parts) + "\n"
 
 
-def rows(report: Report) -> list[tuple[str, ...]]:
-    """The table: a row per model and measurement."""
-    return [row for subject in report.subjects for row in (*_core_rows(subject), *_serving_rows(subject))]
-
-
-_LIMIT_HEADINGS = (
-    "model",
-    "parameters",
-    "read per step",
-    "read bandwidth",
-    "float32 products",
-    "bfloat16 products",
-)
-
-
-def limit_rows(report: Report) -> list[tuple[str, ...]]:
-    """What the machine could do while each model was measured."""
+def server_rows(served: Served) -> list[tuple[str, ...]]:
+    """In the order of SERVER_HEADINGS."""
     return [
         (
-            each.label,
-            f"{each.num_parameters / 1e6:.1f} M",
-            f"{each.decode_bytes / 1e6:.0f} MB",
-            _scaled(each.read_bandwidth, 1e9, "GB/s"),
-            _scaled(each.matrix_rates["float32"], 1e9, "GFLOP/s"),
-            _scaled(each.matrix_rates["bfloat16"], 1e9, "GFLOP/s"),
+            served.label,
+            str(each.streams),
+            number(each.tokens_per_second.median),
+            f"{number(each.tokens_per_second.low)} to {number(each.tokens_per_second.high)}",
+            f"{each.ttft_p50 * 1e3:.0f} / {each.ttft_p99 * 1e3:.0f}",
+            f"{each.itl_p50 * 1e3:.1f} / {each.itl_p99 * 1e3:.1f}",
         )
-        for each in report.subjects
+        for each in served.loads
     ]
 
 
-_BREAKDOWN_HEADINGS = (
-    "prefill of 512 tokens",
-    "matrix products",
-    *NOT_MATRIX,
-    "other",
-    "all but products and other",
-)
+def stall_row(label: str, stalls: list[Stall]) -> tuple[str, ...]:
+    """Medians over the repetitions, but the greatest ratio. In the order of STALL_HEADINGS."""
+    names = ("quiet_median", "busy_p50", "busy_p99", "busy_max")
+    medians = [statistics.median(getattr(each, name) for each in stalls) for name in names]
+    worst = max(each.busy_p99 / each.quiet_median for each in stalls)
+    return (label, *(f"{value * 1e3:.1f}" for value in medians), f"{worst:.1f}x")
 
 
-def breakdown_rows(report: Report) -> list[tuple[str, ...]]:
-    """Shares of a prefill's time."""
-    return [
-        (
-            each.label,
-            *(f"{each.prefill_shares[kind]:.1%}" for kind in ("matrix products", *NOT_MATRIX, "other")),
-            f"{sum(each.prefill_shares[kind] for kind in NOT_MATRIX):.1%}",
-        )
-        for each in report.subjects
-    ]
-
-
-def _core_rows(subject: SubjectResult) -> Iterable[tuple[str, ...]]:
-    for figure in subject.core:
-        yield (
-            subject.label,
-            figure.measured,
-            *_speed(figure.tokens_per_second),
-            _number(figure.limit),
-            f"{figure.tokens_per_second.median / figure.limit:.0%}",
-            figure.limited_by,
-            "",
-            "",
-        )
-
-
-def _serving_rows(subject: SubjectResult) -> Iterable[tuple[str, ...]]:
-    alone = {figure.measured: figure.tokens_per_second.median for figure in subject.core}
-    for figures in subject.serving:
-        limit = alone[f"decode, batch {figures.streams}"]
-        yield (
-            subject.label,
-            f"server, {figures.streams} streams",
-            *_speed(figures.tokens_per_second),
-            _number(limit),
-            f"{figures.tokens_per_second.median / limit:.0%}",
-            "decode of the model alone",
-            f"{figures.ttft_p50 * 1e3:.0f} / {figures.ttft_p99 * 1e3:.0f}",
-            f"{figures.itl_p50 * 1e3:.1f} / {figures.itl_p99 * 1e3:.1f}",
-        )
-
-
-def _preamble(report: Report) -> str:
-    machine = report.machine
-    return "\n".join(
-        (
-            f"`{report.command}` on {report.date}",
-            f"{machine.cpu}, {machine.cores} cores, {machine.system}, load {machine.load} at the start;",
-            f"{report.threads} threads, instruction set level {report.isa_level}.",
-        )
+def start_row(start: Start) -> tuple[str, ...]:
+    """In the order of START_HEADINGS."""
+    return (
+        start.label,
+        f"{start.weight_bytes / 2**20:,.0f} MiB",
+        f"{start.session_bytes / 2**20:,.0f} MiB",
+        f"{start.ready_seconds:.2f} s",
+        f"{start.first_token_seconds * 1e3:.0f} ms",
+        f"{start.resident_bytes / 2**20:,.0f} MiB",
     )
 
 
-def _speed(speed: Spread) -> tuple[str, str]:
-    return _number(speed.median), f"{_number(speed.low)} to {_number(speed.high)}"
+def target_row(target: Target) -> tuple[str, ...]:
+    """In the order of TARGET_HEADINGS."""
+    bound = "at most" if target.at_most else "at least"
+    said = {None: "not measured", True: "yes", False: "no"}[target.is_reached]
+    value = "" if target.value is None else f"{target.value:.2f} {target.unit}"
+    return target.what, value, f"{bound} {target.wanted:g} {target.unit}", said
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
-
-
-def _scaled(spread: Spread, unit: float, name: str) -> str:
-    return f"{spread.median / unit:.0f} ({spread.low / unit:.0f} to {spread.high / unit:.0f}) {name}"
-
-
-def _markdown(headings: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
-    """Columns are padded, so that it reads as text too."""
-    widths = [max(len(row[column]) for row in (headings, *body)) for column in range(len(headings))]
-    lines = [headings, tuple("-" * width for width in widths), *body]
+def _preamble(report: Report) -> str:
+    machine, peers = report.machine, ", ".join(sorted(report.found.peer_versions))
     return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in lines
+        (
+            f"`{report.command}` on {report.date}, {report.seconds / 60:.0f} minutes",
+            f"{machine.cpu}, {machine.cores} cores, {machine.system}, load {machine.load} at the start;",
+            f"{report.threads} threads, instruction set level {report.isa_level}; peer: {peers or 'absent'}.",
+        )
     )

@@ -2,93 +2,143 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import os
 import shlex
 import sys
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
+from pararnn_server.bench.machine import Machine
+from pararnn_server.bench.subject import Subject
 from rich.console import Console
+from rich.status import Status
 
-from benchmarks.machine import Machine
-from benchmarks.measure import Plan, measure_core, measure_serving
-from benchmarks.report import Report, SubjectResult
-from benchmarks.subjects import Subject, random_presets, shipped
+from benchmarks.groups import groups, shipped
+from benchmarks.parts import Found, Setting, measure_group, measure_servers, measure_start
+from benchmarks.report import Report
 from pararnn_core import ops
 
 RESULTS = Path(__file__).with_name("results")
+LLAMA_MODELS = Path(__file__).parents[1] / "build" / "llama_cpp"
 CORES = len(os.sched_getaffinity(0))
-_CORE_SHARE = 0.5
+PARTS = ("core", "peer", "server", "start")
+_NOMINAL_SECONDS = 1100.0
+_BUSY = 0.5
+
+Step = tuple[str, Callable[[Callable[[str], None]], None]]
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="Fewer rounds and tokens: a glance, nothing to quote.")] = False,
+    only: Annotated[str, typer.Option(help=f"Only these parts, by commas: {' '.join(PARTS)}.")] = "",
     models: Annotated[
-        str, typer.Option(help="Only models whose label contains one of these, by commas.")
+        str, typer.Option(help="Only these models, by commas: shipped 25m 130m 406m 1.4b.")
     ] = "",
+    quick: Annotated[bool, typer.Option(help="One round: a glance, nothing to quote.")] = False,
     json: Annotated[bool, typer.Option(help="Print JSON, not tables.")] = False,
-    server: Annotated[bool, typer.Option(help="Also measure the server.")] = True,
     threads: Annotated[int, typer.Option(min=1, help="Threads of everything measured.")] = CORES,
-    time_limit: Annotated[float, typer.Option(min=1, help="Seconds; what does not fit is left out.")] = 420,
+    time_limit: Annotated[
+        float, typer.Option(min=1, help="Seconds for all; what is slow is then repeated less often.")
+    ] = _NOMINAL_SECONDS,
     output: Annotated[Path, typer.Option(help="Folder for the Markdown and JSON files.")] = RESULTS,
+    llama_python: Annotated[
+        str,
+        typer.Option(
+            envvar="PARARNN_LLAMA_PYTHON",
+            help="Python that has llama-cpp-python and gguf, for the peer's rows.",
+        ),
+    ] = "",
+    llama_server: Annotated[
+        str, typer.Option(envvar="PARARNN_LLAMA_SERVER", help="llama-server, for the peer's server rows.")
+    ] = "",
+    llama_models: Annotated[
+        Path, typer.Option(help="Folder for the peer's random models, up to 15 GB.")
+    ] = LLAMA_MODELS,
 ) -> None:
-    """Measure the shipped models and random presets beside the machine's own limits."""
+    """Measure shipped and random models beside the machine's limits and llama.cpp, part by part."""
     console = Console(stderr=True)
-    subjects = _chosen(models)
-    if not subjects:
-        console.print(f"no model's label contains {models!r}")
+    parts, names = _words(only) or set(PARTS), _words(models)
+    if unknown := parts - set(PARTS):
+        console.print(f"--only: there is no part {', '.join(sorted(unknown))}")
         raise typer.Exit(2)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     ops.set_num_threads(threads)
-    plan = Plan(threads, 1, 32, 16) if quick else Plan(threads, 5, 64, 64)
-    machine = Machine.here()
-    results, left_out = _measure_all(subjects, plan, time.monotonic() + time_limit, console, server=server)
+    scale = 0.05 if quick else time_limit / _NOMINAL_SECONDS
+    setting = Setting(threads, 1 if quick else 5, scale, llama_python, llama_server, llama_models)
+    machine, start = Machine.here(), time.monotonic()
+    found = Found(notes=[*_disturbances(machine), *_absences(setting, parts)])
+    _run_all(list(_steps(parts, names, setting, found)), found, console)
     report = Report(
         machine=machine,
         date=datetime.date.today().isoformat(),
         command=shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]),
         threads=threads,
         isa_level=ops.isa_level(),
-        subjects=results,
-        left_out=left_out,
+        seconds=time.monotonic() - start,
+        found=found,
     )
     print(report.to_json() if json else report.to_markdown())
     _keep(report, output, console)
 
 
-def _chosen(models: str) -> list[Subject]:
-    wanted = [part.strip() for part in models.split(",") if part.strip()]
-    every = [*shipped(), *random_presets()]
-    return [each for each in every if not wanted or any(part in each.label for part in wanted)]
+def _steps(parts: set[str], names: set[str], setting: Setting, found: Found) -> Iterator[Step]:
+    """What is to be measured, in order: its name, and a function that takes a progress report."""
+    peers = "peer" in parts
+    for group in groups():
+        if "core" in parts and (not names or group.name in names):
+            yield f"{group.name}, models", partial(measure_group, group, setting, peers, found)
+    for name, subject in _served():
+        if "server" in parts and (not names or name in names):
+            beside = peers and name == "130m"
+            yield f"{name}, servers", partial(measure_servers, subject, setting, beside, found)
+    if "start" in parts and (not names or "1.4b" in names):
+        yield "1.4b, start", partial(measure_start, Subject.random("1.4b", "int4"), setting, found)
 
 
-def _measure_all(
-    subjects: list[Subject], plan: Plan, end: float, console: Console, *, server: bool
-) -> tuple[list[SubjectResult], list[str]]:
-    """Results, and the names of what the time limit left out."""
-    results: list[SubjectResult] = []
-    left_out: list[str] = []
-    for index, subject in enumerate(subjects):
-        start = time.monotonic()
-        if start > end:
-            left_out.append(subject.label)
-            continue
-        share = (end - start) / (len(subjects) - index)
-        console.print(f"[{index + 1}/{len(subjects)}] {subject.label}")
-        with console.status("loading") as status:
-            result = measure_core(subject, plan, start + share * _CORE_SHARE, status.update)
-            if server and time.monotonic() > end:
-                left_out.append(f"{subject.label}, server")
-            elif server:
-                figures = measure_serving(subject, plan, start + share, status.update)
-                result = dataclasses.replace(result, serving=figures)
-        results.append(result)
-    return results, left_out
+def _served() -> Iterator[tuple[str, Subject]]:
+    yield "130m", Subject.random("130m", "int8")
+    yield from (("shipped", subject) for subject in shipped()[:1])
+
+
+def _run_all(steps: list[Step], found: Found, console: Console) -> None:
+    """A step that fails is a note: the others are still worth having."""
+    for index, (name, step) in enumerate(steps):
+        place, began = f"({index + 1}/{len(steps)})", time.monotonic()
+        with console.status(f"{place} {name}") as status:
+            try:
+                step(partial(_tell, status, place))
+            except Exception as error:
+                console.print_exception()
+                found.notes.append(f"{name} failed: {type(error).__name__}: {str(error)[:200]}")
+        console.print(f"{place} {name}: {time.monotonic() - began:.0f} s")
+
+
+def _tell(status: Status, place: str, text: str) -> None:
+    status.update(f"{place} {text}")
+
+
+def _disturbances(machine: Machine) -> Iterator[str]:
+    """Spinning threads of a peer suffer most from company: ratios of a busy machine mean nothing."""
+    if machine.load > _BUSY * machine.cores:
+        yield f"The machine was busy (load {machine.load}): quote no figure and no ratio of this run."
+
+
+def _absences(setting: Setting, parts: set[str]) -> Iterator[str]:
+    if "peer" not in parts:
+        return
+    if not setting.llama_python:
+        yield "llama.cpp is absent: PARARNN_LLAMA_PYTHON names no Python that has llama-cpp-python and gguf."
+    if "server" in parts and not setting.llama_server:
+        yield "llama-server is absent: PARARNN_LLAMA_SERVER names no binary."
+
+
+def _words(text: str) -> set[str]:
+    return {part.strip() for part in text.split(",") if part.strip()}
 
 
 def _keep(report: Report, folder: Path, console: Console) -> None:

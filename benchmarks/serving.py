@@ -11,17 +11,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from pararnn_server.bench.timing import Spread
 from pararnn_server.settings import Settings
 
 from benchmarks.load import Load, StreamTimes, run_load
-from benchmarks.timing import Spread
 
 _START_SECONDS = 120.0
 
@@ -65,33 +65,62 @@ class ServingFigures:
         )
 
 
+@dataclass(frozen=True)
+class Server:
+    """Of a server that is ready. ready_seconds: from its start to then."""
+
+    port: int
+    pid: int
+    ready_seconds: float
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that the process holds now."""
+        fields = Path(f"/proc/{self.pid}/status").read_text().split()
+        return int(fields[fields.index("VmRSS:") + 1]) * 1024
+
+
 @contextlib.contextmanager
 def serving(checkpoint: Path, threads: int) -> Iterator[int]:
-    """A server on this machine; gives its port once it is ready."""
-    port = _free_port()
-    options = {
-        "checkpoint": checkpoint,
-        "port": port,
-        "host": "127.0.0.1",
-        "threads": threads,
-        "max_num_seqs": 64,
-    }
+    """`pararnn serve` on this machine; gives its port once it is ready."""
+    with pararnn_server(checkpoint, threads) as server:
+        yield server.port
+
+
+@contextlib.contextmanager
+def pararnn_server(checkpoint: Path, threads: int) -> Iterator[Server]:
+    """`pararnn serve` on this machine, once it is ready."""
     ours = {f"PARARNN_{name.upper()}" for name in Settings.model_fields}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
+    options = {"checkpoint": checkpoint, "host": "127.0.0.1", "threads": threads, "max_num_seqs": 64}
     environment |= {f"PARARNN_{name.upper()}": str(value) for name, value in options.items()}
+
+    def command(port: int) -> list[str]:
+        return [sys.executable, "-m", "pararnn_server", "serve", f"--port={port}"]
+
+    with server_process(command, ready_at="/ready", environment=environment) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def server_process(
+    command: Callable[[int], list[str]], *, ready_at: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """command: of a port. Ready is who answers `ready_at` with 200; ServerNotReady if that never comes."""
+    port = _free_port()
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pararnn_server", "serve"],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        start = time.monotonic()
+        process = subprocess.Popen(command(port), env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
-            _wait_until_ready(port, process, output)
-            yield port
+            _wait_until_ready(port, ready_at, process, output)
+            yield Server(port, process.pid, time.monotonic() - start)
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def measure(port: int, load: Load, seed: int) -> Pass:
@@ -127,15 +156,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(port: int, process: subprocess.Popen[bytes], output: BinaryIO) -> None:
+def _wait_until_ready(port: int, path: str, process: subprocess.Popen[bytes], output: BinaryIO) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with (
             contextlib.suppress(URLError, OSError),
-            urlopen(f"http://127.0.0.1:{port}/ready", timeout=1) as answer,
+            urlopen(f"http://127.0.0.1:{port}{path}", timeout=1) as answer,
         ):
             if answer.status == 200:
                 return
-        time.sleep(0.1)
+        time.sleep(0.02)
     output.seek(0)
     raise ServerNotReady(output.read().decode(errors="replace"))

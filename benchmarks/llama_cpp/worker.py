@@ -1,4 +1,4 @@
-"""Measures one model with llama.cpp, a repetition per line of standard input, as `benchmarks.llama_cpp.peer` asks.
+"""Measures one model with llama.cpp, a repetition per line of standard input.
 
 In: {"prefill": tokens} or {"decode": sequences}. Out: a line {"ready": ...}, then one {"seconds": ...} each.
 Runs in an interpreter that has llama_cpp and gguf, and nothing of ours.

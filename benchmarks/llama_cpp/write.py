@@ -1,4 +1,4 @@
-"""Random models in llama.cpp's file format, quantised by its own quantiser. Runs where gguf and llama_cpp are."""
+"""Random models in llama.cpp's file format, quantised by its own quantiser."""
 
 from __future__ import annotations
 

@@ -4,57 +4,186 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pararnn_server.bench.machine import Machine
+from pararnn_server.bench.measure import Figure, Limits, Workload
+from pararnn_server.bench.timing import Spread
 from pararnn_server.loading import load
 from pararnn_server.settings import Settings
 from pararnn_server.tokenizer import Tokenizer
 
-from benchmarks.breakdown import breakdown
-from benchmarks.core import CHUNK, CoreRun
 from benchmarks.filler_tokenizer import write_filler_tokenizer
-from benchmarks.limits import Reader
+from benchmarks.groups import groups
+from benchmarks.llama_cpp.peer import llama_peers
+from benchmarks.llama_cpp.sizes import SIZES
 from benchmarks.load import Load, run_load
-from benchmarks.machine import Machine
-from benchmarks.measure import BATCHES, STREAMS
-from benchmarks.report import CoreFigure, Report, SubjectResult
-from benchmarks.serving import ServingFigures, summary
-from benchmarks.subjects import DTYPES, Subject, random_presets
-from benchmarks.timing import Spread
-from tests.fixtures import tiny_checkpoint, tiny_config, tiny_model
+from benchmarks.parts import Found, Served, Start
+from benchmarks.report import Report
+from benchmarks.serving import ServingFigures, percentile, server_process, summary
+from benchmarks.stall import Stall
+from benchmarks.targets import targets
+from tests.fixtures import tiny_checkpoint
 from tests.server.http_server import serving
 
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_bytes_per_step_are_those_of_all_packed_matrices_and_the_vectors(
-    cell: str, tied: bool, dtype: str
-) -> None:
-    config = tiny_config(cell, tie_embeddings=tied, dtype=dtype)
-    parameters = dict(tiny_model(cell, tie_embeddings=tied, dtype=dtype).named_parameters())
-    read = {name: each for name, each in parameters.items() if tied or name != "embedding.weight"}
-    assert Subject("tiny", config).decode_bytes == sum(each.nbytes for each in read.values())
-
-
-def test_a_prefill_of_several_chunks_leaves_the_state_of_one_sequence() -> None:
-    run = CoreRun(tiny_model().pack(), 1)
-    assert run.prefill(2 * CHUNK + 3)() > 0
-    assert run.decode(1)() > 0
+ANSWERING = f"""#!{sys.executable}
+import json, sys
+ready = {{"path": "model.gguf", "weight_bytes": 60000000, "version": "fake 1"}}
+print(json.dumps({{"ready": ready}}), flush=True)
+for line in sys.stdin:
+    ((kind, amount),) = json.loads(line).items()
+    print(json.dumps({{"seconds": amount / 1000}}), flush=True)
+"""
+FAILING = f"""#!{sys.executable}
+import sys
+sys.exit("there is no llama_cpp here")
+"""
 
 
-def test_shares_of_a_prefill_add_up_to_one() -> None:
-    shares = breakdown(CoreRun(tiny_model().pack(), 1).prefill(64))
-    assert sum(shares.values()) == pytest.approx(1)
-    assert all(0 < share < 1 for share in shares.values())
+def _speed(median: float) -> Spread:
+    return Spread(median, median * 0.9, median * 1.1, 3)
 
 
-@pytest.mark.parametrize("huge_pages", [False, True])
-def test_the_reader_reads_all_that_it_claims(huge_pages: bool) -> None:
-    reader = Reader(8 << 20, 2, huge_pages=huge_pages)
-    assert reader.bytes_per_repetition >= 1 << 30
-    assert reader.repeat() > 0
+def _figure(label: str, weights: str, test: str, speed: float, limit: float | None = 100.0) -> Figure:
+    peer = label.startswith("llama.cpp")
+    return Figure(label, weights, 10**8, 2, test, _speed(speed), limit, "read bandwidth", peer)
+
+
+def _found() -> Found:
+    loads = [ServingFigures(streams, _speed(10.0 * streams), 0.1, 0.2, 0.01, 0.02) for streams in (1, 8, 32)]
+    peer_loads = [
+        ServingFigures(streams, _speed(4.0 * streams), 0.1, 0.2, 0.01, 0.02) for streams in (1, 8, 32)
+    ]
+    return Found(
+        figures=[
+            _figure("random 130m gru int8", "int8", "decode b1", 90.0),
+            _figure("random 130m gru int8", "int8", "decode b32", 360.0),
+            _figure("random 130m gru int8", "int8", "prefill 512", 300.0),
+            _figure("random 130m gru int4", "int4", "decode b1", 60.0),
+            _figure("llama.cpp mamba2 130M q8_0", "int8", "decode b1", 30.0),
+            _figure("llama.cpp rwkv7 170M q8_0", "int8", "decode b1", 45.0),
+            _figure("llama.cpp rwkv7 170M q4_0", "int4", "prefill 512", 250.0, None),
+            _figure("llama.cpp rwkv7 430M q8_0", "int8", "decode b1", 1.0),
+        ],
+        limits=[Limits(2, {"int8": _speed(3e11)}, {"random 130m gru int8": _speed(3e10)})],
+        served=[
+            Served("random 130m gru int8", False, loads, [Stall(0.01, 0.02, 0.02, 0.025, 0.05, 1.0)]),
+            Served("llama-server rwkv7 170M q8_0", True, peer_loads),
+        ],
+        starts=[Start("random 1.4b gru int4", 800 << 20, 100 << 20, 2.5, 0.1, 1000 << 20)],
+        peer_versions={"fake 1"},
+        notes=["something is absent"],
+    )
+
+
+def test_every_target_is_a_share_or_ratio_of_its_own_figures() -> None:
+    values = {each.what: each.value for each in targets(_found()) if each.value is not None}
+    assert values == pytest.approx(
+        {
+            "130m int8, decode b1, share of the limit": 0.9,
+            "130m int4, decode b1, share of the limit": 0.6,
+            "130m int8, decode b1, of the best peer's": 2.0,
+            "130m int8, prefill 512, of the best peer's in any format": 1.2,
+            "130m int8, decode b32, of b1's": 4.0,
+            "130m int8, server of 32 streams, of the model's decode b32": 320 / 360,
+            "130m int8, server of 32 streams, of the best llama-server's": 2.5,
+            "between tokens while a long prompt is read, p99 of its quiet median": 2.5,
+            "random 1.4b gru int4, server ready": 2.5,
+            "random 1.4b gru int4, memory beyond weights and sessions, of 400 MiB": 0.25,
+        }
+    )
+    reached = {each.what: each.is_reached for each in targets(_found()) if each.value is not None}
+    assert [what for what, is_reached in reached.items() if not is_reached] == [
+        "130m int4, decode b1, share of the limit",
+        "130m int8, prefill 512, of the best peer's in any format",
+        "130m int8, decode b32, of b1's",
+    ]
+
+
+def test_what_was_not_measured_reaches_no_target() -> None:
+    assert {each.is_reached for each in targets(Found())} == {None}
+
+
+def test_a_report_holds_every_figure_and_survives_json() -> None:
+    found = _found()
+    report = Report(Machine.here(), "2026-01-01", "command", 2, "avx2", 60.0, found)
+    text, data = report.to_markdown(), json.loads(report.to_json())
+    for figure in found.figures:
+        assert sum(figure.label in line and f" {figure.test} " in line for line in text.splitlines()) == 1
+    assert sum(line.startswith("| llama-server rwkv7") for line in text.splitlines()) == 3
+    assert "2.5x" in text
+    assert "something is absent" in text
+    assert "fake 1" in text
+    assert [each["label"] for each in data["found"]["figures"]] == [each.label for each in found.figures]
+    assert [each["what"] for each in data["targets"]] == [each.what for each in targets(found)]
+
+
+def test_every_size_of_ours_stands_beside_peers_of_its_weights() -> None:
+    by_name = {group.name: group for group in groups()}
+    for preset in ("25m", "130m", "406m", "1.4b"):
+        group = by_name[preset]
+        assert {each.weights for each in group.subjects} >= {"bf16", "int8", "int4"}
+        assert {size.architecture for size, _ in group.peers} == {"mamba2", "rwkv7"}
+        assert {weights for _, weights in group.peers} >= {"q8_0", "q4_0"}
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: size.name)
+def test_a_peer_has_as_many_weights_as_its_name_says(size: object) -> None:
+    (found,) = [each for each in SIZES if each is size]
+    total = 0
+    for tensor in found.tensors():
+        count = 1
+        for length in tensor.shape:
+            count *= length
+        total += count
+    scale = {"M": 1e6, "B": 1e9}[found.label[-1]]
+    named = float(found.label[:-1]) * scale
+    assert 0.85 < total / named < 1.2
+
+
+def _interpreter(path: Path, text: str) -> str:
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_peer_answers_a_repetition_at_a_time(tmp_path: Path) -> None:
+    python = _interpreter(tmp_path / "python", ANSWERING)
+    with llama_peers([(SIZES[1], "bf16")], python, tmp_path / "models", 2) as (peers, notes):
+        (peer,) = peers
+        alone, many = peer.case(Workload("decode", 1)), peer.case(Workload("decode", 32))
+        assert alone is not None
+        assert many is not None
+        assert [alone(), many(), alone()] == [0.001, 0.032, 0.001]
+        assert peer.case(Workload("decode", 8)) is None
+        assert peer.case(Workload("prefill", 2048)) is None
+    assert (peer.label, peer.weights) == ("llama.cpp rwkv7 25M bf16", "bf16")
+    assert peer.decode_bytes == 60_000_000 - 2 * 8192 * 384
+    assert notes == []
+
+
+def test_a_peer_that_cannot_run_is_a_note_that_says_why(tmp_path: Path) -> None:
+    python = _interpreter(tmp_path / "python", FAILING)
+    with llama_peers([(SIZES[0], "q8_0")], python, tmp_path / "models", 2) as (peers, notes):
+        assert peers == []
+    assert notes == ["llama.cpp mamba2 25M q8_0: there is no llama_cpp here"]
+
+
+def test_a_servers_memory_is_that_of_its_process() -> None:
+    script = (
+        "import sys,http.server as h\nkept=bytearray(50<<20)\n"
+        "class A(h.BaseHTTPRequestHandler):\n"
+        " def do_GET(self): self.send_response(200); self.end_headers()\n"
+        " def log_message(self,*a): pass\n"
+        "h.HTTPServer(('127.0.0.1',int(sys.argv[1])),A).serve_forever()\n"
+    )
+    with server_process(lambda port: [sys.executable, "-c", script, str(port)], ready_at="/") as server:
+        assert 50 << 20 < server.resident_bytes < 500 << 20
+        assert 0 < server.ready_seconds < 60
 
 
 def test_every_id_of_the_filler_tokenizer_has_text(tmp_path: Path) -> None:
@@ -75,40 +204,10 @@ def test_a_load_counts_every_token_once(tmp_path: Path) -> None:
     assert summary(streams, 2.0).tokens_per_second == 30
 
 
-def test_a_report_has_a_row_for_every_figure_and_survives_json() -> None:
-    speed = Spread(90.0, 80.0, 100.0, 3)
-    subject = SubjectResult(
-        name="tiny",
-        cell="gru",
-        dtype="float32",
-        num_parameters=10**6,
-        decode_bytes=4 * 10**6,
-        state_bytes=1000,
-        read_bandwidth=Spread(3e10, 2e10, 4e10, 3),
-        matrix_rates={"float32": Spread(3e11, 2e11, 4e11, 3), "bfloat16": Spread(3e11, 2e11, 4e11, 3)},
-        core=[CoreFigure(f"decode, batch {batch}", speed, 100.0, "read bandwidth") for batch in BATCHES],
-        prefill_shares={
-            "matrix products": 0.9,
-            "recurrence": 0.03,
-            "convolution": 0.02,
-            "norms, gates, sums": 0.02,
-            "other": 0.03,
-        },
-        serving=[
-            ServingFigures(streams, speed.map(lambda rate: rate * 0.9), 0.1, 0.2, 0.01, 0.02)
-            for streams in STREAMS
-        ],
-    )
-    report = Report(Machine.here(), "2026-01-01", "command", 2, "avx2", [subject], ["other float32"])
-    text = report.to_markdown()
-    names = [f"decode, batch {batch} " for batch in BATCHES] + [f"server, {n} streams" for n in STREAMS]
-    for name in names:
-        assert sum(name in line and "90%" in line for line in text.splitlines()) == 1
-    assert "7.0%" in text
-    assert "other float32" in text
-    assert json.loads(report.to_json())["subjects"][0]["core"][0]["tokens_per_second"]["median"] == 90.0
-
-
-def test_both_small_presets_are_measured_in_both_weight_types() -> None:
-    labels = {subject.label for subject in random_presets()}
-    assert labels == {f"random {size} {dtype}" for size in ("25m", "130m") for dtype in DTYPES}
+@given(values=st.lists(st.floats(0, 10), min_size=1, max_size=300), percent=st.integers(1, 100))
+def test_a_percentile_is_the_least_value_that_enough_others_do_not_exceed(
+    values: list[float], percent: int
+) -> None:
+    found = percentile(values, percent)
+    assert sum(value <= found for value in values) * 100 >= percent * len(values)
+    assert sum(value < found for value in values) * 100 < percent * len(values)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Repetition = Callable[[], float]
+"""Does the work and returns its own seconds."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,32 @@ def interleaved(
     cases: Mapping[str, Repetition],
     *,
     rounds: int,
-    deadline: float,
+    time_limit: float,
     progress: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Spread]:
-    """Each case once to warm up, then all in turn, `rounds` times or until the deadline (time.monotonic()).
+    """Each case once to warm up, then all in turn, `rounds` times or until time_limit seconds have passed.
 
-    A repetition returns its own seconds. Where the warm-up alone passes the deadline, it is what counts.
+    A case that was measured and has had more than its share of the time sits out: the quick ones are repeated
+    more often. Where the warm-up alone passes the limit, it is what counts.
     """
+    start, share = clock(), time_limit / max(1, len(cases))
     taken: dict[str, list[float]] = {}
-    for name, repeat in cases.items():
+    spent: dict[str, float] = {}
+
+    def run(name: str) -> None:
+        begin = clock()
+        taken.setdefault(name, []).append(cases[name]())
+        spent[name] = spent.get(name, 0.0) + clock() - begin
+
+    for name in cases:
         progress(f"{name}: warm-up")
-        taken[name] = [repeat()]
+        run(name)
     for turn in range(rounds):
-        if time.monotonic() > deadline:
-            break
-        for name, repeat in cases.items():
-            progress(f"{name}: {turn + 1} of {rounds}")
-            taken[name].append(repeat())
+        for name in cases:
+            if clock() - start > time_limit:
+                break
+            if len(taken[name]) < 2 or spent[name] < share:
+                progress(f"{name}: {turn + 1} of {rounds}")
+                run(name)
     return {name: Spread.of(values[1:] or values) for name, values in taken.items()}

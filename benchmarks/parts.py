@@ -1,0 +1,194 @@
+"""The parts of a run: models, servers, a long prompt beside quiet streams, start and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pararnn_server.bench.measure import Figure, Limits, Plan, measure
+from pararnn_server.bench.subject import Subject
+
+from benchmarks.filler_tokenizer import write_filler_tokenizer
+from benchmarks.groups import Group
+from benchmarks.llama_cpp.peer import LlamaPeer, PeerFailed, llama_peers
+from benchmarks.llama_cpp.server import llama_serving
+from benchmarks.llama_cpp.sizes import SIZES
+from benchmarks.load import Load
+from benchmarks.serving import Pass, ServerNotReady, ServingFigures, pararnn_server, serving
+from benchmarks.serving import measure as measure_pass
+from benchmarks.stall import Stall, stall
+from pararnn_core.checkpoint import save_checkpoint
+from pararnn_core.state import state_bytes
+
+Progress = Callable[[str], None]
+
+STREAMS = (1, 8, 32)
+PROMPT_TOKENS, NEW_TOKENS = 32, 128
+LONG_PROMPT_TOKENS, QUIET_STREAMS = 4000, 8
+_QUIET_SECONDS = 2.0
+_FOREVER = 100_000
+_SETTLED_SLOTS = 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """llama_python, llama_server: how to run the peer, empty if it is not installed."""
+
+    threads: int
+    rounds: int
+    scale: float
+    llama_python: str
+    llama_server: str
+    llama_models: Path
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server's figures; stalls: one of each repetition."""
+
+    label: str
+    is_peer: bool
+    loads: list[ServingFigures]
+    stalls: list[Stall] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Of a server from warm file cache: seconds until it answers, bytes once it has."""
+
+    label: str
+    weight_bytes: int
+    session_bytes: int
+    ready_seconds: float
+    first_token_seconds: float
+    resident_bytes: int
+
+
+@dataclass
+class Found:
+    """All figures of a run so far. notes: what is absent and why."""
+
+    figures: list[Figure] = field(default_factory=list)
+    limits: list[Limits] = field(default_factory=list)
+    served: list[Served] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+    peer_versions: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def measure_group(group: Group, setting: Setting, with_peers: bool, found: Found, progress: Progress) -> None:
+    """A group's models and peers in one interleaved run; without the peers if they fail on the way."""
+    plan = Plan(group.prefills, group.batches, setting.rounds, group.seconds * setting.scale)
+    models = group.peers if with_peers and setting.llama_python else ()
+    progress("peers: writing and loading their models" if models else "loading")
+    with llama_peers(models, setting.llama_python, setting.llama_models, setting.threads) as (peers, notes):
+        found.notes += notes
+        try:
+            measured = measure(group.subjects, plan, progress, peers)
+        except PeerFailed as error:
+            found.notes.append(f"{group.name} without its peers: {error}")
+            measured = measure(group.subjects, plan, progress)
+        found.peer_versions |= {peer.version for peer in peers}
+    found.figures += measured.figures
+    found.limits.append(measured.limits)
+
+
+def measure_servers(
+    subject: Subject, setting: Setting, with_peers: bool, found: Found, progress: Progress
+) -> None:
+    """A model behind `pararnn serve` and, beside the 130m ones, llama-server, pass by pass in turn."""
+    vocab_size = subject.config.vocab_size
+    with contextlib.ExitStack() as stack:
+        progress("starting the server")
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        path = checkpoint_of(subject, folder)
+        servers = [(subject.label, False, stack.enter_context(serving(path, setting.threads)), vocab_size)]
+        if with_peers:
+            servers += _peer_servers(setting, found, stack, progress)
+        passes: dict[str, dict[int, list[Pass]]] = {each[0]: {n: [] for n in STREAMS} for each in servers}
+        stalls: dict[str, list[Stall]] = {each[0]: [] for each in servers}
+        end = time.monotonic() + _SERVING_SECONDS * setting.scale
+        for turn in range(setting.rounds + 1):
+            if turn > 1 and time.monotonic() > end:
+                break
+            for label, _, port, vocab in servers:
+                for streams in STREAMS:
+                    progress(f"{label}, {streams} streams: {turn} of {setting.rounds}")
+                    load = Load(streams, PROMPT_TOKENS, NEW_TOKENS, vocab)
+                    passes[label][streams].append(measure_pass(port, load, seed=turn))
+                if turn:
+                    progress(f"{label}, a long prompt: {turn} of {setting.rounds}")
+                    stalls[label].append(_stall(port, vocab, turn))
+        for label, is_peer, *_ in servers:
+            # The first pass warms up.
+            loads = [ServingFigures.of(n, each[1:] or each) for n, each in passes[label].items()]
+            found.served.append(Served(label, is_peer, loads, stalls[label]))
+
+
+_SERVING_SECONDS = 150.0
+
+
+def _peer_servers(
+    setting: Setting, found: Found, stack: contextlib.ExitStack, progress: Progress
+) -> Iterator[tuple[str, bool, int, int]]:
+    for size in SIZES:
+        if size.beside != "130m" or not setting.llama_server or not setting.llama_python:
+            continue
+        try:
+            progress(f"starting llama-server for {size.name}")
+            peer = LlamaPeer(size, "q8_0", setting.llama_python, setting.llama_models, setting.threads)
+            peer.close()
+            port = stack.enter_context(
+                llama_serving(setting.llama_server, peer.path, setting.threads, max(STREAMS) + 1)
+            )
+        except (PeerFailed, ServerNotReady, OSError) as error:
+            found.notes.append(f"llama-server, {size.name}: {str(error).strip()[-200:]}")
+            continue
+        yield f"llama-server {size.name} q8_0", True, port, size.vocab_size
+
+
+def _stall(port: int, vocab_size: int, turn: int) -> Stall:
+    streams = Load(QUIET_STREAMS, PROMPT_TOKENS, _FOREVER, vocab_size)
+    prompt = Load(1, LONG_PROMPT_TOKENS, 1, vocab_size)
+    return asyncio.run(stall(port, streams, prompt, _QUIET_SECONDS, 2 * turn))
+
+
+def measure_start(subject: Subject, setting: Setting, found: Found, progress: Progress) -> None:
+    """How long a server takes to start and what it holds, its file being in the system's cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        progress("writing the checkpoint")
+        path = checkpoint_of(subject, Path(folder))
+        starts = []
+        load = Load(1, 1, 1, subject.config.vocab_size)
+        for turn in range(setting.rounds):
+            progress(f"starting the server: {turn + 1} of {setting.rounds}")
+            with pararnn_server(path, setting.threads) as server:
+                first = measure_pass(server.port, load, seed=turn).ttft_p50
+                starts.append((server.ready_seconds, first, server.resident_bytes))
+        stored = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    found.starts.append(
+        Start(
+            label=subject.label,
+            weight_bytes=stored,
+            session_bytes=_SETTLED_SLOTS * state_bytes(subject.config),
+            ready_seconds=statistics.median(each[0] for each in starts),
+            first_token_seconds=statistics.median(each[1] for each in starts),
+            resident_bytes=max(each[2] for each in starts),
+        )
+    )
+
+
+def checkpoint_of(subject: Subject, folder: Path) -> Path:
+    """Where the model lies; a random one is saved in the folder."""
+    if subject.path is not None:
+        return subject.path
+    tokenizer = write_filler_tokenizer(folder / "tokenizer.json", subject.config.vocab_size)
+    path = folder / subject.label.replace(" ", "-")
+    save_checkpoint(subject.load(pack=False), path, tokenizer=tokenizer)
+    return path

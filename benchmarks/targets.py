@@ -1,0 +1,126 @@
+"""What the figures are held against: shares of the machine's limit, and the best peer of the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pararnn_server.bench.measure import Figure
+
+from benchmarks.groups import groups
+from benchmarks.parts import Found, Served
+
+_BUDGET_BYTES = 400 << 20
+_PEER_OF = {size.name: group.name for group in groups() for size, _ in group.peers}
+_COMPARED = ("bf16", "int8", "int4")
+
+
+@dataclass(frozen=True)
+class Target:
+    """value: what was measured, None where its figures are absent. wanted: at least, or at most."""
+
+    what: str
+    value: float | None
+    wanted: float
+    at_most: bool = False
+    unit: str = "x"
+
+    @property
+    def is_reached(self) -> bool | None:
+        """None where it was not measured."""
+        if self.value is None:
+            return None
+        return self.value <= self.wanted if self.at_most else self.value >= self.wanted
+
+
+def targets(found: Found) -> list[Target]:
+    """All that this run can say something about; None for a figure or peer that it lacks."""
+    return [
+        *_bandwidth_targets(found.figures),
+        *_peer_targets(found.figures),
+        *_batch_targets(found.figures),
+        *_server_targets(found),
+        *_start_targets(found),
+    ]
+
+
+def _bandwidth_targets(figures: list[Figure]) -> Iterator[Target]:
+    for preset in ("130m", "406m", "1.4b"):
+        for weights, wanted in (("bf16", 0.85), ("int8", 0.85), ("int4", 0.65)):
+            own = _own(figures, preset, weights, "decode b1")
+            yield Target(f"{preset} {weights}, decode b1, share of the limit", _share(own), wanted)
+
+
+def _peer_targets(figures: list[Figure]) -> Iterator[Target]:
+    for preset in ("25m", "130m", "406m", "1.4b"):
+        for weights in _COMPARED:
+            own = _own(figures, preset, weights, "decode b1")
+            best = _best(figures, preset, "decode b1", weights)
+            yield Target(f"{preset} {weights}, decode b1, of the best peer's", _ratio(own, best), 2.0)
+    for preset in ("130m", "406m"):
+        own = _own(figures, preset, "int8", "prefill 512")
+        best = _best(figures, preset, "prefill 512")
+        yield Target(f"{preset} int8, prefill 512, of the best peer's in any format", _ratio(own, best), 1.5)
+
+
+def _batch_targets(figures: list[Figure]) -> Iterator[Target]:
+    for weights, wanted in (("int8", 5.0), ("int4", 3.0)):
+        alone, many = (_own(figures, "130m", weights, f"decode b{batch}") for batch in (1, 32))
+        yield Target(f"130m {weights}, decode b32, of b1's", _ratio(many, alone), wanted)
+
+
+def _server_targets(found: Found) -> Iterator[Target]:
+    own = next((each for each in found.served if "130m" in each.label and not each.is_peer), None)
+    engine = _own(found.figures, "130m", "int8", "decode b32")
+    rate = None if own is None else _rate(own)
+    share = rate / engine.tokens_per_second.median if rate and engine else None
+    yield Target("130m int8, server of 32 streams, of the model's decode b32", share, 0.8)
+    peers = [_rate(each) for each in found.served if each.is_peer]
+    best = rate / max(peers) if rate and peers else None
+    yield Target("130m int8, server of 32 streams, of the best llama-server's", best, 2.0)
+    worst = max((each.busy_p99 / each.quiet_median for each in own.stalls), default=None) if own else None
+    yield Target(
+        "between tokens while a long prompt is read, p99 of its quiet median", worst, 3.0, at_most=True
+    )
+
+
+def _start_targets(found: Found) -> Iterator[Target]:
+    for each in found.starts:
+        yield Target(f"{each.label}, server ready", each.ready_seconds, 3.0, at_most=True, unit="s")
+        beyond = (each.resident_bytes - each.weight_bytes - each.session_bytes) / _BUDGET_BYTES
+        yield Target(
+            f"{each.label}, memory beyond weights and sessions, of 400 MiB", beyond, 1.0, at_most=True
+        )
+
+
+def _own(figures: list[Figure], preset: str, weights: str, test: str) -> Figure | None:
+    label = f"random {preset} gru {weights}"
+    return next((each for each in figures if (each.label, each.test) == (label, test)), None)
+
+
+def _best(figures: list[Figure], preset: str, test: str, weights: str | None = None) -> Figure | None:
+    """Of the peers beside a preset, in one format or in any, the fastest."""
+    beside = [
+        each
+        for each in figures
+        if each.is_peer
+        and each.test == test
+        and weights in (None, each.weights)
+        and _PEER_OF[" ".join(each.label.split()[1:3])] == preset
+    ]
+    return max(beside, key=lambda each: each.tokens_per_second.median, default=None)
+
+
+def _share(figure: Figure | None) -> float | None:
+    return None if figure is None else figure.share
+
+
+def _ratio(own: Figure | None, other: Figure | None) -> float | None:
+    if own is None or other is None:
+        return None
+    return own.tokens_per_second.median / other.tokens_per_second.median
+
+
+def _rate(served: Served) -> float:
+    """Tokens per second of the load of 32 streams."""
+    return next(each.tokens_per_second.median for each in served.loads if each.streams == 32)
