@@ -36,8 +36,8 @@ class Pace:
         self._has_mixed = False
 
     def observe(self, decodes: int, prompt_rows: int, seconds: float) -> None:
-        """One step that was taken. A step that took no time says nothing."""
-        if seconds <= 0.0:
+        """One step that was taken. One that took no time, or fed nothing, says nothing."""
+        if seconds <= 0.0 or not (decodes or prompt_rows):
             return
         if decodes and not prompt_rows:
             self._quiet.setdefault(decodes, _Average()).add(seconds)

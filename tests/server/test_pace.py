@@ -94,3 +94,11 @@ def test_a_step_that_took_no_time_says_nothing() -> None:
     for decodes, rows in ((0, 8), (8, 0), (8, 8)):
         pace.observe(decodes, rows, 0.0)
     assert pace.prompt_rows(8) == FIRST_ROWS + 8
+
+
+def test_a_step_that_fed_nothing_says_nothing() -> None:
+    pace = Pace(2.0)
+    pace.observe(8, 0, 0.1)
+    before = pace.prompt_rows(8)
+    pace.observe(0, 0, 0.1)
+    assert pace.prompt_rows(8) == before
