@@ -61,6 +61,7 @@ class SamplingTable:
             self._start_counts(slot, counts or {})
         if params.logit_bias or slot in self._biases:
             self._biases[slot] = params.logit_bias
+            self._biases = {slot: bias for slot, bias in self._biases.items() if bias}
             self._bias_tensors = _bias_tensors(self._biases, self._num_slots)
 
     def clear(self, slot: int) -> None:

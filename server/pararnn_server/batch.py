@@ -47,8 +47,7 @@ class Batch:
         self._slots = array("i")
         self._rows = array("q")
         self._resumed_slots: list[int] = []
-        for decode in scheduled.decodes:
-            self._add_decode(decode, requests[decode.request_id])
+        self._add_decodes(scheduled.decodes, requests)
         # Rows of resumed requests come from `head`, after all of `forward`.
         for prefill in sorted(scheduled.prefills, key=lambda prefill: prefill.num_tokens == 0):
             self._add_prefill(prefill, requests[prefill.request_id])
@@ -68,11 +67,16 @@ class Batch:
             return logits
         return torch.cat((logits, model.head(state.last_hidden[self._resumed_slots])))
 
-    def _add_decode(self, decode: Decode, running: Running) -> None:
-        choice = running.choices[decode.choice]
-        self._tokens.append(choice.last_token_id)
-        self._end_sequence(decode.slot)
-        self.draws.append(Draw(running, choice, self._ask(1)))
+    def _add_decodes(self, decodes: list[Decode], requests: Mapping[str, Running]) -> None:
+        """First of all, so that the row of a decode is its position. By whole lists: it runs every step."""
+        running = [requests[decode.request_id] for decode in decodes]
+        choices = [one.choices[decode.choice] for one, decode in zip(running, decodes, strict=True)]
+        rows = range(len(decodes))
+        self._tokens.extend([choice.last_token_id for choice in choices])
+        self._slots.extend([decode.slot for decode in decodes])
+        self._bounds.extend(range(1, len(decodes) + 1))
+        self._rows.extend(rows)
+        self.draws.extend(map(Draw, running, choices, rows))
 
     def _add_prefill(self, prefill: Prefill, running: Running) -> None:
         samples = prefill.is_last and running.request.params.max_tokens > 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.sampler import NonFiniteLogits, Sampled, SampleRow, sample, token_logprobs
+from pararnn_core.sampler import Sampled, rows_logprobs, token_logprobs
+from pararnn_core.sampling_table import SamplingTable
 from pararnn_core.state import RecurrentState, StateSnapshot
 from pararnn_server.batch import Batch, Draw, Score
 from pararnn_server.running import Choice, Running
@@ -33,6 +35,7 @@ class Executor:
     def __init__(self, model: ParaRNNForCausalLM, num_slots: int, poison: bool) -> None:
         self._model = model
         self._state = RecurrentState(model.config, num_slots)
+        self._table = SamplingTable(num_slots, model.config.vocab_size)
         self._poison = poison
 
     def load(self, slot: int, snapshot: StateSnapshot | None) -> None:
@@ -48,6 +51,7 @@ class Executor:
 
     def free(self, slot: int) -> None:
         """Nobody may read the slot before the next `load`."""
+        self._table.clear(slot)
         if self._poison:
             self._state.poison(slot)
 
@@ -70,20 +74,40 @@ class Executor:
     def _sample(
         self, logits: Tensor, draws: list[Draw]
     ) -> tuple[list[tuple[Running, Choice, Sampled]], list[Running]]:
-        rows = [draw.row for draw in draws]
-        wanted = logits if rows == list(range(len(logits))) else logits[rows]
-        try:
-            sampled = sample(wanted, [self._sample_row(draw) for draw in draws])
-        except NonFiniteLogits as error:
-            broken = {draws[row].running.id: draws[row].running for row in error.rows}
-            results, others = self._sample(logits, [draw for draw in draws if draw.running.id not in broken])
-            return results, [*broken.values(), *others]
-        return [(draw.running, draw.choice, one) for draw, one in zip(draws, sampled, strict=True)], []
+        if not draws:
+            return [], []
+        for draw in draws:
+            if not draw.choice.num_sampled:
+                self._table.start(draw.choice.slot, draw.running.request.params, draw.choice.index)
+        rows = torch.tensor([draw.row for draw in draws])
+        slots = torch.tensor([draw.choice.slot for draw in draws], dtype=torch.int32)
+        tokens = self._table.sample(logits, rows, slots, self._state.seen)
+        broken = {}
+        if min(tokens) < 0:
+            broken = {
+                draw.running.id: draw.running for draw, token in zip(draws, tokens, strict=True) if token < 0
+            }
+            whole = [i for i, draw in enumerate(draws) if draw.running.id not in broken]
+            draws, tokens = [draws[i] for i in whole], [tokens[i] for i in whole]
+        sampled = _with_logprobs(logits, draws, tokens)
+        return [(draw.running, draw.choice, one) for draw, one in zip(draws, sampled, strict=True)], [
+            *broken.values()
+        ]
 
-    def _sample_row(self, draw: Draw) -> SampleRow:
-        choice, params = draw.choice, draw.running.request.params
-        seen = self._state.seen[choice.slot] if params.repetition_penalty != 1.0 else None
-        return SampleRow(params, choice.index, choice.num_sampled, choice.counts, seen)
+
+def _with_logprobs(logits: Tensor, draws: list[Draw], tokens: list[int]) -> list[Sampled]:
+    """The ids, with log-probabilities where the request wants them."""
+    sampled = [Sampled(token) for token in tokens]
+    wanted = [i for i, draw in enumerate(draws) if draw.running.request.params.logprobs is not None]
+    found = rows_logprobs(
+        logits,
+        [draws[i].row for i in wanted],
+        [tokens[i] for i in wanted],
+        [draws[i].running.request.params.logprobs or 0 for i in wanted],
+    )
+    for i, one in zip(wanted, found, strict=True):
+        sampled[i] = one
+    return sampled
 
 
 def _scored(score: Score, logits: Tensor) -> list[Sampled | None]:

@@ -32,6 +32,7 @@ class Reply:
     def __init__(self, token_bytes: Sequence[bytes], stops: Sequence[str]) -> None:
         self._token_bytes = token_bytes
         self._matcher = StopMatcher(stops)
+        self._can_stop = bool(stops)
         self._held: deque[_Held] = deque()
         self._end = 0
         self._shown = 0
@@ -46,6 +47,8 @@ class Reply:
     def push(self, sampled: Sampled) -> tuple[Shown, str | None]:
         """What the id lets be shown, and the stop string that it completed."""
         data = self._token_bytes[sampled.token_id]
+        if not self._can_stop:
+            return self._show_all(sampled, data), None
         self._end += len(data)
         self._held.append(_Held(sampled, self._end))
         self.ids.append(sampled.token_id)
@@ -63,6 +66,12 @@ class Reply:
         token_id, end = self._held[0].sampled.token_id, self._held[0].end
         data = self._token_bytes[token_id]
         return data[: max(0, len(data) - (end - self._shown))]
+
+    def _show_all(self, sampled: Sampled, data: bytes) -> Shown:
+        """The common case: without stop strings nothing is ever held back."""
+        self.ids.append(sampled.token_id)
+        self.num_shown += 1
+        return Shown([sampled], data)
 
     def _show(self, text: bytes) -> Shown:
         self._shown += len(text)

@@ -25,7 +25,6 @@ class Choice:
     """One reply of a request, in a slot of its own.
 
     num_sampled: ids sampled, an EOS included; all but the last of them were fed.
-    counts: id -> occurrences in the reply, kept only for the penalties that need them.
     """
 
     def __init__(
@@ -38,10 +37,8 @@ class Choice:
         self.num_sampled = 0
         self.last_token_id = -1
         self.last_token_at = 0.0
-        self.counts: dict[int, int] = {}
         self._params = params
         self._eos_token_id = vocabulary.eos_token_id
-        self._counts_ids = bool(params.presence_penalty or params.frequency_penalty)
 
     @property
     def num_fed(self) -> int:
@@ -52,8 +49,6 @@ class Choice:
         """The next id: what may be shown, and whether the reply ends with it."""
         self.num_sampled += 1
         token_id = self.last_token_id = sampled.token_id
-        if self._counts_ids:
-            self.counts[token_id] = self.counts.get(token_id, 0) + 1
         if self._ends_reply(token_id):
             stop_reason = None if token_id == self._eos_token_id else token_id
             return self.flush(), Ending("stop", stop_reason)

@@ -79,6 +79,13 @@ def test_slot_reuse_leaks_nothing() -> None:
             assert bench.ask(prompt, params).ids() == alone(model(), prompt, params)
 
 
+def test_options_of_a_slot_leave_with_its_request() -> None:
+    biased = random(1, 6, logit_bias={97: 50.0}, presence_penalty=2.0, frequency_penalty=2.0, top_k=4)
+    with running(max_num_seqs=1) as bench:
+        for params in (biased, random(2, 6), biased, greedy(6), random(3, 6, frequency_penalty=1.0)):
+            assert bench.ask([5, 6], params).ids() == alone(model(), [5, 6], params)
+
+
 def test_every_choice_is_the_one_it_would_be_alone() -> None:
     params = random(7, 10, presence_penalty=1.0)
     with running(max_num_seqs=6) as bench:
