@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 
 from pararnn_core.config import ModelConfig
-from pararnn_core.sampler import SampleRow, sample
+from pararnn_core.sampled import NonFiniteLogits
 from pararnn_core.sampling_params import InvalidSamplingParams, SamplingParams
+from pararnn_core.sampling_table import SamplingTable
 from pararnn_core.state import RecurrentState
 
 PREFILL_CHUNK_TOKENS = 512
@@ -75,18 +75,20 @@ def _replies(
     stops = set(params.stop_token_ids)
     if model.config.eos_token_id is not None and not params.ignore_eos:
         stops.add(model.config.eos_token_id)
-    counts: Counter[int] = Counter()
+    table = SamplingTable(1, model.config.vocab_size)
+    table.start(0, params)
+    row, seen = torch.tensor([0]), state.seen[slot : slot + 1]
     tokens = prompt
-    for index in range(max(params.max_tokens, 1)):
+    for _ in range(max(params.max_tokens, 1)):
         logits = _feed(model, tokens, state, slot)
         if params.max_tokens == 0:
             return
-        (sampled,) = sample(logits, [SampleRow(params, 0, index, counts, state.seen[slot])])
-        if sampled.token_id in stops:
+        tokens = table.sample(logits, row, row.int(), seen)
+        if tokens[0] < 0:
+            raise NonFiniteLogits([0])
+        if tokens[0] in stops:
             return
-        yield sampled.token_id
-        counts[sampled.token_id] += 1
-        tokens = [sampled.token_id]
+        yield tokens[0]
 
 
 def _feed(model: ServingModel, tokens: list[int], state: RecurrentState, slot: int) -> torch.Tensor:
