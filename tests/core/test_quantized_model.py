@@ -25,7 +25,7 @@ def test_logits_are_those_of_the_dequantised_weights_but_for_rounded_activations
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_served_logits_are_those_of_the_reference(kind: str, tied: bool, cell: str) -> None:
-    """The arithmetic is the same; a last bit may tip an activation to the next integer, 1/127 of the largest."""
+    """The same arithmetic; a last bit may tip an activation to the next integer, 1/127 of the largest."""
     model = tiny_quantized_model(cell, FORMATS[kind], tie_embeddings=tied)
     tokens = torch.randint(TINY_VOCAB_SIZE, (1, 12), generator=torch.Generator().manual_seed(0))
     expected = model.logits(tokens)[0]
