@@ -37,6 +37,16 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
       "embedding(Tensor tokens, Tensor packed, int format, int inputs, int outputs, int group_size) -> "
       "Tensor");
 
+  library.def(
+      "model_create(Tensor[] tensors, int[] formats, int cell, int layers, int hidden, int mlp_hidden, "
+      "int heads, int vocab, int conv_width, int conv_activation, int gate_order, bool mlp_residual, "
+      "float norm_eps) -> int");
+  library.def("model_free(int model) -> ()");
+  library.def(
+      "model_step(int model, Tensor tokens, Tensor cu_seqlens, Tensor slots, Tensor has_initial_state, "
+      "Tensor logits_indices, Tensor(a!) cell, Tensor(b!) conv, Tensor(c!) last_hidden, Tensor(d!) seen) -> "
+      "Tensor");
+
   library.def("rms_norm(Tensor x, Tensor weight, float eps) -> Tensor");
   library.def("gated_rms_norm(Tensor y, Tensor gate, Tensor weight, float eps, int gate_order) -> Tensor");
   library.def("silu_mul(Tensor gate, Tensor up) -> Tensor");
@@ -56,6 +66,7 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
 
 STABLE_TORCH_LIBRARY_IMPL(pararnn, CompositeExplicitAutograd, library) {
   library.impl("packed_bytes", TORCH_BOX(&pararnn::packed_bytes_op));
+  library.impl("model_free", TORCH_BOX(&pararnn::model_free_op));
   library.impl("isa_level", TORCH_BOX(&pararnn::isa_level_op));
   library.impl("available_isa_levels", TORCH_BOX(&pararnn::available_isa_levels_op));
   library.impl("multiply_add", TORCH_BOX(&pararnn::multiply_add_op));
@@ -73,6 +84,8 @@ STABLE_TORCH_LIBRARY_IMPL(pararnn, CPU, library) {
   library.impl("linear", TORCH_BOX(&pararnn::linear_op));
   library.impl("embedding", TORCH_BOX(&pararnn::embedding_op));
   library.impl("read_bytes", TORCH_BOX(&pararnn::read_bytes_op));
+  library.impl("model_create", TORCH_BOX(&pararnn::model_create_op));
+  library.impl("model_step", TORCH_BOX(&pararnn::model_step_op));
   library.impl("rms_norm", TORCH_BOX(&pararnn::rms_norm_op));
   library.impl("gated_rms_norm", TORCH_BOX(&pararnn::gated_rms_norm_op));
   library.impl("silu_mul", TORCH_BOX(&pararnn::silu_mul_op));

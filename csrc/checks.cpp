@@ -2,8 +2,6 @@
 
 #include <torch/csrc/stable/ops.h>
 
-#include <vector>
-
 namespace pararnn {
 namespace {
 
@@ -113,6 +111,39 @@ Sequences check_sequences(const Tensor& cu_seqlens, const Tensor& slots, const T
   check_tensor("has_initial_state", has_initial_state, ScalarType::Bool, {count});
   return {count, cu_seqlens.const_data_ptr<int32_t>(), slots.const_data_ptr<int32_t>(),
           has_initial_state.const_data_ptr<bool>()};
+}
+
+PackedMatrix described_matrix(int64_t format, const BlockShape& shape, int64_t group_size) {
+  PARARNN_REQUIRE(format >= 0 && format <= int64_t(WeightFormat::kInt4), "format: expected 0 to 3, got ",
+                  format);
+  PARARNN_REQUIRE(shape.heads > 0 && shape.gates > 0 && shape.inputs > 0 && shape.outputs > 0,
+                  "weight: no dimension may be 0");
+  const PackedMatrix matrix{shape, WeightFormat(format), group_size, nullptr};
+  if (is_quantized(matrix.format)) {
+    PARARNN_REQUIRE(group_size >= kGroupStep && group_size <= kMaxGroupSize && group_size % kGroupStep == 0,
+                    "group_size: expected a multiple of ", kGroupStep, " up to ", kMaxGroupSize, ", got ",
+                    group_size);
+  } else {
+    PARARNN_REQUIRE(group_size == 0, "group_size: only for integers, got ", group_size);
+  }
+  return matrix;
+}
+
+void check_no_empty_sequence(const Sequences& sequences) {
+  for (int64_t s = 0; s < sequences.count; ++s) {
+    PARARNN_REQUIRE(sequences.cu_seqlens[s] < sequences.cu_seqlens[s + 1],
+                    "cu_seqlens: must increase, but sequence ", s, " has no token and so no last row");
+  }
+}
+
+void read_indices(const char* name, const Tensor& indices, int64_t end, std::vector<int64_t>& into) {
+  const bool narrow = indices.scalar_type() == ScalarType::Int;
+  check_tensor(name, indices, narrow ? ScalarType::Int : ScalarType::Long, {kAnySize});
+  into.resize(size_t(indices.size(0)));
+  for (size_t i = 0; i < into.size(); ++i) {
+    into[i] = narrow ? indices.const_data_ptr<int32_t>()[i] : indices.const_data_ptr<int64_t>()[i];
+    PARARNN_REQUIRE(into[i] >= 0 && into[i] < end, name, ": ", into[i], " is not in [0, ", end, ")");
+  }
 }
 
 const float* check_peepholes(CellKind cell, const std::optional<Tensor>& c, int64_t channels) {

@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "params.h"
 #include "require.h"
@@ -36,6 +37,15 @@ int64_t check_cu_seqlens(const Tensor& cu_seqlens, int64_t tokens);
 // slots (S) int32: kPadSlotId or in [0, num_slots), none twice; has_initial_state (S) bool.
 Sequences check_sequences(const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
                           int64_t tokens, int64_t num_slots);
+
+// Shape and format of a packed matrix, its data not yet known.
+PackedMatrix described_matrix(int64_t format, const BlockShape& shape, int64_t group_size);
+
+// Every sequence has a token.
+void check_no_empty_sequence(const Sequences& sequences);
+
+// The values of an int32 or int64 vector, each in [0, end), in the memory of `into`.
+void read_indices(const char* name, const Tensor& indices, int64_t end, std::vector<int64_t>& into);
 
 // The value of a two-valued enum from its number.
 template <class Choice>

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <vector>
 
 namespace pararnn {
 
@@ -40,6 +41,21 @@ Tensor linear_op(const Tensor& x, const Tensor& packed, std::optional<Tensor> bi
                  int64_t heads, int64_t gates, int64_t inputs, int64_t outputs, int64_t group_size);
 Tensor embedding_op(const Tensor& tokens, const Tensor& packed, int64_t format, int64_t inputs,
                     int64_t outputs, int64_t group_size);
+
+// A model from its packed matrices and float32 vectors, in the order: embedding; for each layer norm,
+// in_proj, conv_weight, conv_bias, cell_input, cell_bias, a, c (LSTM only), gate_norm, out_proj,
+// residual_scale (empty: none), mlp_norm, gate_up, down_proj; final norm, head. formats: of each matrix its
+// format and group size. Returns a handle, which keeps the tensors until model_free.
+int64_t model_create_op(std::vector<Tensor> tensors, std::vector<int64_t> formats, int64_t cell,
+                        int64_t layers, int64_t hidden, int64_t mlp_hidden, int64_t heads, int64_t vocab,
+                        int64_t conv_width, int64_t conv_activation, int64_t gate_order, bool mlp_residual,
+                        double norm_eps);
+void model_free_op(int64_t model);
+
+// Logits (M, V) of the rows asked for; the states of a pool move on by slot. See StepParams in model.h.
+Tensor model_step_op(int64_t model, const Tensor& tokens, const Tensor& cu_seqlens, const Tensor& slots,
+                     const Tensor& has_initial_state, const Tensor& logits_indices, Tensor cell, Tensor conv,
+                     Tensor last_hidden, Tensor seen);
 
 Tensor rms_norm_op(const Tensor& x, const Tensor& weight, double eps);
 Tensor gated_rms_norm_op(const Tensor& y, const Tensor& gate, const Tensor& weight, double eps,

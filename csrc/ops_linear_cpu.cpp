@@ -7,21 +7,9 @@
 namespace pararnn {
 namespace {
 
-// Shape and format of a packed matrix, its data not yet known.
 PackedMatrix described(int64_t format, int64_t heads, int64_t gates, int64_t inputs, int64_t outputs,
                        int64_t group_size) {
-  PARARNN_REQUIRE(format >= 0 && format <= int64_t(WeightFormat::kInt4), "format: expected 0 to 3, got ",
-                  format);
-  PARARNN_REQUIRE(heads > 0 && gates > 0 && inputs > 0 && outputs > 0, "weight: no dimension may be 0");
-  const PackedMatrix matrix{{heads, gates, inputs, outputs}, WeightFormat(format), group_size, nullptr};
-  if (is_quantized(matrix.format)) {
-    PARARNN_REQUIRE(group_size >= kGroupStep && group_size <= kMaxGroupSize && group_size % kGroupStep == 0,
-                    "group_size: expected a multiple of ", kGroupStep, " up to ", kMaxGroupSize, ", got ",
-                    group_size);
-  } else {
-    PARARNN_REQUIRE(group_size == 0, "group_size: only for integers, got ", group_size);
-  }
-  return matrix;
+  return described_matrix(format, {heads, gates, inputs, outputs}, group_size);
 }
 
 PackedMatrix with_data(PackedMatrix matrix, const Tensor& packed) {
@@ -57,18 +45,6 @@ PackParams layout(const PackedMatrix& matrix, const Tensor& weight, const std::o
   check_tensor("scales", *scales, ScalarType::BFloat16, {rows, groups_per_row(matrix)});
   params.scales = const_cast<void*>(scales->const_data_ptr());
   return params;
-}
-
-std::vector<int64_t> read_tokens(const Tensor& tokens, int64_t vocab_size) {
-  const bool narrow = tokens.scalar_type() == ScalarType::Int;
-  check_tensor("tokens", tokens, narrow ? ScalarType::Int : ScalarType::Long, {kAnySize});
-  std::vector<int64_t> ids(size_t(tokens.size(0)));
-  for (size_t i = 0; i < ids.size(); ++i) {
-    ids[i] = narrow ? tokens.const_data_ptr<int32_t>()[i] : tokens.const_data_ptr<int64_t>()[i];
-    PARARNN_REQUIRE(ids[i] >= 0 && ids[i] < vocab_size, "tokens: ", ids[i], " is not in [0, ", vocab_size,
-                    ")");
-  }
-  return ids;
 }
 
 }  // namespace
@@ -108,7 +84,8 @@ Tensor linear_op(const Tensor& x, const Tensor& packed, std::optional<Tensor> bi
 Tensor embedding_op(const Tensor& tokens, const Tensor& packed, int64_t format, int64_t inputs,
                     int64_t outputs, int64_t group_size) {
   const PackedMatrix weight = with_data(described(format, 1, 1, inputs, outputs, group_size), packed);
-  const std::vector<int64_t> ids = read_tokens(tokens, outputs);
+  std::vector<int64_t> ids;
+  read_indices("tokens", tokens, outputs, ids);
   Tensor out = empty_cpu({int64_t(ids.size()), inputs});
   embedding_cpu({weight, int64_t(ids.size()), ids.data(), out.mutable_data_ptr<float>()});
   return out;

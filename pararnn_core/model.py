@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -12,14 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pararnn_core import ops
-from pararnn_core.batch import Batch, check_batch, check_rows
 from pararnn_core.config import ModelConfig
 from pararnn_core.generate import generate
 from pararnn_core.layers import Block, CausalConv1d, Linear, RMSNorm, compute_dtype, product
 from pararnn_core.packed import PackedModel
 from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_core.state import PAD_SLOT_ID, RecurrentState, state_parts
+from pararnn_core.state import RecurrentState, state_parts
 
 
 class Embedding(nn.Module):
@@ -115,23 +113,18 @@ class ParaRNNForCausalLM(nn.Module):
         """
         if state.parts != self._state_parts:
             raise ValueError("state: of a model with other sizes than this one's")
-        batch = check_batch(
-            tokens,
-            cu_seqlens,
-            slots,
-            has_initial_state,
-            vocab_size=self.config.vocab_size,
-            num_slots=state.num_slots,
-        )
-        if logits_indices is not None:
-            check_rows(logits_indices, len(batch.token_ids))
-        serving = self._serving_form()
-        x = serving.run(batch, state)
-        last = serving.final_norm(x if batch.is_decode else x.index_select(0, cu_seqlens[1:] - 1))
-        _remember(batch, last, state, starts_afresh=has_initial_state is not None)
+        if has_initial_state is None:
+            has_initial_state = torch.ones(len(slots), dtype=torch.bool)
         if logits_indices is None:
-            return ops.linear(last, serving.head)
-        return ops.linear(serving.final_norm(x.index_select(0, logits_indices)), serving.head)
+            logits_indices = cu_seqlens[1:] - 1
+        return self._serving_form().step(
+            tokens.contiguous(),
+            cu_seqlens.contiguous(),
+            slots.contiguous(),
+            has_initial_state.contiguous(),
+            logits_indices.contiguous(),
+            state,
+        )
 
     @torch.inference_mode()
     def head(self, last_hidden: Tensor) -> Tensor:
@@ -248,19 +241,3 @@ def _refuse_packed_state_dict(module: nn.Module, *_: Any) -> None:
     model = cast("ParaRNNForCausalLM", module)
     model._refuse_packed("state_dict")
     model._refuse_quantized("state_dict")
-
-
-def _remember(batch: Batch, last: Tensor, state: RecurrentState, starts_afresh: bool) -> None:
-    """Writes last_hidden and the seen bits of every sequence that has a slot."""
-    if starts_afresh:
-        for slot, goes_on in zip(batch.slot_ids, batch.has_initial_state.tolist(), strict=True):
-            if not goes_on and slot != PAD_SLOT_ID:
-                state.clear_seen(slot)
-    slots = batch.slots
-    if PAD_SLOT_ID in batch.slot_ids:
-        kept = torch.nonzero(slots != PAD_SLOT_ID).squeeze(1)
-        slots, last = slots[kept], last[kept]
-    state.last_hidden.index_copy_(0, slots.long(), last)
-    for slot, (start, end) in zip(batch.slot_ids, pairwise(batch.bounds), strict=True):
-        if slot != PAD_SLOT_ID:
-            state.mark_seen(slot, batch.token_ids[start:end])

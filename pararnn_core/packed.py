@@ -6,40 +6,19 @@ T rows of a packed batch, d hidden size. A row's bits depend on its sequence alo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pararnn_core import ops
-from pararnn_core.batch import Batch
 from pararnn_core.cells import Cell, ParaLSTM
 from pararnn_core.config import ModelConfig
 from pararnn_core.layers import Block, Linear, RMSNorm
-from pararnn_core.ops import PackedMatrix
+from pararnn_core.ops import LayerWeights, ModelShape, PackedMatrix
 from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.state import RecurrentState
 
 _GATES = 3
-
-
-class PackedBlock(NamedTuple):
-    """Matrices packed, vectors float32. gate_up is gate_proj and up_proj, two gates of one matrix."""
-
-    norm: Tensor
-    in_proj: PackedMatrix
-    conv_weight: Tensor
-    conv_bias: Tensor
-    cell_input: PackedMatrix
-    cell_bias: Tensor
-    a: Tensor
-    c: Tensor | None
-    gate_norm: Tensor
-    out_proj: PackedMatrix
-    residual_scale: Tensor | None
-    mlp_norm: Tensor
-    gate_up: PackedMatrix
-    down_proj: PackedMatrix
 
 
 class PackedModel:
@@ -63,50 +42,37 @@ class PackedModel:
         self.arena = arena.memory
         self.embedding = arena.pack(embedding)
         self.blocks = tuple(pack_block(block, arena) for block in blocks)
-        self.norm = _vector(norm.weight)
         self.head = self.embedding if head is None else arena.pack(head)
+        self._native = ops.NativeModel(
+            model_shape(config), self.embedding, self.blocks, _vector(norm.weight), self.head
+        )
 
     @property
     def nbytes(self) -> int:
         """Of all matrices."""
         return self.arena.numel()
 
-    def run(self, batch: Batch, state: RecurrentState) -> Tensor:
-        """The residual stream after the last block (T, d); cell and conv states move on in place."""
-        x = ops.embedding(batch.tokens, self.embedding)
-        for block, (cell_state, conv_state) in zip(self.blocks, state.layers, strict=True):
-            x = self._mix(x, block, batch, cell_state, conv_state)
-            x = self._mlp(x, block)
-        return x
-
-    def final_norm(self, x: Tensor) -> Tensor:
-        """x (M, d) -> (M, d)."""
-        return ops.rms_norm(x, self.norm, self.config.norm_eps)
-
-    def _mix(self, x: Tensor, w: PackedBlock, batch: Batch, cell_state: Tensor, conv_state: Tensor) -> Tensor:
-        config, eps = self.config, self.config.norm_eps
-        _, cu_seqlens, slots, has_initial_state, *_ = batch
-        v, g = ops.linear(ops.rms_norm(x, w.norm, eps), w.in_proj).chunk(2, dim=1)
-        v = ops.causal_conv1d_(
-            v,
-            w.conv_weight,
-            w.conv_bias,
-            config.conv_activation,
+    def step(
+        self,
+        tokens: Tensor,
+        cu_seqlens: Tensor,
+        slots: Tensor,
+        has_initial_state: Tensor,
+        logits_indices: Tensor,
+        state: RecurrentState,
+    ) -> Tensor:
+        """Logits (M, V) of the rows asked for; `state` moves on in place. As `NativeModel.step`."""
+        return self._native.step(
+            tokens,
             cu_seqlens,
             slots,
             has_initial_state,
-            conv_state,
+            logits_indices,
+            state.cell,
+            state.conv,
+            state.last_hidden,
+            state.seen,
         )
-        bx = ops.linear(v, w.cell_input, w.cell_bias).view(len(v), _GATES, config.hidden_size)
-        y = ops.recurrence_(config.cell, bx, w.a, w.c, cu_seqlens, slots, has_initial_state, cell_state)
-        y = ops.gated_rms_norm(y, g, w.gate_norm, eps, config.gate_order)
-        return ops.add_scaled(x, w.residual_scale, ops.linear(y, w.out_proj))
-
-    def _mlp(self, x: Tensor, w: PackedBlock) -> Tensor:
-        n = ops.rms_norm(x, w.mlp_norm, self.config.norm_eps)
-        gate, up = ops.linear(n, w.gate_up).chunk(2, dim=1)
-        update = ops.linear(ops.silu_mul(gate, up), w.down_proj)
-        return ops.add_scaled(x, None, update) if self.config.mlp_residual else update
 
     def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
         """Packed weights under the names of the parameters that they replace."""
@@ -151,10 +117,10 @@ class _Arena:
         return one._replace(gates=2, data=self.memory[start : self._used])
 
 
-def pack_block(block: Block, arena: _Arena) -> PackedBlock:
+def pack_block(block: Block, arena: _Arena) -> LayerWeights:
     """Matrices go to the arena."""
     cell, mlp = block.cell, block.mlp
-    return PackedBlock(
+    return LayerWeights(
         norm=_vector(block.norm.weight),
         in_proj=arena.pack(block.in_proj),
         conv_weight=_vector(block.conv.weight),
@@ -169,6 +135,23 @@ def pack_block(block: Block, arena: _Arena) -> PackedBlock:
         mlp_norm=_vector(block.mlp_norm.weight),
         gate_up=arena.pack_pair(mlp.gate_proj, mlp.up_proj),
         down_proj=arena.pack(mlp.down_proj),
+    )
+
+
+def model_shape(config: ModelConfig) -> ModelShape:
+    """Of a model with this config."""
+    return ModelShape(
+        cell=config.cell,
+        num_layers=config.num_hidden_layers,
+        hidden_size=config.hidden_size,
+        mlp_hidden_size=config.mlp_hidden_size,
+        num_heads=config.num_heads,
+        vocab_size=config.vocab_size,
+        conv_kernel=config.conv_kernel,
+        conv_activation=config.conv_activation,
+        gate_order=config.gate_order,
+        mlp_residual=config.mlp_residual,
+        norm_eps=config.norm_eps,
     )
 
 

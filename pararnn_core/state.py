@@ -6,7 +6,6 @@ L layers, N states per channel, D = d channels, K convolution width, V vocabular
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -125,8 +124,6 @@ class RecurrentState:
             self.last_hidden = torch.zeros(num_slots, *shapes["last_hidden"])
             self.conv = torch.zeros(layers, num_slots, *shapes["conv"][1:], dtype=dtypes["conv"])
             self.seen = torch.zeros(num_slots, *shapes["seen"], dtype=torch.uint8)
-        self.layers = tuple(zip(self.cell.unbind(0), self.conv.unbind(0), strict=True))
-        self._seen_bytes = self.seen.view(-1).numpy().data
 
     @property
     def nbytes(self) -> int:
@@ -162,18 +159,6 @@ class RecurrentState:
             raise ValueError("snapshot: of a model with other sizes than the pool's")
         for source, target in zip(snapshot.views().values(), self._views(slot), strict=True):
             target.copy_(source)
-
-    def mark_seen(self, slot: int, token_ids: Iterable[int]) -> None:
-        """Set the `seen` bits of tokens in [0, V)."""
-        self._check(slot)
-        start, seen = slot * self.seen.shape[1], self._seen_bytes
-        for token in token_ids:
-            seen[start + (token >> 3)] |= 1 << (token & 7)
-
-    def clear_seen(self, slot: int) -> None:
-        """Forget the `seen` bits of a slot."""
-        self._check(slot)
-        self.seen[slot].zero_()
 
     def _views(self, slot: int) -> tuple[Tensor, ...]:
         self._check(slot)

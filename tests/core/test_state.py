@@ -112,17 +112,6 @@ def test_reset_poison_and_copy_touch_one_slot() -> None:
     assert not state.snapshot(2).buffer.any()
 
 
-def test_mark_seen_sets_a_bit_per_token() -> None:
-    state = RecurrentState(tiny_config(vocab_size=300), 2)
-    tokens = [0, 7, 8, 263, 299, 8]
-    state.mark_seen(1, tokens)
-    bits = [t for t in range(300) if state.seen[1, t // 8] >> (t % 8) & 1]
-    assert bits == sorted(set(tokens))
-    assert not state.seen[0].any()
-    state.clear_seen(1)
-    assert not state.seen.any()
-
-
 @pytest.mark.parametrize("slot", [-1, 3])
 def test_slot_outside_of_the_pool_is_refused(slot: int) -> None:
     state = filled(CONFIGS[0])
@@ -134,8 +123,6 @@ def test_slot_outside_of_the_pool_is_refused(slot: int) -> None:
         lambda: state.copy(slot, 0),
         lambda: state.snapshot(slot),
         lambda: state.restore(slot, snapshot),
-        lambda: state.mark_seen(slot, [1]),
-        lambda: state.clear_seen(slot),
     ):
         with pytest.raises(ValueError, match=rf"slot must be in \[0, 3\), got {slot}"):
             call()

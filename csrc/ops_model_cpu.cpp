@@ -1,0 +1,207 @@
+// Models behind integer handles: a step would otherwise pass hundreds of tensors.
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "checks.h"
+#include "model.h"
+#include "ops.h"
+
+namespace pararnn {
+namespace {
+
+// tensors keeps the memory that `weights` points to. One step at a time.
+struct Model {
+  ModelWeights weights;
+  std::vector<Tensor> tensors;
+  StepWorkspace workspace;
+  std::vector<int64_t> tokens;
+  std::vector<int64_t> rows;
+  std::mutex mutex;
+};
+
+class Models {
+ public:
+  int64_t add(std::shared_ptr<Model> model) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    models_[++last_] = std::move(model);
+    return last_;
+  }
+
+  std::shared_ptr<Model> find(int64_t handle) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = models_.find(handle);
+    PARARNN_REQUIRE(found != models_.end(), "model: ", handle, " is no model, or was freed");
+    return found->second;
+  }
+
+  // A step that runs keeps its model until it ends.
+  void remove(int64_t handle) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    models_.erase(handle);
+  }
+
+  static Models& all() {
+    static Models* const instance = new Models;  // never destroyed: finalizers may run after main
+    return *instance;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<int64_t, std::shared_ptr<Model>> models_;
+  int64_t last_ = 0;
+};
+
+// Takes tensors and formats one by one, in the order in which model_create's schema lists them.
+class WeightReader {
+ public:
+  WeightReader(const std::vector<Tensor>& tensors, const std::vector<int64_t>& formats)
+      : tensors_(tensors), formats_(formats) {}
+
+  const float* vector(const char* name, std::initializer_list<int64_t> shape) {
+    const Tensor& tensor = next(name);
+    check_tensor(name, tensor, ScalarType::Float, shape);
+    return tensor.const_data_ptr<float>();
+  }
+
+  const float* optional_vector(const char* name, std::initializer_list<int64_t> shape) {
+    if (place_ < tensors_.size() && tensors_[place_].numel() == 0) {
+      ++place_;
+      return nullptr;
+    }
+    return vector(name, shape);
+  }
+
+  PackedMatrix matrix(const char* name, const BlockShape& shape) {
+    const Tensor& tensor = next(name);
+    PARARNN_REQUIRE(format_place_ + 1 < formats_.size(), "formats: there is none for ", name);
+    PackedMatrix matrix = described_matrix(formats_[format_place_], shape, formats_[format_place_ + 1]);
+    format_place_ += 2;
+    check_tensor(name, tensor, ScalarType::Byte, {packed_bytes(matrix)});
+    matrix.data = tensor.const_data_ptr();
+    return matrix;
+  }
+
+  void finish() const {
+    PARARNN_REQUIRE(place_ == tensors_.size(), "tensors: expected ", place_, ", got ", tensors_.size());
+    PARARNN_REQUIRE(format_place_ == formats_.size(), "formats: expected ", format_place_, " numbers, got ",
+                    formats_.size());
+  }
+
+ private:
+  const Tensor& next(const char* name) {
+    PARARNN_REQUIRE(place_ < tensors_.size(), "tensors: ", name, " is missing");
+    return tensors_[place_++];
+  }
+
+  const std::vector<Tensor>& tensors_;
+  const std::vector<int64_t>& formats_;
+  size_t place_ = 0;
+  size_t format_place_ = 0;
+};
+
+LayerWeights read_layer(WeightReader& reader, const ModelWeights& model, int64_t heads) {
+  const int64_t d = model.hidden, m = model.mlp_hidden, per_head = d / heads;
+  LayerWeights layer;
+  layer.norm = reader.vector("norm", {d});
+  layer.in_proj = reader.matrix("in_proj", {1, 1, d, 2 * d});
+  layer.conv_weight = reader.vector("conv_weight", {d, model.conv_width});
+  layer.conv_bias = reader.vector("conv_bias", {d});
+  layer.cell_input = reader.matrix("cell_input", {heads, 3, per_head, per_head});
+  layer.cell_bias = reader.vector("cell_bias", {3, d});
+  layer.a = reader.vector("a", {3, d});
+  layer.c = model.cell == CellKind::kLstm ? reader.vector("c", {2, d}) : nullptr;
+  layer.gate_norm = reader.vector("gate_norm", {d});
+  layer.out_proj = reader.matrix("out_proj", {1, 1, d, d});
+  layer.residual_scale = reader.optional_vector("residual_scale", {1});
+  layer.mlp_norm = reader.vector("mlp_norm", {d});
+  layer.gate_up = reader.matrix("gate_up", {1, 2, d, m});
+  layer.down_proj = reader.matrix("down_proj", {1, 1, m, d});
+  return layer;
+}
+
+StatePool check_pool(const ModelWeights& model, Tensor& cell, Tensor& conv, Tensor& last_hidden,
+                     Tensor& seen) {
+  const int64_t layers = int64_t(model.layers.size()), d = model.hidden;
+  check_tensor("cell", cell, ScalarType::Float, {layers, kAnySize, num_states(model.cell), d});
+  const int64_t slots = cell.size(1);
+  const bool narrow = conv.scalar_type() == ScalarType::BFloat16;
+  check_tensor("conv", conv, narrow ? ScalarType::BFloat16 : ScalarType::Float,
+               {layers, slots, model.conv_width - 1, d});
+  check_tensor("last_hidden", last_hidden, ScalarType::Float, {slots, d});
+  check_tensor("seen", seen, ScalarType::Byte, {slots, (model.vocab + 7) / 8});
+  return {cell.mutable_data_ptr<float>(),
+          cell.stride(0),
+          cell.stride(1),
+          conv.mutable_data_ptr(),
+          conv.stride(0),
+          conv.stride(1),
+          narrow ? DType::kBFloat16 : DType::kFloat32,
+          last_hidden.mutable_data_ptr<float>(),
+          seen.mutable_data_ptr<uint8_t>(),
+          seen.size(1)};
+}
+
+}  // namespace
+
+int64_t model_create_op(std::vector<Tensor> tensors, std::vector<int64_t> formats, int64_t cell,
+                        int64_t layers, int64_t hidden, int64_t mlp_hidden, int64_t heads, int64_t vocab,
+                        int64_t conv_width, int64_t conv_activation, int64_t gate_order, bool mlp_residual,
+                        double norm_eps) {
+  PARARNN_REQUIRE(layers > 0 && hidden > 0 && mlp_hidden > 0 && heads > 0 && vocab > 0,
+                  "model: no size may be 0");
+  PARARNN_REQUIRE(hidden % heads == 0, "heads: ", heads, " do not divide ", hidden, " channels");
+  PARARNN_REQUIRE(conv_width >= 2 && conv_width <= kMaxConvWidth, "conv_width: expected 2 to ", kMaxConvWidth,
+                  ", got ", conv_width);
+  auto model = std::make_shared<Model>();
+  model->tensors = std::move(tensors);
+  ModelWeights& weights = model->weights;
+  weights = {check_choice<CellKind>("cell", cell),
+             hidden,
+             mlp_hidden,
+             vocab,
+             conv_width,
+             check_choice<Activation>("conv_activation", conv_activation),
+             check_choice<GateOrder>("gate_order", gate_order),
+             mlp_residual,
+             float(norm_eps),
+             {},
+             {},
+             nullptr,
+             {}};
+  WeightReader reader(model->tensors, formats);
+  weights.embedding = reader.matrix("embedding", {1, 1, hidden, vocab});
+  for (int64_t layer = 0; layer < layers; ++layer)
+    weights.layers.push_back(read_layer(reader, weights, heads));
+  weights.norm = reader.vector("final norm", {hidden});
+  weights.head = reader.matrix("head", {1, 1, hidden, vocab});
+  reader.finish();
+  return Models::all().add(std::move(model));
+}
+
+void model_free_op(int64_t model) { Models::all().remove(model); }
+
+Tensor model_step_op(int64_t model, const Tensor& tokens, const Tensor& cu_seqlens, const Tensor& slots,
+                     const Tensor& has_initial_state, const Tensor& logits_indices, Tensor cell, Tensor conv,
+                     Tensor last_hidden, Tensor seen) {
+  const std::shared_ptr<Model> shared = Models::all().find(model);
+  const std::lock_guard<std::mutex> lock(shared->mutex);
+  const ModelWeights& weights = shared->weights;
+  const StatePool pool = check_pool(weights, cell, conv, last_hidden, seen);
+  read_indices("tokens", tokens, weights.vocab, shared->tokens);
+  const int64_t count = int64_t(shared->tokens.size());
+  const Sequences sequences = check_sequences(cu_seqlens, slots, has_initial_state, count, cell.size(1));
+  check_no_empty_sequence(sequences);
+  read_indices("logits_indices", logits_indices, count, shared->rows);
+  const int64_t num_rows = int64_t(shared->rows.size());
+  Tensor logits = empty_cpu({num_rows, weights.vocab});
+  if (sequences.count == 0) return logits;
+  model_step_cpu({weights, sequences, shared->tokens.data(), pool, num_rows, shared->rows.data(),
+                  logits.mutable_data_ptr<float>()},
+                 shared->workspace);
+  return logits;
+}
+
+}  // namespace pararnn

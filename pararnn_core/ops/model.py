@@ -1,0 +1,139 @@
+"""A whole model behind one native call: embedding to logits over a batch of slots."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from pararnn_core.ops.choices import ACTIVATIONS, CELLS, GATE_ORDERS, number
+from pararnn_core.ops.library import native
+from pararnn_core.ops.linear import PackedMatrix
+
+
+class ModelShape(NamedTuple):
+    """What the native library has to know besides the weights; names as in ModelConfig."""
+
+    cell: str
+    num_layers: int
+    hidden_size: int
+    mlp_hidden_size: int
+    num_heads: int
+    vocab_size: int
+    conv_kernel: int
+    conv_activation: str
+    gate_order: str
+    mlp_residual: bool
+    norm_eps: float
+
+
+class LayerWeights(NamedTuple):
+    """Matrices packed, vectors float32. c: None for "gru"; residual_scale: (1,), None stands for 1.
+
+    gate_up is gate_proj and up_proj, two gates of one matrix.
+    """
+
+    norm: Tensor
+    in_proj: PackedMatrix
+    conv_weight: Tensor
+    conv_bias: Tensor
+    cell_input: PackedMatrix
+    cell_bias: Tensor
+    a: Tensor
+    c: Tensor | None
+    gate_norm: Tensor
+    out_proj: PackedMatrix
+    residual_scale: Tensor | None
+    mlp_norm: Tensor
+    gate_up: PackedMatrix
+    down_proj: PackedMatrix
+
+
+class NativeModel:
+    """Handle of a model in the native library, which shares the memory of the weights; freed with this."""
+
+    def __init__(
+        self,
+        shape: ModelShape,
+        embedding: PackedMatrix,
+        layers: tuple[LayerWeights, ...],
+        norm: Tensor,
+        head: PackedMatrix,
+    ) -> None:
+        """Raises RuntimeError that names the weight that does not fit the shape."""
+        tensors: list[Tensor] = []
+        formats: list[int] = []
+
+        def add(weight: Any) -> None:
+            if isinstance(weight, PackedMatrix):
+                tensors.append(weight.data)
+                formats.extend((weight.format, weight.group_size))
+            else:
+                tensors.append(weight)
+
+        add(embedding)
+        for layer in layers:
+            for name, weight in layer._asdict().items():
+                if weight is not None:
+                    add(weight)
+                elif name == "residual_scale":
+                    add(norm.new_empty(0))
+        add(norm)
+        add(head)
+        self._handle: int = native().model_create(
+            tensors,
+            formats,
+            number("cell", shape.cell, CELLS),
+            shape.num_layers,
+            shape.hidden_size,
+            shape.mlp_hidden_size,
+            shape.num_heads,
+            shape.vocab_size,
+            shape.conv_kernel,
+            number("conv_activation", shape.conv_activation, ACTIVATIONS),
+            number("gate_order", shape.gate_order, GATE_ORDERS),
+            shape.mlp_residual,
+            shape.norm_eps,
+        )
+        weakref.finalize(self, native().model_free, self._handle)
+
+    def step(
+        self,
+        tokens: Tensor,
+        cu_seqlens: Tensor,
+        slots: Tensor,
+        has_initial_state: Tensor,
+        logits_indices: Tensor,
+        cell: Tensor,
+        conv: Tensor,
+        last_hidden: Tensor,
+        seen: Tensor,
+    ) -> Tensor:
+        """One packed batch; cell, conv, last_hidden and seen move on in place by slot.
+
+        tokens: (T,) int32 or int64; cu_seqlens: (S+1,) int32, no sequence empty; slots: (S,) int32, -1 skips
+        one; has_initial_state: (S,) bool; logits_indices: (M,) int32 or int64, rows of tokens;
+        cell: (L, slots, N, D) float32; conv: (L, slots, K-1, D) float32 or bfloat16;
+        last_hidden: (slots, D) float32; seen: (slots, ceil(V/8)) uint8.
+        Returns logits (M, V) float32. Raises ValueError that names the argument before any state is touched.
+        """
+        try:
+            logits: Tensor = native().model_step(
+                self._handle,
+                tokens,
+                cu_seqlens,
+                slots,
+                has_initial_state,
+                logits_indices,
+                cell,
+                conv,
+                last_hidden,
+                seen,
+            )
+        except RuntimeError as error:
+            # Nothing but its arguments can fail a step, and memory.
+            if "bad_alloc" in str(error):
+                raise MemoryError("no memory for a step of so many tokens") from None
+            raise ValueError(str(error).partition("\n")[0]) from None
+        return logits

@@ -1,0 +1,49 @@
+"""The whole step as one native call: the handle's life. What it computes is tested through the model."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+from pararnn_core import ops
+from pararnn_core.ops.library import native
+from pararnn_core.packed import model_shape
+from pararnn_core.state import RecurrentState
+from tests.fixtures import tiny_model
+
+
+def arguments(state: RecurrentState) -> tuple[torch.Tensor, ...]:
+    one = torch.tensor([0], dtype=torch.int32)
+    bounds = torch.tensor([0, 1], dtype=torch.int32)
+    fresh = torch.tensor([False])
+    return one, bounds, one, fresh, one, state.cell, state.conv, state.last_hidden, state.seen
+
+
+def test_freed_handle_is_refused_and_gives_its_weights_back() -> None:
+    model = tiny_model().pack()
+    serving = model._serving_form()
+    handle, state = serving._native._handle, RecurrentState(model.config, 1)
+    assert native().model_step(handle, *arguments(state)).isfinite().all()
+    arena = weakref.ref(serving.arena.untyped_storage())
+    del model, serving
+    gc.collect()
+    assert arena() is None
+    with pytest.raises(RuntimeError, match=f"model: {handle} is no model, or was freed"):
+        native().model_step(handle, *arguments(state))
+
+
+def test_handle_that_never_was_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="model: 0 is no model"):
+        native().model_step(0, *arguments(RecurrentState(tiny_model().config, 1)))
+
+
+def test_weight_that_does_not_fit_the_shape_is_named() -> None:
+    model = tiny_model().pack()
+    serving, d = model._serving_form(), model.config.hidden_size
+    first, *others = serving.blocks
+    bad = first._replace(gate_norm=torch.ones(3))
+    with pytest.raises(RuntimeError, match=rf"gate_norm: expected shape \({d}\), got \(3\)"):
+        ops.NativeModel(
+            model_shape(model.config), serving.embedding, (bad, *others), torch.ones(d), serving.head
+        )
