@@ -93,7 +93,7 @@ async def _bring_up(
 ) -> None:
     try:
         model = loaded or await load_in_background(service.settings, progress)
-        service.loaded = start(model, service.settings, service.metrics)
+        service.loaded = start(model, service.settings, service.metrics, len(service.keys.names))
     except Exception as error:  # the caller decides what a server without a model is worth
         on_failure(error)
     else:

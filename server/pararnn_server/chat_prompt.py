@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pararnn_server.chat_template import ChatTemplate, Message
 from pararnn_server.errors import BadRequest
 from pararnn_server.schemas.chat import Message as MessageBody
-from pararnn_server.tokenizer import Tokenizer
+from pararnn_server.tokenizer import OpenText, Tokenizer
 
 
 class ChatPrompts:
@@ -27,15 +27,33 @@ class ChatPrompts:
         seal = _Seal(self._names)
         messages = [self._message(body, seal) for body in bodies]
         text = template.render_delta(messages) if continues else template.render(messages)
+        return (await self._encode_open(text, seal)).ids
+
+    async def history(self, bodies: Sequence[MessageBody], reply: str) -> list[int]:
+        """What `encode` begins with for these messages, this reply to them, and any user message more.
+
+        Raises BadRequest.
+        """
+        template = self._usable(continues=False)
+        seal = _Seal(self._names)
+        messages = [self._message(body, seal) for body in bodies]
+        messages.append({"role": "assistant", "content": self._sealed(reply, seal)})
+        messages.append({"role": "user", "content": seal.mark})
+        text, _, _ = template.render(messages).partition(seal.mark)
+        ids, num_stable = await self._encode_open(text, seal)
+        return ids[:num_stable]
+
+    async def _encode_open(self, text: str, seal: _Seal) -> OpenText:
         if not seal.used or self._special is None:
-            return await self._tokenizer.encode(text)
+            return await self._tokenizer.encode_open(text)
         ids: list[int] = []
         start = 0
         for found in self._special.finditer(text):
-            ids += await self._encode_plain(seal.broken(text[start : found.start()]))
+            ids += (await self._encode_plain(seal.broken(text[start : found.start()]))).ids
             ids.append(self._tokenizer.special_ids[found[0]])
             start = found.end()
-        return ids + await self._encode_plain(seal.broken(text[start:]))
+        rest = await self._encode_plain(seal.broken(text[start:]))
+        return OpenText(ids + rest.ids, len(ids) + rest.num_stable)
 
     def _usable(self, continues: bool) -> ChatTemplate:
         if self.template is None:
@@ -46,13 +64,14 @@ class ChatPrompts:
         return self.template
 
     def _message(self, body: MessageBody, seal: _Seal) -> Message:
-        text = body.content if isinstance(body.content, str) else "".join(part.text for part in body.content)
-        if self._special is not None:
-            text = self._special.sub(seal.put, text)
-        return {"role": "system" if body.role == "developer" else body.role, "content": text}
+        role = "system" if body.role == "developer" else body.role
+        return {"role": role, "content": self._sealed(body.text, seal)}
 
-    async def _encode_plain(self, text: str) -> list[int]:
-        return await self._tokenizer.encode(text, special=False) if text else []
+    def _sealed(self, text: str, seal: _Seal) -> str:
+        return text if self._special is None else self._special.sub(seal.put, text)
+
+    async def _encode_plain(self, text: str) -> OpenText:
+        return await self._tokenizer.encode_open(text, special=False)
 
 
 class _Seal:
@@ -61,6 +80,8 @@ class _Seal:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._open = f"\ufdd0{secrets.token_hex(8)}:"
+        self.mark = f"{self._open}\ufdd1"
+        """Stands for a text that is not known yet."""
         self._pattern = re.compile(re.escape(self._open) + r"(\d+)\ufdd1")
         self.used = False
 

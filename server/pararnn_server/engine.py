@@ -21,6 +21,7 @@ from pararnn_server.running import Running
 from pararnn_server.sessions.manager import SessionManager
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.turn import Turn
+from pararnn_server.state_cache import Partition
 from pararnn_server.vocabulary import Vocabulary
 from pararnn_server.worker import Worker
 
@@ -64,6 +65,11 @@ class Engine:
         """Whether the thread runs and takes requests."""
         return self._thread.is_alive() and not self._is_draining
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether any request waits or runs."""
+        return self._worker.has_work
+
     def stats(self) -> PoolStats:
         """Requests and slots at this moment."""
         return self._worker.stats()
@@ -104,6 +110,15 @@ class Engine:
             running = Running(request, turn, time.monotonic(), self._settings.queue_timeout)
             self._post(lambda: self._worker.add(running))
             undo.pop_all()
+
+    def prefill_when_idle(self, partition: Partition, token_ids: Sequence[int]) -> None:
+        """Stores the state after `token_ids`, from the longest stored prefix on, once nobody waits.
+
+        A hint: ignored while shutting down.
+        """
+        if not self._is_draining:
+            with suppress(Unavailable):
+                self._post(lambda: self._worker.prefill_when_idle(partition, token_ids))
 
     def abort(self, request_id: str) -> None:
         """The client has left: frees the slots before the next step. Unknown ids are ignored."""
@@ -178,7 +193,7 @@ class Engine:
 
     def _read_inbox(self) -> None:
         """Sleeps while there is neither work nor mail."""
-        jobs = [] if self._worker.has_work else [self._inbox.get()]
+        jobs = [] if self._worker.has_work or self._worker.has_idle_work else [self._inbox.get()]
         jobs += [self._inbox.get() for _ in range(self._inbox.qsize())]
         for job in jobs:
             try:

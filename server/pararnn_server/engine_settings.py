@@ -15,6 +15,8 @@ class EngineSettings:
         without; at least 1. More gives prompts throughput, less gives replies a steady pace.
     max_queue: replies that may wait for a slot beyond those that have one.
     queue_timeout: seconds a request may wait for a slot.
+    state_cache_bytes_per_key: of stored states and their ids that one key may hold; 0: none are stored.
+    state_cache_interval: tokens of a long prompt between two stored states.
     poison_freed_slots: fill a freed slot with NaN, for tests.
     """
 
@@ -23,6 +25,8 @@ class EngineSettings:
     max_decode_slowdown: float = 2.0
     max_queue: int = 1024
     queue_timeout: float = 60.0
+    state_cache_bytes_per_key: int = 0
+    state_cache_interval: int = 1024
     poison_freed_slots: bool = False
 
     def __post_init__(self) -> None:
@@ -37,5 +41,11 @@ class EngineSettings:
             raise ValueError(f"max_decode_slowdown must be at least 1, got {self.max_decode_slowdown}")
         if self.max_queue < 0:
             raise ValueError(f"max_queue must be at least 0, got {self.max_queue}")
+        if self.state_cache_bytes_per_key < 0:
+            raise ValueError(
+                f"state_cache_bytes_per_key must be at least 0, got {self.state_cache_bytes_per_key}"
+            )
+        if self.state_cache_interval < 1:
+            raise ValueError(f"state_cache_interval must be at least 1, got {self.state_cache_interval}")
         if self.queue_timeout <= 0:
             raise ValueError(f"queue_timeout must be positive, got {self.queue_timeout}")

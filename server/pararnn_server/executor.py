@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,7 +34,8 @@ class Executor:
 
     def __init__(self, model: ParaRNNForCausalLM, num_slots: int, poison: bool) -> None:
         self._model = model
-        self._state = RecurrentState(model.config, num_slots)
+        self._state = RecurrentState(model.config, num_slots + 1)
+        self._spare_slot = num_slots
         self._table = SamplingTable(num_slots, model.config.vocab_size)
         self._poison = poison
 
@@ -54,6 +55,17 @@ class Executor:
         self._table.clear(slot)
         if self._poison:
             self._state.poison(slot)
+
+    def extend(self, snapshot: StateSnapshot, token_ids: Sequence[int]) -> StateSnapshot:
+        """The state after more ids. In a slot of its own: no request's is touched."""
+        slot = self._spare_slot
+        self._state.restore(slot, snapshot)
+        tokens = torch.tensor(token_ids, dtype=torch.int32)
+        bounds = torch.tensor([0, len(tokens)], dtype=torch.int32)
+        slots = torch.tensor([slot], dtype=torch.int32)
+        no_rows = torch.empty(0, dtype=torch.int64)
+        self._model.forward(tokens, bounds, slots, self._state, logits_indices=no_rows)
+        return self._state.snapshot(slot)
 
     def run(self, scheduled: ScheduledBatch, requests: Mapping[str, Running]) -> StepResult:
         """States move on. Whatever raises leaves the states of the batch, and only those, undefined."""

@@ -27,6 +27,7 @@ class Plan:
     deadline: float
     session_id: str | None = None
     expected_turn: int | None = None
+    cache_salt: str | None = None
 
 
 class Generation:
@@ -97,4 +98,6 @@ class Generation:
             session_id=self.plan.session_id,
             expected_turn=self.plan.expected_turn,
             deadline=self.plan.deadline,
+            cache_salt=self.plan.cache_salt,
+            stable_tokens=prompt.stable,
         )

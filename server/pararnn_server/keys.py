@@ -32,6 +32,11 @@ class KeyRing:
         self._admin = None if admin_key is None else _digest(admin_key)
 
     @property
+    def names(self) -> frozenset[str]:
+        """Owners there can be."""
+        return frozenset(name for name, _ in self._keys) or frozenset([ANONYMOUS])
+
+    @property
     def anonymous(self) -> bool:
         """Whether no key is needed."""
         return not self._keys

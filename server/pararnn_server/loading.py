@@ -21,6 +21,7 @@ from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.chat_template import ChatTemplate
 from pararnn_server.engine import Engine
 from pararnn_server.engine_settings import EngineSettings
+from pararnn_server.history import HistoryReader
 from pararnn_server.locate import find_checkpoint
 from pararnn_server.memory import release_free_memory
 from pararnn_server.metrics import Metrics
@@ -91,12 +92,16 @@ def load_in_background(settings: Settings, progress: Progress | None) -> asyncio
     return future
 
 
-def start(loaded: Loaded, settings: Settings, metrics: Metrics) -> Serving:
-    """Starts the engine thread; for the event loop only. Raises TokenizerError for a broken chat template."""
+def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int) -> Serving:
+    """Starts the engine thread; for the event loop only. Raises TokenizerError for a broken chat template.
+
+    num_owners: keys that share the state cache.
+    """
     chat = ChatPrompts(loaded.tokenizer, read_chat_template(loaded.tokenizer))
     config = loaded.model.config
     sessions = SessionManager(MemoryStore(), config, loaded.name, settings.max_sessions)
-    engine = Engine(loaded.model, loaded.tokenizer.token_bytes, _engine_settings(settings), sessions, metrics)
+    engine_settings = _engine_settings(settings, num_owners)
+    engine = Engine(loaded.model, loaded.tokenizer.token_bytes, engine_settings, sessions, metrics)
     engine.start()
     return Serving(
         name=loaded.name,
@@ -110,16 +115,19 @@ def start(loaded: Loaded, settings: Settings, metrics: Metrics) -> Serving:
         engine=engine,
         sessions=sessions,
         courier=Courier(asyncio.get_running_loop()),
+        history=HistoryReader(chat, engine) if engine_settings.state_cache_bytes_per_key else None,
     )
 
 
-def _engine_settings(settings: Settings) -> EngineSettings:
+def _engine_settings(settings: Settings, num_owners: int) -> EngineSettings:
     return EngineSettings(
         max_num_seqs=settings.max_num_seqs,
         max_num_batched_tokens=settings.max_num_batched_tokens,
         max_decode_slowdown=settings.max_decode_slowdown,
         max_queue=settings.max_queue,
         queue_timeout=settings.queue_timeout_seconds,
+        state_cache_bytes_per_key=settings.state_cache_bytes // num_owners,
+        state_cache_interval=settings.state_cache_interval,
     )
 
 

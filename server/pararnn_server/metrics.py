@@ -28,6 +28,7 @@ class PoolStats:
     num_requests_waiting: int
     state_slots_used: int
     state_slots_total: int
+    state_cache_bytes: int
 
 
 class Metrics:
@@ -41,6 +42,18 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of requests that got a slot.")
         self.generation_tokens = self._counter("generation_tokens", "Tokens sampled.")
+        self.prompt_tokens_cached = self._counter(
+            "prompt_tokens_cached", "Prompt tokens that a stored state made it unnecessary to read."
+        )
+        self.prefix_cache_queries = self._counter(
+            "prefix_cache_queries", "Prompt tokens that were looked for in the state cache."
+        )
+        self.prefix_cache_hits = self._counter(
+            "prefix_cache_hits", "Prompt tokens whose state was found in the state cache."
+        )
+        self.idle_prefill_tokens = self._counter(
+            "idle_prefill_tokens", "Tokens read ahead, for the state cache, while no request was there."
+        )
         self.request_success = self._counter(
             "request_success", "Replies that ended without an error.", "finished_reason"
         )
@@ -101,6 +114,7 @@ class _Gauges(Collector):
         yield _gauge("num_requests_waiting", "Requests that wait for a slot.", pool.num_requests_waiting)
         yield _gauge("state_slots_used", "State slots in use.", pool.state_slots_used)
         yield _gauge("state_slots_total", "State slots.", pool.state_slots_total)
+        yield _gauge("state_cache_bytes", "Stored states and their token ids.", pool.state_cache_bytes)
         counts = {tier: float(total.sessions) for tier, total in totals.items()}
         sizes = {tier: float(total.state_bytes) for tier, total in totals.items()}
         yield _by_tier("sessions", "Sessions by where their state is.", counts)

@@ -11,10 +11,14 @@ from pararnn_server.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompt:
-    """added: how many leading ids (0 or 1, the BOS) the client did not write itself."""
+    """added: how many leading ids (0 or 1, the BOS) the client did not write itself.
+
+    stable: how many leading ids of a text stay the same whatever is appended to it; 0: not known.
+    """
 
     ids: Sequence[int]
     added: int = 0
+    stable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,10 @@ class PromptReader:
 
     async def text(self, text: str, *, param: str, bos: bool) -> EncodedPrompt:
         """bos: the text starts a context. The spelling of a special token is read as that token."""
-        ids = await self.tokenizer.encode(text)
+        ids, stable = await self.tokenizer.encode_open(text)
         if bos and self.tokenizer.add_bos and self.tokenizer.bos_id is not None:
-            return EncodedPrompt(self.checked([self.tokenizer.bos_id, *ids], param), added=1)
-        return EncodedPrompt(self.checked(ids, param))
+            return EncodedPrompt(self.checked([self.tokenizer.bos_id, *ids], param), 1, stable + 1)
+        return EncodedPrompt(self.checked(ids, param), 0, stable)
 
     def ids(self, ids: Sequence[int], *, param: str) -> EncodedPrompt:
         """Ids are taken as they are: no BOS is put before them."""

@@ -32,9 +32,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A slot is granted: headers may leave."""
+    """A slot is granted: headers may leave. cached_tokens as in Usage."""
 
     request_id: str
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class Request:
     num_choices: replies to the same prompt, each in a slot of its own; 1 with a session.
     owner: name of the key, "" without keys.
     deadline: time.monotonic() after which the request fails with a 504.
+    cache_salt: stored states are shared only with requests of the same owner and salt.
+    stable_tokens: leading ids of a text that stay the same whatever is appended to it; 0: not known.
     """
 
     request_id: str
@@ -106,3 +109,5 @@ class Request:
     session_id: str | None = None
     expected_turn: int | None = None
     deadline: float | None = None
+    cache_salt: str | None = None
+    stable_tokens: int = 0

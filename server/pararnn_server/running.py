@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pararnn_core.sampler import Sampled
@@ -11,6 +12,7 @@ from pararnn_server.reply import Reply, Shown
 from pararnn_server.request import FinishReason, Request, Tokens, Usage
 from pararnn_server.sessions.turn import Turn
 from pararnn_server.sessions.undo import UndoCopies
+from pararnn_server.state_cache import Partition
 from pararnn_server.vocabulary import Vocabulary
 
 
@@ -89,6 +91,8 @@ class Running:
 
     feed: ids to feed before the first is sampled: the session's pending ones, then the prompt's.
     choices: those that have a slot and have not ended.
+    packed_feed: the feed as the state cache reads it; empty where no state of the request is kept.
+    num_cached: ids of the feed that a stored state covered.  marks: positions in the feed of states to keep.
     """
 
     def __init__(self, request: Request, turn: Turn | None, arrived_at: float, queue_timeout: float) -> None:
@@ -101,11 +105,24 @@ class Running:
         self.queue_deadline = arrived_at + queue_timeout
         self.started_at: float | None = None
         self.prefilled_at: float | None = None
+        self.packed_feed = b""
+        self.num_cached = 0
+        self.marks: Sequence[int] = ()
 
     @property
     def id(self) -> str:
         """The request's id."""
         return self.request.request_id
+
+    @property
+    def partition(self) -> Partition:
+        """With whom the request shares stored states."""
+        return Partition(self.request.owner, self.request.cache_salt)
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the feed follows ids of a session, so that it alone says nothing of the state after it."""
+        return self.turn is not None and self.turn.num_tokens > 0
 
     @property
     def is_scored(self) -> bool:
@@ -123,4 +140,4 @@ class Running:
 
     def usage(self, choice: Choice) -> Usage:
         """So far."""
-        return Usage(len(self.request.prompt_token_ids), choice.num_sampled)
+        return Usage(len(self.request.prompt_token_ids), choice.num_sampled, self.num_cached)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Container
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,6 @@ class Decode:
 class ScheduledBatch:
     """One step. Taken as done: the next call continues after it."""
 
-    admitted: list[Admitted]
     prefills: list[Prefill]
     decodes: list[Decode]
 
@@ -50,14 +49,6 @@ class ScheduledBatch:
     def num_tokens(self) -> int:
         """Rows of the packed batch."""
         return len(self.decodes) + sum(prefill.num_tokens for prefill in self.prefills)
-
-    def only(self, request_ids: Container[str]) -> ScheduledBatch:
-        """Without requests that ended since it was scheduled."""
-        return ScheduledBatch(
-            [admitted for admitted in self.admitted if admitted.request_id in request_ids],
-            [prefill for prefill in self.prefills if prefill.request_id in request_ids],
-            [decode for decode in self.decodes if decode.request_id in request_ids],
-        )
 
 
 @dataclass(slots=True)
@@ -73,10 +64,21 @@ class _Prefilling:
     slot: int
     num_tokens: int
     start: int = 0
+    marks: list[int] = field(default_factory=list)
 
     @property
     def remaining(self) -> int:
         return self.num_tokens - self.start
+
+    @property
+    def room(self) -> int:
+        """Tokens that one chunk may have: it ends at the next mark."""
+        return (self.marks[-1] if self.marks else self.num_tokens) - self.start
+
+    def advance(self, num_tokens: int) -> None:
+        self.start += num_tokens
+        if self.marks and self.marks[-1] == self.start:
+            self.marks.pop()
 
 
 class Scheduler:
@@ -146,19 +148,8 @@ class Scheduler:
         self._waiting.pop(request_id, None)
         return [self.finish(request_id, choice) for choice in list(self._slots.get(request_id, ()))]
 
-    def schedule(self, busy_prompt_tokens: int) -> ScheduledBatch:
-        """The next step, of at most max_num_batched_tokens tokens.
-
-        busy_prompt_tokens: how many of them may be of prompts if any are decodes.
-        """
-        admitted = self._admit()
-        decodes = list(self._decoding.values())
-        budget = self._max_num_batched_tokens - len(decodes)
-        if decodes:
-            budget = min(budget, busy_prompt_tokens)
-        return ScheduledBatch(admitted, self._prefill(budget), decodes)
-
-    def _admit(self) -> list[Admitted]:
+    def admit(self) -> list[Admitted]:
+        """Requests that get slots now. Each starts at its first token unless `begin` says otherwise."""
         admitted = []
         while self._waiting:
             head = next(iter(self._waiting.values()))
@@ -171,13 +162,32 @@ class Scheduler:
             admitted.append(Admitted(head.request_id, slots))
         return admitted
 
+    def begin(self, request_id: str, num_computed_tokens: int, marks: Sequence[int] = ()) -> None:
+        """For a request that was just admitted: how many of its tokens its slot already holds.
+
+        marks: positions between there and the end, ascending, at which a chunk ends.
+        """
+        request = self._prefilling[request_id]
+        request.start, request.marks = num_computed_tokens, list(reversed(marks))
+
+    def schedule(self, busy_prompt_tokens: int) -> ScheduledBatch:
+        """The next step, of at most max_num_batched_tokens tokens.
+
+        busy_prompt_tokens: how many of them may be of prompts if any are decodes.
+        """
+        decodes = list(self._decoding.values())
+        budget = self._max_num_batched_tokens - len(decodes)
+        if decodes:
+            budget = min(budget, busy_prompt_tokens)
+        return ScheduledBatch(self._prefill(budget), decodes)
+
     def _prefill(self, budget: int) -> list[Prefill]:
         prefills = []
         for request, share in self._shares(budget):
             is_last = share == request.remaining
             if share or is_last:
                 prefills.append(Prefill(request.request_id, request.slot, request.start, share, is_last))
-                request.start += share
+                request.advance(share)
             if is_last:
                 self._begin_decoding(request.request_id)
         return prefills
@@ -187,14 +197,14 @@ class Scheduler:
         if not self._prefilling:
             return []
         oldest, *others = self._prefilling.values()
-        reserved = min(oldest.remaining, (budget + 1) // 2)
+        reserved = min(oldest.room, (budget + 1) // 2)
         left = budget - reserved
         shares = []
         for request in sorted(others, key=lambda request: request.remaining):
-            share = min(request.remaining, left)
+            share = min(request.room, left)
             shares.append((request, share))
             left -= share
-        return [(oldest, min(oldest.remaining, reserved + left)), *shares]
+        return [(oldest, min(oldest.room, reserved + left)), *shares]
 
     def _begin_decoding(self, request_id: str) -> None:
         del self._prefilling[request_id]

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.engine import Engine
 from pararnn_server.errors import NotFound, Unavailable
+from pararnn_server.history import HistoryReader
 from pararnn_server.keys import KeyRing
 from pararnn_server.limits import KeyLimits
 from pararnn_server.metrics import Metrics
@@ -25,7 +26,7 @@ class Serving:
     """A loaded model and all that answers for it.
 
     created: seconds since 1970. weight_bytes: of the model's matrices. state_bytes: of one session.
-    stop_token_ids: ends of a reply besides the model's own EOS.
+    stop_token_ids: ends of a reply besides the model's own EOS. history: None where no states are stored.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Serving:
     engine: Engine
     sessions: SessionManager
     courier: Courier
+    history: HistoryReader | None
 
     def check_model(self, name: str | None) -> None:
         """Left out, the one model is meant. Raises NotFound."""

@@ -70,6 +70,16 @@ class Settings(BaseSettings):
         32 << 20, ge=1024, description="Largest request body, counted while it is read; larger is a 413."
     )
 
+    state_cache_bytes: int = Field(
+        256 << 20,
+        ge=0,
+        description="Memory for states that later prompts may begin with, in equal shares for the keys;"
+        " 0: none.",
+    )
+    state_cache_interval: int = Field(
+        1024, ge=1, description="Tokens of a long prompt between two states that are kept."
+    )
+
     max_sessions: int = Field(10_000, ge=1, description="Sessions kept at once; one more gets a 429.")
     session_ttl_seconds: float | None = Field(
         86_400.0, gt=0, description="Life of an unused session, unless it names its own."

@@ -30,6 +30,7 @@ class StreamAnswer(Answer):
         self._settings = settings
         self._with_usage = with_usage
         self._each_usage = each_usage
+        self._cached_tokens: dict[int, int] = {}
         self._started = False
         self._sent_at = 0.0
         self._sending = False
@@ -94,6 +95,7 @@ class StreamAnswer(Answer):
             usage = self._usage(prompt, output.completion_tokens)
             return job.format.piece(index, job.readers[index].tokens(output), usage)
         if isinstance(output, Started):
+            self._cached_tokens[prompt] = output.cached_tokens
             return self._opening(prompt)
         if isinstance(output, PromptLogprobs):
             return "".join(
@@ -122,4 +124,5 @@ class StreamAnswer(Answer):
         """So far, where every chunk carries it."""
         if not self._each_usage:
             return None
-        return Usage(len(self._generation.plan.prompts[prompt].ids), completion_tokens)
+        num_ids = len(self._generation.plan.prompts[prompt].ids)
+        return Usage(num_ids, completion_tokens, self._cached_tokens.get(prompt, 0))

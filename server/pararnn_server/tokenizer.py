@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Encoding
 from tokenizers import Tokenizer as BpeTokenizer
 
 from pararnn_server.chat_template import find_chat_template
@@ -20,6 +20,13 @@ _SEAM = re.compile(r"(?<=\S\n)(?=\S)")
 
 class TokenizerError(ValueError):
     """A tokenizer file is missing, broken, or of a kind whose bytes per token are not known."""
+
+
+class OpenText(NamedTuple):
+    """num_stable: how many leading ids stay the same whatever is appended to the text."""
+
+    ids: list[int]
+    num_stable: int
 
 
 class Tokenizer:
@@ -43,18 +50,35 @@ class Tokenizer:
         self.token_bytes, self._shown = _byte_tables(self._special, json.loads(source), vocab_size)
         added = self._special.get_added_tokens_decoder()
         self.special_ids = {token.content: i for i, token in added.items() if token.special}
+        self._special_ids = frozenset(self.special_ids.values())
         self.bos_token, self.bos_id = self._named("bos_token")
         self.eos_token, self.eos_id = self._named("eos_token")
         self.add_bos = bool(self.config.get("add_bos_token", False)) and self.bos_id is not None
 
     async def encode(self, text: str, *, special: bool = True) -> list[int]:
         """special: read the text of a special token as that token; otherwise as plain characters."""
+        return (await self.encode_open(text, special=special)).ids
+
+    async def encode_open(self, text: str, *, special: bool = True) -> OpenText:
+        """As `encode`, for text that may go on."""
         encoder = self._special if special else self._plain
         ids: list[int] = []
+        num_stable = 0
         for piece in _pieces(text) if self._seams_hold else (text,):
             encoding = await encoder.async_encode(piece, add_special_tokens=False)
+            num_stable = len(ids) + self._last_word(encoding)
             ids.extend(encoding.ids)
-        return ids
+        return OpenText(ids, num_stable)
+
+    def _last_word(self, encoding: Encoding) -> int:
+        """Where the last pre-token begins: it may grow with the text. A special token is whole."""
+        end = len(encoding.ids)
+        if not end or encoding.ids[-1] in self._special_ids:
+            return end
+        word = encoding.token_to_word(end - 1)
+        while end and encoding.token_to_word(end - 1) == word:
+            end -= 1
+        return end
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids; bytes that are not UTF-8 become U+FFFD, special tokens nothing."""

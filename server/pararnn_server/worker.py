@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampler import Sampled
+from pararnn_core.state import state_bytes
 from pararnn_server.engine_settings import EngineSettings
 from pararnn_server.errors import Internal, ServerError, Timeout, TooManyRequests
 from pararnn_server.executor import Executor, StepResult
+from pararnn_server.idle_prefill import IdlePrefill
 from pararnn_server.metrics import Metrics, PoolStats
 from pararnn_server.pace import Pace
 from pararnn_server.request import Failed, Finished, FinishReason, Output, PromptLogprobs, Started, Usage
+from pararnn_server.reuse import StateReuse
 from pararnn_server.running import Choice, Ending, Running
 from pararnn_server.scheduler import Admitted, ScheduledBatch, Scheduler
 from pararnn_server.sessions.manager import SessionManager
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.undo import UndoCopies
+from pararnn_server.state_cache import Partition, StateCache
 from pararnn_server.turn_end import turn_result
 from pararnn_server.vocabulary import Vocabulary
 
@@ -47,6 +51,11 @@ class Worker:
         self._on_end = on_end
         self._clock = clock
         self._executor = Executor(model, settings.max_num_seqs, settings.poison_freed_slots)
+        self._cache = StateCache(settings.state_cache_bytes_per_key)
+        self._reuse = StateReuse(
+            self._executor, self._cache, settings.state_cache_interval, state_bytes(model.config), metrics
+        )
+        self._idle = IdlePrefill(self._executor, self._cache, metrics)
         self._scheduler = self._new_scheduler()
         self._pace = Pace(settings.max_decode_slowdown)
         self._requests: dict[str, Running] = {}
@@ -58,6 +67,11 @@ class Worker:
         """Whether a step would do anything."""
         return self._scheduler.has_work
 
+    @property
+    def has_idle_work(self) -> bool:
+        """Whether a step without any request would do something."""
+        return self._idle.has_work
+
     def stats(self) -> PoolStats:
         """Any thread may ask."""
         scheduler, slots = self._scheduler, self._settings.max_num_seqs
@@ -66,12 +80,18 @@ class Worker:
             num_requests_waiting=scheduler.num_waiting,
             state_slots_used=slots - scheduler.num_free_slots,
             state_slots_total=slots,
+            state_cache_bytes=self._cache.nbytes,
         )
 
     def add(self, running: Running) -> None:
         """Joins the queue."""
         self._requests[running.id] = running
         self._scheduler.add(running.id, len(running.feed), running.request.num_choices)
+
+    def prefill_when_idle(self, partition: Partition, token_ids: Sequence[int]) -> None:
+        """Stores the state after `token_ids` once there is time for it."""
+        if self._cache.owner_bytes:
+            self._idle.add(partition, token_ids)
 
     def abort(self, request_id: str) -> None:
         """Nobody listens any more: frees the slots at once; the turn is undone."""
@@ -109,11 +129,13 @@ class Worker:
         for request_id in self._deaf:
             self.abort(request_id)
         self._deaf.clear()
+        if not self._scheduler.has_work and self._idle.has_work:
+            self._idle.step()
+            return
         began = self._clock()
-        scheduled = self._scheduler.schedule(self._pace.prompt_rows(self._scheduler.num_decoding))
-        for admitted in scheduled.admitted:
+        for admitted in self._scheduler.admit():
             self._try_start(admitted)
-        scheduled = scheduled.only(self._requests)
+        scheduled = self._scheduler.schedule(self._pace.prompt_rows(self._scheduler.num_decoding))
         if not scheduled.prefills and not scheduled.decodes:
             return
         try:
@@ -122,6 +144,7 @@ class Worker:
             logger.exception("a step failed; its requests end with a 500")
             self._fail_step(scheduled)
         else:
+            self._reuse.keep_prompts(scheduled.prefills, self._requests)
             self._tell(result)
             decodes = len(scheduled.decodes)
             self._pace.observe(decodes, scheduled.num_tokens - decodes, self._clock() - began)
@@ -156,12 +179,14 @@ class Worker:
         running.started_at = self._clock()
         for index, slot in enumerate(admitted.slots):
             running.choices[index] = self._new_choice(running, index, slot)
-        self._executor.load(admitted.slots[0], running.turn.snapshot if running.turn else None)
+        beginning = self._reuse.begin(running)
+        self._executor.load(admitted.slots[0], beginning.snapshot)
+        self._scheduler.begin(running.id, beginning.num_tokens, beginning.marks)
         if running.turn is not None:
             self._metrics.state_moves.labels("host", "device").inc()
         self._metrics.request_queue_time.observe(running.started_at - running.arrived_at)
         self._metrics.prompt_tokens.inc(len(running.request.prompt_token_ids))
-        self._emit(running, Started(running.id))
+        self._emit(running, Started(running.id, running.num_cached))
 
     def _new_choice(self, running: Running, index: int, slot: int) -> Choice:
         params = running.request.params
@@ -214,6 +239,7 @@ class Worker:
         except ServerError as error:
             self.fail(running.id, error)
             return
+        self._reuse.keep_reply(running, choice)
         usage, now = running.usage(choice), self._clock()
         del running.choices[choice.index]
         self._executor.free(self._scheduler.finish(running.id, choice.index))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from pararnn_client import (
@@ -62,7 +63,10 @@ def test_a_streamed_reply_is_the_whole_one(server: HttpServer, chat: bool) -> No
             whole = client.complete("hello", **fields)
             pieces = list(client.stream("hello", **fields))
     assert "".join(piece.text for piece in pieces) == whole.text
-    assert pieces[-1].usage == whole.usage
+    usage = pieces[-1].usage
+    assert usage is not None
+    assert usage.cached_tokens == usage.prompt_tokens
+    assert replace(usage, cached_tokens=whole.usage.cached_tokens) == whole.usage
     assert [piece.finish_reason for piece in pieces if piece.finish_reason] == [whole.finish_reason]
 
 

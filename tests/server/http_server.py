@@ -75,6 +75,11 @@ class HttpServer:
         return self.metric("pararnn_state_slots_used")
 
 
+def counts(answer: dict[str, Any]) -> dict[str, int]:
+    """Usage but for what the cache saved, which depends on what was asked before."""
+    return {name: count for name, count in answer["usage"].items() if name != "prompt_tokens_details"}
+
+
 @contextmanager
 def serving(
     loaded: Loaded | None, key: str | None = None, send_buffer: int | None = None, **settings: Any

@@ -231,7 +231,7 @@ def test_random_aborts_leave_the_others_alone() -> None:
                 assert reader.ids() == expected[: len(reader.ids())]
             else:
                 assert reader.ids() == expected
-        assert bench.engine.call(lambda: bench.engine.stats()).result(10) == PoolStats(0, 0, 0, 6)
+        assert bench.engine.call(lambda: bench.engine.stats()).result(10) == PoolStats(0, 0, 0, 6, 0)
 
 
 def test_a_full_queue_is_refused_until_a_request_ends() -> None:

@@ -93,7 +93,7 @@ def test_every_request_ends_once_and_nothing_leaks() -> None:
         for reader in chaos.readers:
             reader.wait()
         bench.engine.call(lambda: None).result(10)
-        assert bench.engine.stats() == PoolStats(0, 0, 0, 5)
+        assert bench.engine.stats() == PoolStats(0, 0, 0, 5, 0)
         for session in chaos.sessions:
             assert bench.sessions.running_request(session, "") is None
             assert_session_is_whole(bench.store, session, model())

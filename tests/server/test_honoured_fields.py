@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.http_server import HttpServer
+from tests.server.http_server import HttpServer, counts
 from tests.server.test_documentation import listed
 
 BASE: dict[str, Any] = {"max_tokens": 16, "seed": 11}
@@ -43,7 +43,7 @@ TESTED_ELSEWHERE = {
     "session_id": "test_routes_sessions.py",
     "expected_turn": "test_routes_sessions.py::test_expected_turn_guards_against_another_writer",
     "timeout": "test_routes_sessions.py::test_timeout_restores_the_last_turn",
-    "cache_salt": "nothing is shared between requests, so there is nothing to keep apart",
+    "cache_salt": "test_routes_state_cache.py::test_keys_and_salts_never_share",
 }
 ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
     "completions": ("/v1/completions", {"prompt": "the x"}),
@@ -53,7 +53,7 @@ ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def essence(answer: dict[str, Any]) -> Any:
     """What a client sees of the replies."""
-    return [choice.get("text") or choice.get("message") for choice in answer["choices"]], answer["usage"]
+    return [choice.get("text") or choice.get("message") for choice in answer["choices"]], counts(answer)
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -16,12 +16,17 @@ GAUGES = {
     "num_requests_waiting",
     "state_slots_used",
     "state_slots_total",
+    "state_cache_bytes",
     "sessions",
     "session_state_bytes",
     "resident_memory_bytes",
 }
 COUNTERS = {
     "prompt_tokens_total",
+    "prompt_tokens_cached_total",
+    "prefix_cache_queries_total",
+    "prefix_cache_hits_total",
+    "idle_prefill_tokens_total",
     "generation_tokens_total",
     "request_success_total",
     "admission_rejections_total",
@@ -138,8 +143,9 @@ def test_two_apps_in_one_process_do_not_meet() -> None:
 
 def test_gauges_are_what_they_are_told() -> None:
     metrics = Metrics()
-    metrics.watch(lambda: PoolStats(1, 2, 3, 4), lambda: {"host": TierTotal(5, 6)})
+    metrics.watch(lambda: PoolStats(1, 2, 3, 4, 7), lambda: {"host": TierTotal(5, 6)})
     found = values(metrics)
     names = ("num_requests_running", "num_requests_waiting", "state_slots_used", "state_slots_total")
     assert [found[name] for name in names] == [1, 2, 3, 4]
+    assert found["state_cache_bytes"] == 7
     assert (found["sessions{tier=host}"], found["session_state_bytes{tier=host}"]) == (5, 6)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from pararnn_server.loading import Loaded
+from pararnn_server.tokenizer import OpenText
 
 from tests.server.http_server import ENDLESS, HttpServer, connection, eventually, serving
 
@@ -137,11 +138,11 @@ def test_sixty_four_streams_give_the_tokens_of_each_alone(server: HttpServer) ->
 def test_timeout_covers_the_reading_of_the_prompt(
     server: HttpServer, loaded: Loaded, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    async def slow(text: str, *, special: bool = True) -> list[int]:
+    async def slow(text: str, *, special: bool = True) -> OpenText:
         await asyncio.sleep(0.3)
-        return [1, 2]
+        return OpenText([1, 2], 1)
 
-    monkeypatch.setattr(loaded.tokenizer, "encode", slow)
+    monkeypatch.setattr(loaded.tokenizer, "encode_open", slow)
     body = {**endless(path), "max_tokens": 1}
     assert server.post(path, body).status_code == 200
     refused = server.post(path, {**body, "timeout": 0.2})

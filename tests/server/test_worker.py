@@ -225,7 +225,7 @@ def test_fail_all_leaves_a_pool_that_is_free() -> None:
     steps.step(2)
     steps.worker.fail_all(Unavailable("bye"))
     assert all(isinstance(reader.failed and reader.failed.error, Unavailable) for reader in readers)
-    assert steps.worker.stats() == PoolStats(0, 0, 0, 4)
+    assert steps.worker.stats() == PoolStats(0, 0, 0, 4, 0)
     assert len(steps.ended) == 7
     assert steps.sessions.running_request(session, "") is None
     _, reader = steps.add([8], greedy(3))

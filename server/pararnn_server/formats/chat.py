@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -13,17 +14,25 @@ from pararnn_server.tokenizer import Tokenizer
 
 
 class ChatFormat(AnswerFormat):
-    """logprobs: whether they were asked for."""
+    """logprobs: whether they were asked for. on_reply: gets the text of each reply at its end."""
 
     body_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
 
     def __init__(
-        self, heading: Heading, tokenizer: Tokenizer, *, logprobs: bool, null_usage: bool = False
+        self,
+        heading: Heading,
+        tokenizer: Tokenizer,
+        *,
+        logprobs: bool,
+        null_usage: bool = False,
+        on_reply: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(heading, null_usage=null_usage)
         self._tokenizer = tokenizer
         self._asked = logprobs
+        self._on_reply = on_reply
+        self._said: defaultdict[int, list[str]] = defaultdict(list)
 
     def opening(self, index: int, usage: Usage | None) -> str:
         """The role, once and first."""
@@ -34,12 +43,16 @@ class ChatFormat(AnswerFormat):
         """Nothing for a piece that shows nothing."""
         if not piece.text and not piece.entries and usage is None:
             return ""
+        if self._on_reply is not None:
+            self._said[index].append(piece.text)
         logprobs = compact(self._logprobs(piece.entries)) if piece.entries else "null"
         head = f'{{"index":{index},"delta":{{"content":{quoted(piece.text)}}}'
         return self.chunk(f'{head},"logprobs":{logprobs},"finish_reason":null}}', usage)
 
     def end(self, index: int, ending: Ending, usage: Usage | None) -> str:
         """An empty delta with the reason."""
+        if self._on_reply is not None:
+            self._on_reply("".join(self._said.pop(index, ())))
         choice = f'{{"index":{index},"delta":{{}},"logprobs":null,"finish_reason":"{ending.reason}"}}'
         return self.chunk(choice, usage, ending.session)
 
@@ -47,6 +60,8 @@ class ChatFormat(AnswerFormat):
         """Message and log-probabilities of all pieces."""
         entries = list(chain.from_iterable(piece.entries or () for piece in pieces))
         content = "".join(piece.text for piece in pieces)
+        if self._on_reply is not None:
+            self._on_reply(content)
         return {
             "index": index,
             "message": {"role": "assistant", "content": content, "refusal": None},

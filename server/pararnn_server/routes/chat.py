@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 
 from pararnn_server.bodies import read_body
@@ -18,7 +21,8 @@ from pararnn_server.routes.generate import (
     view_session,
 )
 from pararnn_server.schemas.chat import ChatChunk, ChatRequest, ChatResponse
-from pararnn_server.service import owner_of, service_of
+from pararnn_server.service import Serving, owner_of, service_of
+from pararnn_server.state_cache import Partition
 
 DEFAULT_MAX_TOKENS = 1024
 
@@ -48,5 +52,18 @@ async def create_chat_completion(request: Request) -> Response:
     head = heading("chatcmpl", body, serving, request)
     plan = plan_of(head.id, body, prompts, params, view, ends, owner)
     null_usage = bool(body.stream_options and body.stream_options.include_usage)
-    form = ChatFormat(head, serving.tokenizer, logprobs=bool(body.logprobs), null_usage=null_usage)
+    form = ChatFormat(
+        head,
+        serving.tokenizer,
+        logprobs=bool(body.logprobs),
+        null_usage=null_usage,
+        on_reply=_reader_ahead(body, serving, owner),
+    )
     return answer(body, plan, form, service)
+
+
+def _reader_ahead(body: ChatRequest, serving: Serving, owner: str) -> Callable[[str], None] | None:
+    """Without a session the client will send the whole conversation again."""
+    if serving.history is None or body.session_id is not None:
+        return None
+    return partial(serving.history.follow, Partition(owner, body.cache_salt), body.messages)

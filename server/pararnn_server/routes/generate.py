@@ -115,6 +115,7 @@ def plan_of(
         deadline=ends,
         session_id=body.session_id,
         expected_turn=view.expected_turn,
+        cache_salt=body.cache_salt,
     )
 
 

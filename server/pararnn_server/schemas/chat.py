@@ -31,6 +31,11 @@ class Message(RequestBody):
     function_call: None = None
     tool_calls: EmptyList | None = None
 
+    @property
+    def text(self) -> str:
+        """The content, its parts joined."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
 
 class ResponseFormat(RequestBody):
     """Plain text is the only format."""

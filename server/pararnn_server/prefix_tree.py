@@ -1,0 +1,119 @@
+"""Values by sequences of token ids: a compressed tree in which every step compares ids, none a hash."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+ID_BYTES = 4
+
+
+def pack_ids(ids: Sequence[int]) -> bytes:
+    """Four bytes an id, in which a prefix of ids is a prefix of bytes."""
+    return (ids if isinstance(ids, array) and ids.typecode == "i" else array("i", ids)).tobytes()
+
+
+class Node(Generic[V]):
+    """A sequence that holds a value, or at which two longer ones part.
+
+    label: the ids between the parent and here.  depth: bytes of the whole sequence.
+    """
+
+    __slots__ = ("children", "depth", "label", "parent", "value")
+
+    def __init__(self, parent: Node[V] | None, label: bytes, depth: int) -> None:
+        self.parent = parent
+        self.label = label
+        self.depth = depth
+        self.children: dict[bytes, Node[V]] = {}
+        self.value: V | None = None
+
+
+class PrefixTree(Generic[V]):
+    """Sequences are those of `pack_ids`. A search costs one comparison of the sequence with the tree's bytes.
+
+    label_bytes: ids held, once for all sequences that share them.
+    """
+
+    def __init__(self) -> None:
+        self._root: Node[V] = Node(None, b"", 0)
+        self.label_bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._root.children)
+
+    def longest(self, ids: bytes) -> Node[V] | None:
+        """The node of the longest prefix of `ids` that holds a value."""
+        node, found = self._root, None
+        while (child := node.children.get(ids[node.depth : node.depth + ID_BYTES])) is not None:
+            if not ids.startswith(child.label, node.depth):
+                break
+            node = child
+            if node.value is not None:
+                found = node
+        return found
+
+    def node(self, ids: bytes, end: int) -> Node[V]:
+        """The node of the first `end` > 0 bytes, made if there is none: it must get a value or be removed."""
+        node = self._root
+        while node.depth < end:
+            child = node.children.get(ids[node.depth : node.depth + ID_BYTES])
+            if child is None:
+                return self._grow(node, ids[node.depth : end])
+            shared = _shared_bytes(ids, node.depth, end, child.label)
+            node = child if shared == len(child.label) else self._split(child, shared)
+        return node
+
+    def remove(self, node: Node[V]) -> None:
+        """Takes the value away, and with it the ids that no other value needs."""
+        node.value = None
+        parent = node.parent
+        if parent is None:
+            return
+        if not node.children:
+            del parent.children[node.label[:ID_BYTES]]
+            self.label_bytes -= len(node.label)
+            node = parent
+        self._join(node)
+
+    def _grow(self, parent: Node[V], label: bytes) -> Node[V]:
+        node = Node(parent, label, parent.depth + len(label))
+        parent.children[label[:ID_BYTES]] = node
+        self.label_bytes += len(label)
+        return node
+
+    def _split(self, node: Node[V], at: int) -> Node[V]:
+        """A new node `at` bytes into the label of `node`, above it."""
+        parent = node.parent
+        assert parent is not None
+        upper: Node[V] = Node(parent, node.label[:at], parent.depth + at)
+        parent.children[upper.label[:ID_BYTES]] = upper
+        node.parent, node.label = upper, node.label[at:]
+        upper.children[node.label[:ID_BYTES]] = node
+        return upper
+
+    def _join(self, node: Node[V]) -> None:
+        """A node without a value at which nothing parts becomes one with its only child."""
+        if node.parent is None or node.value is not None or len(node.children) != 1:
+            return
+        [child] = node.children.values()
+        child.label = node.label + child.label
+        child.parent = node.parent
+        node.parent.children[child.label[:ID_BYTES]] = child
+
+
+def _shared_bytes(ids: bytes, start: int, end: int, label: bytes) -> int:
+    """How much of `label` stands at `start` of `ids`, in whole ids; by halving, each half compared whole."""
+    if start + len(label) <= end and ids.startswith(label, start):
+        return len(label)
+    low, high = 0, min(len(label), end - start) // ID_BYTES
+    while low < high:
+        middle = (low + high + 1) // 2
+        if ids.startswith(label[low * ID_BYTES : middle * ID_BYTES], start + low * ID_BYTES):
+            low = middle
+        else:
+            high = middle - 1
+    return low * ID_BYTES
