@@ -160,7 +160,7 @@ class Worker:
         self._next_expiry = now + EXPIRY_INTERVAL
         for running in list(self._requests.values()):
             if running.is_past(now):
-                self.fail(running.id, Timeout("the request took longer than its timeout"))
+                self.fail(running.id, _too_long())
             elif running.started_at is None and running.queue_deadline <= now:
                 self._metrics.admission_rejections.labels("queue_timeout").inc()
                 waited = self._settings.queue_timeout
@@ -176,7 +176,11 @@ class Worker:
 
     def _start(self, admitted: Admitted) -> None:
         running = self._requests[admitted.request_id]
-        running.started_at = self._clock()
+        now = self._clock()
+        if running.is_past(now):
+            self.fail(running.id, _too_long())
+            return
+        running.started_at = now
         for index, slot in enumerate(admitted.slots):
             running.choices[index] = self._new_choice(running, index, slot)
         beginning = self._reuse.begin(running)
@@ -296,3 +300,7 @@ class Worker:
         except Exception:
             logger.exception("request %s cannot be answered", running.id)
             self._deaf.add(running.id)
+
+
+def _too_long() -> Timeout:
+    return Timeout("the request took longer than its timeout")

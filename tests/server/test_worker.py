@@ -282,3 +282,16 @@ def test_a_turn_that_can_no_longer_commit_ends_with_an_error() -> None:
     assert reader.failed is not None
     assert reader.failed.error.status == 404
     assert slots_used(steps.worker) == 0
+
+
+def test_a_request_whose_time_is_over_gets_no_slot() -> None:
+    """However short ago the engine last looked who is late."""
+    steps = Steps()
+    steps.add([1], greedy(1))
+    steps.step()
+    _, late = steps.add([1], greedy(1), deadline=steps.now - 0.001)
+    steps.now -= 0.1
+    steps.step()
+    assert late.failed is not None
+    assert late.failed.error.code == "request_timeout"
+    assert not late.started
