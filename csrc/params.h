@@ -82,10 +82,11 @@ constexpr bool is_quantized(WeightFormat format) {
 // A weight as one level packs it: [head][gate][tile of 16 outputs], outputs past the end 0. A tile is
 //   float32   [input][16]
 //   bfloat16  [pair of inputs][16][2]
-//   int8      [4 inputs][16][4] bytes, value + 128; then the scales [group][16] bfloat16
-//   int4      [8 inputs][16][4] bytes, value + 8, inputs 0-3 in the low nibbles; then the scales
-// group_size: inputs that share a scale, a multiple of kGroupStep; 0 for floats. The groups of a head start
-// afresh.
+//   int8      [4 inputs][16][4] bytes, value + 128
+//   int4      [8 inputs][16][4] bytes, value + 8, inputs 0-3 in the low nibbles
+// Integers stand in pairs of groups, after the pair's scales [2][16] bfloat16: a tile is read from its start
+// to its end. group_size: inputs that share a scale, a multiple of kGroupStep; 0 for floats. The groups of a
+// head start afresh.
 struct PackedMatrix {
   BlockShape shape;
   WeightFormat format;
@@ -117,10 +118,26 @@ constexpr int64_t tile_data_bytes(const PackedMatrix& matrix) {
   }
 }
 
+constexpr int64_t kGroupScaleBytes = kTileOutputs * 2;
+constexpr int64_t kPairScaleBytes = 2 * kGroupScaleBytes;
+
+// Of a whole group, without its scales.
+constexpr int64_t group_bytes(const PackedMatrix& matrix) {
+  return matrix.group_size * kTileOutputs / (matrix.format == WeightFormat::kInt4 ? 2 : 1);
+}
+
+// Where in its tile the scales of a group and its integers stand.
+constexpr int64_t scales_offset(const PackedMatrix& matrix, int64_t group) {
+  return group / 2 * (kPairScaleBytes + 2 * group_bytes(matrix)) + group % 2 * kGroupScaleBytes;
+}
+constexpr int64_t group_offset(const PackedMatrix& matrix, int64_t group) {
+  return (group / 2 + 1) * kPairScaleBytes + group * group_bytes(matrix);
+}
+
 // A multiple of 64.
 constexpr int64_t tile_bytes(const PackedMatrix& matrix) {
-  const int64_t scales = is_quantized(matrix.format) ? groups_per_row(matrix) * kTileOutputs * 2 : 0;
-  return tile_data_bytes(matrix) + rounded_up(scales, 64);
+  const int64_t pairs = is_quantized(matrix.format) ? (groups_per_row(matrix) + 1) / 2 : 0;
+  return tile_data_bytes(matrix) + pairs * kPairScaleBytes;
 }
 
 constexpr int64_t num_tiles(const BlockShape& shape) {

@@ -40,24 +40,26 @@ int64_t byte_of(int64_t k) {
   return Format::kSwapsMiddleBytes ? kSwapped[k] : k;
 }
 
-float stored_int8(const Place& place, int64_t k) {
-  return float(place.tile[(k / 4 * kTileOutputs + place.output) * 4 + byte_of<Int8Format>(k % 4)]);
+// Input `k` of a group.
+float stored_int8(const uint8_t* group, int64_t output, int64_t k) {
+  return float(group[(k / 4 * kTileOutputs + output) * 4 + byte_of<Int8Format>(k % 4)]);
 }
 
-float stored_int4(const Place& place, int64_t k) {
-  const uint8_t pair = place.tile[(k / 8 * kTileOutputs + place.output) * 4 + byte_of<Int4Format>(k % 4)];
+float stored_int4(const uint8_t* group, int64_t output, int64_t k) {
+  const uint8_t pair = group[(k / 8 * kTileOutputs + output) * 4 + byte_of<Int4Format>(k % 4)];
   return float(k % 8 < 4 ? pair & 15 : pair >> 4);
 }
 
-template <class Format, float (*kStored)(const Place&, int64_t)>
+template <class Format, float (*kStored)(const uint8_t*, int64_t, int64_t)>
 void copy_scaled(const PackedMatrix& weight, const Place& place, float* out) {
-  const uint16_t* const scales =
-      reinterpret_cast<const uint16_t*>(place.tile + tile_data_bytes(weight)) + place.output;
   for (int64_t group = 0; group < groups_per_row(weight); ++group) {
-    const int64_t end = smaller((group + 1) * weight.group_size, weight.shape.inputs);
-    const float scale = widened(scales[group * kTileOutputs]);
-    for (int64_t k = group * weight.group_size; k < end; ++k) {
-      out[k] = (kStored(place, k) - float(Format::kZero)) * scale;
+    const int64_t begin = group * weight.group_size;
+    const int64_t count = smaller(weight.group_size, weight.shape.inputs - begin);
+    const uint8_t* const data = place.tile + group_offset(weight, group);
+    const uint8_t* const scales = place.tile + scales_offset(weight, group);
+    const float scale = widened(reinterpret_cast<const uint16_t*>(scales)[place.output]);
+    for (int64_t k = 0; k < count; ++k) {
+      out[begin + k] = (kStored(data, place.output, k) - float(Format::kZero)) * scale;
     }
   }
 }

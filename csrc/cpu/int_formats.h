@@ -10,8 +10,9 @@ namespace PARARNN_ISA {
 
 constexpr int64_t kUnit = kGroupStep;  // inputs that every group has a multiple of, in packed form
 
-template <int Rows>
-using IntSums = IntLanes[Rows][kTileVectors];
+// Whole groups of tiles side by side, tile_stride bytes apart.
+template <int Rows, int Tiles>
+using IntSums = IntLanes[Rows][Tiles * kTileVectors];
 
 PARARNN_HD const uint8_t* vector_of(const uint8_t* tile, int v) { return tile + v * kLanes * 4; }
 
@@ -22,24 +23,28 @@ struct Int8Wide {
   static constexpr int32_t kZero = 128;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs;
 
-  template <int Rows>
-  PARARNN_HD static void add(IntSums<Rows>& sums, const uint8_t* tile, const Activation* x, int64_t stride,
-                             int64_t units) {
+  template <int Rows, int Tiles>
+  PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
+                             const Activation* x, int64_t stride, int64_t units) {
     for (int64_t step = 0; step < units * 4; ++step, tile += 4 * kTileOutputs, x += 4) {
-      IntLanes even[kTileVectors], odd[kTileVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kTileVectors; ++v) {
-        const IntLanes bytes = load_int(vector_of(tile, v));
-        even[v] = even_bytes(bytes);
-        odd[v] = odd_bytes(bytes);
-      }
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) {
-        const IntLanes first = broadcast_bytes(x + r * stride), second = broadcast_bytes(x + r * stride + 2);
+      for (int t = 0; t < Tiles; ++t) {
+        IntLanes even[kTileVectors], odd[kTileVectors];
 #pragma GCC unroll 4
         for (int v = 0; v < kTileVectors; ++v) {
-          sums[r][v] = add_products16(sums[r][v], even[v], first);
-          sums[r][v] = add_products16(sums[r][v], odd[v], second);
+          const IntLanes bytes = load_int(vector_of(tile + t * tile_stride, v));
+          even[v] = even_bytes(bytes);
+          odd[v] = odd_bytes(bytes);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r) {
+          const IntLanes first = broadcast_bytes(x + r * stride),
+                         second = broadcast_bytes(x + r * stride + 2);
+#pragma GCC unroll 4
+          for (int v = 0; v < kTileVectors; ++v) {
+            IntLanes& sum = sums[r][t * kTileVectors + v];
+            sum = add_products16(add_products16(sum, even[v], first), odd[v], second);
+          }
         }
       }
     }
@@ -52,13 +57,14 @@ struct Int4Wide {
   static constexpr int32_t kZero = 8;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs / 2;
 
-  template <int Rows>
-  PARARNN_HD static void add(IntSums<Rows>& sums, const uint8_t* tile, const Activation* x, int64_t stride,
-                             int64_t units) {
+  template <int Rows, int Tiles>
+  PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
+                             const Activation* x, int64_t stride, int64_t units) {
     for (int64_t step = 0; step < units * 2; ++step, tile += 4 * kTileOutputs, x += 8) {
-#pragma GCC unroll 4
-      for (int v = 0; v < kTileVectors; ++v) {
-        const IntLanes bytes = load_int(vector_of(tile, v));
+#pragma GCC unroll 16
+      for (int v = 0; v < Tiles * kTileVectors; ++v) {
+        const uint8_t* const from = tile + v / kTileVectors * tile_stride;
+        const IntLanes bytes = load_int(vector_of(from, v % kTileVectors));
         const IntLanes low = low_nibbles(bytes), high = high_nibbles(bytes);
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) {
@@ -75,37 +81,24 @@ struct Int4Wide {
 
 #if defined(__AVX512VNNI__)
 
-// Independent sums that hide the latency of the instruction where rows are few.
-template <int Rows>
-constexpr int kChains = Rows == 1   ? 4
-                        : Rows == 2 ? 2
-                                    : 1;
-
 struct Int8Dot {
   using Activation = int8_t;
   static constexpr bool kSwapsMiddleBytes = false;
   static constexpr int32_t kZero = 128;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs;
 
-  template <int Rows>
-  PARARNN_HD static void add(IntSums<Rows>& sums, const uint8_t* tile, const Activation* x, int64_t stride,
-                             int64_t units) {
-    IntLanes chains[kChains<Rows>][Rows] = {};
-    for (int64_t unit = 0; unit < units; ++unit, tile += kUnitBytes, x += kUnit) {
+  template <int Rows, int Tiles>
+  PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
+                             const Activation* x, int64_t stride, int64_t units) {
+    for (int64_t step = 0; step < units * 4; ++step, tile += 4 * kTileOutputs, x += 4) {
 #pragma GCC unroll 4
-      for (int step = 0; step < 4; ++step) {
-        const IntLanes bytes = load_int(tile + step * 4 * kTileOutputs);
+      for (int t = 0; t < Tiles; ++t) {
+        const IntLanes bytes = load_int(tile + t * tile_stride);
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) {
-          IntLanes& sum = chains[step % kChains<Rows>][r];
-          sum = add_products8(sum, bytes, broadcast_bytes(x + r * stride + step * 4));
+          sums[r][t] = add_products8(sums[r][t], bytes, broadcast_bytes(x + r * stride));
         }
       }
-    }
-#pragma GCC unroll 4
-    for (int chain = 0; chain < kChains<Rows>; ++chain) {
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) sums[r][0] += chains[chain][r];
     }
   }
 };
@@ -116,29 +109,20 @@ struct Int4Dot {
   static constexpr int32_t kZero = 8;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs / 2;
 
-  template <int Rows>
-  PARARNN_HD static void add(IntSums<Rows>& sums, const uint8_t* tile, const Activation* x, int64_t stride,
-                             int64_t units) {
-    IntLanes chains[kChains<Rows>][Rows] = {};
-    for (int64_t unit = 0; unit < units; ++unit, tile += kUnitBytes, x += kUnit) {
-#pragma GCC unroll 2
-      for (int step = 0; step < 2; ++step) {
-        const IntLanes bytes = load_int(tile + step * 4 * kTileOutputs);
+  template <int Rows, int Tiles>
+  PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
+                             const Activation* x, int64_t stride, int64_t units) {
+    for (int64_t step = 0; step < units * 2; ++step, tile += 4 * kTileOutputs, x += 8) {
+#pragma GCC unroll 4
+      for (int t = 0; t < Tiles; ++t) {
+        const IntLanes bytes = load_int(tile + t * tile_stride);
         const IntLanes low = low_nibbles(bytes), high = high_nibbles(bytes);
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) {
-          const Activation* const row = x + r * stride + step * 8;
-          IntLanes& first = chains[2 * step % kChains<Rows>][r];
-          first = add_products8(first, low, broadcast_bytes(row));
-          IntLanes& second = chains[(2 * step + 1) % kChains<Rows>][r];
-          second = add_products8(second, high, broadcast_bytes(row + 4));
+          sums[r][t] = add_products8(sums[r][t], low, broadcast_bytes(x + r * stride));
+          sums[r][t] = add_products8(sums[r][t], high, broadcast_bytes(x + r * stride + 4));
         }
       }
-    }
-#pragma GCC unroll 4
-    for (int chain = 0; chain < kChains<Rows>; ++chain) {
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) sums[r][0] += chains[chain][r];
     }
   }
 };
@@ -155,31 +139,52 @@ struct Int4Bytes {
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs / 2;
   static constexpr int64_t kUnitsInWords = 2;  // 16-bit sums hold 8 products of 2 * 15 * 127
 
-  template <int Rows>
-  PARARNN_HD static void add(IntSums<Rows>& sums, const uint8_t* tile, const Activation* x, int64_t stride,
-                             int64_t units) {
-    for (int64_t unit = 0; unit < units; unit += kUnitsInWords) {
-      const int64_t steps = 2 * (units - unit < kUnitsInWords ? units - unit : kUnitsInWords);
-      WordLanes words[Rows][kTileVectors] = {};
-      for (int64_t step = 0; step < steps; ++step, tile += 4 * kTileOutputs, x += 8) {
+  template <int Rows, int Tiles>
+  PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
+                             const Activation* x, int64_t stride, int64_t units) {
+    for (; units >= kUnitsInWords; units -= kUnitsInWords) {
+      add_words<Rows, Tiles, kUnitsInWords>(sums, tile, tile_stride, x, stride);
+      tile += kUnitsInWords * kUnitBytes;
+      x += kUnitsInWords * kUnit;
+    }
+    if (units > 0) add_words<Rows, Tiles, 1>(sums, tile, tile_stride, x, stride);
+  }
+
+  template <int Rows, int Tiles, int kUnits>
+  PARARNN_HD static void add_words(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
+                                   const Activation* x, int64_t stride) {
+    WordLanes words[Rows][Tiles * kTileVectors] = {};
 #pragma GCC unroll 4
-        for (int v = 0; v < kTileVectors; ++v) {
-          const IntLanes bytes = load_int(vector_of(tile, v));
-          const IntLanes low = low_nibbles(bytes), high = high_nibbles(bytes);
+    for (int step = 0; step < kUnits * 2; ++step, tile += 4 * kTileOutputs, x += 8) {
+#pragma GCC unroll 4
+      for (int t = 0; t < Tiles; ++t) {
+        IntLanes bytes[kTileVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kTileVectors; ++v) bytes[v] = load_int(vector_of(tile + t * tile_stride, v));
+        // One half after the other: four vectors of nibbles and all sums at once do not fit the registers.
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+          IntLanes nibbles[kTileVectors];
+#pragma GCC unroll 4
+          for (int v = 0; v < kTileVectors; ++v) {
+            nibbles[v] = half == 0 ? low_nibbles(bytes[v]) : high_nibbles(bytes[v]);
+          }
 #pragma GCC unroll 8
           for (int r = 0; r < Rows; ++r) {
-            const Activation* const row = x + r * stride;
-            words[r][v] += byte_products(low, broadcast_bytes(row));
-            words[r][v] += byte_products(high, broadcast_bytes(row + 4));
+            const IntLanes inputs = broadcast_bytes(x + r * stride + half * 4);
+#pragma GCC unroll 4
+            for (int v = 0; v < kTileVectors; ++v) {
+              words[r][t * kTileVectors + v] += byte_products(nibbles[v], inputs);
+            }
           }
         }
       }
+    }
 #pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) {
-#pragma GCC unroll 4
-        for (int v = 0; v < kTileVectors; ++v) {
-          sums[r][v] = add_products16(sums[r][v], (IntLanes)words[r][v], broadcast(0x00010001));
-        }
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < Tiles * kTileVectors; ++v) {
+        sums[r][v] = add_products16(sums[r][v], (IntLanes)words[r][v], broadcast(0x00010001));
       }
     }
   }

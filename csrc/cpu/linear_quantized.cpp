@@ -13,9 +13,18 @@ namespace pararnn {
 namespace PARARNN_ISA {
 namespace {
 
-constexpr int64_t kPanelRows = 512;  // bounds the scratch memory
-constexpr int64_t kChunkRows = 64;   // rows whose activations stay in the second-level cache
-constexpr int kMaxRows = kLanes / 2;
+constexpr int64_t kPanelRows = 512;                   // bounds the scratch memory
+constexpr int64_t kChunkRows = 64;                    // rows whose activations stay in the second-level cache
+constexpr int kAccumulators = kLanes == 16 ? 16 : 8;  // half of the registers
+constexpr int kMaxRows = kAccumulators / kTileVectors < 8 ? kAccumulators / kTileVectors : 8;
+constexpr int kMaxTiles =
+    4;  // streams of weights read at once: one alone leaves half of the bandwidth unused
+
+// As many tiles as the registers hold beside the rows.
+constexpr int tiles_for(int rows) {
+  const int fit = kAccumulators / (rows * kTileVectors);
+  return fit < 1 ? 1 : fit > kMaxTiles ? kMaxTiles : fit;
+}
 
 template <class Format>
 struct Panel {
@@ -25,58 +34,81 @@ struct Panel {
   Activations<typename Format::Activation> x;
 };
 
-// One tile of one head and gate.
-struct TilePlace {
+// Tiles of one head and gate that are read side by side, each stream far from the next: it then runs on
+// through memory from item to item. The tiles that are left over stand alone.
+struct TileGroup {
   int64_t head;
+  int64_t tiles;
+  int64_t apart;  // tiles from one to the next
   int64_t out_column;
-  int64_t outputs;
+  int64_t outputs;  // from the first tile to the end of the block
   const uint8_t* data;
-  const BFloat16* scales;
 
-  TilePlace(const PackedMatrix& weight, int64_t index) {
+  static int64_t per_block(const BlockShape& shape, int64_t side_by_side) {
+    const int64_t tiles = tiles_per_block(shape);
+    return tiles / side_by_side + tiles % side_by_side;
+  }
+
+  TileGroup(const PackedMatrix& weight, int64_t index, int64_t side_by_side) {
     const BlockShape& shape = weight.shape;
-    const int64_t tiles = tiles_per_block(shape), block = index / tiles, first = index % tiles * kTileOutputs;
-    const int64_t gate = block % shape.gates;
+    const int64_t tiles_in_block = tiles_per_block(shape), per = per_block(shape, side_by_side);
+    const int64_t block = index / per, gate = block % shape.gates;
+    apart = tiles_in_block / side_by_side;
+    const int64_t place = index % per;
+    const int64_t first = place < apart ? place : place - apart + apart * side_by_side;
+    tiles = place < apart ? side_by_side : 1;
     head = block / shape.gates;
-    out_column = (gate * shape.heads + head) * shape.outputs + first;
-    outputs = smaller(kTileOutputs, shape.outputs - first);
-    data = static_cast<const uint8_t*>(weight.data) + index * tile_bytes(weight);
-    scales = reinterpret_cast<const BFloat16*>(data + tile_data_bytes(weight));
+    out_column = (gate * shape.heads + head) * shape.outputs + first * kTileOutputs;
+    outputs = shape.outputs - first * kTileOutputs;
+    data = static_cast<const uint8_t*>(weight.data) + (block * tiles_in_block + first) * tile_bytes(weight);
+  }
+
+  TileGroup tile(const PackedMatrix& weight, int64_t index) const {
+    TileGroup one = *this;
+    one.tiles = 1;
+    one.out_column += index * apart * kTileOutputs;
+    one.outputs -= index * apart * kTileOutputs;
+    one.data += index * apart * tile_bytes(weight);
+    return one;
   }
 };
 
-template <class Format, int Rows>
-void multiply_rows(const Panel<Format>& panel, const TilePlace& tile, int64_t first_row) {
+template <class Format, int Rows, int Tiles>
+void multiply_tiles(const Panel<Format>& panel, const TileGroup& tile, int64_t first_row) {
+  constexpr int kVectors = Tiles * kTileVectors;
   const PackedMatrix& weight = panel.p.weight;
   const BlockShape& shape = weight.shape;
   const int64_t first = first_row * shape.heads + tile.head, groups = panel.x.groups;
-  const int64_t stride = shape.heads * panel.x.padded_inputs;
+  const int64_t stride = shape.heads * panel.x.padded_inputs, tile_stride = tile.apart * tile_bytes(weight);
   const auto* x = panel.x.values + first * panel.x.padded_inputs;
   const uint8_t* data = tile.data;
-  Vec sums[Rows][kTileVectors];
+  Vec sums[Rows][kVectors];
   for (auto& row : sums) {
     for (Vec& sum : row) sum = Vec(0.0f);
   }
   for (int64_t group = 0; group < groups; ++group) {
     const int64_t units =
         smaller(weight.group_size, panel.x.padded_inputs - group * weight.group_size) / kUnit;
-    IntSums<Rows> products;
+    IntSums<Rows, Tiles> products;
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const IntLanes start = broadcast(panel.x.starts[(first + r * shape.heads) * groups + group]);
-#pragma GCC unroll 4
-      for (int v = 0; v < kTileVectors; ++v) products[r][v] = start;
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) products[r][v] = start;
     }
-    Format::template add<Rows>(products, data, x, stride, units);
-    data += units * Format::kUnitBytes;
+    const uint8_t* const scales = data + group % 2 * kGroupScaleBytes;
+    const uint8_t* const integers = data + kPairScaleBytes + group % 2 * group_bytes(weight);
+    Format::template add<Rows, Tiles>(products, integers, tile_stride, x, stride, units);
+    data += group % 2 * (kPairScaleBytes + 2 * group_bytes(weight));
     x += units * kUnit;
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      const Vec scale = load(reinterpret_cast<const BFloat16*>(scales + v / kTileVectors * tile_stride) +
+                             v % kTileVectors * kLanes);
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      const Vec x_scale(panel.x.scales[(first + r * shape.heads) * groups + group]);
-#pragma GCC unroll 4
-      for (int v = 0; v < kTileVectors; ++v) {
-        const Vec scale = load(tile.scales + group * kTileOutputs + v * kLanes) * x_scale;
-        sums[r][v] = madd(to_float(products[r][v]), scale, sums[r][v]);
+      for (int r = 0; r < Rows; ++r) {
+        const Vec x_scale(panel.x.scales[(first + r * shape.heads) * groups + group]);
+        sums[r][v] = madd(to_float(products[r][v]), scale * x_scale, sums[r][v]);
       }
     }
   }
@@ -84,25 +116,35 @@ void multiply_rows(const Panel<Format>& panel, const TilePlace& tile, int64_t fi
   float* out = panel.p.out + (panel.first_row + first_row) * row_stride + tile.out_column;
   const float* const bias = panel.p.bias == nullptr ? nullptr : panel.p.bias + tile.out_column;
   for (int r = 0; r < Rows; ++r, out += row_stride) {
-    for (int v = 0; v < kTileVectors; ++v) {
-      const int64_t at = v * kLanes, left = tile.outputs - at;
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = v / kTileVectors * tile.apart * kTileOutputs + v % kTileVectors * kLanes;
+      const int64_t left = tile.outputs - at;
       const Vec sum = bias == nullptr ? sums[r][v] : sums[r][v] + load(bias + at, left);
       store(out + at, sum, left);
     }
   }
 }
 
+// A group that is no wider than the rows allow runs in one go, else tile by tile.
 template <class Format, int Rows>
-void multiply_last_rows(const Panel<Format>& panel, const TilePlace& tile, int64_t first_row, int64_t rows) {
-  if (rows == Rows) return multiply_rows<Format, Rows>(panel, tile, first_row);
-  if constexpr (Rows > 1) multiply_last_rows<Format, Rows - 1>(panel, tile, first_row, rows);
+void multiply_rows(const Panel<Format>& panel, const TileGroup& group, int64_t row) {
+  if (group.tiles == tiles_for(Rows)) return multiply_tiles<Format, Rows, tiles_for(Rows)>(panel, group, row);
+  for (int64_t i = 0; i < group.tiles; ++i) {
+    multiply_tiles<Format, Rows, 1>(panel, group.tile(panel.p.weight, i), row);
+  }
+}
+
+template <class Format, int Rows>
+void multiply_last_rows(const Panel<Format>& panel, const TileGroup& group, int64_t first_row, int64_t rows) {
+  if (rows == Rows) return multiply_rows<Format, Rows>(panel, group, first_row);
+  if constexpr (Rows > 1) multiply_last_rows<Format, Rows - 1>(panel, group, first_row, rows);
 }
 
 template <class Format>
-void multiply_chunk(const Panel<Format>& panel, const TilePlace& tile, int64_t begin, int64_t end) {
+void multiply_chunk(const Panel<Format>& panel, const TileGroup& group, int64_t begin, int64_t end) {
   int64_t row = begin;
-  for (; row + kMaxRows <= end; row += kMaxRows) multiply_rows<Format, kMaxRows>(panel, tile, row);
-  multiply_last_rows<Format, kMaxRows>(panel, tile, row, end - row);
+  for (; row + kMaxRows <= end; row += kMaxRows) multiply_rows<Format, kMaxRows>(panel, group, row);
+  multiply_last_rows<Format, kMaxRows>(panel, group, row, end - row);
 }
 
 constexpr int64_t floats_for(int64_t bytes) { return rounded_up(bytes, 64) / int64_t(sizeof(float)); }
@@ -127,12 +169,16 @@ void run_panel(const LinearParams& p, int64_t first_row, int64_t rows) {
   parallel_lots(rows * shape.heads, shape.inputs, [&](int64_t index) {
     quantize_row(x + index * shape.inputs, shape.inputs, p.weight.group_size, Format::kZero, index, panel.x);
   });
-  const int64_t tiles = num_tiles(shape);
-  parallel(tiles * ceil_div(rows, kChunkRows), [&](int64_t item) {
-    const int64_t begin = item / tiles * kChunkRows;
-    multiply_chunk<Format>(panel, TilePlace(p.weight, item % tiles), begin,
+  // Tiles as the smallest block of rows takes them.
+  const int64_t tiles = tiles_for(int(smaller(rows, kMaxRows)));
+  const int64_t groups = shape.heads * shape.gates * TileGroup::per_block(shape, tiles);
+  const auto multiply = [&](int64_t item) {
+    const int64_t begin = item / groups * kChunkRows;
+    multiply_chunk<Format>(panel, TileGroup(p.weight, item % groups, tiles), begin,
                            smaller(begin + kChunkRows, rows));
-  });
+  };
+  const int64_t items = groups * ceil_div(rows, kChunkRows);
+  rows <= kMaxRows ? parallel_runs(items, multiply) : parallel(items, multiply);
 }
 
 template <class Format>

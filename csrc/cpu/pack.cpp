@@ -104,12 +104,17 @@ struct Int4Words {
   }
 };
 
-int64_t whole_words(const PackParams& p) { return p.row_bytes / 4; }
+// A word of output `j` in its tile.
+template <class Words>
+uint8_t* place_of(const PackParams& p, const Tile& tile, int64_t word, int64_t j) {
+  const int64_t words = p.matrix.group_size / Words::kInputs, group = word / words;
+  return tile.packed + group_offset(p.matrix, group) + (word % words * kTileOutputs + j) * 4;
+}
 
 template <class Words>
 void pack_words(const PackParams& p, const Tile& tile) {
-  const int64_t words = rounded_up(p.matrix.shape.inputs, kGroupStep) / Words::kInputs,
-                whole = whole_words(p);
+  const int64_t words = rounded_up(p.matrix.shape.inputs, kGroupStep) / Words::kInputs;
+  const int64_t whole = p.row_bytes / 4;
   const uint8_t* const rows = static_cast<const uint8_t*>(p.plain) + tile.row(p.matrix.shape) * p.row_bytes;
   for (int64_t word = 0; word < words; ++word) {
     for (int64_t j = 0; j < kTileOutputs; ++j) {
@@ -119,7 +124,7 @@ void pack_words(const PackParams& p, const Tile& tile) {
         memcpy(&bytes, rows + j * p.row_bytes + word * 4, size_t(p.row_bytes - word * 4));
       }
       bytes = Words::pack(bytes);
-      memcpy(tile.packed + (word * kTileOutputs + j) * 4, &bytes, 4);
+      memcpy(place_of<Words>(p, tile, word, j), &bytes, 4);
     }
   }
 }
@@ -130,7 +135,7 @@ void unpack_words(const PackParams& p, const Tile& tile) {
   for (int64_t j = 0; j < tile.used; ++j) {
     for (int64_t word = 0; word * 4 < p.row_bytes; ++word) {
       uint32_t bytes;
-      memcpy(&bytes, tile.packed + (word * kTileOutputs + j) * 4, 4);
+      memcpy(&bytes, place_of<Words>(p, tile, word, j), 4);
       bytes = Words::unpack(bytes);
       memcpy(rows + j * p.row_bytes + word * 4, &bytes, size_t(smaller(4, p.row_bytes - word * 4)));
     }
@@ -138,28 +143,32 @@ void unpack_words(const PackParams& p, const Tile& tile) {
 }
 
 struct ScaleTile {
+  const PackedMatrix& matrix;
+  const Tile& tile;
   const int64_t groups;
   uint16_t* const plain;
-  uint16_t* const packed;
 
-  ScaleTile(const PackParams& p, const Tile& tile)
-      : groups(groups_per_row(p.matrix)),
-        plain(static_cast<uint16_t*>(p.scales) + tile.row(p.matrix.shape) * groups),
-        packed(reinterpret_cast<uint16_t*>(tile.packed + tile_data_bytes(p.matrix))) {}
+  ScaleTile(const PackParams& p, const Tile& at)
+      : matrix(p.matrix),
+        tile(at),
+        groups(groups_per_row(p.matrix)),
+        plain(static_cast<uint16_t*>(p.scales) + at.row(p.matrix.shape) * groups) {}
 
-  void pack(int64_t used) const {
+  uint16_t* packed(int64_t group) const {
+    return reinterpret_cast<uint16_t*>(tile.packed + scales_offset(matrix, group));
+  }
+
+  void pack() const {
     for (int64_t group = 0; group < rounded_up(groups, 2); ++group) {
       for (int64_t j = 0; j < kTileOutputs; ++j) {
-        packed[group * kTileOutputs + j] =
-            j < used && group < groups ? plain[j * groups + group] : uint16_t(0);
+        packed(group)[j] = j < tile.used && group < groups ? plain[j * groups + group] : uint16_t(0);
       }
     }
   }
 
-  void unpack(int64_t used) const {
-    for (int64_t j = 0; j < used; ++j) {
-      for (int64_t group = 0; group < groups; ++group)
-        plain[j * groups + group] = packed[group * kTileOutputs + j];
+  void unpack() const {
+    for (int64_t j = 0; j < tile.used; ++j) {
+      for (int64_t group = 0; group < groups; ++group) plain[j * groups + group] = packed(group)[j];
     }
   }
 };
@@ -168,14 +177,14 @@ template <class Words>
 void pack_integers(const PackParams& p, int64_t item) {
   const Tile tile(p, item);
   pack_words<Words>(p, tile);
-  ScaleTile(p, tile).pack(tile.used);
+  ScaleTile(p, tile).pack();
 }
 
 template <class Words>
 void unpack_integers(const PackParams& p, int64_t item) {
   const Tile tile(p, item);
   unpack_words<Words>(p, tile);
-  ScaleTile(p, tile).unpack(tile.used);
+  ScaleTile(p, tile).unpack();
 }
 
 }  // namespace

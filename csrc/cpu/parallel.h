@@ -17,6 +17,17 @@ void parallel(int64_t items, const Body& body) {
       items, [](const void* context, int64_t item) { (*static_cast<const Body*>(context))(item); }, &body);
 }
 
+// The same in runs of neighbouring items, a few for each thread, which so reads on through memory.
+template <class Body>
+void parallel_runs(int64_t items, const Body& body) {
+  constexpr int64_t kRunsPerThread = 4;
+  const int64_t run = ceil_div(items, kRunsPerThread * num_threads());
+  parallel(ceil_div(items, run), [&](int64_t index) {
+    const int64_t end = smaller((index + 1) * run, items);
+    for (int64_t item = index * run; item < end; ++item) body(item);
+  });
+}
+
 // The same for items that each cost about `cost` elements of work: handed out in lots worth waking a thread
 // for.
 template <class Body>

@@ -160,7 +160,7 @@ class ThreadPool {
 struct SharedPool {
   std::mutex mutex;
   ThreadPool* pool = nullptr;
-  int64_t threads = usable_cores();
+  std::atomic<int64_t> threads{usable_cores()};  // written under the mutex, read by anybody
 
   SharedPool() {
     pthread_atfork([] { shared().mutex.lock(); }, [] { shared().mutex.unlock(); },
@@ -194,11 +194,7 @@ void parallel_for(int64_t items, Task task, const void* context) {
   shared.pool->run(items, task, context);
 }
 
-int64_t num_threads() {
-  SharedPool& shared = SharedPool::shared();
-  const std::lock_guard<std::mutex> lock(shared.mutex);
-  return shared.threads;
-}
+int64_t num_threads() { return SharedPool::shared().threads; }
 
 void set_num_threads(int64_t count) {
   SharedPool& shared = SharedPool::shared();
