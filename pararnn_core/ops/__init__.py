@@ -1,5 +1,6 @@
 """The native kernels: the only door to torch.ops.pararnn."""
 
+from pararnn_core.ops.build import build_tag
 from pararnn_core.ops.elementwise import add_scaled, causal_conv1d_, gated_rms_norm, rms_norm, silu_mul
 from pararnn_core.ops.library import NativeLibraryMissing, is_available
 from pararnn_core.ops.limits import multiply_add, read_bytes
@@ -28,6 +29,7 @@ __all__ = [
     "WeightFormat",
     "add_scaled",
     "available_isa_levels",
+    "build_tag",
     "causal_conv1d_",
     "embedding",
     "gated_rms_norm",

@@ -23,14 +23,15 @@ def _candidates() -> list[Path]:
     return [Path(named)] if named else [Path(root) / "lib" / LIBRARY_NAME for root in pararnn_core.__path__]
 
 
-def _library_path() -> Path | None:
+def library_path() -> Path | None:
+    """The file that is or would be loaded."""
     return next((path for path in _candidates() if path.is_file()), None)
 
 
 @functools.cache
 def is_available() -> bool:
     """Whether the native library is there; the plain PyTorch code runs without it."""
-    return _library_path() is not None
+    return library_path() is not None
 
 
 @functools.cache
@@ -39,7 +40,7 @@ def native() -> Any:
 
     Raises NativeLibraryMissing if there is no library, OSError if this torch cannot load it.
     """
-    path = _library_path()
+    path = library_path()
     if path is None:
         raise NativeLibraryMissing(
             f"there is no native library at {' or '.join(map(str, _candidates()))}; "

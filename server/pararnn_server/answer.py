@@ -48,7 +48,7 @@ class Answer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ServerError while no header has left."""
-        self._generation.start()
+        await self._generation.start()
         work = asyncio.ensure_future(self._write(scope, send))
         guards = [asyncio.ensure_future(guard) for guard in self._guards(receive)]
         try:

@@ -22,7 +22,16 @@ from pararnn_server.keys import check_exposure, load_keys
 from pararnn_server.loading import Loaded, Progress, load_in_background, start
 from pararnn_server.middleware import REQUEST_ID, Access, Envelope, error_response
 from pararnn_server.openapi import describe
-from pararnn_server.routes import admin, chat, completions, models, sessions, tokens
+from pararnn_server.routes import (
+    admin,
+    chat,
+    completions,
+    models,
+    session_branches,
+    session_state,
+    sessions,
+    tokens,
+)
 from pararnn_server.service import Service, Serving
 from pararnn_server.settings import Settings
 
@@ -57,6 +66,7 @@ def create_app(
         loading.cancel()
         if service.loaded is not None:
             await asyncio.to_thread(service.loaded.engine.stop, 0.0)
+            await asyncio.to_thread(service.loaded.sessions.close)
 
     app = _Api(
         title="pararnn-server",
@@ -68,7 +78,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service = service
-    for module in (completions, chat, models, sessions, tokens, admin):
+    for module in (completions, chat, models, sessions, session_branches, session_state, tokens, admin):
         app.include_router(module.router)
     _add_middleware(app, service)
     app.add_exception_handler(ServerError, _on_server_error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -12,7 +12,11 @@ from starlette.requests import ClientDisconnect, Request
 
 from pararnn_server.errors import BadRequest, ClientClosed, TooLarge, UnsupportedMedia
 from pararnn_server.schemas.base import RequestBody
+from pararnn_server.sessions.model_kind import ModelKind
+from pararnn_server.sessions.state_file import StateFile
+from pararnn_server.sessions.state_reader import StateReader
 
+STATE_FILE_TYPE = "application/octet-stream"
 OFF_LOOP_BYTES = 256 << 10
 Body = TypeVar("Body", bound=RequestBody)
 
@@ -24,6 +28,27 @@ async def read_body(request: Request, schema: type[Body], max_bytes: int) -> Bod
     if len(raw) > OFF_LOOP_BYTES:
         return await asyncio.to_thread(parse_body, raw, schema)
     return parse_body(raw, schema)
+
+
+def is_state_file(request: Request) -> bool:
+    """Whether the body is said to be an exported session."""
+    return _media_type(request) == STATE_FILE_TYPE
+
+
+async def read_state_file(request: Request, kind: ModelKind, max_bytes: int) -> tuple[StateFile, bytes]:
+    """The file and its bytes. Raises UnsupportedMedia, TooLarge, or BadRequest for what is wrong in it.
+
+    Nothing is taken in beyond the size that a state of this model and the tokens in the file may have.
+    """
+    if not is_state_file(request):
+        raise UnsupportedMedia(
+            f"Send an exported session, with the header 'content-type: {STATE_FILE_TYPE}'."
+        )
+    _check_encoding(request)
+    reader = StateReader(kind, max_bytes)
+    async for chunk in _chunks(request):
+        reader.feed(chunk)
+    return await asyncio.to_thread(reader.finish), reader.content
 
 
 def parse_body(raw: bytes, schema: type[Body]) -> Body:
@@ -71,27 +96,40 @@ def _message(error: ErrorDetails, param: str) -> str:
 
 
 def _check_headers(request: Request, max_bytes: int) -> None:
-    media, _, parameters = request.headers.get("content-type", "").partition(";")
+    _, _, parameters = request.headers.get("content-type", "").partition(";")
     charset = parameters.strip().lower().replace('"', "")
-    if media.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
+    if _media_type(request) != "application/json" or charset not in ("", "charset=utf-8"):
         raise UnsupportedMedia("Send JSON in UTF-8, with the header 'content-type: application/json'.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMedia("Send the body without a content-encoding.")
+    _check_encoding(request)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
 
 
+def _check_encoding(request: Request) -> None:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("Send the body without a content-encoding.")
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def _read(request: Request, max_bytes: int) -> bytes:
     raw = bytearray()
+    async for chunk in _chunks(request):
+        raw += chunk
+        if len(raw) > max_bytes:
+            raise _too_large(max_bytes)
+    return bytes(raw)
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
     try:
         async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > max_bytes:
-                raise _too_large(max_bytes)
+            yield chunk
     except ClientDisconnect as error:
         raise ClientClosed("The client left while it sent its request.") from error
-    return bytes(raw)
 
 
 def _too_large(max_bytes: int) -> TooLarge:

@@ -14,12 +14,11 @@ from typing import TypeVar
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_server.admission import Admission, check_request
 from pararnn_server.engine_settings import EngineSettings
-from pararnn_server.errors import BadRequest, Conflict, Internal, TooManyRequests, Unavailable
+from pararnn_server.errors import BadRequest, Internal, ServerError, TooManyRequests, Unavailable
 from pararnn_server.metrics import Metrics, PoolStats
 from pararnn_server.request import Request
 from pararnn_server.running import Running
 from pararnn_server.sessions.manager import SessionManager
-from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.turn import Turn
 from pararnn_server.state_cache import Partition
 from pararnn_server.vocabulary import Vocabulary
@@ -48,7 +47,7 @@ class Engine:
     ) -> None:
         config = model.config
         self._settings = settings
-        self._sessions = sessions
+        self.sessions = sessions
         self._metrics = metrics
         self._vocabulary = Vocabulary.build(token_bytes, config.vocab_size, config.eos_token_id)
         self._admission = Admission(settings.max_num_seqs + settings.max_queue)
@@ -90,23 +89,24 @@ class Engine:
         self._thread.join(HARD_STOP_SECONDS)
         if self._thread.is_alive():
             logger.error("the engine thread is stuck in a step; giving it up")
+        self.sessions.flush(HARD_STOP_SECONDS)
 
-    def submit(self, request: Request) -> None:
-        """Queues a request and, with a session, takes the right to write to it.
+    def submit(self, request: Request, turn: Turn | None = None) -> None:
+        """Queues a request. turn: of the session it names, ended here if the request is refused.
 
-        Raises BadRequest, TooManyRequests (queue full), Unavailable (shutting down), and what
-        SessionManager.begin_turn raises.
+        Raises BadRequest, TooManyRequests (queue full), Unavailable (shutting down).
         """
-        check_request(request, self._vocabulary, self._settings.max_num_seqs)
-        if self._is_draining:
-            self._metrics.admission_rejections.labels("draining").inc()
-            raise _shutting_down()
         with ExitStack() as undo:
+            if turn is not None:
+                undo.callback(self.sessions.abandon, turn)
+            check_request(request, self._vocabulary, self._settings.max_num_seqs)
+            if turn is not None and not turn.num_tokens and not request.prompt_token_ids:
+                raise BadRequest("the prompt is empty, and so is the session", param="prompt")
+            if self._is_draining:
+                self._metrics.admission_rejections.labels("draining").inc()
+                raise _shutting_down()
             self._reserve(request)
             undo.callback(self._admission.release, request.request_id)
-            turn = self._begin_turn(request)
-            if turn is not None:
-                undo.callback(self._sessions.abandon, turn)
             running = Running(request, turn, time.monotonic(), self._settings.queue_timeout)
             self._post(lambda: self._worker.add(running))
             undo.pop_all()
@@ -131,27 +131,17 @@ class Engine:
         self._post(lambda: _resolve(future, function))
         return future
 
-    def cancel(self, session_id: str, owner: str) -> Future[SessionInfo]:
-        """Ends the session's running reply and commits what was delivered; without one, nothing changes.
+    def cancel(self, request_id: str) -> Future[None]:
+        """Ends a session's reply as it stands and hands what was delivered to the store.
 
-        A reply of which nothing was delivered is undone. Raises what SessionManager.get raises.
+        A reply of which nothing was delivered is undone. Done when that is so; unknown ids are ignored.
         """
-        request_id = self._sessions.running_request(session_id, owner)
+        return self.call(lambda: self._worker.cancel(request_id))
 
-        def cancel() -> SessionInfo:
-            if request_id is not None:
-                self._worker.cancel(request_id)
-            return self._sessions.get(session_id, owner)
-
-        return self.call(cancel)
-
-    def delete(self, session_id: str, owner: str) -> None:
-        """Forgets the session; a running reply ends with an error. Raises what SessionManager.get raises."""
-        request_id = self._sessions.delete(session_id, owner)
-        if request_id is not None:
-            error = Conflict("the session was deleted while its reply ran", code="session_deleted")
-            with suppress(Unavailable):
-                self._post(lambda: self._worker.fail(request_id, error))
+    def fail(self, request_id: str, error: ServerError) -> None:
+        """Ends a request with an error. Unknown ids are ignored."""
+        with suppress(Unavailable):
+            self._post(lambda: self._worker.fail(request_id, error))
 
     def _reserve(self, request: Request) -> None:
         try:
@@ -159,17 +149,6 @@ class Engine:
         except TooManyRequests:
             self._metrics.admission_rejections.labels("queue_full").inc()
             raise
-
-    def _begin_turn(self, request: Request) -> Turn | None:
-        if request.session_id is None:
-            return None
-        turn = self._sessions.begin_turn(
-            request.session_id, request.owner, request.request_id, request.expected_turn
-        )
-        if not turn.num_tokens and not request.prompt_token_ids:
-            self._sessions.abandon(turn)
-            raise BadRequest("the prompt is empty, and so is the session", param="prompt")
-        return turn
 
     def _post(self, job: Callable[[], None]) -> None:
         with self._gate:

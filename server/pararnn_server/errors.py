@@ -134,6 +134,13 @@ class Internal(ServerError):
     default_headers: ClassVar[Mapping[str, str]] = {"x-should-retry": "false"}
 
 
+class StoreFailed(ServerError):
+    """The session store is full, corrupt or out of reach; `code` says which. The turn is undone."""
+
+    default_code = "store_failed"
+    default_headers: ClassVar[Mapping[str, str]] = {"x-should-retry": "false"}
+
+
 class Unavailable(ServerError):
     """Loading or draining; `code` says which."""
 

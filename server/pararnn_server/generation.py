@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.engine import Engine
 from pararnn_server.outputs import Addressed, Courier, OutputQueue
 from pararnn_server.prompts import EncodedPrompt
+from pararnn_server.recorded_reply import RecordedReply, recorded
 from pararnn_server.request import Failed, Finished, Request, Usage
+from pararnn_server.sessions.once import Once
+from pararnn_server.sessions.turn import Repeated, Turn
+from pararnn_server.sessions.turns import begin_turn
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What an HTTP request asks of the engine: num_choices replies to every prompt.
 
-    deadline: time.monotonic() after which it fails.
+    deadline: time.monotonic() after which it fails. created: seconds since 1970, as the answer says.
+    once: if the client may send it twice; only with a session. repeated: what it was answered before.
     """
 
     request_id: str
@@ -28,6 +35,9 @@ class Plan:
     session_id: str | None = None
     expected_turn: int | None = None
     cache_salt: str | None = None
+    created: int = 0
+    once: Once | None = None
+    repeated: RecordedReply | None = None
 
 
 class Generation:
@@ -41,11 +51,21 @@ class Generation:
         self._open: dict[int, int] = {}
         self._usage: dict[tuple[int, int], Usage] = {}
 
-    def start(self) -> None:
-        """Submits every prompt, or none. Raises what the engine refuses with."""
+    async def start(self) -> None:
+        """Takes the right to write to the session, if there is one, and submits every prompt, or none.
+
+        What was answered before is given again. Raises what `begin_turn` and the engine refuse with.
+        """
+        if self.plan.repeated is not None:
+            self._repeat(self.plan.repeated)
+            return
+        turn = await self._begin_turn()
+        if isinstance(turn, Repeated):
+            self._repeat(recorded(turn))
+            return
         try:
             for index, prompt in enumerate(self.plan.prompts):
-                self._engine.submit(self._request(index, prompt))
+                self._engine.submit(self._request(index, prompt), turn)
                 self._open[index] = self.plan.num_choices
         except BaseException:
             self.close()
@@ -84,6 +104,29 @@ class Generation:
                 self._engine.abort(self._engine_id(index))
         self._open.clear()
 
+    async def _begin_turn(self) -> Turn | Repeated | None:
+        """A turn that nobody waits for any more is ended as soon as it has begun."""
+        plan = self.plan
+        if plan.session_id is None:
+            return None
+        asked = self._engine.sessions.ask(
+            begin_turn, plan.session_id, plan.owner, plan.request_id, plan.expected_turn, plan.once
+        )
+        try:
+            return await asyncio.shield(asyncio.wrap_future(asked))
+        except asyncio.CancelledError:
+            asked.add_done_callback(self._abandon)
+            raise
+
+    def _abandon(self, asked: Future[Turn | Repeated]) -> None:
+        if asked.exception() is None and isinstance(turn := asked.result(), Turn):
+            self._engine.sessions.abandon(turn)
+
+    def _repeat(self, reply: RecordedReply) -> None:
+        self._open[0] = 1
+        for output in reply.outputs:
+            self.queue.put(0, output)
+
     def _engine_id(self, index: int) -> str:
         return self.plan.request_id if len(self.plan.prompts) == 1 else f"{self.plan.request_id}-{index}"
 
@@ -96,8 +139,8 @@ class Generation:
             num_choices=self.plan.num_choices,
             owner=self.plan.owner,
             session_id=self.plan.session_id,
-            expected_turn=self.plan.expected_turn,
             deadline=self.plan.deadline,
             cache_salt=self.plan.cache_salt,
             stable_tokens=prompt.stable,
+            created=self.plan.created,
         )

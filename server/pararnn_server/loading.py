@@ -28,9 +28,12 @@ from pararnn_server.metrics import Metrics
 from pararnn_server.outputs import Courier
 from pararnn_server.prompts import PromptReader
 from pararnn_server.service import Serving
+from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.manager import SessionManager
-from pararnn_server.sessions.memory_store import MemoryStore
+from pararnn_server.sessions.model_kind import model_kind
+from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.settings import Settings
+from pararnn_server.stores import open_store
 from pararnn_server.tokenizer import Tokenizer, TokenizerError
 
 Progress = Callable[[int, int], None]
@@ -93,13 +96,14 @@ def load_in_background(settings: Settings, progress: Progress | None) -> asyncio
 
 
 def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int) -> Serving:
-    """Starts the engine thread; for the event loop only. Raises TokenizerError for a broken chat template.
+    """Starts the engine's and the store's threads; for the event loop only.
 
     num_owners: keys that share the state cache.
+    Raises TokenizerError for a broken chat template, ConfigurationError for a store that cannot be opened.
     """
     chat = ChatPrompts(loaded.tokenizer, read_chat_template(loaded.tokenizer))
     config = loaded.model.config
-    sessions = SessionManager(MemoryStore(), config, loaded.name, settings.max_sessions)
+    sessions = _open_sessions(loaded, settings, metrics)
     engine_settings = _engine_settings(settings, num_owners)
     engine = Engine(loaded.model, loaded.tokenizer.token_bytes, engine_settings, sessions, metrics)
     engine.start()
@@ -117,6 +121,22 @@ def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int)
         courier=Courier(asyncio.get_running_loop()),
         history=HistoryReader(chat, engine) if engine_settings.state_cache_bytes_per_key else None,
     )
+
+
+def _open_sessions(loaded: Loaded, settings: Settings, metrics: Metrics) -> SessionManager:
+    kind = model_kind(
+        loaded.name, loaded.model.config, loaded.model.fingerprint, loaded.tokenizer.fingerprint
+    )
+    policy = SessionPolicy(
+        max_sessions=settings.max_sessions,
+        max_per_owner=settings.key_max_sessions,
+        rollback_turns=settings.rollback_turns,
+        max_snapshots=settings.max_session_snapshots,
+        host_state_bytes=settings.host_state_bytes,
+    )
+    sessions = SessionManager(Ledger(open_store(settings), kind, policy, metrics))
+    sessions.start()
+    return sessions
 
 
 def _engine_settings(settings: Settings, num_owners: int) -> EngineSettings:

@@ -62,6 +62,9 @@ class Metrics:
         )
         self.newton_fallbacks = self._counter("newton_fallbacks", "Units solved again step by step.")
         self.state_moves = self._counter("state_moves", "Session states copied between tiers.", "from", "to")
+        self.state_move = self._histogram(
+            "state_move_seconds", "Copying one session state.", _COMMIT_SECONDS, "from", "to"
+        )
         self.time_to_first_token = self._histogram(
             "time_to_first_token_seconds", "From arrival to the first sampled token.", _SECONDS
         )
@@ -83,12 +86,17 @@ class Metrics:
         self.newton_iterations = self._histogram("newton_iterations", "Updates of one solve.", _ITERATIONS)
         self.newton_residual = self._histogram("newton_residual", "Residual of one solve.", _RESIDUALS)
         self.store_commit = self._histogram(
-            "store_commit_seconds", "Copying a turn's state and committing it.", _COMMIT_SECONDS
+            "store_commit_seconds", "From the end of a turn until its commit is durable.", _COMMIT_SECONDS
         )
 
     def watch(self, pool: Callable[[], PoolStats], sessions: Callable[[], Mapping[Tier, TierTotal]]) -> None:
         """Adds the gauges. Both are called whenever /metrics is read, on the reader's thread."""
         self.registry.register(_Gauges(pool, sessions))
+
+    def moved(self, source: Tier, target: Tier, seconds: float) -> None:
+        """A session's state was copied from one tier to another."""
+        self.state_moves.labels(source, target).inc()
+        self.state_move.labels(source, target).observe(seconds)
 
     def render(self) -> bytes:
         """Prometheus text format."""
@@ -97,8 +105,8 @@ class Metrics:
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace=PREFIX, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(name, text, namespace=PREFIX, registry=self.registry, buckets=buckets)
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, namespace=PREFIX, registry=self.registry, buckets=buckets)
 
 
 class _Gauges(Collector):

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
@@ -24,7 +24,11 @@ from pararnn_server.schemas.sessions import (
     SessionCreate,
     SessionDeleted,
     SessionDetail,
+    SessionFork,
     SessionList,
+    SessionPatch,
+    SessionRollback,
+    SnapshotCreate,
 )
 from pararnn_server.schemas.tokens import (
     DetokenizeRequest,
@@ -38,6 +42,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     *(AppendResponse, ChatChunk, ChatRequest, ChatResponse, CompletionChunk, CompletionRequest),
     *(CompletionResponse, DetokenizeRequest, DetokenizeResponse, ErrorBody, Health, Model, ModelList, Ready),
     *(SessionAppend, SessionBody, SessionCreate, SessionDeleted, SessionDetail, SessionList),
+    *(SessionFork, SessionPatch, SessionRollback, SnapshotCreate),
     *(TokenizeRequest, TokenizeResponse, TokenizerInfo),
 )
 _REF = "#/components/schemas/{model}"
@@ -45,10 +50,10 @@ _MEANINGS = {
     400: "A field is at fault; `param` names it",
     401: "No key, or one that is not known",
     404: "No such model or session for this key",
-    409: "The session is busy, or at another turn",
+    409: "The session is busy, at another turn, or of another model",
     410: "The session has expired",
     413: "The body is too large",
-    415: "The body is not JSON",
+    415: "The body is not of a type that is taken here",
     429: "The queue is full, the wait for a slot was too long, or a quota is used up; see Retry-After",
     500: "A fault of the server",
     503: "Loading or draining",
@@ -59,6 +64,8 @@ READING = (*ALWAYS, 503)
 WITH_BODY = (*READING, 404, 413, 415, 429)
 IN_SESSION = (404, 410)
 GENERATING = (*WITH_BODY, 409, 410, 504)
+WRITING = (*WITH_BODY, 409, 410)
+_FILE: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
 def documented(
@@ -68,9 +75,16 @@ def documented(
     body: type[RequestBody] | None = None,
     chunk: type[BaseModel] | None = None,
     status: int = 200,
+    file_body: bool = False,
+    file_answer: bool = False,
 ) -> dict[str, Any]:
-    """Arguments of a route's decorator. answer None: plain text. chunk: what the events of a stream hold."""
+    """Arguments of a route's decorator. answer None: plain text. chunk: what the events of a stream hold.
+
+    file_body, file_answer: an exported session is taken or given, instead of `body` and `answer` or beside.
+    """
     content = {} if answer is None else _content(answer)
+    if file_answer:
+        content |= _FILE
     if chunk is not None:
         content |= {"text/event-stream": {"schema": {"$ref": _REF.format(model=chunk.__name__)}}}
     responses: dict[int, Any] = {status: {"description": "Success", "content": content}}
@@ -80,11 +94,18 @@ def documented(
         "responses": responses,
         "status_code": status,
         "response_model": None,
-        "response_class": PlainTextResponse if answer is None else JSONResponse,
+        "response_class": _response_class(answer, file_answer),
     }
-    if body is not None:
-        described["openapi_extra"] = {"requestBody": {"required": True, "content": _content(body)}}
+    taken = ({} if body is None else _content(body)) | (_FILE if file_body else {})
+    if taken:
+        described["openapi_extra"] = {"requestBody": {"required": True, "content": taken}}
     return described
+
+
+def _response_class(answer: type[BaseModel] | None, file_answer: bool) -> type[Response]:
+    if file_answer:
+        return Response
+    return PlainTextResponse if answer is None else JSONResponse
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Last event of a choice.
+    """Last event of a choice; with a session, once the turn is durable.
 
     stop_reason: the stop string or stop id that ended it; None for the model's own EOS and any other reason.
     session: the session as just committed, for a request that named one and was not aborted.
@@ -92,12 +92,14 @@ class Request:
     """One prompt and what to do with it. Ends with one Failed or with one Finished per choice.
 
     prompt_token_ids: with a session, only what is new; empty continues the session.
-    emit: called on the engine thread, in order; must return at once, however slow the reader is.
+    emit: called in order, on the engine's thread and at a session's end on the store's; must return at once,
+        however slow the reader is.
     num_choices: replies to the same prompt, each in a slot of its own; 1 with a session.
     owner: name of the key, "" without keys.
     deadline: time.monotonic() after which the request fails with a 504.
     cache_salt: stored states are shared only with requests of the same owner and salt.
     stable_tokens: leading ids of a text that stay the same whatever is appended to it; 0: not known.
+    created: seconds since 1970, as the answer says.
     """
 
     request_id: str
@@ -107,7 +109,7 @@ class Request:
     num_choices: int = 1
     owner: str = ""
     session_id: str | None = None
-    expected_turn: int | None = None
     deadline: float | None = None
     cache_salt: str | None = None
     stable_tokens: int = 0
+    created: int = 0

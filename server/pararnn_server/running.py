@@ -93,6 +93,7 @@ class Running:
     choices: those that have a slot and have not ended.
     packed_feed: the feed as the state cache reads it; empty where no state of the request is kept.
     num_cached: ids of the feed that a stored state covered.  marks: positions in the feed of states to keep.
+    said: what was emitted, kept only for a client that may ask again.
     """
 
     def __init__(self, request: Request, turn: Turn | None, arrived_at: float, queue_timeout: float) -> None:
@@ -101,6 +102,7 @@ class Running:
         self.feed = array("i", turn.pending_ids if turn is not None else ())
         self.feed.extend(request.prompt_token_ids)
         self.choices: dict[int, Choice] = {}
+        self.said: list[Tokens] = []
         self.arrived_at = arrived_at
         self.queue_deadline = arrived_at + queue_timeout
         self.started_at: float | None = None
@@ -128,6 +130,11 @@ class Running:
     def is_scored(self) -> bool:
         """Whether log-probabilities of the prompt were asked for."""
         return self.request.params.prompt_logprobs is not None
+
+    @property
+    def may_be_asked_again(self) -> bool:
+        """Whether its turn has an Idempotency-Key."""
+        return self.turn is not None and self.turn.once is not None
 
     @property
     def has_spoken(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
 
 from starlette.requests import Request
 
@@ -16,9 +18,13 @@ from pararnn_server.limits import KeyLimits
 from pararnn_server.metrics import Metrics
 from pararnn_server.outputs import Courier
 from pararnn_server.prompts import PromptReader
+from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.manager import SessionManager
 from pararnn_server.settings import Settings
 from pararnn_server.tokenizer import Tokenizer
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,12 @@ class Serving:
     sessions: SessionManager
     courier: Courier
     history: HistoryReader | None
+
+    async def ask(
+        self, function: Callable[Concatenate[Ledger, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As SessionManager.ask."""
+        return await asyncio.wrap_future(self.sessions.ask(function, *args, **kwargs))
 
     def check_model(self, name: str | None) -> None:
         """Left out, the one model is meant. Raises NotFound."""

@@ -81,6 +81,19 @@ class Settings(BaseSettings):
     )
 
     max_sessions: int = Field(10_000, ge=1, description="Sessions kept at once; one more gets a 429.")
+    store: str = Field(
+        "sqlite",
+        pattern=r"^(sqlite|memory|rediss?://\S+)$",
+        description="Where sessions are kept: sqlite, memory (gone with the process), or redis://host:port/db.",
+    )
+    data_dir: Path | None = Field(
+        None, description="Directory of the sqlite store; default: pararnn below the user's state directory."
+    )
+    host_state_bytes: int = Field(
+        1 << 30, ge=0, description="Bytes of waiting sessions' states held in memory before the store."
+    )
+    rollback_turns: int = Field(4, ge=0, le=256, description="Turns of a session that can be undone.")
+    max_session_snapshots: int = Field(16, ge=0, le=1024, description="Named snapshots one session may have.")
     session_ttl_seconds: float | None = Field(
         86_400.0, gt=0, description="Life of an unused session, unless it names its own."
     )

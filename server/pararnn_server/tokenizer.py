@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,12 +35,13 @@ class Tokenizer:
 
     vocab_size: that of the model; ids the tokenizer does not know have no text.
     token_bytes: what each id adds to a reply, exactly; special tokens add nothing.
-    chat_template: its source, if the checkpoint has one.
+    chat_template: its source, if the checkpoint has one. fingerprint: SHA-256 of tokenizer.json in UTF-8.
     add_bos: whether a text prompt starts with the BOS, as the tokenizer's configuration says.
     """
 
     def __init__(self, folder: Path, vocab_size: int) -> None:
         source = _read(folder / "tokenizer.json")
+        self.fingerprint = sha256(source.encode()).hexdigest()
         self.config: dict[str, Any] = _read_config(folder)
         self._special = _load(source, folder)
         self._plain = _load(source, folder)

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pararnn_core.state import StateSnapshot
+from pararnn_server.recorded_reply import encode_reply
+from pararnn_server.request import Finished
 from pararnn_server.running import Choice, Running
 from pararnn_server.sessions.turn import TurnResult
 
 
 def turn_result(
-    running: Running, choice: Choice, byte_ids: Sequence[int], take: Callable[[], StateSnapshot]
+    running: Running,
+    choice: Choice,
+    byte_ids: Sequence[int],
+    take: Callable[[], StateSnapshot],
+    finished: Finished,
 ) -> TurnResult:
     """The prompt's ids and those of the shown text, with a state that covers no id past it.
 
     byte_ids: id of each single byte, for the text left of an id that a stop string cut in two.
-    take: copies the choice's slot.
+    take: copies the choice's slot. finished: how the reply ends.
     """
     reply = choice.reply
     kept = reply.ids[: reply.num_shown].tolist()
@@ -30,4 +36,5 @@ def turn_result(
         pending_ids=(*kept[num_fed:], *cut),
         prompt_tokens=len(running.request.prompt_token_ids),
         completion_tokens=choice.num_sampled,
+        reply=encode_reply(running.request, running.said, finished) if running.may_be_asked_again else None,
     )

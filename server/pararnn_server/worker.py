@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampler import Sampled
@@ -15,12 +17,22 @@ from pararnn_server.executor import Executor, StepResult
 from pararnn_server.idle_prefill import IdlePrefill
 from pararnn_server.metrics import Metrics, PoolStats
 from pararnn_server.pace import Pace
-from pararnn_server.request import Failed, Finished, FinishReason, Output, PromptLogprobs, Started, Usage
+from pararnn_server.request import (
+    Failed,
+    Finished,
+    FinishReason,
+    Output,
+    PromptLogprobs,
+    Started,
+    Tokens,
+    Usage,
+)
 from pararnn_server.reuse import StateReuse
 from pararnn_server.running import Choice, Ending, Running
 from pararnn_server.scheduler import Admitted, ScheduledBatch, Scheduler
 from pararnn_server.sessions.manager import SessionManager
 from pararnn_server.sessions.session import SessionInfo
+from pararnn_server.sessions.turn import TurnResult
 from pararnn_server.sessions.undo import UndoCopies
 from pararnn_server.state_cache import Partition, StateCache
 from pararnn_server.turn_end import turn_result
@@ -107,7 +119,7 @@ class Worker:
         if not running.has_spoken:
             self._end_early(running, "cancelled")
         for choice in list(running.choices.values()):
-            self._emit(running, choice.flush())
+            self._say(running, choice.flush())
             self._finish(running, choice, Ending("cancelled"))
 
     def fail(self, request_id: str, error: ServerError) -> None:
@@ -184,10 +196,11 @@ class Worker:
         for index, slot in enumerate(admitted.slots):
             running.choices[index] = self._new_choice(running, index, slot)
         beginning = self._reuse.begin(running)
+        began = time.perf_counter()
         self._executor.load(admitted.slots[0], beginning.snapshot)
-        self._scheduler.begin(running.id, beginning.num_tokens, beginning.marks)
         if running.turn is not None:
-            self._metrics.state_moves.labels("host", "device").inc()
+            self._metrics.moved("host", "device", time.perf_counter() - began)
+        self._scheduler.begin(running.id, beginning.num_tokens, beginning.marks)
         self._metrics.request_queue_time.observe(running.started_at - running.arrived_at)
         self._metrics.prompt_tokens.inc(len(running.request.prompt_token_ids))
         self._emit(running, Started(running.id, running.num_cached))
@@ -233,37 +246,47 @@ class Worker:
         choice.last_token_at = now
         self._metrics.generation_tokens.inc()
         tokens, ending = choice.accept(sampled)
-        self._emit(running, tokens)
+        self._say(running, tokens)
         if ending is not None:
             self._finish(running, choice, ending)
 
     def _finish(self, running: Running, choice: Choice, ending: Ending) -> None:
-        try:
-            session = self._commit(running, choice)
-        except ServerError as error:
-            self.fail(running.id, error)
-            return
+        """Frees the slot. The last event of a session's turn waits for the store; the engine does not."""
+        finished = Finished(choice.index, *ending, running.usage(choice))
+        turn, result = running.turn, self._turn_result(running, choice, finished)
         self._reuse.keep_reply(running, choice)
-        usage, now = running.usage(choice), self._clock()
         del running.choices[choice.index]
         self._executor.free(self._scheduler.finish(running.id, choice.index))
         if not running.choices:
-            self._forget(running)
-        self._metrics.request_success.labels(ending.finish_reason).inc()
-        self._metrics.e2e_request_latency.observe(now - running.arrived_at)
+            self._let_go(running)
+        now = self._clock()
         self._metrics.request_decode_time.observe(now - (running.prefilled_at or now))
-        self._emit(running, Finished(choice.index, *ending, usage, session))
+        if turn is None or result is None:
+            self._end(running, finished)
+        else:
+            self._sessions.commit(turn, result, partial(self._committed, running, finished))
 
-    def _commit(self, running: Running, choice: Choice) -> SessionInfo | None:
+    def _committed(self, running: Running, finished: Finished, outcome: SessionInfo | ServerError) -> None:
+        """On the store's thread."""
+        if isinstance(outcome, ServerError):
+            self._emit(running, Failed(outcome))
+        else:
+            self._end(running, replace(finished, session=outcome))
+
+    def _end(self, running: Running, finished: Finished) -> None:
+        self._metrics.request_success.labels(finished.finish_reason).inc()
+        self._metrics.e2e_request_latency.observe(self._clock() - running.arrived_at)
+        self._emit(running, finished)
+
+    def _turn_result(self, running: Running, choice: Choice, finished: Finished) -> TurnResult | None:
         if running.turn is None:
             return None
-        with self._metrics.store_commit.time():
-            result = turn_result(
-                running, choice, self._vocabulary.byte_ids, lambda: self._executor.snapshot(choice.slot)
-            )
-            session = self._sessions.commit(running.turn, result)
-        self._metrics.state_moves.labels("device", "host").inc()
-        return session
+        began = time.perf_counter()
+        result = turn_result(
+            running, choice, self._vocabulary.byte_ids, lambda: self._executor.snapshot(choice.slot), finished
+        )
+        self._metrics.moved("device", "host", time.perf_counter() - began)
+        return result
 
     def _end_early(self, running: Running, reason: FinishReason) -> None:
         prompt_tokens = len(running.request.prompt_token_ids)
@@ -279,10 +302,13 @@ class Worker:
         """Frees what the request holds. Before its last event leaves: the client may act on that at once."""
         for slot in self._scheduler.remove(running.id):
             self._executor.free(slot)
-        del self._requests[running.id]
         running.choices.clear()
         if running.turn is not None:
             self._sessions.abandon(running.turn)
+        self._let_go(running)
+
+    def _let_go(self, running: Running) -> None:
+        del self._requests[running.id]
         self._on_end(running.id)
 
     def _fail_step(self, scheduled: ScheduledBatch) -> None:
@@ -291,15 +317,21 @@ class Worker:
         for request_id in request_ids:
             self.fail(request_id, Internal("the model failed on this request's batch"))
 
+    def _say(self, running: Running, tokens: Tokens | None) -> None:
+        if tokens is not None and running.may_be_asked_again:
+            running.said.append(tokens)
+        self._emit(running, tokens)
+
     def _emit(self, running: Running, output: Output | None) -> None:
-        """A callback that raises belongs to a request that nobody listens to."""
+        """On either thread. A callback that raises belongs to a request that nobody listens to."""
         if output is None:
             return
         try:
             running.request.emit(output)
         except Exception:
             logger.exception("request %s cannot be answered", running.id)
-            self._deaf.add(running.id)
+            if running.id in self._requests:
+                self._deaf.add(running.id)
 
 
 def _too_long() -> Timeout:

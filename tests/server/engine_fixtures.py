@@ -8,18 +8,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import torch
 from pararnn_server.engine import Engine
 from pararnn_server.engine_settings import EngineSettings
+from pararnn_server.errors import Conflict
 from pararnn_server.metrics import Metrics
 from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Request, Started, Tokens
 from pararnn_server.running import Running
-from pararnn_server.sessions.manager import SessionManager
-from pararnn_server.sessions.memory_store import MemoryStore
+from pararnn_server.sessions.model_kind import model_kind
+from pararnn_server.sessions.saved_state import empty_snapshot
+from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.vocabulary import Vocabulary
 from pararnn_server.worker import Worker
 
@@ -28,6 +30,7 @@ from pararnn_core.sampler import SampleRow, sample
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import RecurrentState
 from tests.fixtures import tiny_model
+from tests.server.session_fixtures import Sessions, build_sessions
 
 VOCAB_SIZE = 265
 LETTERS = b"abc"
@@ -134,15 +137,35 @@ class Bench:
         limits.setdefault("poison_freed_slots", True)
         served = served or model()
         self.settings = EngineSettings(**limits)
-        self.store = MemoryStore()
-        self.sessions = SessionManager(self.store, served.config, "tiny")
         self.metrics = Metrics()
+        self.sessions = build_sessions(
+            kind=model_kind("tiny", served.config), threaded=True, metrics=self.metrics
+        )
         self.engine = Engine(served, TOKEN_BYTES, self.settings, self.sessions, self.metrics)
 
     def submit(self, prompt: Sequence[int], params: SamplingParams, **over: Any) -> Reader:
         reader = Reader(over.pop("num_choices", 1), hook=over.pop("hook", None))
-        self.engine.submit(make_request(reader, prompt, params, **over))
+        expected_turn, once = over.pop("expected_turn", None), over.pop("once", None)
+        request, turn = make_request(reader, prompt, params, **over), None
+        if request.session_id is not None:
+            turn = self.sessions.begin_turn(
+                request.session_id, request.owner, request.request_id, expected_turn, once
+            )
+        self.engine.submit(request, turn)
         return reader
+
+    def cancel(self, session_id: str) -> SessionInfo:
+        """As the route does it."""
+        request_id = self.sessions.running_request(session_id)
+        if request_id is not None:
+            self.engine.cancel(request_id).result(30)
+        return self.sessions.get(session_id)
+
+    def delete(self, session_id: str) -> None:
+        """As the route does it."""
+        request_id = self.sessions.delete(session_id)
+        if request_id is not None:
+            self.engine.fail(request_id, Conflict("deleted"))
 
     def ask(self, prompt: Sequence[int], params: SamplingParams, **over: Any) -> Reader:
         return self.submit(prompt, params, **over).wait()
@@ -157,6 +180,7 @@ def running(served: ParaRNNForCausalLM | None = None, **limits: Any) -> Iterator
         yield bench
     finally:
         bench.engine.stop(0.0)
+        bench.sessions.close()
 
 
 class Steps:
@@ -169,20 +193,24 @@ class Steps:
         self.queue_timeout = settings.queue_timeout
         self.now = 100.0
         self.ended: list[str] = []
-        self.store = MemoryStore()
-        self.sessions = SessionManager(self.store, served.config, "tiny")
         self.metrics = Metrics()
+        self.sessions = build_sessions(kind=model_kind("tiny", served.config), metrics=self.metrics)
         vocabulary = Vocabulary.build(TOKEN_BYTES, VOCAB_SIZE, served.config.eos_token_id)
         self.worker = Worker(
             served, vocabulary, settings, self.sessions, self.metrics, self.ended.append, lambda: self.now
         )
 
     def add(self, prompt: Sequence[int], params: SamplingParams, **over: Any) -> tuple[str, Reader]:
+        """spoil: the config of a model whose state the session's turn starts with instead of its own."""
         reader = Reader(over.pop("num_choices", 1), hook=over.pop("hook", None))
+        spoil = over.pop("spoil", None)
         request = make_request(reader, prompt, params, **over)
         turn = None
         if request.session_id is not None:
             turn = self.sessions.begin_turn(request.session_id, request.owner, request.request_id)
+        if turn is not None and spoil is not None:
+            turn = replace(turn, snapshot=empty_snapshot(spoil))
+            self.sessions.ledger.turns[turn.session_id] = turn
         self.worker.add(Running(request, turn, self.now, self.queue_timeout))
         return request.request_id, reader
 
@@ -221,17 +249,17 @@ def feed_slot(served: ParaRNNForCausalLM, state: RecurrentState, token_ids: Sequ
     return served.forward(tokens, bounds, torch.zeros(1, dtype=torch.int32), state)
 
 
-def assert_session_is_whole(store: MemoryStore, session_id: str, served: ParaRNNForCausalLM) -> None:
+def assert_session_is_whole(sessions: Sessions, session_id: str, served: ParaRNNForCausalLM) -> None:
     """The committed state is bit for bit that of a model fed the session's ids, all but the pending ones."""
-    record, token_ids = store.load(session_id), store.token_ids(session_id).tolist()
-    assert record is not None
-    assert record.num_tokens == len(token_ids)
-    num_fed = len(token_ids) - len(record.pending_ids)
-    assert token_ids[num_fed:] == list(record.pending_ids)
+    stored = sessions.stored(session_id)
+    token_ids = stored.token_ids.tolist()
+    assert stored.record.num_tokens == len(token_ids)
+    num_fed = len(token_ids) - len(stored.pending_ids)
+    assert token_ids[num_fed:] == list(stored.pending_ids)
     state = RecurrentState(served.config, 1)
     if num_fed:
         feed_slot(served, state, token_ids[:num_fed])
-    assert record.snapshot == state.snapshot(0)
+    assert stored.snapshot == state.snapshot(0)
 
 
 def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:

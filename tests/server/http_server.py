@@ -85,7 +85,7 @@ def serving(
     loaded: Loaded | None, key: str | None = None, send_buffer: int | None = None, **settings: Any
 ) -> Iterator[HttpServer]:
     """key: sent with every request. send_buffer: bytes the kernel holds for a reader that takes none."""
-    app = create_app(Settings(**settings), loaded=loaded)
+    app = create_app(Settings(**{"store": "memory", **settings}), loaded=loaded)
     listener = socket.create_server(("127.0.0.1", 0))
     if send_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)

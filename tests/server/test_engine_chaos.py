@@ -63,11 +63,11 @@ class Chaos:
 
     def cancel(self) -> None:
         with suppress(ServerError):
-            self.bench.engine.cancel(self.draw.choice(self.sessions), "")
+            self.bench.cancel(self.draw.choice(self.sessions))
 
     def replace_session(self) -> None:
         place = self.draw.randrange(len(self.sessions))
-        self.bench.engine.delete(self.sessions[place], "")
+        self.bench.delete(self.sessions[place])
         self.sessions[place] = self.bench.sessions.create("").id
 
 
@@ -96,7 +96,7 @@ def test_every_request_ends_once_and_nothing_leaks() -> None:
         assert bench.engine.stats() == PoolStats(0, 0, 0, 5, 0)
         for session in chaos.sessions:
             assert bench.sessions.running_request(session, "") is None
-            assert_session_is_whole(bench.store, session, model())
+            assert_session_is_whole(bench.sessions, session, model())
     assert len(chaos.readers) > 20
     for reader in chaos.readers:
         finished = [output.choice for output in reader.outputs if isinstance(output, Finished)]

@@ -34,7 +34,7 @@ def letters(seed: int, stops: list[str], max_tokens: int = 60) -> SamplingParams
 
 
 def session_text(bench: Bench, session_id: str) -> bytes:
-    return b"".join(TOKEN_BYTES[token_id] for token_id in bench.store.token_ids(session_id))
+    return b"".join(TOKEN_BYTES[token_id] for token_id in bench.sessions.token_ids(session_id))
 
 
 def new_seed() -> int:
@@ -53,7 +53,7 @@ def test_a_session_goes_on_like_one_long_request(cell: str) -> None:
         for turn, count in enumerate((1, 4, 10, 15)):
             reader = bench.ask([1, 2, 3] if turn == 0 else [], greedy(count), session_id=session)
             said += reader.ids()
-            assert_session_is_whole(bench.store, session, served)
+            assert_session_is_whole(bench.sessions, session, served)
         assert said == expected
 
 
@@ -66,7 +66,7 @@ def test_turns_with_prompts_equal_one_prompt_of_all_ids() -> None:
             reader = bench.ask(prompt, greedy(6), session_id=session)
             assert reader.ids() == alone(model(), [*log, *prompt], greedy(6))
             log += [*prompt, *reader.ids()]
-            assert bench.store.token_ids(session).tolist() == log
+            assert bench.sessions.token_ids(session) == log
             info = reader.finish.session
             assert info is not None
             assert (info.turn, info.num_tokens, info.tier) == (turn + 1, len(log), "host")
@@ -78,13 +78,12 @@ def test_append_feeds_everything_and_an_empty_prompt_goes_on_from_there() -> Non
     with running(max_num_batched_tokens=64) as bench:
         session = bench.sessions.create("").id
         assert bench.ask(prompt, greedy(0), session_id=session).finish.finish_reason == "length"
-        record = bench.store.load(session)
-        assert record is not None
+        record = bench.sessions.stored(session)
         assert record.pending_ids == ()
-        assert_session_is_whole(bench.store, session, model())
+        assert_session_is_whole(bench.sessions, session, model())
         reader = bench.ask([], greedy(5), session_id=session)
         assert reader.ids() == alone(model(), prompt, greedy(5))
-        assert_session_is_whole(bench.store, session, model())
+        assert_session_is_whole(bench.sessions, session, model())
 
 
 def test_an_append_of_nothing_feeds_what_is_pending() -> None:
@@ -95,7 +94,7 @@ def test_an_append_of_nothing_feeds_what_is_pending() -> None:
             info = bench.ask([], greedy(0), session_id=session).finish.session
             assert info is not None
             assert (info.turn, info.num_tokens) == (turn, 4)
-            assert_session_is_whole(bench.store, session, model())
+            assert_session_is_whole(bench.sessions, session, model())
         following = bench.ask([], greedy(3), session_id=session).ids()
         assert said + following == alone(model(), [1], greedy(6))
 
@@ -117,8 +116,8 @@ def test_eos_is_not_part_of_the_session() -> None:
         params = SamplingParams(max_tokens=5, temperature=0.0, logit_bias={eos: 100.0})
         reader = bench.ask([1, 2], params, session_id=session)
         assert (reader.finish.finish_reason, reader.ids()) == ("stop", [])
-        assert bench.store.token_ids(session).tolist() == [1, 2]
-        assert_session_is_whole(bench.store, session, model())
+        assert bench.sessions.token_ids(session) == [1, 2]
+        assert_session_is_whole(bench.sessions, session, model())
         assert bench.ask([], greedy(4), session_id=session).ids() == alone(model(), [1, 2], greedy(4))
 
 
@@ -136,7 +135,7 @@ def test_the_session_is_the_prompt_and_the_returned_text(seed: int, stops: list[
             reader = bench.ask(prompt, letters(seed + turn, stops), session_id=session)
             text += bytes(prompt) + reader.text()
             assert session_text(bench, session) == text
-            assert_session_is_whole(bench.store, session, model())
+            assert_session_is_whole(bench.sessions, session, model())
             assert not any(stop.encode() in reader.text() for stop in stops)
 
 
@@ -155,9 +154,8 @@ def test_a_stop_under_random_delays_and_neighbours_leaves_one_and_the_same_state
             noise = [bench.submit([i] * draw.randint(1, 50), random(i, 20)) for i in range(6 * (attempt % 2))]
             stops = ["cabc", "aabb", "bca"]
             reader = bench.ask([5] * 30, letters(seed, stops), session_id=session, hook=delay)
-            record = bench.store.load(session)
-            assert record is not None
-            state = (record.snapshot.to_bytes(), record.pending_ids, tuple(bench.store.token_ids(session)))
+            record = bench.sessions.stored(session)
+            state = (record.snapshot.to_bytes(), record.pending_ids, tuple(bench.sessions.token_ids(session)))
             outcomes.add((reader.text(), reader.finish.stop_reason, state))
             for other in noise:
                 other.wait()
@@ -172,11 +170,10 @@ def test_a_stop_that_cuts_an_id_leaves_its_first_bytes_pending() -> None:
         reader = bench.ask([1], params, session_id=session)
         assert reader.text() == b"ab"
         assert reader.ids() == []
-        record = bench.store.load(session)
-        assert record is not None
+        record = bench.sessions.stored(session)
         assert record.pending_ids == (ord("a"), ord("b"))
-        assert bench.store.token_ids(session).tolist() == [1, ord("a"), ord("b")]
-        assert_session_is_whole(bench.store, session, model())
+        assert bench.sessions.token_ids(session) == [1, ord("a"), ord("b")]
+        assert_session_is_whole(bench.sessions, session, model())
         assert bench.ask([], greedy(3), session_id=session).ids() == alone(
             model(), [1, ord("a"), ord("b")], greedy(3)
         )
@@ -203,8 +200,8 @@ def test_turns_are_whole_or_not_at_all_under_aborts_at_random_instants() -> None
             else:
                 log += [*prompt, *reader.ids()]
                 assert after == reader.finish.session
-            assert bench.store.token_ids(session).tolist() == log
-        assert_session_is_whole(bench.store, session, model())
+            assert bench.sessions.token_ids(session) == log
+        assert_session_is_whole(bench.sessions, session, model())
         assert endings == {"abort", "length"}
 
 
@@ -233,23 +230,23 @@ def test_cancel_ends_the_reply_and_answers_with_the_committed_session() -> None:
     with running() as bench:
         session = bench.sessions.create("").id
         reader = submit_and_wait_for_tokens(bench, session)
-        info = bench.engine.cancel(session, "").result(10)
+        info = bench.cancel(session)
         assert reader.wait().finish.finish_reason == "cancelled"
         assert reader.finish.session == info
         assert (info.turn, info.num_tokens) == (1, 2 + len(reader.ids()))
         assert reader.ids() == alone(model(), [1, 2], greedy(len(reader.ids())))
-        assert_session_is_whole(bench.store, session, model())
-        assert bench.engine.cancel(session, "").result(10) == info
+        assert_session_is_whole(bench.sessions, session, model())
+        assert bench.cancel(session) == info
 
 
 def test_delete_ends_the_reply_with_an_error_and_frees_the_slot() -> None:
     with running(max_num_seqs=1) as bench:
         session = bench.sessions.create("").id
         reader = submit_and_wait_for_tokens(bench, session)
-        bench.engine.delete(session, "")
+        bench.delete(session)
         assert isinstance(reader.wait().failed and reader.failed.error, Conflict)
         with pytest.raises(NotFound):
-            bench.engine.cancel(session, "")
+            bench.cancel(session)
         bench.ask([1], greedy(1))
 
 
@@ -260,7 +257,7 @@ def test_a_busy_session_refuses_a_second_writer_and_keeps_the_first() -> None:
         with pytest.raises(Conflict):
             bench.submit([1], greedy(1), session_id=session)
         assert bench.sessions.get(session, "").tier == "device"
-        bench.engine.cancel(session, "").result(10)
+        bench.cancel(session)
         assert reader.wait().finish.finish_reason == "cancelled"
 
 
@@ -317,6 +314,5 @@ def test_state_bytes_constant_in_length() -> None:
             assert info is not None
             assert (info.num_tokens, info.state_bytes) == (total, state_bytes(model().config))
             assert info.history_bytes == 4 * total
-        record = bench.store.load(session)
-        assert record is not None
+        record = bench.sessions.stored(session)
         assert record.snapshot.nbytes == info.state_bytes

@@ -105,10 +105,10 @@ def test_an_empty_session_begins_with_a_hit_and_is_whole() -> None:
         session = bench.sessions.create("").id
         first = bench.ask([*PROMPT, 3], greedy(5), session_id=session)
         assert cached(first) == 100
-        assert_session_is_whole(bench.store, session, model())
+        assert_session_is_whole(bench.sessions, session, model())
         second = bench.ask([4], greedy(5), session_id=session)
         assert cached(second) == 0
-        assert_session_is_whole(bench.store, session, model())
+        assert_session_is_whole(bench.sessions, session, model())
         assert second.ids() == alone(model(), [*PROMPT, 3, *first.ids(), 4], greedy(5))
 
 

@@ -1,3 +1,4 @@
+import asyncio
 from typing import cast
 
 import pytest
@@ -7,6 +8,7 @@ from pararnn_server.generation import Generation, Plan
 from pararnn_server.outputs import Courier, OutputQueue
 from pararnn_server.prompts import EncodedPrompt
 from pararnn_server.request import Output, Request
+from pararnn_server.sessions.turn import Turn
 
 from pararnn_core.sampling_params import SamplingParams
 
@@ -18,7 +20,7 @@ class FullEngine:
         self.error = error
         self.running: list[str] = []
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request, turn: Turn | None) -> None:
         if len(self.running) == 2:
             raise self.error
         self.running.append(request.request_id)
@@ -40,6 +42,6 @@ def test_prompts_are_submitted_all_or_none(error: Exception) -> None:
     plan = Plan("r", [EncodedPrompt([1])] * 3, SamplingParams(seed=0), 1, "", deadline=0.0)
     generation = Generation(plan, cast("Engine", engine), cast("Courier", NoCourier()))
     with pytest.raises(type(error)):
-        generation.start()
+        asyncio.run(generation.start())
     assert engine.running == []
     assert generation.done

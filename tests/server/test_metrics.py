@@ -42,6 +42,7 @@ HISTOGRAMS = {
     "request_decode_time_seconds",
     "newton_iterations",
     "newton_residual",
+    "state_move_seconds",
     "store_commit_seconds",
 }
 
@@ -124,7 +125,8 @@ def test_pool_and_sessions_are_measured_when_read() -> None:
         bench.ask([1], greedy(2), session_id=session, owner="bob")
         found = values(bench.metrics)
     assert found["sessions{tier=host}"] == 2
-    assert found["session_state_bytes{tier=host}"] == 2 * state_bytes(model().config)
+    assert found["session_state_bytes{tier=host}"] == state_bytes(model().config) + 4 * 3
+    assert found["session_state_bytes{tier=store}"] == found["sessions{tier=store}"] == 0
     assert found["sessions{tier=device}"] == 0
     assert (
         found["state_moves_total{from=host,to=device}"]

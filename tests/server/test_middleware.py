@@ -27,7 +27,7 @@ def test_fault_of_ours_is_a_500_whose_reason_is_in_the_log(
         raise RuntimeError("a secret")
 
     assert server.service.loaded is not None
-    monkeypatch.setattr(server.service.loaded.sessions, "page", fail)
+    monkeypatch.setattr(server.service.loaded.sessions, "ask", fail)
     response = server.get("/v1/sessions", headers={"x-request-id": "find-me"})
     assert response.status_code == 500
     assert response.json()["error"]["type"] == "server_error"

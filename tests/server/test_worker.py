@@ -1,6 +1,5 @@
 """The engine's steps, taken one by one: who gets a token when, what frees a slot, what a failure costs."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from pararnn_server.errors import Conflict, Internal, Timeout, TooManyRequests, 
 from pararnn_server.metrics import PoolStats
 from pararnn_server.pace import FIRST_ROWS
 from pararnn_server.request import Output, Tokens
-from pararnn_server.sessions.record import empty_snapshot
 from pararnn_server.worker import Worker
 
 from tests.fixtures import tiny_config, tiny_model
@@ -177,10 +175,7 @@ def test_a_failing_first_step_undoes_the_turn() -> None:
 def test_a_state_that_cannot_be_loaded_ends_only_its_own_request() -> None:
     steps = Steps(max_num_seqs=3, max_num_batched_tokens=3)
     session = steps.sessions.create("").id
-    record = steps.store.load(session)
-    assert record is not None
-    steps.store.commit(replace(record, snapshot=empty_snapshot(tiny_config(hidden_size=64))))
-    _, bad = steps.add([1, 2, 3], greedy(3), session_id=session)
+    _, bad = steps.add([1, 2, 3], greedy(3), session_id=session, spoil=tiny_config(hidden_size=64))
     others = [steps.add([seed, 2], greedy(3))[1] for seed in range(2)]
     steps.finish()
     assert isinstance(bad.failed and bad.failed.error, Internal)
@@ -243,8 +238,8 @@ def test_cancel_commits_what_was_delivered() -> None:
     info = reader.finish.session
     assert info is not None
     assert (info.turn, info.num_tokens) == (1, 3 + len(reader.ids()))
-    assert steps.store.token_ids(session).tolist() == [1, 2, 3, *reader.ids()]
-    assert_session_is_whole(steps.store, session, model())
+    assert steps.sessions.token_ids(session) == [1, 2, 3, *reader.ids()]
+    assert_session_is_whole(steps.sessions, session, model())
     steps.worker.cancel(request)
     assert len(reader.finished) == 1
 

@@ -18,6 +18,7 @@ from pararnn_server.locate import find_checkpoint
 from pararnn_server.memory import resident_memory_bytes
 from pararnn_server.service import Serving
 from pararnn_server.settings import Settings
+from pararnn_server.stores import store_file
 
 
 @one_line_errors()
@@ -54,12 +55,21 @@ def welcome(serving: Serving, config: ModelConfig, url: str, settings: Settings)
     model     {described(config)}
     memory    {memory(serving, settings)}
     sessions  {as_bytes(serving.state_bytes)} of state each, whatever their length
-              {settings.max_num_seqs} run at once; up to {settings.max_sessions:,} are kept, in memory only
+              {settings.max_num_seqs} run at once; up to {settings.max_sessions:,} are kept, {kept(settings)}
     machine   {ops.num_threads()} threads, instruction set level {ops.isa_level()}
 
   Try it:
     {example(url, settings)}
 """
+
+
+def kept(settings: Settings) -> str:
+    """Where sessions are, in words; a password in an address is nobody's to read."""
+    if settings.store == "memory":
+        return "in memory only"
+    if settings.store == "sqlite":
+        return f"in {store_file(settings)}"
+    return f"in {settings.store.rpartition('@')[2]}"
 
 
 def memory(serving: Serving, settings: Settings) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -29,4 +31,5 @@ async def ready(request: Request) -> Response:
 @router.get("/metrics", **documented(None, ALWAYS))
 async def metrics(request: Request) -> Response:
     """Prometheus text. With API keys this needs the admin key."""
-    return Response(service_of(request).metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    text = await asyncio.to_thread(service_of(request).metrics.render)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -46,11 +46,13 @@ async def create_chat_completion(request: Request) -> Response:
         default_max_tokens=DEFAULT_MAX_TOKENS,
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
     )
-    view = view_session(body, serving, owner)
-    ids = await serving.chat.encode(body.messages, continues=not view.is_empty)
+    view = await view_session(body, body.session_id, serving, request)
+    ids: list[int] = []
+    if view.repeated is None:
+        ids = await serving.chat.encode(body.messages, continues=not view.is_empty)
     prompts = [EncodedPrompt(serving.prompts.checked(ids, "messages"))]
-    head = heading("chatcmpl", body, serving, request)
-    plan = plan_of(head.id, body, prompts, params, view, ends, owner)
+    head = heading("chatcmpl", body, serving, request, view)
+    plan = plan_of(head, body, prompts, params, view, ends, owner)
     null_usage = bool(body.stream_options and body.stream_options.include_usage)
     form = ChatFormat(
         head,

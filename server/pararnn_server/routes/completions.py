@@ -47,10 +47,10 @@ async def create_completion(request: Request) -> Response:
         logprobs=body.logprobs,
         prompt_logprobs=body.logprobs if body.echo else None,
     )
-    view = view_session(body, serving, owner)
-    prompts = await _read_prompts(body, view, service)
-    head = heading("cmpl", body, serving, request)
-    plan = plan_of(head.id, body, prompts, params, view, ends, owner)
+    view = await view_session(body, body.session_id, serving, request)
+    prompts = [EncodedPrompt([])] if view.repeated else await _read_prompts(body, view, service)
+    head = heading("cmpl", body, serving, request, view)
+    plan = plan_of(head, body, prompts, params, view, ends, owner)
     null_usage = bool(body.stream_options and body.stream_options.include_usage)
     form = CompletionFormat(head, serving.tokenizer, body.logprobs, null_usage=null_usage)
     return answer(body, plan, form, service, echo=bool(body.echo))

@@ -14,10 +14,15 @@ from pararnn_server.errors import BadRequest
 from pararnn_server.formats.base import AnswerFormat, Heading
 from pararnn_server.formats.pieces import PieceReader
 from pararnn_server.generation import Generation, Plan
+from pararnn_server.idempotency import once_of
 from pararnn_server.prompts import EncodedPrompt
+from pararnn_server.recorded_reply import RecordedReply, recorded
 from pararnn_server.sampling import sampling_params
 from pararnn_server.schemas.generation import HonouredFields, RecordedFields
-from pararnn_server.service import Service, Serving
+from pararnn_server.schemas.sessions import SessionAppend
+from pararnn_server.service import Service, Serving, owner_of
+from pararnn_server.sessions import directory
+from pararnn_server.sessions.once import Once
 from pararnn_server.settings import Settings
 from pararnn_server.stream import StreamAnswer
 
@@ -30,10 +35,16 @@ class SessionView:
 
     expected_turn: the client's; or, for an empty session, the turn at which it was seen to be empty, so that
         what opens a context (a BOS, a system message) never lands inside one.
+    once: the request's Idempotency-Key. repeated: what it was answered before; its prompt is not read again.
     """
 
     is_empty: bool = True
     expected_turn: int | None = None
+    once: Once | None = None
+    repeated: RecordedReply | None = None
+
+
+NO_SESSION = SessionView()
 
 
 def check_generating(body: HonouredFields, service: Service) -> float:
@@ -58,14 +69,17 @@ def deadline(timeout: float | None, settings: Settings) -> float:
     return time.monotonic() + (limit if timeout is None else timeout)
 
 
-def view_session(body: HonouredFields, serving: Serving, owner: str) -> SessionView:
+async def view_session(
+    body: HonouredFields | SessionAppend, session_id: str | None, serving: Serving, request: Request
+) -> SessionView:
     """Raises NotFound or Expired."""
-    if body.session_id is None:
-        return SessionView()
-    info = serving.sessions.get(body.session_id, owner)
+    if session_id is None:
+        return NO_SESSION
+    once = once_of(request, body)
+    info, repeated = await serving.ask(directory.view, session_id, owner_of(request), once)
     is_empty = info.num_tokens == 0
     expected = info.turn if is_empty and body.expected_turn is None else body.expected_turn
-    return SessionView(is_empty, expected)
+    return SessionView(is_empty, expected, once, None if repeated is None else recorded(repeated))
 
 
 def params_of(
@@ -89,15 +103,22 @@ def params_of(
     )
 
 
-def heading(prefix: str, body: RecordedFields, serving: Serving, request: Request) -> Heading:
-    """A new id and the time; what is only recorded goes to the request's log line too."""
-    recorded = body.model_dump(include=_RECORDED, exclude_none=True)
-    setattr(request.state, RECORDED, recorded)
-    return Heading(f"{prefix}-{secrets.token_hex(12)}", int(time.time()), serving.name, recorded)
+def heading(
+    prefix: str, body: RecordedFields, serving: Serving, request: Request, view: SessionView = NO_SESSION
+) -> Heading:
+    """A new id and the time, or those of the answer that is repeated.
+
+    What is only recorded goes to the request's log line too.
+    """
+    fields = body.model_dump(include=_RECORDED, exclude_none=True)
+    setattr(request.state, RECORDED, fields)
+    if view.repeated is not None:
+        return Heading(view.repeated.request_id, view.repeated.created, serving.name, fields)
+    return Heading(f"{prefix}-{secrets.token_hex(12)}", int(time.time()), serving.name, fields)
 
 
 def plan_of(
-    request_id: str,
+    head: Heading,
     body: HonouredFields,
     prompts: list[EncodedPrompt],
     params: SamplingParams,
@@ -107,7 +128,7 @@ def plan_of(
 ) -> Plan:
     """ends: the deadline, which covers reading the prompt too."""
     return Plan(
-        request_id=request_id,
+        request_id=head.id,
         prompts=prompts,
         params=params,
         num_choices=body.n or 1,
@@ -116,6 +137,9 @@ def plan_of(
         session_id=body.session_id,
         expected_turn=view.expected_turn,
         cache_salt=body.cache_salt,
+        created=head.created,
+        once=view.once,
+        repeated=view.repeated,
     )
 
 

@@ -1,4 +1,4 @@
-"""/v1/sessions: create, list, inspect, append, cancel, delete. Generating is for the standard endpoints."""
+"""/v1/sessions: create, list, inspect, change, append, cancel, delete; the standard endpoints generate."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fastapi.responses import JSONResponse
 
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.append import AppendAnswer, FilledSessionAnswer, session_body
-from pararnn_server.bodies import read_body
-from pararnn_server.errors import BadRequest, ServerError, TooManyRequests
+from pararnn_server.bodies import is_state_file, read_body, read_state_file
+from pararnn_server.errors import BadRequest, Conflict, Unavailable
 from pararnn_server.generation import Generation, Plan
-from pararnn_server.openapi import GENERATING, IN_SESSION, READING, documented
+from pararnn_server.openapi import GENERATING, IN_SESSION, READING, WRITING, documented
 from pararnn_server.prompts import EncodedPrompt
-from pararnn_server.routes.generate import deadline
+from pararnn_server.routes.generate import NO_SESSION, SessionView, deadline, view_session
 from pararnn_server.schemas.sessions import (
     AppendResponse,
     SessionAppend,
@@ -27,29 +27,31 @@ from pararnn_server.schemas.sessions import (
     SessionDeleted,
     SessionDetail,
     SessionList,
+    SessionPatch,
 )
 from pararnn_server.service import Service, Serving, owner_of, service_of
-from pararnn_server.sessions.session import SessionInfo
+from pararnn_server.sessions import directory, transfer, turns
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
 
-@router.post("", **documented(SessionBody, GENERATING, body=SessionCreate, status=201))
+@router.post("", **documented(SessionBody, GENERATING, body=SessionCreate, status=201, file_body=True))
 async def create_session(request: Request) -> Response:
-    """A new session, empty or with text or tokens fed to it."""
+    """A new session: empty, with text or tokens fed to it, or as an exported file says."""
     service, owner = service_of(request), owner_of(request)
     serving = service.accepting()
+    if is_state_file(request):
+        return await _import(request, service, serving, owner)
     body = await read_body(request, SessionCreate, service.settings.max_body_bytes)
     serving.check_model(body.model)
     prompt = await _read_prompt(body, serving, bos=True)
-    _check_quota(service, serving, owner)
     ttl = service.settings.session_ttl_seconds if body.ttl_seconds is None else body.ttl_seconds
-    info = serving.sessions.create(owner, body.metadata, ttl)
+    info = await serving.ask(directory.create, owner, body.metadata, ttl)
     if prompt is None:
         return JSONResponse(session_body(info), 201)
-    plan = _feeding(prompt, info, owner, deadline(None, service.settings))
+    plan = _feeding(prompt, info.id, owner, deadline(None, service.settings), NO_SESSION)
     generation = Generation(plan, serving.engine, serving.courier)
-    return FilledSessionAnswer(generation, undo=lambda: _delete_quietly(serving, info, owner))
+    return FilledSessionAnswer(generation, undo=lambda: _delete_quietly(serving, info.id, owner))
 
 
 @router.get("", **documented(SessionList, READING))
@@ -59,7 +61,7 @@ async def list_sessions(
     after: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """A page of the key's sessions by ascending id, and what all of them hold."""
-    page = service_of(request).reading().sessions.page(owner_of(request), limit, after)
+    page = await service_of(request).reading().ask(directory.page, owner_of(request), limit, after)
     data = [session_body(info) for info in page.sessions]
     return JSONResponse(
         {
@@ -75,12 +77,31 @@ async def list_sessions(
 
 @router.get("/{session_id}", **documented(SessionDetail, (*READING, *IN_SESSION)))
 async def get_session(request: Request, session_id: str) -> Response:
-    """Memory, tokens and the last 256 turns. The host keeps the last committed one while the next runs."""
-    sessions, owner = service_of(request).reading().sessions, owner_of(request)
-    info = sessions.get(session_id, owner)
-    memory = {"device": 0, "host": info.state_bytes, "store": 0} | {info.tier: info.state_bytes}
-    turns = [asdict(turn) for turn in sessions.history(session_id, owner)]
-    return JSONResponse(session_body(info) | {"memory": memory, "turns": turns})
+    """Memory, tokens, the last 256 turns, named snapshots; the last committed turn while the next runs."""
+    found = await service_of(request).reading().ask(directory.details, session_id, owner_of(request))
+    body = session_body(found.info) | {
+        "memory": dict(found.memory),
+        "turns": [asdict(turn) for turn in found.turns],
+        "snapshots": {name: asdict(snapshot) for name, snapshot in found.snapshots.items()},
+    }
+    return JSONResponse(body)
+
+
+@router.patch("/{session_id}", **documented(SessionBody, WRITING, body=SessionPatch))
+async def change_session(request: Request, session_id: str) -> Response:
+    """Change metadata, time to live or pinning."""
+    service = service_of(request)
+    body = await read_body(request, SessionPatch, service.settings.max_body_bytes)
+    info = await service.accepting().ask(
+        directory.update,
+        session_id,
+        owner_of(request),
+        metadata=body.metadata,
+        ttl_seconds=body.ttl_seconds,
+        pinned=body.pinned,
+        expected_turn=body.expected_turn,
+    )
+    return JSONResponse(session_body(info))
 
 
 @router.post("/{session_id}/append", **documented(AppendResponse, GENERATING, body=SessionAppend))
@@ -90,29 +111,40 @@ async def append(request: Request, session_id: str) -> Response:
     serving = service.accepting()
     body = await read_body(request, SessionAppend, service.settings.max_body_bytes)
     ends = deadline(body.timeout, service.settings)
-    info = serving.sessions.get(session_id, owner)
-    is_empty = info.num_tokens == 0
-    prompt = await _read_prompt(body, serving, bos=is_empty)
+    view = await view_session(body, session_id, serving, request)
+    prompt = await _read_prompt(body, serving, bos=view.is_empty)
     if prompt is None:
         raise BadRequest("Send text or tokens.", param="text", code="missing_field")
-    expected = info.turn if is_empty and body.expected_turn is None else body.expected_turn
-    plan = _feeding(prompt, info, owner, ends, expected)
+    plan = _feeding(prompt, session_id, owner, ends, view)
     return AppendAnswer(Generation(plan, serving.engine, serving.courier))
 
 
-@router.post("/{session_id}/cancel", **documented(SessionBody, (*READING, *IN_SESSION)))
+@router.post("/{session_id}/cancel", **documented(SessionBody, (*READING, *IN_SESSION, 409)))
 async def cancel(request: Request, session_id: str) -> Response:
     """End the running reply and keep what was delivered of it; without one, nothing changes."""
-    engine = service_of(request).reading().engine
-    info = await asyncio.wrap_future(engine.cancel(session_id, owner_of(request)))
-    return JSONResponse(session_body(info))
+    serving, owner = service_of(request).reading(), owner_of(request)
+    request_id = await serving.ask(turns.running_request, session_id, owner)
+    if request_id is not None:
+        await asyncio.wrap_future(serving.engine.cancel(request_id))
+    return JSONResponse(session_body(await serving.ask(directory.get, session_id, owner)))
 
 
 @router.delete("/{session_id}", **documented(SessionDeleted, (*READING, *IN_SESSION)))
 async def delete_session(request: Request, session_id: str) -> Response:
     """Forget the session; a running reply ends with an error."""
-    service_of(request).reading().engine.delete(session_id, owner_of(request))
+    serving = service_of(request).reading()
+    request_id = await serving.ask(directory.delete, session_id, owner_of(request))
+    if request_id is not None:
+        message = "the session was deleted while its reply ran"
+        serving.engine.fail(request_id, Conflict(message, code="session_deleted"))
     return JSONResponse({"id": session_id, "object": "session.deleted", "deleted": True})
+
+
+async def _import(request: Request, service: Service, serving: Serving, owner: str) -> Response:
+    file, _ = await read_state_file(request, serving.sessions.kind, service.settings.max_body_bytes)
+    ttl = service.settings.session_ttl_seconds
+    info = await serving.ask(transfer.import_new, owner, file, ttl)
+    return JSONResponse(session_body(info), 201)
 
 
 async def _read_prompt(
@@ -134,9 +166,7 @@ def _filled(prompt: EncodedPrompt, param: str) -> EncodedPrompt:
     return prompt
 
 
-def _feeding(
-    prompt: EncodedPrompt, info: SessionInfo, owner: str, ends: float, expected_turn: int | None = None
-) -> Plan:
+def _feeding(prompt: EncodedPrompt, session_id: str, owner: str, ends: float, view: SessionView) -> Plan:
     """A turn that only feeds."""
     return Plan(
         request_id=f"append-{secrets.token_hex(12)}",
@@ -145,19 +175,14 @@ def _feeding(
         num_choices=1,
         owner=owner,
         deadline=ends,
-        session_id=info.id,
-        expected_turn=expected_turn,
+        session_id=session_id,
+        expected_turn=view.expected_turn,
+        once=view.once,
+        repeated=view.repeated,
     )
 
 
-def _check_quota(service: Service, serving: Serving, owner: str) -> None:
-    limit = service.settings.key_max_sessions
-    totals = serving.sessions.page(owner, 1).totals.values()
-    if limit and sum(total.sessions for total in totals) >= limit:
-        raise TooManyRequests(f"This key may keep {limit} sessions; delete some.", code="quota")
-
-
-def _delete_quietly(serving: Serving, info: SessionInfo, owner: str) -> None:
-    """It may have gone by itself, or by another request of its owner."""
-    with suppress(ServerError):
-        serving.engine.delete(info.id, owner)
+def _delete_quietly(serving: Serving, session_id: str, owner: str) -> None:
+    """It may have gone by itself, or by another request of its owner; nobody waits for how this ends."""
+    with suppress(Unavailable):
+        serving.sessions.ask(directory.delete, session_id, owner)

@@ -11,6 +11,7 @@ from pararnn_server.schemas.generation import Count
 from pararnn_server.schemas.usage import Usage
 
 Seconds = Annotated[float, Field(gt=0.0, le=10 * 365 * 86400.0)]
+SnapshotName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$", max_length=64)]
 Tier = Literal["device", "host", "store"]
 
 
@@ -33,8 +34,42 @@ class SessionAppend(RequestBody):
     timeout: Annotated[float, Field(gt=0.0)] | None = None
 
 
+class SessionPatch(RequestBody):
+    """What is left out stays. metadata: in place of all there was. pinned: never expires, stays in memory."""
+
+    metadata: Metadata | None = None
+    ttl_seconds: Seconds | None = None
+    pinned: bool | None = None
+    expected_turn: Count | None = None
+
+
+class SessionFork(RequestBody):
+    """metadata: of the new session; left out, that of the old one."""
+
+    metadata: Metadata | None = None
+    expected_turn: Count | None = None
+
+
+class SnapshotCreate(RequestBody):
+    """A name for where the session stands."""
+
+    name: SnapshotName
+    expected_turn: Count | None = None
+
+
+class SessionRollback(RequestBody):
+    """Either how many turns to undo, or the snapshot to go back to."""
+
+    turns: Annotated[int, Field(ge=1)] | None = None
+    snapshot: SnapshotName | None = None
+    expected_turn: Count | None = None
+
+
 class SessionBody(ResponseBody):
-    """A session at its last committed turn. Times are seconds since 1970, sizes bytes."""
+    """A session at its last committed turn. Times are seconds since 1970, sizes bytes.
+
+    build_changed: the state, or one before it, was computed by another build or instruction set level.
+    """
 
     id: str
     object: Literal["session"]
@@ -50,6 +85,8 @@ class SessionBody(ResponseBody):
     parent_id: str | None
     metadata: Metadata
     expires_at: int | None
+    pinned: bool
+    build_changed: bool
 
 
 class Turn(ResponseBody):
@@ -63,11 +100,22 @@ class Turn(ResponseBody):
     duration_seconds: float
 
 
+class Snapshot(ResponseBody):
+    """The session as it was after `turn`. nbytes: its state and its log, which begins with id log_start."""
+
+    turn: int
+    num_tokens: int
+    log_start: int
+    created_at: int
+    nbytes: int
+
+
 class SessionDetail(SessionBody):
-    """A session with its memory by tier and its last 256 turns."""
+    """A session with its memory by tier, its last 256 turns and its named snapshots."""
 
     memory: dict[Tier, int]
     turns: list[Turn]
+    snapshots: dict[str, Snapshot]
 
 
 class AppendResponse(SessionBody):
@@ -77,7 +125,7 @@ class AppendResponse(SessionBody):
 
 
 class TierTotal(ResponseBody):
-    """sessions: those of the tier. state_bytes: held there; a running one's last commit stays on the host."""
+    """sessions: whose state is nearest there. state_bytes: held there; the store has all, and the logs."""
 
     sessions: int
     state_bytes: int

@@ -2,109 +2,149 @@
 
 from __future__ import annotations
 
-import heapq
-from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from pararnn_server.sessions.record import SessionRecord
+from pararnn_server.sessions.session import Tier
+from pararnn_server.sessions.store import Change, Commit, StaleWrite, StoredHead, StoreUsage
 
 MAX_TOMBSTONES = 100_000
-STALE_WATCHES = 64
+
+
+@dataclass(slots=True)
+class _Entry:
+    head: StoredHead
+    nbytes: int
+    items: dict[str, bytes]
 
 
 class MemoryStore:
     """A SessionStore."""
 
+    tier: Tier = "host"
+    lease_seconds: float | None = None
+
     def __init__(self) -> None:
-        self._records: dict[str, SessionRecord] = {}
-        self._logs: dict[str, array[int]] = {}
+        self._entries: dict[str, _Entry] = {}
         self._ids: dict[str, list[str]] = {}
-        self._watches: list[tuple[float, str]] = []
-        self._watched: dict[str, float] = {}
+        self._usage: dict[str, StoreUsage] = {}
         self._tombstones: dict[str, tuple[str, float]] = {}
 
-    def load(self, session_id: str) -> SessionRecord | None:
-        """The last commit."""
-        return self._records.get(session_id)
+    def load(self, session_id: str) -> StoredHead | None:
+        """As of SessionStore."""
+        entry = self._entries.get(session_id)
+        return None if entry is None else entry.head
 
-    def commit(self, record: SessionRecord, token_ids: Sequence[int] = ()) -> None:
-        """Creates or replaces the record and appends to its token log."""
-        if record.session_id not in self._records:
-            insort(self._ids.setdefault(record.owner, []), record.session_id)
-            self._logs[record.session_id] = array("I")
-        self._logs[record.session_id].extend(token_ids)
-        self._records[record.session_id] = record
-        self._watch(record)
+    def read(self, session_id: str, name: str) -> bytes | None:
+        """As of SessionStore."""
+        entry = self._entries.get(session_id)
+        return None if entry is None else entry.items.get(name)
+
+    def scan(self, session_id: str, prefix: str) -> dict[str, bytes]:
+        """As of SessionStore."""
+        entry = self._entries.get(session_id)
+        items = {} if entry is None else entry.items
+        return {name: items[name] for name in sorted(items) if name.startswith(prefix)}
+
+    def commit(self, commits: Sequence[Commit]) -> list[StaleWrite | None]:
+        """As of SessionStore."""
+        return [self._commit(commit) for commit in commits]
+
+    def _commit(self, commit: Commit) -> StaleWrite | None:
+        for change in commit:
+            entry = self._entries.get(change.session_id)
+            if (0 if entry is None else entry.head.version) != change.base_version:
+                return StaleWrite(change.session_id)
+        for change in commit:
+            self._apply(change)
+        return None
+
+    def _apply(self, change: Change) -> None:
+        session_id, owner = change.session_id, change.owner
+        entry = self._entries.get(session_id)
+        head = StoredHead(session_id, owner, change.base_version + 1, change.head, change.expires_at)
+        if entry is None:
+            entry = self._entries[session_id] = _Entry(head, 0, {})
+            insort(self._ids.setdefault(owner, []), session_id)
+            self._count(owner, 1, 0)
+        self._count(owner, 0, change.nbytes - entry.nbytes)
+        entry.head, entry.nbytes = head, change.nbytes
+        for name in change.removes:
+            entry.items.pop(name, None)
+        entry.items.update(change.puts)
 
     def delete(self, session_id: str) -> None:
-        """Forgets the session, its tombstone too."""
+        """As of SessionStore."""
         self._tombstones.pop(session_id, None)
-        record = self._records.pop(session_id, None)
-        if record is None:
+        entry = self._entries.pop(session_id, None)
+        if entry is None:
             return
-        del self._logs[session_id]
-        self._watched.pop(session_id, None)
-        self._drop_stale_watches()
-        ids = self._ids[record.owner]
+        owner = entry.head.owner
+        self._count(owner, -1, -entry.nbytes)
+        ids = self._ids[owner]
         del ids[bisect_left(ids, session_id)]
         if not ids:
-            del self._ids[record.owner]
+            del self._ids[owner], self._usage[owner]
 
-    def token_ids(self, session_id: str) -> array[int]:
-        """A copy of the token log."""
-        return self._logs[session_id][:]
+    def usage(self, owner: str | None = None) -> StoreUsage:
+        """As of SessionStore."""
+        if owner is not None:
+            return self._usage.get(owner, StoreUsage(0, 0))
+        usages = self._usage.values()
+        return StoreUsage(sum(usage.sessions for usage in usages), sum(usage.nbytes for usage in usages))
 
-    def count(self, owner: str | None = None) -> int:
-        """Sessions of one owner, or of all."""
-        return len(self._records) if owner is None else len(self._ids.get(owner, ()))
-
-    def page(self, owner: str, after: str, limit: int) -> list[SessionRecord]:
-        """Up to `limit` sessions with an id above `after`, by ascending id."""
+    def page(self, owner: str, after: str, limit: int) -> list[StoredHead]:
+        """As of SessionStore."""
         ids = self._ids.get(owner, [])
         start = bisect_right(ids, after)
-        return [self._records[session_id] for session_id in ids[start : start + limit]]
+        return [self._entries[session_id].head for session_id in ids[start : start + limit]]
 
     def due(self, now: float) -> list[str]:
-        """Sessions whose time has passed, each reported once for every commit."""
-        due = []
-        while self._watches and self._watches[0][0] <= now:
-            watched, session_id = heapq.heappop(self._watches)
-            if self._watched.get(session_id) != watched:
-                continue
-            del self._watched[session_id]
-            record = self._records[session_id]
-            if record.expires_at is not None and record.expires_at <= now:
-                due.append(session_id)
-            else:
-                self._watch(record)
-        return due
+        """As of SessionStore."""
+        ends = ((session_id, entry.head.expires_at) for session_id, entry in self._entries.items())
+        return [session_id for session_id, end in ends if end is not None and end <= now]
 
-    def expire(self, session_id: str, forget_at: float) -> None:
-        """Drops the record and its log and keeps a tombstone, the oldest of which make room."""
-        owner = self._records[session_id].owner
+    def expire(self, session_id: str, now: float, forget_at: float) -> bool:
+        """As of SessionStore. The oldest tombstones make room for new ones."""
+        ends = self._expires_at(session_id)
+        if ends is None or ends > now:
+            return False
+        owner = self._entries[session_id].head.owner
         self.delete(session_id)
         self._tombstones[session_id] = (owner, forget_at)
         if len(self._tombstones) > MAX_TOMBSTONES:
             del self._tombstones[next(iter(self._tombstones))]
+        return True
 
     def expired_owner(self, session_id: str, now: float) -> str | None:
-        """Whose the session was, while its tombstone stands."""
+        """As of SessionStore."""
         owner, forget_at = self._tombstones.get(session_id, (None, now))
         if owner is not None and forget_at <= now:
             del self._tombstones[session_id]
             return None
         return owner
 
-    def _watch(self, record: SessionRecord) -> None:
-        """Every use moves the expiry; the heap learns of a later one only when the earlier comes up."""
-        watched = self._watched.get(record.session_id)
-        if record.expires_at is not None and (watched is None or record.expires_at < watched):
-            self._watched[record.session_id] = record.expires_at
-            heapq.heappush(self._watches, (record.expires_at, record.session_id))
+    def claim(self, session_id: str) -> int:
+        """As of SessionStore: nobody else has this memory."""
+        return 0
 
-    def _drop_stale_watches(self) -> None:
-        """Deleted sessions leave theirs in the heap, where a long time to live would keep them."""
-        if len(self._watches) > 2 * len(self._watched) + STALE_WATCHES:
-            self._watches = [(watched, session_id) for session_id, watched in self._watched.items()]
-            heapq.heapify(self._watches)
+    def renew(self, fences: Mapping[str, int]) -> None:
+        """As of SessionStore."""
+
+    def release(self, session_id: str, fence: int) -> None:
+        """As of SessionStore."""
+
+    def idle(self) -> None:
+        """As of SessionStore."""
+
+    def close(self) -> None:
+        """As of SessionStore."""
+
+    def _expires_at(self, session_id: str) -> float | None:
+        entry = self._entries.get(session_id)
+        return None if entry is None else entry.head.expires_at
+
+    def _count(self, owner: str, sessions: int, nbytes: int) -> None:
+        usage = self._usage.get(owner, StoreUsage(0, 0))
+        self._usage[owner] = StoreUsage(usage.sessions + sessions, usage.nbytes + nbytes)

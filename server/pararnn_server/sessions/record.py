@@ -1,68 +1,152 @@
-"""A session as it is kept: one committed turn, replaced as a whole by the next."""
+"""A session as it is kept: what every change replaces as a whole. States and logs are items beside it."""
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-import torch
-
-from pararnn_core.config import ModelConfig
-from pararnn_core.state import StateSnapshot, state_bytes, state_parts
-from pararnn_server.sessions.session import SessionInfo, Tier, TurnInfo
+from pararnn_server.sessions.once import Once
+from pararnn_server.sessions.sealed import corrupt, seal, unseal
+from pararnn_server.sessions.session import SessionInfo, SnapshotInfo, Tier, TurnInfo
 
 HISTORY_TURNS = 256
 LOG_BYTES_PER_TOKEN = 4
+_TURN = struct.Struct("<qqqqqd")
+_SEALED_TURN_BYTES = len(seal(bytes(_TURN.size)))
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
     """Times in seconds since 1970.
 
-    snapshot: the state after all ids of the session but the last len(pending_ids).
-    pending_ids: ids sampled or cut from a token by a stop string and not fed yet.
-    ttl_seconds: life after the last use; None is for ever.
-    history: the last turns, oldest first.
+    fingerprint: of the model. build: what computed the state; build_changed: others had a part in it.
+    ttl_seconds: life after the last use; None is for ever, and so is a pinned session's.
+    pending_ids: ids sampled or cut from a token by a stop string, that the state does not cover yet.
+    log_start: ids before it are not in the log: they were before an import.
+    kept_turns: turns that have a saved state, ascending; the last is where the session stands.
+    snapshots: named ones. log_bytes: bytes of ids that they keep.
+    once: the last write that had an Idempotency-Key, if nothing was written since.
+    made_by: the fork that made it, if that had one.
     """
 
-    session_id: str
     owner: str
     model: str
+    fingerprint: str
+    build: str
+    state_bytes: int
     created_at: float
     last_used_at: float
     ttl_seconds: float | None
     metadata: Mapping[str, str]
-    snapshot: StateSnapshot
-    pending_ids: tuple[int, ...] = ()
-    num_tokens: int = 0
-    turn: int = 0
+    pinned: bool = False
+    build_changed: bool = False
     parent_id: str | None = None
-    history: tuple[TurnInfo, ...] = ()
+    turn: int = 0
+    num_tokens: int = 0
+    pending_ids: tuple[int, ...] = ()
+    log_start: int = 0
+    kept_turns: tuple[int, ...] = (0,)
+    snapshots: Mapping[str, SnapshotInfo] = field(default_factory=dict)
+    once: Once | None = None
+    made_by: Once | None = None
 
     @property
     def expires_at(self) -> float | None:
         """When the session ends unless it is used before."""
-        return None if self.ttl_seconds is None else self.last_used_at + self.ttl_seconds
+        return None if self.pinned or self.ttl_seconds is None else self.last_used_at + self.ttl_seconds
 
-    def info(self, tier: Tier) -> SessionInfo:
-        """What its owner may see of it."""
+    @property
+    def history_bytes(self) -> int:
+        """Of the token log."""
+        return LOG_BYTES_PER_TOKEN * (self.num_tokens - self.log_start)
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """Of the named snapshots."""
+        return sum(snapshot.nbytes for snapshot in self.snapshots.values())
+
+    @property
+    def stored_bytes(self) -> int:
+        """States, snapshots and log, in the store."""
+        return self.kept_bytes + self.snapshot_bytes + self.history_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of the saved states; before the first turn there is nothing to save."""
+        return sum(turn > 0 for turn in self.kept_turns) * self.state_bytes
+
+    def info(self, session_id: str, tier: Tier, build: str) -> SessionInfo:
+        """What its owner may see of it. build: this server's."""
         return SessionInfo(
-            id=self.session_id,
+            id=session_id,
             model=self.model,
             created_at=int(self.created_at),
             last_used_at=int(self.last_used_at),
             num_tokens=self.num_tokens,
             turn=self.turn,
-            state_bytes=self.snapshot.nbytes,
-            snapshot_bytes=0,
-            history_bytes=LOG_BYTES_PER_TOKEN * self.num_tokens,
+            state_bytes=self.state_bytes,
+            snapshot_bytes=self.snapshot_bytes,
+            history_bytes=self.history_bytes,
             tier=tier,
             parent_id=self.parent_id,
             metadata=self.metadata,
             expires_at=None if self.expires_at is None else int(self.expires_at),
+            pinned=self.pinned,
+            build_changed=self.build_changed or self.build != build,
         )
 
+    def encode(self) -> bytes:
+        """As the head of a stored session."""
+        return seal(json.dumps(asdict(self), separators=(",", ":")).encode())
 
-def empty_snapshot(config: ModelConfig) -> StateSnapshot:
-    """The state before any token."""
-    return StateSnapshot(state_parts(config), torch.zeros(state_bytes(config), dtype=torch.uint8))
+
+def decode_record(data: bytes) -> SessionRecord:
+    """What `encode` made. StoreFailed for anything else."""
+    text = unseal(data, "a session")
+    try:
+        fields: dict[str, Any] = json.loads(bytes(text))
+        onces = {name: _once(fields[name]) for name in ("once", "made_by")}
+        snapshots = {name: SnapshotInfo(**entry) for name, entry in fields.pop("snapshots").items()}
+        return SessionRecord(
+            **fields
+            | {name: tuple(fields[name]) for name in ("pending_ids", "kept_turns")}
+            | {"snapshots": snapshots}
+            | onces
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise corrupt(f"a session cannot be read ({error})") from error
+
+
+def _once(fields: dict[str, str] | None) -> Once | None:
+    return None if fields is None else Once(**fields)
+
+
+def encode_turn(turn: TurnInfo) -> bytes:
+    """One line of the history."""
+    return seal(
+        _TURN.pack(
+            turn.turn,
+            turn.created_at,
+            turn.prompt_tokens,
+            turn.completion_tokens,
+            turn.num_tokens,
+            turn.duration_seconds,
+        )
+    )
+
+
+def decode_turn(data: bytes) -> TurnInfo:
+    """What `encode_turn` made. StoreFailed for anything else."""
+    body = unseal(data, "a turn")
+    if len(body) != _TURN.size:
+        raise corrupt("a turn has another length")
+    return TurnInfo(*_TURN.unpack(body))
+
+
+def split_turns(lines: bytes) -> list[bytes]:
+    """Encoded turns end to end -> each."""
+    size = _SEALED_TURN_BYTES
+    return [lines[start : start + size] for start in range(0, len(lines), size)]

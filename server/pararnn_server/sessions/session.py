@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,9 @@ class SessionInfo:
     state_bytes: the state; the same whatever num_tokens is.
     snapshot_bytes: named snapshots.  history_bytes: the token log, four bytes an id.
     tier: "device" while a turn runs, else where the state is kept.
+    pinned: neither expires nor leaves memory for the store.
+    build_changed: the state, or some state before it, was computed by another build or instruction set level
+        than this server's: it goes on from there, in other last bits than if this one had computed all.
     """
 
     id: str
@@ -33,6 +36,8 @@ class SessionInfo:
     parent_id: str | None
     metadata: Mapping[str, str]
     expires_at: int | None
+    pinned: bool = False
+    build_changed: bool = False
     object: Literal["session"] = "session"
 
 
@@ -49,8 +54,35 @@ class TurnInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A named snapshot: the session as it was after `turn`. nbytes: its state and its token log.
+
+    log_start: ids before it are not in the log.
+    """
+
+    turn: int
+    num_tokens: int
+    log_start: int
+    created_at: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDetails:
+    """memory: bytes of states by tier; the store's include snapshots, those for rollback too.
+
+    turns: the last 256, oldest first.
+    """
+
+    info: SessionInfo
+    memory: Mapping[Tier, int]
+    turns: Sequence[TurnInfo]
+    snapshots: Mapping[str, SnapshotInfo]
+
+
+@dataclass(frozen=True, slots=True)
 class TierTotal:
-    """sessions: those of the tier. state_bytes: held there; a running one's last commit stays on the host."""
+    """sessions: whose state is nearest there. state_bytes: held there; the store has what memory has, too."""
 
     sessions: int
     state_bytes: int

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pararnn_core.state import StateSnapshot
+from pararnn_server.errors import ServerError
+from pararnn_server.sessions.once import Once
+from pararnn_server.sessions.record import SessionRecord
+from pararnn_server.sessions.session import SessionInfo
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Turn:
     """The one right to write to a session, from begin_turn to commit or abandon.
 
-    snapshot, pending_ids, num_tokens: where the session stands; the snapshot is not written to.
-    started_at: seconds since 1970.
+    record: where the session stands, as version `version` of it. snapshot: its state, not written to.
+    started_at: seconds since 1970. fence: of its lease in the store.
+    once: if the write may be sent twice.
     """
 
     session_id: str
-    owner: str
     request_id: str
+    record: SessionRecord
+    version: int
+    fence: int
     snapshot: StateSnapshot
-    pending_ids: tuple[int, ...]
-    num_tokens: int
     started_at: float
+    once: Once | None = None
+
+    @property
+    def pending_ids(self) -> tuple[int, ...]:
+        """Ids of the session that its state does not cover yet."""
+        return self.record.pending_ids
+
+    @property
+    def num_tokens(self) -> int:
+        """Ids of the session, pending ones included."""
+        return self.record.num_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +47,7 @@ class TurnResult:
 
     token_ids: the prompt's ids and those of the returned text.
     snapshot: the state after all ids of the session but the last len(pending_ids).
+    reply: what was answered, for a client that asks again under the same Idempotency-Key.
     """
 
     token_ids: Sequence[int]
@@ -38,3 +55,22 @@ class TurnResult:
     pending_ids: tuple[int, ...]
     prompt_tokens: int
     completion_tokens: int
+    reply: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The write has happened: the session as it left it, and what was answered."""
+
+    info: SessionInfo
+    reply: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndingTurn:
+    """A turn on its way into the store. done: called on the store's thread with how that went."""
+
+    turn: Turn
+    result: TurnResult
+    submitted_at: float
+    done: Callable[[SessionInfo | ServerError], None]

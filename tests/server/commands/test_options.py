@@ -12,6 +12,8 @@ from pararnn_server.settings import Settings
 from typer.testing import CliRunner
 
 ANOTHER_VALUE = {
+    "store": "memory",
+    "data_dir": "/data",
     "checkpoint_dir": "elsewhere",
     "served_model_name": "other",
     "device": "cpu",

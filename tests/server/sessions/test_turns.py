@@ -3,44 +3,22 @@
 import re
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pararnn_server.errors import Conflict, Expired, NotFound, TooManyRequests
-from pararnn_server.sessions.manager import TOMBSTONE_SECONDS, SessionManager
-from pararnn_server.sessions.memory_store import MemoryStore
+from pararnn_server.sessions.ledger import TOMBSTONE_SECONDS, Ledger
 from pararnn_server.sessions.session import TierTotal
-from pararnn_server.sessions.turn import TurnResult
 
-from pararnn_core.state import StateSnapshot, state_bytes, state_parts
-from tests.fixtures import tiny_config
-
-CONFIG = tiny_config()
-SIZE = state_bytes(CONFIG)
+from tests.server.session_fixtures import SIZE, Clock, Sessions, build_sessions, result
 
 
-class Clock:
-    """A clock that stands until it is told."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def build(max_sessions: int = 100) -> tuple[SessionManager, MemoryStore, Clock]:
-    store, clock = MemoryStore(), Clock()
-    return SessionManager(store, CONFIG, "tiny", max_sessions=max_sessions, clock=clock), store, clock
-
-
-def result(token_ids: list[int], pending: tuple[int, ...] = (), fill: int = 1) -> TurnResult:
-    snapshot = StateSnapshot(state_parts(CONFIG), torch.full((SIZE,), fill, dtype=torch.uint8))
-    return TurnResult(token_ids, snapshot, pending, prompt_tokens=len(token_ids), completion_tokens=0)
+def build(**policy: int) -> tuple[Sessions, Clock]:
+    clock = Clock()
+    return build_sessions(clock=clock, **policy), clock
 
 
 def test_an_empty_session_already_holds_its_state() -> None:
-    manager, _, clock = build()
+    manager, clock = build()
     info = manager.create("ada", {"k": "v"}, ttl_seconds=60)
     assert re.fullmatch(r"sess_[0-9a-f]{32}", info.id)
     assert (info.num_tokens, info.turn, info.state_bytes, info.tier) == (0, 0, SIZE, "host")
@@ -50,28 +28,28 @@ def test_an_empty_session_already_holds_its_state() -> None:
 
 
 def test_state_bytes_are_constant_in_length_and_the_log_is_four_bytes_a_token() -> None:
-    manager, store, _ = build()
+    manager, _ = build()
     session = manager.create("ada").id
     for count in (1, 999, 49_000):
-        manager.commit(manager.begin_turn(session, "ada", "r"), result([7] * count))
+        manager.keep(manager.begin_turn(session, "ada", "r"), result([7] * count))
     info = manager.get(session, "ada")
     assert (info.num_tokens, info.state_bytes, info.history_bytes) == (50_000, SIZE, 200_000)
-    log = store.token_ids(session)
+    log = manager.stored(session).token_ids
     assert len(log) * log.itemsize == info.history_bytes
 
 
 def test_commit_replaces_the_turn_as_a_whole() -> None:
-    manager, store, clock = build()
+    manager, clock = build()
     session = manager.create("ada").id
     clock.now += 5
     turn = manager.begin_turn(session, "ada", "r1")
     clock.now += 2.5
-    info = manager.commit(turn, result([1, 2, 3], pending=(3,), fill=9))
+    info = manager.keep(turn, result([1, 2, 3], pending=(3,), fill=9))
     assert (info.turn, info.num_tokens, info.last_used_at) == (1, 3, int(clock.now))
     following = manager.begin_turn(session, "ada", "r2")
     assert (following.pending_ids, following.num_tokens) == ((3,), 3)
     assert following.snapshot.buffer.eq(9).all()
-    assert list(store.token_ids(session)) == [1, 2, 3]
+    assert manager.token_ids(session) == [1, 2, 3]
     [numbers] = manager.history(session, "ada")
     assert (numbers.turn, numbers.prompt_tokens, numbers.num_tokens, numbers.duration_seconds) == (
         1,
@@ -82,19 +60,19 @@ def test_commit_replaces_the_turn_as_a_whole() -> None:
 
 
 def test_an_abandoned_turn_leaves_the_last_commit() -> None:
-    manager, store, _ = build()
+    manager, _ = build()
     session = manager.create("ada").id
-    manager.commit(manager.begin_turn(session, "ada", "r1"), result([1, 2], pending=(2,), fill=5))
+    manager.keep(manager.begin_turn(session, "ada", "r1"), result([1, 2], pending=(2,), fill=5))
     before = manager.get(session, "ada")
     manager.abandon(manager.begin_turn(session, "ada", "r2"))
     assert manager.get(session, "ada") == before
     turn = manager.begin_turn(session, "ada", "r3")
-    assert (turn.pending_ids, list(store.token_ids(session))) == ((2,), [1, 2])
+    assert (turn.pending_ids, manager.token_ids(session)) == ((2,), [1, 2])
     assert turn.snapshot.buffer.eq(5).all()
 
 
 def test_one_writer_at_a_time_while_reads_see_the_last_commit() -> None:
-    manager, _, _ = build()
+    manager, _ = build()
     session = manager.create("ada").id
     turn = manager.begin_turn(session, "ada", "r1")
     with pytest.raises(Conflict) as busy:
@@ -103,17 +81,17 @@ def test_one_writer_at_a_time_while_reads_see_the_last_commit() -> None:
     info = manager.get(session, "ada")
     assert (info.turn, info.tier, manager.running_request(session, "ada")) == (0, "device", "r1")
     totals = manager.page("ada").totals
-    assert (totals["device"], totals["host"]) == (TierTotal(1, SIZE), TierTotal(0, SIZE))
-    manager.commit(turn, result([1]))
+    assert (totals["device"], totals["host"]) == (TierTotal(1, SIZE), TierTotal(0, 0))
+    manager.keep(turn, result([1]))
     assert manager.running_request(session, "ada") is None
     manager.abandon(turn)
     manager.begin_turn(session, "ada", "r3")
 
 
 def test_expected_turn_guards_against_a_lost_answer() -> None:
-    manager, _, _ = build()
+    manager, _ = build()
     session = manager.create("ada").id
-    manager.commit(manager.begin_turn(session, "ada", "r1", expected_turn=0), result([1]))
+    manager.keep(manager.begin_turn(session, "ada", "r1", expected_turn=0), result([1]))
     with pytest.raises(Conflict) as conflict:
         manager.begin_turn(session, "ada", "r2", expected_turn=0)
     assert (conflict.value.code, conflict.value.param) == ("turn_conflict", "expected_turn")
@@ -121,18 +99,18 @@ def test_expected_turn_guards_against_a_lost_answer() -> None:
 
 
 def test_a_deleted_session_takes_no_late_commit() -> None:
-    manager, _, _ = build()
+    manager, _ = build()
     session = manager.create("ada").id
     turn = manager.begin_turn(session, "ada", "r1")
     assert manager.delete(session, "ada") == "r1"
     with pytest.raises(NotFound):
-        manager.commit(turn, result([1]))
+        manager.keep(turn, result([1]))
     manager.abandon(turn)
     assert manager.totals()["host"].sessions == manager.totals()["device"].sessions == 0
 
 
 def test_a_foreign_session_looks_like_an_unknown_one() -> None:
-    manager, _, clock = build()
+    manager, clock = build()
     session = manager.create("ada", ttl_seconds=10).id
     for expired in (False, True):
         clock.now += 100 * expired
@@ -150,11 +128,12 @@ def test_a_foreign_session_looks_like_an_unknown_one() -> None:
 
 
 def test_an_expired_session_is_gone_for_its_owner_and_forgotten_after_a_week() -> None:
-    manager, store, clock = build()
+    manager, clock = build()
     session = manager.create("ada", ttl_seconds=10).id
     clock.now += 10
+    manager.now(Ledger.sweep)
     assert manager.page("ada").sessions == []
-    assert store.load(session) is None
+    assert manager.ledger.store.load(session) is None
     with pytest.raises(Expired):
         manager.get(session, "ada")
     clock.now += TOMBSTONE_SECONDS
@@ -163,36 +142,37 @@ def test_an_expired_session_is_gone_for_its_owner_and_forgotten_after_a_week() -
 
 
 def test_use_renews_the_time_to_live() -> None:
-    manager, _, clock = build()
+    manager, clock = build()
     session = manager.create("ada", ttl_seconds=10).id
     for _ in range(5):
         clock.now += 8
-        manager.commit(manager.begin_turn(session, "ada", "r"), result([1]))
+        manager.keep(manager.begin_turn(session, "ada", "r"), result([1]))
     assert manager.get(session, "ada").expires_at == int(clock.now) + 10
     clock.now += 11
+    manager.now(Ledger.sweep)
     assert manager.totals()["host"].sessions == 0
 
 
 @pytest.mark.parametrize("commits", [True, False])
 def test_a_session_does_not_expire_under_its_turn(commits: bool) -> None:
-    manager, store, clock = build()
+    manager, clock = build()
     session = manager.create("ada", ttl_seconds=10).id
     turn = manager.begin_turn(session, "ada", "r")
     clock.now += 100
     assert manager.get(session, "ada").turn == 0
     if commits:
-        assert manager.commit(turn, result([1])).expires_at == int(clock.now) + 10
+        assert manager.keep(turn, result([1])).expires_at == int(clock.now) + 10
         clock.now += 11
-        manager.totals()
     else:
         manager.abandon(turn)
-    assert store.load(session) is None
+    manager.now(Ledger.sweep)
+    assert manager.ledger.store.load(session) is None
     with pytest.raises(Expired):
         manager.get(session, "ada")
 
 
 def test_one_session_too_many_is_refused_until_one_goes() -> None:
-    manager, _, _ = build(max_sessions=2)
+    manager, _ = build(max_sessions=2)
     sessions = [manager.create("ada").id, manager.create("bob").id]
     with pytest.raises(TooManyRequests) as error:
         manager.create("ada")
@@ -202,10 +182,10 @@ def test_one_session_too_many_is_refused_until_one_goes() -> None:
 
 
 def test_history_keeps_the_last_256_turns() -> None:
-    manager, _, _ = build()
+    manager, _ = build()
     session = manager.create("ada").id
     for _ in range(300):
-        manager.commit(manager.begin_turn(session, "ada", "r"), result([1]))
+        manager.keep(manager.begin_turn(session, "ada", "r"), result([1]))
     turns = [numbers.turn for numbers in manager.history(session, "ada")]
     assert turns == list(range(45, 301))
 
@@ -214,7 +194,7 @@ def test_history_keeps_the_last_256_turns() -> None:
 def test_pages_hold_every_session_once_even_if_others_go_between(
     owners: list[str], limit: int, data: st.DataObject
 ) -> None:
-    manager, _, _ = build()
+    manager, _ = build()
     own = sorted(manager.create(owner).id for owner in owners if owner == "ada")
     for owner in owners:
         if owner != "ada":
@@ -233,14 +213,3 @@ def test_pages_hold_every_session_once_even_if_others_go_between(
     assert seen == own
     left = manager.page("ada", limit=100)
     assert left.totals["host"].sessions == len(left.sessions)
-
-
-def test_deleted_sessions_leave_nothing_behind_however_long_they_might_have_lived() -> None:
-    manager, store, clock = build()
-    kept = manager.create("ada", ttl_seconds=60).id
-    for _ in range(1000):
-        manager.delete(manager.create("ada", ttl_seconds=3e8).id, "ada")
-    assert len(store._watches) < 100
-    clock.now += 60
-    with pytest.raises(Expired):
-        manager.get(kept, "ada")

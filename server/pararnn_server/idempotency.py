@@ -1,0 +1,35 @@
+"""Idempotency-Key: the header by which a client may send one write twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+from starlette.requests import Request
+
+from pararnn_server.errors import BadRequest
+from pararnn_server.schemas.base import RequestBody
+from pararnn_server.sessions.once import Once
+
+HEADER = "idempotency-key"
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_FORM_ONLY = {"stream", "stream_options"}
+
+
+def once_of(request: Request, body: RequestBody | bytes) -> Once | None:
+    """None without the header. Whether an answer is streamed makes no other request of it. BadRequest."""
+    key = request.headers.get(HEADER)
+    if key is None:
+        return None
+    if _KEY.fullmatch(key) is None:
+        message = "Idempotency-Key: send 1 to 255 visible ASCII characters."
+        raise BadRequest(message, param="Idempotency-Key")
+    content = body if isinstance(body, bytes) else _canonical(body)
+    digest = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + content)
+    return Once(key, digest.hexdigest())
+
+
+def _canonical(body: RequestBody) -> bytes:
+    fields = body.model_dump(exclude=_FORM_ONLY, exclude_none=True)
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()

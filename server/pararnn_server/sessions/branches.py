@@ -1,0 +1,199 @@
+"""Other places a session can go on from: forks, named snapshots, turns undone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pararnn_server.errors import BadRequest, NotFound, TooManyRequests
+from pararnn_server.sessions.ledger import Held, Ledger, new_session_id
+from pararnn_server.sessions.names import (
+    LOG,
+    REPLY,
+    TURNS,
+    log_name,
+    number_in,
+    snapshot_prefix,
+    state_name,
+    turn_name,
+)
+from pararnn_server.sessions.once import Once
+from pararnn_server.sessions.record import LOG_BYTES_PER_TOKEN, SessionRecord, decode_turn, split_turns
+from pararnn_server.sessions.saved_state import SavedState, decode_saved_state
+from pararnn_server.sessions.sealed import seal, unseal
+from pararnn_server.sessions.session import SessionInfo, SnapshotInfo
+from pararnn_server.sessions.token_log import cut_log, log_piece, read_log
+from pararnn_server.sessions.turns import find_repeated
+
+
+def fork(
+    ledger: Ledger,
+    session_id: str,
+    owner: str,
+    metadata: Mapping[str, str] | None = None,
+    once: Once | None = None,
+    expected_turn: int | None = None,
+) -> SessionInfo:
+    """A new session that stands where the last commit of this one does; its snapshots stay behind.
+
+    metadata: None takes the parent's. Asked again with its key, it answers with the child it made.
+    """
+    parent = ledger.find(session_id, owner)
+    child_id = new_session_id() if once is None else _child_of(session_id, once)
+    if once is not None and ledger.store.load(child_id) is not None:
+        child = ledger.find(child_id, owner)
+        once.repeats(child.record.made_by)
+        return ledger.info(child)
+    ledger.check_turn(parent, expected_turn)
+    record = replace(
+        ledger.used(parent.record),
+        created_at=ledger.clock(),
+        metadata=parent.record.metadata if metadata is None else dict(metadata),
+        pinned=False,
+        parent_id=session_id,
+        kept_turns=(parent.record.turn,),
+        snapshots={},
+        once=None,
+        made_by=once,
+    )
+    puts = {state_name(record.turn): ledger.item(parent, state_name(record.turn))} if record.turn else {}
+    puts |= log_piece(record.log_start, _log(ledger, parent)) | ledger.store.scan(session_id, TURNS)
+    return ledger.add(child_id, record, puts, ledger.host.get(session_id, parent.version))
+
+
+def save_snapshot(
+    ledger: Ledger,
+    session_id: str,
+    owner: str,
+    name: str,
+    once: Once | None = None,
+    expected_turn: int | None = None,
+) -> SessionInfo:
+    """Where the session stands gets a name, in place of what had it. TooManyRequests for too many names.
+
+    A snapshot is whole by itself: it holds the log and the turns too, so that nothing that is undone, or
+    written after that, touches it.
+    """
+    found = ledger.find(session_id, owner)
+    if find_repeated(ledger, found, once) is not None:
+        return ledger.info(found)
+    with ledger.writing(session_id, owner, expected_turn) as held:
+        record, prefix = held.record, snapshot_prefix(name)
+        if name not in record.snapshots and len(record.snapshots) >= ledger.policy.max_snapshots:
+            limit = ledger.policy.max_snapshots
+            raise TooManyRequests(f"a session keeps at most {limit} snapshots; delete some", code="quota")
+        ids = _log(ledger, held)
+        puts = {
+            prefix + LOG: log_piece(record.log_start, ids).get(log_name(record.log_start), seal()),
+            prefix + TURNS: seal(*ledger.store.scan(session_id, TURNS).values()),
+        }
+        if record.turn:
+            puts[prefix + state_name(record.turn)] = ledger.item(held, state_name(record.turn))
+        numbers = SnapshotInfo(
+            turn=record.turn,
+            num_tokens=record.num_tokens,
+            log_start=record.log_start,
+            created_at=int(ledger.clock()),
+            nbytes=record.state_bytes + LOG_BYTES_PER_TOKEN * len(ids),
+        )
+        removes = [old for old in ledger.store.scan(session_id, prefix) if old not in puts]
+        after = replace(ledger.used(record), snapshots={**record.snapshots, name: numbers}, once=once)
+        return ledger.write(held, after, puts, [*removes, REPLY])
+
+
+def delete_snapshot(ledger: Ledger, session_id: str, owner: str, name: str) -> SessionInfo:
+    """Forgets a named snapshot. NotFound for a name that there is not."""
+    with ledger.writing(session_id, owner) as held:
+        _named(held, name)
+        left = {other: info for other, info in held.record.snapshots.items() if other != name}
+        removes = list(ledger.store.scan(session_id, snapshot_prefix(name)))
+        return ledger.write(held, replace(ledger.used(held.record), snapshots=left), removes=removes)
+
+
+def rollback(
+    ledger: Ledger,
+    session_id: str,
+    owner: str,
+    target: int | str,
+    once: Once | None = None,
+    expected_turn: int | None = None,
+) -> SessionInfo:
+    """target: turns to undo, or the name of a snapshot to go back to.
+
+    Turns can be undone as far back as their states are kept; going to a snapshot keeps no state before it.
+    BadRequest beyond that; NotFound for a name that there is not.
+    """
+    found = ledger.find(session_id, owner)
+    if find_repeated(ledger, found, once) is not None:
+        return ledger.info(found)
+    with ledger.writing(session_id, owner, expected_turn) as held:
+        ledger.check_model(held.record)
+        if isinstance(target, str):
+            record, state, puts, removes = _to_snapshot(ledger, held, target)
+        else:
+            record, state, puts, removes = _turns_back(ledger, held, target)
+        return ledger.write(
+            held, replace(record, once=once), puts, [*removes, REPLY], snapshot=state.snapshot
+        )
+
+
+_Step = tuple[SessionRecord, SavedState, dict[str, bytes], list[str]]
+
+
+def _turns_back(ledger: Ledger, held: Held, turns: int) -> _Step:
+    record, target = held.record, held.record.turn - turns
+    if target not in record.kept_turns:
+        most = record.turn - record.kept_turns[0]
+        raise BadRequest(f"turns: {most} can be undone here, not {turns}.", param="turns")
+    state = ledger.saved_state(held, target)
+    puts, removes = cut_log(ledger.store.scan(held.session_id, LOG), state.num_tokens)
+    removes += [state_name(turn) for turn in record.kept_turns if turn > target]
+    removes += [name for name in ledger.store.scan(held.session_id, TURNS) if number_in(name) > target]
+    kept = tuple(turn for turn in record.kept_turns if turn <= target)
+    return replace(_at(ledger, record, state), kept_turns=kept), state, puts, removes
+
+
+def _to_snapshot(ledger: Ledger, held: Held, name: str) -> _Step:
+    record, prefix, named = held.record, snapshot_prefix(name), _named(held, name)
+    state = ledger.saved_state(held, 0)
+    puts: dict[str, bytes] = {}
+    if named.turn:
+        data = puts[state_name(named.turn)] = ledger.item(held, prefix + state_name(named.turn))
+        state = decode_saved_state(data, ledger.kind.config)
+    if named.num_tokens > named.log_start:
+        puts[log_name(named.log_start)] = ledger.item(held, prefix + LOG)
+    lines = bytes(unseal(ledger.item(held, prefix + TURNS), "the turns of a snapshot"))
+    puts |= {turn_name(decode_turn(line).turn): line for line in split_turns(lines)}
+    gone = [*ledger.store.scan(held.session_id, LOG), *ledger.store.scan(held.session_id, TURNS)]
+    gone += [state_name(turn) for turn in record.kept_turns]
+    after = replace(_at(ledger, record, state), log_start=named.log_start, kept_turns=(named.turn,))
+    return after, state, puts, gone
+
+
+def _at(ledger: Ledger, record: SessionRecord, state: SavedState) -> SessionRecord:
+    return replace(
+        ledger.used(record),
+        turn=state.turn,
+        num_tokens=state.num_tokens,
+        pending_ids=state.pending_ids,
+        build=state.build,
+        build_changed=state.build_changed,
+    )
+
+
+def _named(held: Held, name: str) -> SnapshotInfo:
+    if name not in held.record.snapshots:
+        raise NotFound("the session has no snapshot of this name", param="snapshot")
+    return held.record.snapshots[name]
+
+
+def _log(ledger: Ledger, held: Held) -> list[int]:
+    record = held.record
+    return read_log(ledger.store.scan(held.session_id, LOG), record.log_start, record.num_tokens).tolist()
+
+
+def _child_of(session_id: str, once: Once) -> str:
+    """The same key, the same child: nobody who does not know the parent's 128 random bits can name it."""
+    digest = hashlib.blake2b(once.key.encode(), key=session_id.encode()[:64], digest_size=16)
+    return f"sess_{digest.hexdigest()}"

@@ -1,0 +1,102 @@
+"""Sessions as their owner sees them: made, listed, looked at, changed in what is said of them, forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pararnn_server.errors import TooManyRequests
+from pararnn_server.sessions.ledger import Held, Ledger, new_session_id
+from pararnn_server.sessions.names import TURNS
+from pararnn_server.sessions.once import Once
+from pararnn_server.sessions.record import decode_record, decode_turn
+from pararnn_server.sessions.session import SessionDetails, SessionInfo, SessionPage, TurnInfo
+from pararnn_server.sessions.turn import Repeated
+from pararnn_server.sessions.turns import find_repeated
+
+
+def create(
+    ledger: Ledger, owner: str, metadata: Mapping[str, str] | None = None, ttl_seconds: float | None = None
+) -> SessionInfo:
+    """An empty session. TooManyRequests when there are too many."""
+    return ledger.add(new_session_id(), ledger.new_record(owner, metadata, ttl_seconds), {}, None)
+
+
+def get(ledger: Ledger, session_id: str, owner: str) -> SessionInfo:
+    """The last committed turn."""
+    return ledger.info(ledger.find(session_id, owner))
+
+
+def view(
+    ledger: Ledger, session_id: str, owner: str, once: Once | None = None
+) -> tuple[SessionInfo, Repeated | None]:
+    """The last committed turn, and what came of this write if that was it."""
+    held = ledger.find(session_id, owner)
+    return ledger.info(held), find_repeated(ledger, held, once)
+
+
+def details(ledger: Ledger, session_id: str, owner: str) -> SessionDetails:
+    """With its memory and its last turns."""
+    held = ledger.find(session_id, owner)
+    record, in_store = held.record, ledger.store.tier == "store"
+    waits = record.state_bytes if session_id in ledger.host else 0
+    kept = record.kept_bytes + record.snapshot_bytes
+    return SessionDetails(
+        info=ledger.info(held),
+        memory={
+            "device": record.state_bytes if session_id in ledger.turns else 0,
+            "host": waits if in_store else kept,
+            "store": kept if in_store else 0,
+        },
+        turns=history(ledger, held),
+        snapshots=record.snapshots,
+    )
+
+
+def history(ledger: Ledger, held: Held) -> list[TurnInfo]:
+    """The last 256 committed turns, oldest first."""
+    return [decode_turn(data) for data in ledger.store.scan(held.session_id, TURNS).values()]
+
+
+def page(ledger: Ledger, owner: str, limit: int = 20, after: str = "") -> SessionPage:
+    """Up to `limit` sessions with an id above `after`: in order of ids, sessions that go move no page."""
+    stored = ledger.store.page(owner, after, limit + 1)
+    found = [Held(one.session_id, one.version, decode_record(one.head)) for one in stored[:limit]]
+    return SessionPage([ledger.info(held) for held in found], len(stored) > limit, ledger.totals(owner))
+
+
+def update(
+    ledger: Ledger,
+    session_id: str,
+    owner: str,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    ttl_seconds: float | None = None,
+    pinned: bool | None = None,
+    expected_turn: int | None = None,
+) -> SessionInfo:
+    """None leaves as it is. Conflict while busy; TooManyRequests when no more states fit into memory."""
+    with ledger.writing(session_id, owner, expected_turn) as held:
+        record = ledger.used(held.record)
+        if metadata is not None:
+            record = replace(record, metadata=dict(metadata))
+        if ttl_seconds is not None:
+            record = replace(record, ttl_seconds=ttl_seconds)
+        if pinned is not None:
+            record = replace(record, pinned=pinned)
+        if record.pinned and not held.record.pinned and not ledger.can_pin():
+            raise TooManyRequests("no more states can be pinned in memory", param="pinned", code="quota")
+        snapshot = ledger.snapshot(held) if record.pinned else None
+        return ledger.write(held, record, snapshot=snapshot)
+
+
+def delete(ledger: Ledger, session_id: str, owner: str) -> str | None:
+    """Forgets the session; returns the request whose turn was under way and can no longer commit."""
+    ledger.find(session_id, owner)
+    ledger.store.delete(session_id)
+    ledger.host.drop(session_id)
+    turn = ledger.turns.pop(session_id, None)
+    if turn is None:
+        return None
+    ledger.store.release(session_id, turn.fence)
+    return turn.request_id

@@ -1,0 +1,293 @@
+"""Sessions of every owner as the store has them: who may see them, one writer at a time, whole changes."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import ceil
+
+from pararnn_core.state import StateSnapshot
+from pararnn_server.errors import Conflict, Expired, NotFound, TooManyRequests
+from pararnn_server.metrics import Metrics
+from pararnn_server.sessions.host_states import HostStates
+from pararnn_server.sessions.model_kind import ModelKind
+from pararnn_server.sessions.names import state_name
+from pararnn_server.sessions.policy import SessionPolicy
+from pararnn_server.sessions.record import SessionRecord, decode_record
+from pararnn_server.sessions.saved_state import SavedState, decode_saved_state, empty_snapshot
+from pararnn_server.sessions.sealed import corrupt
+from pararnn_server.sessions.session import SessionInfo, Tier, TierTotal
+from pararnn_server.sessions.store import Change, LeaseHeld, SessionStore, StoredHead
+from pararnn_server.sessions.turn import Turn
+
+TOMBSTONE_SECONDS = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A session as it was found. fence: of the lease under which it may be written, 0 without leases."""
+
+    session_id: str
+    version: int
+    record: SessionRecord
+    fence: int = 0
+
+
+class Ledger:
+    """For the store's thread only, as is everything in this package that takes one.
+
+    Whoever names a session and its owner gets NotFound for an unknown or foreign id, Expired for an owner's
+    own that has passed, and StoreFailed if the store fails.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        kind: ModelKind,
+        policy: SessionPolicy,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.kind = kind
+        self.policy = policy
+        self.metrics = metrics
+        self.clock = clock
+        self.host = HostStates(
+            policy.host_state_bytes, lambda: metrics.state_moves.labels("host", "store").inc()
+        )
+        self.turns: dict[str, Turn] = {}
+
+    def find(self, session_id: str, owner: str) -> Held:
+        """The last commit."""
+        now = self.clock()
+        stored = self.store.load(session_id)
+        if stored is not None and stored.owner == owner:
+            held = _held(stored)
+            if not self._is_over(held, now) or not self._expire(session_id, now):
+                return held
+        if self.store.expired_owner(session_id, now) == owner:
+            raise Expired("the session has expired; create a new one", param="session_id")
+        raise NotFound("no such session", param="session_id")
+
+    @contextmanager
+    def writing(self, session_id: str, owner: str, expected_turn: int | None = None) -> Iterator[Held]:
+        """The one right to write. Conflict when another request has it or the turn is not the expected."""
+        held = self.claim(session_id, owner, expected_turn)
+        try:
+            yield held
+        finally:
+            self.store.release(session_id, held.fence)
+
+    def claim(self, session_id: str, owner: str, expected_turn: int | None = None) -> Held:
+        """As `writing`, without an end: to be released in the store."""
+        held = self.find(session_id, owner)
+        if session_id in self.turns:
+            raise Conflict("the session is busy with another request", param="session_id")
+        if self.store.lease_seconds is not None:
+            held = self._claim_from_others(session_id, owner)
+        try:
+            self.check_turn(held, expected_turn)
+        except Conflict:
+            self.store.release(session_id, held.fence)
+            raise
+        return held
+
+    def check_turn(self, held: Held, expected_turn: int | None) -> None:
+        """Conflict if the session is not at the turn that the client takes it to be at."""
+        if expected_turn is not None and expected_turn != held.record.turn:
+            message = f"the session is at turn {held.record.turn}, not {expected_turn}"
+            raise Conflict(message, param="expected_turn", code="turn_conflict")
+
+    def check_model(self, record: SessionRecord) -> None:
+        """Conflict if this model cannot go on from the session's state."""
+        if record.fingerprint != self.kind.fingerprint:
+            message = f"the session belongs to another model, {record.model!r} as it was then"
+            raise Conflict(message, param="session_id", code="model_changed")
+
+    def snapshot(self, held: Held) -> StateSnapshot:
+        """The state at the last commit, from memory if it is there. Conflict if it is of another model."""
+        self.check_model(held.record)
+        snapshot = self.host.get(held.session_id, held.version)
+        if snapshot is None:
+            began = time.perf_counter()
+            snapshot = self.saved_state(held, held.record.turn).snapshot
+            if self.store.tier == "store":
+                self.keep(held, snapshot)
+                self.metrics.moved("store", "host", time.perf_counter() - began)
+        return snapshot
+
+    def saved_state(self, held: Held, turn: int) -> SavedState:
+        """As it was after one of the kept turns."""
+        if not turn:
+            return SavedState(0, 0, (), self.kind.build, False, empty_snapshot(self.kind.config))
+        return decode_saved_state(self.item(held, state_name(turn)), self.kind.config)
+
+    def item(self, held: Held, name: str) -> bytes:
+        """One that must be there."""
+        data = self.store.read(held.session_id, name)
+        if data is None:
+            raise corrupt(f"{name!r} of a session is missing")
+        return data
+
+    def change(
+        self,
+        held: Held,
+        record: SessionRecord,
+        puts: Mapping[str, bytes] | None = None,
+        removes: Sequence[str] = (),
+    ) -> Change:
+        """From the session as it was found to `record`."""
+        return Change(
+            session_id=held.session_id,
+            owner=record.owner,
+            base_version=held.version,
+            head=record.encode(),
+            nbytes=record.stored_bytes,
+            expires_at=record.expires_at,
+            puts=puts or {},
+            removes=removes,
+            fence=held.fence,
+        )
+
+    def write(
+        self,
+        held: Held,
+        record: SessionRecord,
+        puts: Mapping[str, bytes] | None = None,
+        removes: Sequence[str] = (),
+        snapshot: StateSnapshot | None = None,
+    ) -> SessionInfo:
+        """snapshot: the session's new state, None if that stays. Conflict if another server has written."""
+        known = snapshot or self.host.get(held.session_id, held.version)
+        [stale] = self.store.commit([[self.change(held, record, puts, removes)]])
+        if stale is not None:
+            raise overtaken()
+        written = Held(held.session_id, held.version + 1, record)
+        if known is not None:
+            self.keep(written, known)
+        return self.info(written)
+
+    def add(
+        self,
+        session_id: str,
+        record: SessionRecord,
+        puts: Mapping[str, bytes],
+        snapshot: StateSnapshot | None,
+    ) -> SessionInfo:
+        """Commits a new session. TooManyRequests when there are too many."""
+        everyone, owned = self.store.usage().sessions, self.store.usage(record.owner).sessions
+        if everyone >= self.policy.max_sessions:
+            limit = self.policy.max_sessions
+            raise TooManyRequests(f"the server keeps at most {limit} sessions; delete some", code="quota")
+        if self.policy.max_per_owner and owned >= self.policy.max_per_owner:
+            limit = self.policy.max_per_owner
+            raise TooManyRequests(f"this key may keep {limit} sessions; delete some", code="quota")
+        return self.write(Held(session_id, 0, record), record, puts, snapshot=snapshot)
+
+    def new_record(
+        self, owner: str, metadata: Mapping[str, str] | None, ttl_seconds: float | None
+    ) -> SessionRecord:
+        """An empty session of this model."""
+        now, kind = self.clock(), self.kind
+        return SessionRecord(
+            owner=owner,
+            model=kind.name,
+            fingerprint=kind.fingerprint,
+            build=kind.build,
+            state_bytes=kind.state_bytes,
+            created_at=now,
+            last_used_at=now,
+            ttl_seconds=ttl_seconds,
+            metadata=dict(metadata or {}),
+        )
+
+    def used(self, record: SessionRecord) -> SessionRecord:
+        """The same, used now."""
+        return replace(record, last_used_at=self.clock())
+
+    def info(self, held: Held) -> SessionInfo:
+        """What its owner may see of it."""
+        return held.record.info(held.session_id, self.tier(held), self.kind.build)
+
+    def tier(self, held: Held) -> Tier:
+        """Where the state is nearest."""
+        if held.session_id in self.turns:
+            return "device"
+        return "host" if held.session_id in self.host else self.store.tier
+
+    def totals(self, owner: str | None = None) -> Mapping[Tier, TierTotal]:
+        """What the sessions of one owner hold, or of all."""
+        running = [turn for turn in self.turns.values() if owner is None or turn.record.owner == owner]
+        waiting = sum(turn.session_id not in self.host for turn in running)
+        usage, size = self.store.usage(owner), self.kind.state_bytes
+        busy, held = len(running), self.host.count(owner)
+        if self.store.tier == "host":
+            host = TierTotal(usage.sessions - busy, usage.nbytes)
+            stored = TierTotal(0, 0)
+        else:
+            host = TierTotal(held - (busy - waiting), held * size)
+            stored = TierTotal(usage.sessions - held - waiting, usage.nbytes)
+        return {"device": TierTotal(busy, busy * size), "host": host, "store": stored}
+
+    def can_pin(self) -> bool:
+        """Whether one more state may stay in memory for good."""
+        pinned = self.host.pinned_bytes + self.kind.state_bytes
+        return self.store.tier == "host" or pinned <= self.policy.host_state_bytes
+
+    def sweep(self) -> None:
+        """Ends what has expired and prolongs the leases of turns under way."""
+        now = self.clock()
+        for session_id in self.store.due(now):
+            if session_id not in self.turns:
+                self._expire(session_id, now)
+        if self.store.lease_seconds is not None and self.turns:
+            self.store.renew({session_id: turn.fence for session_id, turn in self.turns.items()})
+
+    def _claim_from_others(self, session_id: str, owner: str) -> Held:
+        """Read again under the lease: another server may have written since."""
+        try:
+            fence = self.store.claim(session_id)
+        except LeaseHeld as held:
+            wait = {"retry-after": str(max(1, ceil(held.retry_after)))}
+            message = "the session is busy on another server"
+            raise Conflict(message, param="session_id", headers=wait) from None
+        try:
+            return replace(self.find(session_id, owner), fence=fence)
+        except BaseException:
+            self.store.release(session_id, fence)
+            raise
+
+    def keep(self, held: Held, snapshot: StateSnapshot) -> None:
+        """A store in memory is the host's tier itself: a second copy beside it would serve nobody."""
+        if self.store.tier == "store":
+            record = held.record
+            self.host.put(held.session_id, record.owner, held.version, snapshot, pinned=record.pinned)
+
+    def _is_over(self, held: Held, now: float) -> bool:
+        ends = held.record.expires_at
+        return held.session_id not in self.turns and ends is not None and ends <= now
+
+    def _expire(self, session_id: str, now: float) -> bool:
+        expired = self.store.expire(session_id, now, now + TOMBSTONE_SECONDS)
+        if expired:
+            self.host.drop(session_id)
+        return expired
+
+
+def overtaken() -> Conflict:
+    """Another server has written to the session since it was read."""
+    message = "the session was changed by another server meanwhile; nothing of this is kept"
+    return Conflict(message, param="session_id", code="lease_lost")
+
+
+def new_session_id() -> str:
+    """128 random bits."""
+    return f"sess_{secrets.token_hex(16)}"
+
+
+def _held(stored: StoredHead) -> Held:
+    return Held(stored.session_id, stored.version, decode_record(stored.head))

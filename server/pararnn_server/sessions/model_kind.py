@@ -1,0 +1,38 @@
+"""What a state belongs to: the model that can go on from it, and the build that computed it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from pararnn_core import ops
+from pararnn_core.config import ModelConfig
+from pararnn_core.state import state_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKind:
+    """name: as clients know it. fingerprint: of config, tokenizer and weights. tokenizer: hash of its file.
+
+    build: of the native library and its instruction set level. States of another build are good to go on
+    from, but their last bits need not be those that this one would have computed.
+    """
+
+    name: str
+    config: ModelConfig
+    fingerprint: str
+    tokenizer: str
+    build: str
+
+    @property
+    def state_bytes(self) -> int:
+        """Of one session."""
+        return state_bytes(self.config)
+
+
+def model_kind(
+    name: str, config: ModelConfig, fingerprint: str | None = None, tokenizer: str = ""
+) -> ModelKind:
+    """A model without a fingerprint was made in memory; its sizes stand in for it."""
+    stand_in = hashlib.sha256(repr(config).encode()).hexdigest()
+    return ModelKind(name, config, fingerprint or stand_in, tokenizer, ops.build_tag())

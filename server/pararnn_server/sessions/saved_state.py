@@ -1,0 +1,57 @@
+"""A point in a session's life from which it can go on, and its bytes in a store."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+
+import torch
+
+from pararnn_core.config import ModelConfig
+from pararnn_core.state import StateSnapshot, state_bytes, state_parts
+from pararnn_server.sessions.sealed import corrupt, seal, unseal
+
+_HEAD = struct.Struct("<4sI")
+_MAGIC = b"PRS1"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """snapshot: the state after all of num_tokens ids but the last len(pending_ids); not written to.
+
+    build, build_changed: as of SessionRecord.
+    """
+
+    turn: int
+    num_tokens: int
+    pending_ids: tuple[int, ...]
+    build: str
+    build_changed: bool
+    snapshot: StateSnapshot
+
+    def encode(self) -> bytes:
+        """4 bytes of magic, the length of a JSON object, the object, the snapshot; sealed."""
+        fields = [self.turn, self.num_tokens, list(self.pending_ids), self.build, self.build_changed]
+        text = json.dumps(fields, separators=(",", ":")).encode()
+        return seal(_HEAD.pack(_MAGIC, len(text)), text, self.snapshot.buffer.numpy().data)
+
+
+def decode_saved_state(data: bytes, config: ModelConfig) -> SavedState:
+    """What `encode` made of a state of this config. StoreFailed for anything else."""
+    body = unseal(data, "a state")
+    try:
+        magic, length = _HEAD.unpack_from(body)
+        if magic != _MAGIC:
+            raise corrupt("a state begins with other bytes")
+        end = _HEAD.size + length
+        turn, num_tokens, pending_ids, build, build_changed = json.loads(bytes(body[_HEAD.size : end]))
+        snapshot = StateSnapshot.from_bytes(config, body[end:])
+    except (ValueError, struct.error) as error:
+        raise corrupt(f"a state cannot be read ({error})") from error
+    return SavedState(turn, num_tokens, tuple(pending_ids), build, build_changed, snapshot)
+
+
+def empty_snapshot(config: ModelConfig) -> StateSnapshot:
+    """The state before any token."""
+    return StateSnapshot(state_parts(config), torch.zeros(state_bytes(config), dtype=torch.uint8))

@@ -1,0 +1,62 @@
+"""The tables of the sqlite store, as the steps that lead from one version to the next."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+APPLICATION_ID = 0x50526E6E
+
+_FIRST = """
+CREATE TABLE sessions (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    expires_at REAL,
+    nbytes INTEGER NOT NULL,
+    head BLOB NOT NULL
+);
+CREATE INDEX sessions_by_owner ON sessions (owner, id);
+CREATE INDEX sessions_by_end ON sessions (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE items (
+    session INTEGER NOT NULL REFERENCES sessions (number) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    data BLOB NOT NULL,
+    UNIQUE (session, name)
+);
+CREATE TABLE tombstones (
+    id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    forget_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX tombstones_by_end ON tombstones (forget_at);
+"""
+
+STEPS: Sequence[str] = (_FIRST,)
+"""Step i leads from version i to i + 1. A step that was released is never changed."""
+
+
+class SchemaTooNew(Exception):
+    """The file was written by a newer program."""
+
+
+class ForeignFile(Exception):
+    """The file is a database of something else."""
+
+
+def migrate(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> None:
+    """Brings the file to the newest version, each step wholly or not at all. Raises as above."""
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    [application] = connection.execute("PRAGMA application_id").fetchone()
+    [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and tables:
+        raise ForeignFile
+    if version > len(steps):
+        raise SchemaTooNew
+    for number, step in enumerate(steps[version:], version + 1):
+        # executescript ends a transaction that is open, so that the script holds its own.
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number};"
+            f"PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
+        )

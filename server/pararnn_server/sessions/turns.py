@@ -1,0 +1,170 @@
+"""Turns: begun under the right to write, then kept as a whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pararnn_server.errors import NotFound, ServerError, StoreFailed
+from pararnn_server.sessions.ledger import Held, Ledger, overtaken
+from pararnn_server.sessions.names import REPLY, state_name, turn_name
+from pararnn_server.sessions.once import Once
+from pararnn_server.sessions.record import HISTORY_TURNS, SessionRecord, encode_turn
+from pararnn_server.sessions.saved_state import SavedState
+from pararnn_server.sessions.sealed import seal, unseal
+from pararnn_server.sessions.session import SessionInfo, TurnInfo
+from pararnn_server.sessions.store import Change
+from pararnn_server.sessions.token_log import log_piece
+from pararnn_server.sessions.turn import EndingTurn, Repeated, Turn, TurnResult
+
+logger = logging.getLogger(__name__)
+
+
+def begin_turn(
+    ledger: Ledger,
+    session_id: str,
+    owner: str,
+    request_id: str,
+    expected_turn: int | None = None,
+    once: Once | None = None,
+) -> Turn | Repeated:
+    """Takes the right to write, unless this very write has happened. Raises what Ledger.claim does."""
+    repeated = find_repeated(ledger, ledger.find(session_id, owner), once)
+    if repeated is not None:
+        return repeated
+    held = ledger.claim(session_id, owner, expected_turn)
+    try:
+        snapshot = ledger.snapshot(held)
+    except BaseException:
+        ledger.store.release(session_id, held.fence)
+        raise
+    turn = Turn(
+        session_id=session_id,
+        request_id=request_id,
+        record=held.record,
+        version=held.version,
+        fence=held.fence,
+        snapshot=snapshot,
+        started_at=ledger.clock(),
+        once=once,
+    )
+    ledger.turns[session_id] = turn
+    return turn
+
+
+def find_repeated(ledger: Ledger, held: Held, once: Once | None) -> Repeated | None:
+    """What came of the last write, if it was this one. BadRequest for another request under its key."""
+    if once is None or not once.repeats(held.record.once):
+        return None
+    reply = ledger.store.read(held.session_id, REPLY)
+    return Repeated(ledger.info(held), None if reply is None else bytes(unseal(reply, "a kept reply")))
+
+
+def abandon_turn(ledger: Ledger, turn: Turn) -> None:
+    """Ends the turn and keeps nothing of it; the session is as the last commit left it."""
+    if ledger.turns.get(turn.session_id) is turn:
+        _end(ledger, turn)
+
+
+def running_request(ledger: Ledger, session_id: str, owner: str) -> str | None:
+    """The request whose turn is under way on this server."""
+    ledger.find(session_id, owner)
+    turn = ledger.turns.get(session_id)
+    return None if turn is None else turn.request_id
+
+
+def commit_turns(ledger: Ledger, endings: Sequence[EndingTurn]) -> None:
+    """Ends turns and keeps them, with one wait for all. Each is told how it went, whatever happens."""
+    running = [ending for ending in endings if ledger.turns.get(ending.turn.session_id) is ending.turn]
+    for ending in endings:
+        if ending not in running:
+            ending.done(NotFound("the session was deleted while its reply ran", param="session_id"))
+    drafts = [_draft(ledger, ending.turn, ending.result) for ending in running]
+    outcomes = _commit(ledger, [change for _, change in drafts])
+    for ending, (record, _), failure in zip(running, drafts, outcomes, strict=True):
+        ending.done(_conclude(ledger, ending, record, failure))
+
+
+def _commit(ledger: Ledger, changes: Sequence[Change]) -> list[ServerError | None]:
+    """A batch that fails is tried one by one: what ails the store may be one of them."""
+    try:
+        stale = ledger.store.commit([[change] for change in changes])
+    except StoreFailed as error:
+        if len(changes) == 1:
+            return [error]
+        return [failure for change in changes for failure in _commit(ledger, [change])]
+    except Exception:
+        logger.exception("the session store failed in a commit")
+        return [StoreFailed("the session store failed; its turn is undone") for _ in changes]
+    return [None if entry is None else overtaken() for entry in stale]
+
+
+def _conclude(
+    ledger: Ledger, ending: EndingTurn, record: SessionRecord, failure: ServerError | None
+) -> SessionInfo | ServerError:
+    turn = ending.turn
+    _end(ledger, turn)
+    if failure is not None:
+        # What the store holds is not certain after a failure: the next turn reads it again.
+        ledger.host.drop(turn.session_id)
+        return failure
+    written = Held(turn.session_id, turn.version + 1, record)
+    ledger.keep(written, ending.result.snapshot)
+    ledger.metrics.store_commit.observe(time.perf_counter() - ending.submitted_at)
+    return ledger.info(written)
+
+
+def _draft(ledger: Ledger, turn: Turn, result: TurnResult) -> tuple[SessionRecord, Change]:
+    record = _after(ledger, turn, result)
+    return record, _change(ledger, turn, result, record)
+
+
+def _end(ledger: Ledger, turn: Turn) -> None:
+    del ledger.turns[turn.session_id]
+    ledger.store.release(turn.session_id, turn.fence)
+
+
+def _after(ledger: Ledger, turn: Turn, result: TurnResult) -> SessionRecord:
+    record, number = turn.record, turn.record.turn + 1
+    return replace(
+        ledger.used(record),
+        build=ledger.kind.build,
+        build_changed=record.build_changed or (record.build != ledger.kind.build and record.num_tokens > 0),
+        turn=number,
+        num_tokens=record.num_tokens + len(result.token_ids),
+        pending_ids=result.pending_ids,
+        kept_turns=(*record.kept_turns, number)[-1 - ledger.policy.rollback_turns :],
+        once=turn.once,
+    )
+
+
+def _change(ledger: Ledger, turn: Turn, result: TurnResult, record: SessionRecord) -> Change:
+    state = SavedState(
+        record.turn,
+        record.num_tokens,
+        record.pending_ids,
+        record.build,
+        record.build_changed,
+        result.snapshot,
+    )
+    numbers = TurnInfo(
+        turn=record.turn,
+        created_at=int(record.last_used_at),
+        prompt_tokens=result.prompt_tokens,
+        completion_tokens=result.completion_tokens,
+        num_tokens=record.num_tokens,
+        duration_seconds=record.last_used_at - turn.started_at,
+    )
+    puts = {state_name(record.turn): state.encode(), turn_name(record.turn): encode_turn(numbers)}
+    puts |= log_piece(turn.num_tokens, result.token_ids)
+    removes = [state_name(kept) for kept in turn.record.kept_turns if kept not in record.kept_turns]
+    if record.turn > HISTORY_TURNS:
+        removes.append(turn_name(record.turn - HISTORY_TURNS))
+    if result.reply is not None:
+        puts[REPLY] = seal(result.reply)
+    elif turn.record.once is not None:
+        removes.append(REPLY)
+    held = Held(turn.session_id, turn.version, turn.record, turn.fence)
+    return ledger.change(held, record, puts, removes)

@@ -1,0 +1,165 @@
+"""What every store must do, whatever it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pararnn_server.sessions.memory_store import MemoryStore
+from pararnn_server.sessions.sqlite_store import SqliteStore
+from pararnn_server.sessions.store import Change, SessionStore, StaleWrite, StoredHead, StoreUsage
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionStore]:
+    made: SessionStore = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "s.sqlite")
+    yield made
+    made.close()
+
+
+def change(
+    session_id: str,
+    version: int = 0,
+    owner: str = "ada",
+    nbytes: int = 10,
+    expires_at: float | None = None,
+    removes: tuple[str, ...] = (),
+    **puts: bytes,
+) -> Change:
+    head = f"{session_id} {version + 1}".encode()
+    items = {name.replace("_", "/"): data for name, data in puts.items()}
+    return Change(session_id, owner, version, head, nbytes, expires_at, items, removes)
+
+
+def put(store: SessionStore, *changes: Change) -> None:
+    assert store.commit([changes]) == [None]
+
+
+def test_what_was_committed_is_there_with_the_next_version(store: SessionStore) -> None:
+    put(store, change("s1", expires_at=5.0, state_1=b"one"))
+    assert store.load("s1") == StoredHead("s1", "ada", 1, b"s1 1", 5.0)
+    put(store, change("s1", 1, state_2=b"two", removes=("state/1",)))
+    assert store.load("s1") == StoredHead("s1", "ada", 2, b"s1 2", None)
+    assert (store.read("s1", "state/1"), store.read("s1", "state/2")) == (None, b"two")
+
+
+def test_what_is_not_there_is_none(store: SessionStore) -> None:
+    assert store.load("s1") is None
+    assert store.read("s1", "state/1") is None
+    assert store.scan("s1", "state/") == {}
+    assert store.usage() == store.usage("ada") == StoreUsage(0, 0)
+    store.delete("s1")
+    assert store.expired_owner("s1", 0.0) is None
+
+
+def test_items_are_scanned_in_order_of_names_and_only_with_the_prefix(store: SessionStore) -> None:
+    put(store, change("s1", log_2=b"b", log_1=b"a", logs=b"no", state_1=b"no"))
+    put(store, change("s2", log_0=b"other"))
+    assert list(store.scan("s1", "log/").items()) == [("log/1", b"a"), ("log/2", b"b")]
+
+
+def test_an_item_put_twice_is_replaced_and_removes_come_before_puts(store: SessionStore) -> None:
+    put(store, change("s1", state_1=b"one"))
+    put(store, change("s1", 1, state_1=b"two", removes=("state/1",)))
+    assert store.read("s1", "state/1") == b"two"
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_change_from_another_version_does_nothing(store: SessionStore, version: int) -> None:
+    put(store, change("s1", state_1=b"one"))
+    [stale] = store.commit([[change("s1", version, nbytes=99, state_1=b"lost")]])
+    assert isinstance(stale, StaleWrite)
+    assert store.load("s1") == StoredHead("s1", "ada", 1, b"s1 1", None)
+    assert store.read("s1", "state/1") == b"one"
+    assert store.usage("ada") == StoreUsage(1, 10)
+
+
+def test_changes_of_a_commit_are_made_together_or_not_at_all(store: SessionStore) -> None:
+    put(store, change("s1"))
+    [stale] = store.commit([[change("s2"), change("s1", 7)]])
+    assert isinstance(stale, StaleWrite)
+    assert store.load("s2") is None
+    put(store, change("s2"), change("s1", 1))
+    assert store.load("s2") is not None
+
+
+def test_commits_of_a_batch_do_not_hang_on_each_other(store: SessionStore) -> None:
+    put(store, change("s1"))
+    outcomes = store.commit([[change("s2")], [change("s1", 9)], [change("s3")]])
+    assert [outcome is None for outcome in outcomes] == [True, False, True]
+    assert [head.session_id for head in store.page("ada", "", 10)] == ["s1", "s2", "s3"]
+
+
+def test_two_changes_of_one_session_in_a_batch_follow_each_other(store: SessionStore) -> None:
+    assert store.commit([[change("s1")], [change("s1", 1)], [change("s1", 1)]])[:2] == [None, None]
+    head = store.load("s1")
+    assert head is not None
+    assert head.version == 2
+
+
+def test_pages_hold_an_owners_sessions_by_ascending_id(store: SessionStore) -> None:
+    for name in ("s3", "s1", "s2"):
+        put(store, change(name))
+    put(store, change("s0", owner="bob"))
+    assert [head.session_id for head in store.page("ada", "", 2)] == ["s1", "s2"]
+    assert [head.session_id for head in store.page("ada", "s2", 2)] == ["s3"]
+    assert store.page("eve", "", 2) == []
+
+
+def test_usage_is_what_the_last_changes_said(store: SessionStore) -> None:
+    put(store, change("s1", nbytes=5))
+    put(store, change("s2", nbytes=7, owner="bob"))
+    put(store, change("s1", 1, nbytes=50))
+    assert (store.usage("ada"), store.usage()) == (StoreUsage(1, 50), StoreUsage(2, 57))
+    store.delete("s1")
+    assert (store.usage("ada"), store.usage()) == (StoreUsage(0, 0), StoreUsage(1, 7))
+
+
+def test_a_deleted_session_is_wholly_gone(store: SessionStore) -> None:
+    put(store, change("s1", state_1=b"one"))
+    store.delete("s1")
+    put(store, change("s1"))
+    assert store.read("s1", "state/1") is None
+    assert store.scan("s1", "") == {}
+
+
+def test_what_is_due_is_told_until_it_is_expired(store: SessionStore) -> None:
+    put(store, change("s1", expires_at=10.0))
+    put(store, change("s2", expires_at=20.0))
+    put(store, change("s3"))
+    assert store.due(9.0) == []
+    assert store.due(10.0) == store.due(10.0) == ["s1"]
+    assert not store.expire("s2", 10.0, 100.0)
+    assert not store.expire("s3", 10.0, 100.0)
+    assert not store.expire("unknown", 10.0, 100.0)
+    assert store.expire("s1", 10.0, 100.0)
+    assert store.due(10.0) == []
+    assert store.load("s1") is None
+
+
+def test_a_later_end_puts_the_earlier_aside(store: SessionStore) -> None:
+    put(store, change("s1", expires_at=10.0))
+    put(store, change("s1", 1, expires_at=30.0))
+    assert store.due(20.0) == []
+    put(store, change("s1", 2))
+    assert store.due(1e9) == []
+
+
+def test_whose_an_expired_session_was_is_known_for_a_while(store: SessionStore) -> None:
+    put(store, change("s1", expires_at=10.0))
+    store.expire("s1", 10.0, 100.0)
+    assert store.expired_owner("s1", 99.0) == "ada"
+    assert store.expired_owner("s1", 100.0) is None
+    put(store, change("s2", expires_at=10.0))
+    store.expire("s2", 10.0, 100.0)
+    store.delete("s2")
+    assert store.expired_owner("s2", 50.0) is None
+
+
+def test_a_claim_that_was_given_back_can_be_taken_again(store: SessionStore) -> None:
+    put(store, change("s1"))
+    first = store.claim("s1")
+    store.renew({"s1": first})
+    store.release("s1", first)
+    assert store.claim("s1") >= first
