@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from pararnn_server.errors import ClientClosed
 from pararnn_server.formats.base import AnswerFormat, Ending
 from pararnn_server.formats.pieces import Piece, PieceReader
 from pararnn_server.generation import Generation
-from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Tokens
+from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Tokens, Usage
 
 # Keys of a request's state, for its log line: a status other than the one sent, and fields only recorded.
 OUTCOME: Final = "outcome"
@@ -24,11 +24,20 @@ RECORDED: Final = "recorded"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """readers: one per choice of all prompts, in order of index."""
+    """readers: one per choice of all prompts, in order of index.
+
+    on_end: what must be done once every choice has ended, before the client learns of it.
+    """
 
     generation: Generation
     format: AnswerFormat
     readers: list[PieceReader]
+    on_end: Callable[[Usage], Awaitable[None]] | None = None
+
+    async def keep(self, usage: Usage) -> None:
+        """Raises ServerError."""
+        if self.on_end is not None:
+            await self.on_end(usage)
 
     def index(self, prompt: int, choice: int) -> int:
         """Position of a choice in the answer."""
@@ -90,6 +99,7 @@ class PlainAnswer(Answer):
         choices = [
             job.format.choice(i, gathered.pieces[i], gathered.endings[i]) for i in range(len(job.readers))
         ]
+        await job.keep(job.generation.usage)
         body = job.format.whole(choices, job.generation.usage, gathered.endings[0].session)
         await Response(body, media_type="application/json")(scope, nothing_more, send)
 

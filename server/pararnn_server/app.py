@@ -27,6 +27,7 @@ from pararnn_server.routes import (
     chat,
     completions,
     models,
+    responses,
     session_branches,
     session_state,
     sessions,
@@ -34,6 +35,18 @@ from pararnn_server.routes import (
 )
 from pararnn_server.service import Service, Serving
 from pararnn_server.settings import Settings
+
+_ROUTES = (
+    completions,
+    chat,
+    responses,
+    models,
+    sessions,
+    session_branches,
+    session_state,
+    tokens,
+    admin,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +91,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service = service
-    for module in (completions, chat, models, sessions, session_branches, session_state, tokens, admin):
+    for module in _ROUTES:
         app.include_router(module.router)
     _add_middleware(app, service)
     app.add_exception_handler(ServerError, _on_server_error)

@@ -5,11 +5,23 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
+from typing import Protocol
 
 from pararnn_server.chat_template import ChatTemplate, Message
 from pararnn_server.errors import BadRequest
-from pararnn_server.schemas.chat import Message as MessageBody
 from pararnn_server.tokenizer import OpenText, Tokenizer
+
+
+class Utterance(Protocol):
+    """One message of a conversation."""
+
+    @property
+    def role(self) -> str:
+        """system, developer, user or assistant."""
+
+    @property
+    def text(self) -> str:
+        """What was said."""
 
 
 class ChatPrompts:
@@ -21,7 +33,7 @@ class ChatPrompts:
         self._names = sorted(tokenizer.special_ids, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
 
-    async def encode(self, bodies: Sequence[MessageBody], *, continues: bool = False) -> list[int]:
+    async def encode(self, bodies: Sequence[Utterance], *, continues: bool = False) -> list[int]:
         """continues: the ids follow a reply that is already in the session. Raises BadRequest."""
         template = self._usable(continues)
         seal = _Seal(self._names)
@@ -29,7 +41,7 @@ class ChatPrompts:
         text = template.render_delta(messages) if continues else template.render(messages)
         return (await self._encode_open(text, seal)).ids
 
-    async def history(self, bodies: Sequence[MessageBody], reply: str) -> list[int]:
+    async def history(self, bodies: Sequence[Utterance], reply: str) -> list[int]:
         """What `encode` begins with for these messages, this reply to them, and any user message more.
 
         Raises BadRequest.
@@ -63,7 +75,7 @@ class ChatPrompts:
             raise BadRequest(message, param="session_id")
         return self.template
 
-    def _message(self, body: MessageBody, seal: _Seal) -> Message:
+    def _message(self, body: Utterance, seal: _Seal) -> Message:
         role = "system" if body.role == "developer" else body.role
         return {"role": role, "content": self._sealed(body.text, seal)}
 

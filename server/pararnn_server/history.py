@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server.chat_prompt import ChatPrompts, Utterance
 from pararnn_server.engine import Engine
 from pararnn_server.errors import BadRequest
-from pararnn_server.schemas.chat import Message
 from pararnn_server.state_cache import Partition
 
 MAX_WAITING_CHARS = 4 << 20
@@ -19,7 +18,7 @@ POLL_SECONDS = 0.02
 
 class _Exchange(NamedTuple):
     partition: Partition
-    messages: Sequence[Message]
+    messages: Sequence[Utterance]
     reply: str
 
     @property
@@ -46,7 +45,7 @@ class HistoryReader:
         """Whether every conversation that was left to it is read or handed on."""
         return self._task is None or self._task.done()
 
-    def follow(self, partition: Partition, messages: Sequence[Message], reply: str) -> None:
+    def follow(self, partition: Partition, messages: Sequence[Utterance], reply: str) -> None:
         """A reply has ended; its client may send all of it back, and more."""
         exchange = _Exchange(partition, messages, reply)
         self._waiting.append(exchange)

@@ -13,8 +13,20 @@ from pararnn_server.errors import Unauthorized
 from pararnn_server.settings import Settings
 
 ANONYMOUS = ""
+# No name of a key has a colon.
+_RESPONSES = ":responses"
 _NAME = re.compile(r"[\w.-]{1,64}")
 _MIN_KEY_CHARS = 16
+
+
+def responses_owner(owner: str) -> str:
+    """To whom a key's stored responses belong, so that its sessions are apart from them."""
+    return owner + _RESPONSES
+
+
+def key_of(owner: str) -> str:
+    """The name of the key that an owner is."""
+    return owner.removesuffix(_RESPONSES)
 
 
 class ConfigurationError(ValueError):

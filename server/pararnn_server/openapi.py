@@ -17,6 +17,13 @@ from pararnn_server.schemas.chat import ChatChunk, ChatRequest, ChatResponse
 from pararnn_server.schemas.completions import CompletionChunk, CompletionRequest, CompletionResponse
 from pararnn_server.schemas.errors import ErrorBody
 from pararnn_server.schemas.models import Model, ModelList
+from pararnn_server.schemas.responses import (
+    InputItemList,
+    ModelResponse,
+    ResponseDeleted,
+    ResponseEvent,
+    ResponseRequest,
+)
 from pararnn_server.schemas.sessions import (
     AppendResponse,
     SessionAppend,
@@ -41,6 +48,7 @@ from pararnn_server.schemas.tokens import (
 _MODELS: tuple[type[BaseModel], ...] = (
     *(AppendResponse, ChatChunk, ChatRequest, ChatResponse, CompletionChunk, CompletionRequest),
     *(CompletionResponse, DetokenizeRequest, DetokenizeResponse, ErrorBody, Health, Model, ModelList, Ready),
+    *(InputItemList, ModelResponse, ResponseDeleted, ResponseEvent, ResponseRequest),
     *(SessionAppend, SessionBody, SessionCreate, SessionDeleted, SessionDetail, SessionList),
     *(SessionFork, SessionPatch, SessionRollback, SnapshotCreate),
     *(TokenizeRequest, TokenizeResponse, TokenizerInfo),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pararnn_core.sampler import Sampled
 from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.keys import key_of
 from pararnn_server.reply import Reply, Shown
 from pararnn_server.request import FinishReason, Request, Tokens, Usage
 from pararnn_server.sessions.turn import Turn
@@ -119,7 +120,7 @@ class Running:
     @property
     def partition(self) -> Partition:
         """With whom the request shares stored states."""
-        return Partition(self.request.owner, self.request.cache_salt)
+        return Partition(key_of(self.request.owner), self.request.cache_salt)
 
     @property
     def is_continued(self) -> bool:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from pararnn_core.sampling_params import InvalidSamplingParams, SamplingParams
 from pararnn_server.errors import BadRequest
-from pararnn_server.schemas.generation import SEED_LIMIT, HonouredFields
+from pararnn_server.schemas.generation import SEED_LIMIT, SamplingFields
 from pararnn_server.settings import Settings
 
 _LENGTH_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def sampling_params(
-    body: HonouredFields,
+    body: SamplingFields,
     *,
     default_max_tokens: int,
     settings: Settings,
@@ -51,7 +51,7 @@ def sampling_params(
     return params
 
 
-def _max_tokens(body: HonouredFields, default: int, limit: int) -> int:
+def _max_tokens(body: SamplingFields, default: int, limit: int) -> int:
     """The three names mean the same; two of them must not differ."""
     given = {name: value for name in _LENGTH_FIELDS if (value := getattr(body, name)) is not None}
     for name, value in given.items():

@@ -98,6 +98,10 @@ class Settings(BaseSettings):
         86_400.0, gt=0, description="Life of an unused session, unless it names its own."
     )
 
+    response_ttl_seconds: float = Field(
+        30 * 86_400.0, gt=0, description="How long a response is stored unless it is deleted."
+    )
+
     key_max_requests: int = Field(
         0, ge=0, description="Requests one key may have under way at once; 0 is no limit."
     )

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from pararnn_server import sse
 from pararnn_server.answer import OUTCOME, Answer, Job
-from pararnn_server.errors import ClientClosed
+from pararnn_server.errors import ClientClosed, ServerError
 from pararnn_server.formats.base import Ending
 from pararnn_server.outputs import Addressed
 from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Started, Tokens, Usage
@@ -21,14 +21,13 @@ from pararnn_server.settings import Settings
 class StreamAnswer(Answer):
     """Headers leave when the engine grants a slot: what fails before that is a plain error.
 
-    with_usage: a last chunk carries the usage. each_usage: every chunk does.
+    each_usage: every chunk carries the usage so far.
     """
 
-    def __init__(self, job: Job, settings: Settings, *, with_usage: bool, each_usage: bool) -> None:
+    def __init__(self, job: Job, settings: Settings, *, each_usage: bool = False) -> None:
         super().__init__(job.generation)
         self._job = job
         self._settings = settings
-        self._with_usage = with_usage
         self._each_usage = each_usage
         self._cached_tokens: dict[int, int] = {}
         self._started = False
@@ -48,13 +47,18 @@ class StreamAnswer(Answer):
                 await send({"type": "http.response.start", "status": 200, "headers": list(sse.HEADERS)})
                 self._started, self._sent_at = True, time.monotonic()
             if failed is not None:
-                scope["state"][OUTCOME] = failed.error.status
-                return await self._send(send, self._events(items) + sse.error_event(failed.error), last=True)
+                return await self._fail(scope, send, failed.error, self._events(items))
             if data := self._events(items) if items else sse.PING:
                 await self._send(send, data)
-        usage = self._job.format.usage(generation.usage) if self._with_usage else ""
-        await self._send(send, usage.encode() + sse.DONE, last=True)
-        return None
+        try:
+            await self._job.keep(generation.usage)
+        except ServerError as error:
+            return await self._fail(scope, send, error)
+        return await self._send(send, self._job.format.last(generation.usage), last=True)
+
+    async def _fail(self, scope: Scope, send: Send, error: ServerError, events: bytes = b"") -> None:
+        scope["state"][OUTCOME] = error.status
+        await self._send(send, events + self._job.format.failure(error), last=True)
 
     async def _send(self, send: Send, data: bytes, *, last: bool = False) -> None:
         """Ends when the reader has room."""

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import httpx
 import openai
 import pytest
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI, NotFoundError, OpenAI
 from openai.types.chat import ChatCompletionUserMessageParam
+from openai.types.responses import ResponseIncompleteEvent, ResponseTextDeltaEvent
 
 from tests.e2e.serve_process import serve_process
 from tests.fixtures import tiny_checkpoint
@@ -85,7 +86,12 @@ def test_answer_can_be_sent_back_as_history(client: OpenAI) -> None:
 
 def test_logprobs_parse(client: OpenAI) -> None:
     chat = client.chat.completions.create(
-        model="tiny", messages=[{"role": "user", "content": "a"}], max_tokens=3, logprobs=True, top_logprobs=2
+        model="tiny",
+        messages=[{"role": "user", "content": "a"}],
+        max_tokens=3,
+        logprobs=True,
+        top_logprobs=2,
+        seed=1,
     )
     assert chat.choices[0].logprobs is not None
     assert chat.choices[0].logprobs.content is not None
@@ -166,3 +172,31 @@ def test_sixty_four_streams_give_the_text_of_each_alone(url: str) -> None:
             assert together == [await text(seed) for seed in range(64)]
 
     asyncio.run(run())
+
+
+def test_responses_are_created_streamed_retrieved_and_deleted(client: OpenAI) -> None:
+    first = client.responses.create(model="tiny", input="thé", instructions="be", max_output_tokens=9)
+    assert first.status == "incomplete"
+    assert first.usage is not None
+    assert client.responses.retrieve(first.id) == first
+    stream = client.responses.create(
+        model="tiny",
+        input=[{"role": "user", "content": "and"}],
+        instructions="be",
+        previous_response_id=first.id,
+        max_output_tokens=9,
+        stream=True,
+    )
+    events = list(stream)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    last = events[-1]
+    assert isinstance(last, ResponseIncompleteEvent)
+    deltas = [event.delta for event in events if isinstance(event, ResponseTextDeltaEvent)]
+    assert "".join(deltas) == last.response.output_text
+    assert last.response.usage is not None
+    assert last.response.usage.input_tokens_details.cached_tokens >= first.usage.input_tokens
+    items = client.responses.input_items.list(last.response.id, order="asc").data
+    assert [item.to_dict()["role"] for item in items] == ["user", "assistant", "user"]
+    client.responses.delete(first.id)
+    with pytest.raises(NotFoundError):
+        client.responses.retrieve(first.id)

@@ -8,6 +8,7 @@ from pararnn_server.schemas.base import RequestBody
 from pararnn_server.schemas.chat import ChatHonoured, ChatNeutral, ChatRequest
 from pararnn_server.schemas.completions import CompletionHonoured, CompletionNeutral, CompletionRequest
 from pararnn_server.schemas.generation import RecordedFields
+from pararnn_server.schemas.responses import ResponseHonoured, ResponseNeutral, ResponseRequest
 
 from tests.server.http_server import HttpServer
 
@@ -24,14 +25,19 @@ def listed(title: str, route: str) -> list[str]:
     """Fields that a list gives to a route."""
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", section(title), re.M)
     assert rows
-    return [name for name, routes in rows if routes in (route, "both")]
+    groups = {"all": ROUTES, "both": ("completions", "chat"), "dialogue": ("chat", "responses")}
+    return [name for name, routes in rows if route in groups.get(routes, (routes,))]
 
 
+ROUTES = {"completions": CompletionRequest, "chat": ChatRequest, "responses": ResponseRequest}
 LISTS = [
     ("Honoured", "completions", CompletionHonoured),
     ("Honoured", "chat", ChatHonoured),
+    ("Honoured", "responses", ResponseHonoured),
     ("Recorded and echoed", "completions", RecordedFields),
     ("Recorded and echoed", "chat", RecordedFields),
+    ("Recorded and echoed", "responses", RecordedFields),
+    ("Accepted only at the neutral value", "responses", ResponseNeutral),
     ("Accepted only at the neutral value", "completions", CompletionNeutral),
     ("Accepted only at the neutral value", "chat", ChatNeutral),
 ]
@@ -45,7 +51,7 @@ def test_published_list_is_that_of_the_schema(
     assert sorted(names) == sorted(fields.model_fields)
 
 
-@pytest.mark.parametrize(("route", "body"), [("completions", CompletionRequest), ("chat", ChatRequest)])
+@pytest.mark.parametrize(("route", "body"), ROUTES.items())
 def test_every_accepted_field_stands_in_one_list(route: str, body: type[RequestBody]) -> None:
     titles = {title for title, _, _ in LISTS}
     names = [name for title in titles for name in listed(title, route)]

@@ -1,4 +1,4 @@
-"""What completions and chats have in common on the wire."""
+"""What every answer can do on the wire, and what completions and chats have in common there."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
+from pararnn_server import sse
+from pararnn_server.errors import ServerError
 from pararnn_server.formats.pieces import Piece
 from pararnn_server.request import Usage
 from pararnn_server.sessions.session import SessionInfo
 
-__all__ = ["AnswerFormat", "Ending", "Heading", "compact", "quoted"]
+__all__ = ["AnswerFormat", "ChunkFormat", "Ending", "Heading", "compact", "quoted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +41,7 @@ class Ending:
 
 
 class AnswerFormat(ABC):
-    """One answer, either as a stream of events or whole. Indices count the choices of all prompts.
-
-    null_usage: every chunk but the last carries "usage": null, as include_usage promises.
-    """
-
-    body_object: str
-    chunk_object: str
-
-    def __init__(self, heading: Heading, *, null_usage: bool = False) -> None:
-        self._heading = heading
-        head = compact(heading.fields(self.chunk_object))[1:-1]
-        self._prefix = f"data: {{{head},"
-        recorded = compact(heading.recorded)[1:-1]
-        self._recorded = recorded and recorded + ","
-        self._no_usage = ',"usage":null' if null_usage else ""
+    """One answer, either as a stream of events or whole. Indices count the choices of all prompts."""
 
     def opening(self, index: int, usage: Usage | None) -> str:
         """Event that comes before anything else of a choice."""
@@ -71,9 +59,41 @@ class AnswerFormat(ABC):
     def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> dict[str, Any]:
         """One choice of the whole answer."""
 
-    def usage(self, usage: Usage) -> str:
-        """Event without choices, last before [DONE]."""
-        return self._event("", f',"usage":{usage_json(usage)}')
+    @abstractmethod
+    def last(self, usage: Usage) -> bytes:
+        """What ends a stream."""
+
+    def failure(self, error: ServerError) -> bytes:
+        """What ends a stream that failed."""
+        return sse.error_event(error)
+
+    @abstractmethod
+    def whole(self, choices: Sequence[dict[str, Any]], usage: Usage, session: SessionInfo | None) -> bytes:
+        """The answer in one body."""
+
+
+class ChunkFormat(AnswerFormat):
+    """What completions and chats have in common: chunks with a list of choices.
+
+    null_usage: every chunk but the last carries "usage": null and the last the usage, as include_usage
+        promises.
+    """
+
+    body_object: str
+    chunk_object: str
+
+    def __init__(self, heading: Heading, *, null_usage: bool = False) -> None:
+        self._heading = heading
+        head = compact(heading.fields(self.chunk_object))[1:-1]
+        self._prefix = f"data: {{{head},"
+        recorded = compact(heading.recorded)[1:-1]
+        self._recorded = recorded and recorded + ","
+        self._no_usage = ',"usage":null' if null_usage else ""
+
+    def last(self, usage: Usage) -> bytes:
+        """A chunk without choices, where it was asked for, and [DONE]."""
+        chunk = self._event("", f',"usage":{usage_json(usage)}') if self._no_usage else ""
+        return chunk.encode() + sse.DONE
 
     def whole(self, choices: Sequence[dict[str, Any]], usage: Usage, session: SessionInfo | None) -> bytes:
         """The answer in one body."""

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
-from pararnn_server.formats.base import AnswerFormat, Ending, Heading, compact, quoted
+from pararnn_server.formats.base import ChunkFormat, Ending, Heading, compact, quoted
 from pararnn_server.formats.pieces import Piece, TokenEntry
 from pararnn_server.request import Usage
 from pararnn_server.tokenizer import Tokenizer
 
 
-class ChatFormat(AnswerFormat):
+class ChatFormat(ChunkFormat):
     """logprobs: whether they were asked for. on_reply: gets the text of each reply at its end."""
 
     body_object = "chat.completion"

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from pararnn_server.formats.base import AnswerFormat, Ending, Heading, compact, quoted
+from pararnn_server.formats.base import ChunkFormat, Ending, Heading, compact, quoted
 from pararnn_server.formats.pieces import Piece, TokenEntry
 from pararnn_server.request import Usage
 from pararnn_server.tokenizer import Tokenizer
 
 
-class CompletionFormat(AnswerFormat):
+class CompletionFormat(ChunkFormat):
     """top_logprobs: how many alternatives each token lists; None where none were asked for."""
 
     body_object = chunk_object = "text_completion"

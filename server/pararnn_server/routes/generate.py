@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
 
@@ -18,7 +19,7 @@ from pararnn_server.idempotency import once_of
 from pararnn_server.prompts import EncodedPrompt
 from pararnn_server.recorded_reply import RecordedReply, recorded
 from pararnn_server.sampling import sampling_params
-from pararnn_server.schemas.generation import HonouredFields, RecordedFields
+from pararnn_server.schemas.generation import HonouredFields, RecordedFields, SamplingFields
 from pararnn_server.schemas.sessions import SessionAppend
 from pararnn_server.service import Service, Serving, owner_of
 from pararnn_server.sessions import directory
@@ -83,7 +84,7 @@ async def view_session(
 
 
 def params_of(
-    body: HonouredFields,
+    body: SamplingFields,
     service: Service,
     *,
     default_max_tokens: int,
@@ -110,11 +111,17 @@ def heading(
 
     What is only recorded goes to the request's log line too.
     """
-    fields = body.model_dump(include=_RECORDED, exclude_none=True)
-    setattr(request.state, RECORDED, fields)
+    fields = record(body, request)
     if view.repeated is not None:
         return Heading(view.repeated.request_id, view.repeated.created, serving.name, fields)
     return Heading(f"{prefix}-{secrets.token_hex(12)}", int(time.time()), serving.name, fields)
+
+
+def record(body: RecordedFields, request: Request) -> dict[str, Any]:
+    """Fields without any effect, for the log line of the request and for the answer."""
+    fields = body.model_dump(include=_RECORDED, exclude_none=True)
+    setattr(request.state, RECORDED, fields)
+    return fields
 
 
 def plan_of(
@@ -161,6 +168,5 @@ def answer(
     return StreamAnswer(
         job,
         service.settings,
-        with_usage=bool(options and options.include_usage),
         each_usage=bool(options and options.continuous_usage_stats),
     )

@@ -24,8 +24,8 @@ class StreamOptions(RequestBody):
     continuous_usage_stats: bool | None = None
 
 
-class HonouredFields(RequestBody):
-    """Each changes the answer as its name says; null is the default."""
+class SamplingFields(RequestBody):
+    """Each changes the reply as its name says; null is the default."""
 
     model: Annotated[str, Field(max_length=256)] | None = None
     max_tokens: Count | None = None
@@ -41,14 +41,19 @@ class HonouredFields(RequestBody):
     logit_bias: Annotated[dict[TokenKey, Bias], Field(max_length=4096)] | None = None
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
     stop: Stop | None = None
-    n: Annotated[int, Field(ge=1)] | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
     ignore_eos: bool | None = None
-    session_id: SessionId | None = None
-    expected_turn: Count | None = None
     cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = None
     timeout: Annotated[float, Field(gt=0.0)] | None = None
+
+
+class HonouredFields(SamplingFields):
+    """What completions and chats have besides."""
+
+    n: Annotated[int, Field(ge=1)] | None = None
+    stream_options: StreamOptions | None = None
+    session_id: SessionId | None = None
+    expected_turn: Count | None = None
 
 
 class RecordedFields(RequestBody):

@@ -1,0 +1,166 @@
+"""A request for a response to the generation of it: what it goes on from, what is read, what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from starlette.responses import Response
+
+from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.answer import Answer, Job, PlainAnswer
+from pararnn_server.errors import BadRequest, Expired, NotFound
+from pararnn_server.formats.pieces import PieceReader
+from pararnn_server.formats.response import ResponseFormat, Resumed
+from pararnn_server.generation import Generation, Plan
+from pararnn_server.prompts import EncodedPrompt
+from pararnn_server.request import Usage
+from pararnn_server.responses import records
+from pararnn_server.responses.items import Item, items_of
+from pararnn_server.responses.keeper import Keeper, KeptAnswer
+from pararnn_server.responses.records import StoredResponse
+from pararnn_server.schemas.responses import ResponseRequest
+from pararnn_server.service import Service, Serving
+from pararnn_server.sessions.once import Once
+from pararnn_server.stream import StreamAnswer
+
+# Of a response that is not kept yet, beyond the longest life of its request.
+GRACE_SECONDS = 60.0
+
+
+class _Start(NamedTuple):
+    """ids: to be read. resumed_id: of the response whose state they follow; None: of none."""
+
+    ids: Sequence[int]
+    resumed_id: str | None
+    resumed: Resumed
+
+
+def response_id_of(once: Once | None, owner: str) -> str:
+    """128 random bits; the same for every request of an owner with the same Idempotency-Key."""
+    if once is None:
+        return f"resp_{secrets.token_hex(16)}"
+    digest = hashlib.blake2b(f"{owner}\n{once.key}".encode(), digest_size=16)
+    return f"resp_{digest.hexdigest()}"
+
+
+async def new_response(
+    body: ResponseRequest,
+    params: SamplingParams,
+    recorded: Mapping[str, Any],
+    response_id: str,
+    digest: str | None,
+    owner: str,
+    ends: float,
+    service: Service,
+) -> Response:
+    """Raises ServerError.
+
+    owner: as the store knows it. digest: of a request that may come again. ends: as of Plan.deadline.
+    """
+    serving, given = service.accepting(), items_of(body.input)
+    start = await _start(body, given, owner, serving)
+    prompt = EncodedPrompt(serving.prompts.checked(start.ids, "input"))
+    stores = body.store is not False
+    needs_session = stores or start.resumed_id is not None
+    plan = Plan(
+        request_id=response_id,
+        prompts=[prompt],
+        params=params,
+        num_choices=1,
+        owner=owner,
+        deadline=ends,
+        session_id=response_id if needs_session else None,
+        cache_salt=body.cache_salt,
+    )
+    form = ResponseFormat(_head(body, params, recorded, response_id, serving), start.resumed)
+    keeper = Keeper(
+        serving=serving,
+        response_id=response_id,
+        owner=owner,
+        given=tuple(given),
+        digest=digest,
+        ttl_seconds=service.settings.response_ttl_seconds if stores else None,
+    )
+
+    async def keep(usage: Usage) -> None:
+        await keeper.keep(form.response(usage))
+
+    reader = PieceReader(serving.tokenizer, prompt, logprobs=False, echo=False)
+    job = Job(Generation(plan, serving.engine, serving.courier), form, [reader], keep)
+    answer: Answer = StreamAnswer(job, service.settings) if body.stream else PlainAnswer(job)
+    if not needs_session:
+        return answer
+    lifetime = service.settings.request_timeout_seconds + GRACE_SECONDS
+    await serving.ask(records.begin, response_id, owner, lifetime, start.resumed_id)
+    return KeptAnswer(answer, keeper)
+
+
+async def _start(body: ResponseRequest, given: list[Item], owner: str, serving: Serving) -> _Start:
+    """With the instructions of the previous response its state goes on; it cannot forget others."""
+    previous_id, opening = body.previous_response_id, []
+    if body.instructions:
+        opening = [Item("", "system", body.instructions)]
+    if previous_id is None:
+        return _Start(await serving.chat.encode([*opening, *given]), None, Resumed())
+    previous = await _previous(previous_id, owner, serving)
+    if previous.can_resume and (previous.body["instructions"] or None) == (body.instructions or None):
+        try:
+            ids = await serving.chat.encode(given, continues=True)
+        except BadRequest:
+            # The template puts these messages first, or cannot go on from a reply: all is read again.
+            pass
+        else:
+            covered = previous.num_tokens - previous.num_pending
+            return _Start(ids, previous_id, Resumed(previous.num_tokens, covered))
+    said = await serving.ask(records.conversation, previous_id, owner)
+    return _Start(await serving.chat.encode([*opening, *said, *given]), None, Resumed())
+
+
+async def _previous(response_id: str, owner: str, serving: Serving) -> StoredResponse:
+    try:
+        return await serving.ask(records.load, response_id, owner)
+    except (NotFound, Expired) as error:
+        error.param = "previous_response_id"
+        raise
+
+
+def _head(
+    body: ResponseRequest,
+    params: SamplingParams,
+    recorded: Mapping[str, Any],
+    response_id: str,
+    serving: Serving,
+) -> dict[str, Any]:
+    """The response before it has a reply."""
+    given = (body.max_tokens, body.max_completion_tokens, body.max_output_tokens)
+    return {
+        "id": response_id,
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": body.instructions,
+        "max_output_tokens": None if given == (None, None, None) else params.max_tokens,
+        "model": serving.name,
+        "output": [],
+        "parallel_tool_calls": body.parallel_tool_calls is not False,
+        "previous_response_id": body.previous_response_id,
+        "reasoning": {"effort": None, "summary": None},
+        "service_tier": "default",
+        "store": body.store is not False,
+        "temperature": params.temperature,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "none",
+        "tools": [],
+        "top_p": params.top_p,
+        "truncation": "disabled",
+        "usage": None,
+        "metadata": {},
+        **recorded,
+    }

@@ -1,0 +1,107 @@
+"""/v1/responses: create, retrieve, delete, input items."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from pararnn_server import sse
+from pararnn_server.bodies import read_body
+from pararnn_server.errors import BadRequest
+from pararnn_server.formats.response import replay
+from pararnn_server.idempotency import once_of
+from pararnn_server.keys import responses_owner
+from pararnn_server.openapi import GENERATING, IN_SESSION, READING, documented
+from pararnn_server.responses import records
+from pararnn_server.responses.create import new_response, response_id_of
+from pararnn_server.responses.items import Item
+from pararnn_server.responses.records import StoredResponse
+from pararnn_server.routes.generate import deadline, params_of, record
+from pararnn_server.schemas.responses import (
+    InputItemList,
+    ModelResponse,
+    ResponseDeleted,
+    ResponseEvent,
+    ResponseRequest,
+)
+from pararnn_server.service import owner_of, service_of
+
+DEFAULT_MAX_TOKENS = 1024
+
+router = APIRouter(prefix="/v1/responses", tags=["responses"])
+
+
+@router.post("", **documented(ModelResponse, GENERATING, body=ResponseRequest, chunk=ResponseEvent))
+async def create_response(request: Request) -> Response:
+    """Answer a conversation; the next request need only name this one."""
+    service, owner = service_of(request), responses_owner(owner_of(request))
+    serving = service.accepting()
+    body = await read_body(request, ResponseRequest, service.settings.max_body_bytes)
+    serving.check_model(body.model)
+    ends = deadline(body.timeout, service.settings)
+    params = params_of(body, service, default_max_tokens=DEFAULT_MAX_TOKENS, logprobs=None)
+    recorded = record(body, request)
+    once = once_of(request, body)
+    if once is not None and body.store is False:
+        raise BadRequest("Idempotency-Key: not with store false.", param="Idempotency-Key")
+    response_id = response_id_of(once, owner)
+    if once is not None:
+        repeated = await serving.ask(records.find_repeated, response_id, owner, once.digest)
+        if repeated is not None:
+            return _again(repeated, streams=bool(body.stream))
+    digest = None if once is None else once.digest
+    return await new_response(body, params, recorded, response_id, digest, owner, ends, service)
+
+
+@router.get("/{response_id}", **documented(ModelResponse, (*READING, *IN_SESSION)))
+async def get_response(request: Request, response_id: str) -> Response:
+    """The response as it was given."""
+    serving, owner = service_of(request).reading(), responses_owner(owner_of(request))
+    return JSONResponse((await serving.ask(records.load, response_id, owner)).body)
+
+
+@router.delete("/{response_id}", **documented(ResponseDeleted, (*READING, *IN_SESSION)))
+async def delete_response(request: Request, response_id: str) -> Response:
+    """Forget the response; those that went on from it stay."""
+    serving, owner = service_of(request).reading(), responses_owner(owner_of(request))
+    await serving.ask(records.delete, response_id, owner)
+    return JSONResponse({"id": response_id, "object": "response", "deleted": True})
+
+
+@router.get("/{response_id}/input_items", **documented(InputItemList, (*READING, *IN_SESSION)))
+async def list_input_items(
+    request: Request,
+    response_id: str,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+    after: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """What the response was given, its conversation included, as far as that is still stored."""
+    serving, owner = service_of(request).reading(), responses_owner(owner_of(request))
+    items = await serving.ask(records.inputs, response_id, owner)
+    return JSONResponse(_page(items if order == "asc" else items[::-1], limit, after))
+
+
+def _page(items: list[Item], limit: int, after: str) -> dict[str, object]:
+    """From behind the item `after`, or from the first."""
+    ids = [item.id for item in items]
+    if after and after not in ids:
+        raise BadRequest("after: it names no item of this response.", param="after")
+    start = ids.index(after) + 1 if after else 0
+    data = [item.body() for item in items[start : start + limit]]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": start + limit < len(items),
+    }
+
+
+def _again(repeated: StoredResponse, *, streams: bool) -> Response:
+    if not streams:
+        return JSONResponse(repeated.body)
+    headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
+    return Response(replay(repeated.body), headers=headers)
