@@ -14,6 +14,9 @@ constexpr int64_t kUnit = kGroupStep;  // inputs that every group has a multiple
 template <int Rows, int Tiles>
 using IntSums = IntLanes[Rows][Tiles * kTileVectors];
 
+// Several rows read few tiles at once, too slowly for the processor to read ahead of them by itself.
+PARARNN_HD void prefetch(const uint8_t* tile) { __builtin_prefetch(tile + 2048); }
+
 PARARNN_HD const uint8_t* vector_of(const uint8_t* tile, int v) { return tile + v * kLanes * 4; }
 
 // Bytes times 16-bit activations, for levels without a product of bytes that cannot overflow.
@@ -29,6 +32,7 @@ struct Int8Wide {
     for (int64_t step = 0; step < units * 4; ++step, tile += 4 * kTileOutputs, x += 4) {
 #pragma GCC unroll 4
       for (int t = 0; t < Tiles; ++t) {
+        if (Rows > 1) prefetch(tile + t * tile_stride);
         IntLanes even[kTileVectors], odd[kTileVectors];
 #pragma GCC unroll 4
         for (int v = 0; v < kTileVectors; ++v) {
@@ -93,6 +97,7 @@ struct Int8Dot {
     for (int64_t step = 0; step < units * 4; ++step, tile += 4 * kTileOutputs, x += 4) {
 #pragma GCC unroll 4
       for (int t = 0; t < Tiles; ++t) {
+        if (Rows > 1) prefetch(tile + t * tile_stride);
         const IntLanes bytes = load_int(tile + t * tile_stride);
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) {
@@ -115,6 +120,7 @@ struct Int4Dot {
     for (int64_t step = 0; step < units * 2; ++step, tile += 4 * kTileOutputs, x += 8) {
 #pragma GCC unroll 4
       for (int t = 0; t < Tiles; ++t) {
+        if (Rows > 1) prefetch(tile + t * tile_stride);
         const IntLanes bytes = load_int(tile + t * tile_stride);
         const IntLanes low = low_nibbles(bytes), high = high_nibbles(bytes);
 #pragma GCC unroll 8
@@ -158,6 +164,7 @@ struct Int4Bytes {
     for (int step = 0; step < kUnits * 2; ++step, tile += 4 * kTileOutputs, x += 8) {
 #pragma GCC unroll 4
       for (int t = 0; t < Tiles; ++t) {
+        if (Rows > 1) prefetch(tile + t * tile_stride);
         IntLanes bytes[kTileVectors];
 #pragma GCC unroll 4
         for (int v = 0; v < kTileVectors; ++v) bytes[v] = load_int(vector_of(tile + t * tile_stride, v));
