@@ -112,6 +112,8 @@ class Ledger:
         """The state at the last commit, from memory if it is there. Conflict if it is of another model."""
         self.check_model(held.record)
         snapshot = self.host.get(held.session_id, held.version)
+        if snapshot is None and not held.record.turn:
+            return empty_snapshot(self.kind.config)
         if snapshot is None:
             began = time.perf_counter()
             snapshot = self.saved_state(held, held.record.turn).snapshot

@@ -12,7 +12,7 @@ from pathlib import Path
 from pararnn_server.errors import StoreFailed
 from pararnn_server.sessions.session import Tier
 from pararnn_server.sessions.sqlite_schema import ForeignFile, SchemaTooNew, migrate
-from pararnn_server.sessions.store import Change, Commit, StaleWrite, StoredHead, StoreUsage
+from pararnn_server.sessions.store import Change, Commit, StaleWrite, StoredHead, StoreUnusable, StoreUsage
 
 DUE_AT_ONCE = 100
 _HEAD_COLUMNS = "id, owner, version, head, expires_at"
@@ -22,10 +22,6 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -8000",
 )
-
-
-class StoreUnusable(Exception):
-    """The store cannot be opened; the message says why and what to do."""
 
 
 class SqliteStore:

@@ -16,6 +16,10 @@ class StaleWrite(Exception):
     """The session is not at the version the change was made for, or its lease went to another server."""
 
 
+class StoreUnusable(Exception):
+    """The store cannot be opened; the message says why and what to do."""
+
+
 class LeaseHeld(Exception):
     """Another server may write to the session. retry_after: seconds until its lease ends unless renewed."""
 

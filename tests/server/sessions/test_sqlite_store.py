@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from pararnn_server.errors import StoreFailed
 from pararnn_server.sessions import sqlite_schema
-from pararnn_server.sessions.sqlite_store import SqliteStore, StoreUnusable
-from pararnn_server.sessions.store import Change, StoreUsage
+from pararnn_server.sessions.sqlite_store import SqliteStore
+from pararnn_server.sessions.store import Change, StoreUnusable, StoreUsage
 
 DIES_IN_A_COMMIT = """
 import os, sys

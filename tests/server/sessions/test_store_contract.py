@@ -6,16 +6,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from pararnn_server.sessions.memory_store import MemoryStore
+from pararnn_server.sessions.redis_store import RedisStore
 from pararnn_server.sessions.sqlite_store import SqliteStore
 from pararnn_server.sessions.store import Change, SessionStore, StaleWrite, StoredHead, StoreUsage
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionStore]:
-    made: SessionStore = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "s.sqlite")
+    if request.param == "redis":
+        made: SessionStore = empty_redis_store(request.getfixturevalue("redis_url"))
+    else:
+        made = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "s.sqlite")
     yield made
     made.close()
+
+
+def empty_redis_store(url: str) -> RedisStore:
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return RedisStore(url)
 
 
 def change(

@@ -1,0 +1,116 @@
+"""Host memory under its budget, what goes down and comes up, and that versions are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pararnn_server.errors import TooManyRequests
+from pararnn_server.metrics import Metrics
+from pararnn_server.sessions import directory
+from pararnn_server.sessions.ledger import Ledger
+from pararnn_server.sessions.session import TierTotal
+from pararnn_server.sessions.sqlite_store import SqliteStore
+
+from tests.server.session_fixtures import SIZE, Clock, Sessions, build_sessions
+from tests.server.test_metrics import values
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def manager(tmp_path: Path, metrics: Metrics) -> Iterator[Sessions]:
+    """Host memory for three states."""
+    made = build_sessions(
+        SqliteStore(tmp_path / "s.sqlite"), metrics=metrics, clock=Clock(), host_state_bytes=3 * SIZE
+    )
+    yield made
+    made.close()
+
+
+def moves(metrics: Metrics) -> dict[str, float]:
+    found = values(metrics)
+    return {name: value for name, value in found.items() if name.startswith("state_moves_total")}
+
+
+def test_the_least_recently_used_go_down_and_come_up_when_used(manager: Sessions, metrics: Metrics) -> None:
+    sessions = [manager.create("ada").id for _ in range(5)]
+    for fill, session in enumerate(sessions):
+        manager.say(session, "ada", 1, fill=fill)
+    assert [manager.get(session, "ada").tier for session in sessions] == ["store"] * 2 + ["host"] * 3
+    assert manager.ledger.host.nbytes == 3 * SIZE
+    totals = manager.page("ada").totals
+    assert totals["host"] == TierTotal(3, 3 * SIZE)
+    assert totals["store"] == TierTotal(2, 5 * (SIZE + 4))
+    for fill, session in enumerate(sessions):
+        turn = manager.begin_turn(session, "ada")
+        assert turn.snapshot.buffer.eq(fill).all()
+        assert manager.get(session, "ada").tier == "device"
+        manager.abandon(turn)
+    found = moves(metrics)
+    assert found["state_moves_total{from=store,to=host}"] == 5
+    assert found["state_moves_total{from=host,to=store}"] == 2 + 5
+    assert values(metrics)["state_move_seconds_count{from=store,to=host}"] == 5
+
+
+def test_pinned_sessions_stay_in_memory_and_never_expire(manager: Sessions) -> None:
+    clock = manager.ledger.clock
+    assert isinstance(clock, Clock)
+    pinned = manager.create("ada", ttl_seconds=10).id
+    manager.say(pinned, "ada", 1)
+    info = manager.now(directory.update, pinned, "ada", pinned=True)
+    assert (info.pinned, info.expires_at) == (True, None)
+    for _ in range(10):
+        manager.say(manager.create("ada").id, "ada", 1)
+    clock.now += 1000
+    manager.now(Ledger.sweep)
+    assert manager.get(pinned, "ada").tier == "host"
+    info = manager.now(directory.update, pinned, "ada", pinned=False)
+    assert info.expires_at == int(clock.now) + 10
+
+
+def test_no_more_states_are_pinned_than_memory_is_for(manager: Sessions) -> None:
+    sessions = [manager.create("ada").id for _ in range(4)]
+    for session in sessions[:3]:
+        manager.now(directory.update, session, "ada", pinned=True)
+    with pytest.raises(TooManyRequests):
+        manager.now(directory.update, sessions[3], "ada", pinned=True)
+    manager.now(directory.update, sessions[0], "ada", pinned=False)
+    manager.now(directory.update, sessions[3], "ada", pinned=True)
+
+
+def test_patch_leaves_what_it_does_not_name(manager: Sessions) -> None:
+    session = manager.create("ada", {"k": "v"}, ttl_seconds=10).id
+    assert manager.now(directory.update, session, "ada", ttl_seconds=99.0).metadata == {"k": "v"}
+    info = manager.now(directory.update, session, "ada", metadata={"x": "y"})
+    assert info.metadata == {"x": "y"}
+    assert info.expires_at == int(manager.ledger.clock()) + 99
+
+
+def test_a_copy_in_memory_of_another_version_is_not_used(tmp_path: Path) -> None:
+    """As if another server had written to a store that both share."""
+    store = SqliteStore(tmp_path / "s.sqlite")
+    here, there = build_sessions(store), build_sessions(store)
+    session = here.create("ada").id
+    here.say(session, "ada", 1, fill=1)
+    there.say(session, "ada", 2, fill=2)
+    assert here.get(session, "ada").turn == 2
+    turn = here.begin_turn(session, "ada")
+    assert turn.snapshot.buffer.eq(2).all()
+    here.abandon(turn)
+    store.close()
+
+
+def test_a_page_counts_only_the_owners_sessions(manager: Sessions) -> None:
+    for owner in ("ada", "bob", "bob"):
+        manager.say(manager.create(owner).id, owner, 1)
+    turn = manager.begin_turn(manager.create("bob").id, "bob")
+    totals = manager.page("ada").totals
+    assert [totals[tier].sessions for tier in ("device", "host", "store")] == [0, 1, 0]
+    manager.abandon(turn)
+    everyone = manager.totals()
+    assert sum(total.sessions for total in everyone.values()) == 4
