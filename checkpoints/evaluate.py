@@ -22,24 +22,15 @@ from checkpoints.corpus import Document, load_documents, split_documents
 from checkpoints.token_data import encode_documents
 from pararnn_core.checkpoint import CheckpointError, load_checkpoint
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.state import RecurrentState
+from pararnn_core.quality import served_logits
 
 CHUNK = 1024
 
 
 def document_nats(model: ParaRNNForCausalLM, ids: Tensor) -> float:
     """ids (T + 1,) -> negative log-likelihood of ids[1:] from a zero state, in chunks, as served."""
-    state = RecurrentState(model.config, num_slots=1)
-    slots = torch.zeros(1, dtype=torch.int32)
-    total = 0.0
-    for start in range(0, len(ids) - 1, CHUNK):
-        targets = ids[start + 1 : start + 1 + CHUNK]
-        rows = torch.arange(len(targets))
-        cu_seqlens = torch.tensor([0, len(targets)], dtype=torch.int32)
-        inputs = ids[start : start + len(targets)]
-        logits = model.forward(inputs, cu_seqlens, slots, state, logits_indices=rows)
-        total += float(F.cross_entropy(logits, targets, reduction="sum"))
-    return total
+    chunks = served_logits(model, ids, CHUNK)
+    return sum(float(F.cross_entropy(logits, targets, reduction="sum")) for logits, targets in chunks)
 
 
 def model_bits_per_byte(model: ParaRNNForCausalLM, folder: Path, held_out: Sequence[Document]) -> float:

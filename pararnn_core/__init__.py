@@ -4,5 +4,12 @@ from pararnn_core.checkpoint import load_checkpoint
 from pararnn_core.checkpoint_writer import save_checkpoint
 from pararnn_core.config import ModelConfig
 from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.quantize import quantize_checkpoint
 
-__all__ = ["ModelConfig", "ParaRNNForCausalLM", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "ModelConfig",
+    "ParaRNNForCausalLM",
+    "load_checkpoint",
+    "quantize_checkpoint",
+    "save_checkpoint",
+]

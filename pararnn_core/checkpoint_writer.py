@@ -93,7 +93,7 @@ def write_checkpoint(
     )
     texts[CARD] = (_plain_card(config, fields["fingerprint"]) if card is None else card).encode()
     texts[CONFIG] = _json(fields)
-    _check_replaceable(target)
+    check_replaceable(target)
     try:
         with replacing(target, keep=lambda name: not _is_own_file(name)) as directory:
             _write_weights(directory, stored, max_shard_bytes)
@@ -180,8 +180,11 @@ def _shards(stored: Mapping[str, torch.Tensor], max_shard_bytes: int) -> list[li
     return shards
 
 
-def _check_replaceable(target: Path) -> None:
-    """Only an empty directory or a checkpoint of ours: a mistyped path must not cost anyone's files."""
+def check_replaceable(target: Path) -> None:
+    """CheckpointError unless nothing is there, or an empty directory, or a checkpoint of ours.
+
+    A mistyped path must not cost anyone's files.
+    """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     config = target / CONFIG

@@ -51,6 +51,14 @@ class QuantizationConfig:
             raise ValueError(f"method must be one of {list(METHODS)}, got {self.method!r:.40}")
         check_format(self.bits, self.group_size)
 
+    @classmethod
+    def usual(cls, method: str, its: MatrixFormat, tied: bool) -> QuantizationConfig:
+        """Most matrices in the format given; beside 4 bits, those of the vocabulary in 8."""
+        names = (EMBEDDING,) if tied else (EMBEDDING, HEAD)
+        wide = MatrixFormat(8, DEFAULT_GROUP_SIZES[8])
+        overrides = () if its.bits == 8 else tuple((name, wide) for name in names)
+        return cls(method, its.bits, its.group_size, overrides)
+
     @property
     def default(self) -> MatrixFormat:
         """Of a matrix without an override."""
@@ -92,6 +100,11 @@ class QuantizationConfig:
             return cls(fields["method"], fields["bits"], fields["group_size"], tuple(sorted(formats.items())))
         except ValueError as error:
             raise ValueError(f"quantization_config: {error}") from None
+
+
+def format_for(bits: int, group_size: int | None = None) -> MatrixFormat:
+    """With the usual group size of these bits if None. ValueError naming what no matrix has."""
+    return MatrixFormat(bits, DEFAULT_GROUP_SIZES.get(bits, 0) if group_size is None else group_size)
 
 
 def matrix_names(num_layers: int, tied: bool) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -9,25 +10,104 @@ from torch import Tensor
 
 from pararnn_core.checkpoint_directory import empty_model
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.quantization_config import QuantizationConfig, matrix_names
+from pararnn_core.quantization_config import EMBEDDING, HEAD, QuantizationConfig, matrix_names
+from pararnn_core.quantize_calibration import Calibration, batches, sum_of_squares
+from pararnn_core.quantize_gptq import compensate_matrix
 from pararnn_core.quantize_round import round_matrix
+from pararnn_core.quantized_matrix import QuantizedMatrix
+
+Progress = Callable[[int, int], None]
+
+_STAGES = (
+    ("in_proj.weight",),
+    ("cell.B",),
+    ("out_proj.weight",),
+    ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
+    ("mlp.down_proj.weight",),
+)
+"""Matrices of a layer in the order in which they are reached; those of one stage see the same inputs."""
 
 
 @torch.no_grad()
-def quantize_model(model: ParaRNNForCausalLM, quantization: QuantizationConfig) -> ParaRNNForCausalLM:
-    """A new model, each matrix rounded by itself. `model` is unpacked and stays as it is."""
-    config = replace(model.config, dtype="float32", quantization=quantization)
-    quantized = empty_model(config)
-    matrices = set(matrix_names(config.num_hidden_layers, config.tie_embeddings))
-    for name, parameter in model.named_parameters():
-        if name in matrices:
-            its = quantization.format_of(name)
-            quantized.set_weight(name, round_matrix(as_rows(parameter.detach().float()), its))
-        else:
-            quantized.set_weight(name, parameter.detach().float().clone())
-    return quantized.eval()
+def quantize_model(
+    model: ParaRNNForCausalLM,
+    quantization: QuantizationConfig,
+    windows: Tensor | None = None,
+    progress: Progress | None = None,
+) -> ParaRNNForCausalLM:
+    """A new unpacked model; `model` is unpacked and stays as it is.
+
+    windows: (W, T) token ids, for method "gptq" and for no other.  progress(weights done, weights in all).
+    """
+    if (windows is None) != (quantization.method == "round"):
+        raise ValueError(f"windows: of calibration text go with method 'gptq', not {quantization.method!r}")
+    walk = _Walk(model, quantization, progress)
+    if windows is None:
+        walk.round_all()
+    else:
+        walk.compensate_all(windows)
+    return walk.quantized.eval()
 
 
 def as_rows(parameter: Tensor) -> Tensor:
     """(O, I) as it is; B (H, I, rows, outputs) -> (H * rows * outputs, I)."""
     return parameter if parameter.dim() == 2 else parameter.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+class _Walk:
+    """Matrix by matrix from the embedding to the head: each sees what those before it make of the text."""
+
+    def __init__(
+        self, model: ParaRNNForCausalLM, quantization: QuantizationConfig, progress: Progress | None
+    ) -> None:
+        config = replace(model.config, dtype="float32", quantization=quantization)
+        self.quantized = empty_model(config)
+        self._model, self._quantization, self._progress = model, quantization, progress
+        self._names = tuple(matrix_names(config.num_hidden_layers, config.tie_embeddings))
+        self._done, self._total = 0, sum(model.get_parameter(name).numel() for name in self._names)
+        for name, parameter in model.named_parameters():
+            if name not in self._names:
+                self.quantized.set_weight(name, parameter.detach().float().clone())
+
+    def round_all(self) -> None:
+        """Each matrix by itself."""
+        for name in self._names:
+            self._round(name)
+
+    def compensate_all(self, windows: Tensor) -> None:
+        """Each matrix on the inputs that the quantised ones before it give."""
+        model, quantized = self._model, self.quantized
+        if model.config.tie_embeddings:
+            # It is the first matrix and the last: as a head it is given the inputs of the float model.
+            self._compensate([EMBEDDING], (model.hidden(tokens) for tokens in batches(windows)))
+        else:
+            self._round(EMBEDDING)
+        calibration = Calibration(windows, quantized.embedding)
+        for i, block in enumerate(quantized.blocks):
+            for stage in _STAGES:
+                names = [f"layers.{i}.{name}" for name in stage]
+                module = quantized.get_submodule(names[0].rpartition(".")[0])
+                self._compensate(names, calibration.inputs_of(module, block))
+            calibration.advance(block)
+        if not model.config.tie_embeddings:
+            head = quantized.lm_head
+            self._compensate([HEAD], calibration.inputs_of(head, lambda x: head(quantized.norm(x))))
+
+    def _round(self, name: str) -> None:
+        self._put(name, round_matrix(self._rows(name), self._quantization.format_of(name)))
+
+    def _compensate(self, names: list[str], inputs: Iterable[Tensor]) -> None:
+        its = self._quantization.format_of(names[0])
+        heads = self._model.config.num_heads if names[0].endswith(".cell.B") else 1
+        hessian = sum_of_squares(inputs, heads, its.group_size)
+        for name in names:
+            self._put(name, compensate_matrix(self._rows(name), hessian, its))
+
+    def _rows(self, name: str) -> Tensor:
+        return as_rows(self._model.get_parameter(name).detach().float())
+
+    def _put(self, name: str, matrix: QuantizedMatrix) -> None:
+        self.quantized.set_weight(name, matrix)
+        self._done += matrix.out_features * matrix.in_features
+        if self._progress is not None:
+            self._progress(self._done, self._total)

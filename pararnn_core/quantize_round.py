@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pararnn_core.quantization_config import MatrixFormat
-from pararnn_core.quantized_matrix import QuantizedMatrix, group_slices, value_range
+from pararnn_core.quantized_matrix import QuantizedMatrix, expand_scales, group_slices, value_range
 
 # What the largest weight of a group is divided by, at the ends of the search and how often between them.
 _DIVISORS = {8: (126.0, 132.0, 7), 4: (5.0, 9.0, 17)}
@@ -20,7 +20,16 @@ _ROWS = 8192
 
 def round_matrix(weight: Tensor, its: MatrixFormat, importance: Tensor | None = None) -> QuantizedMatrix:
     """weight: (O, I) float. importance: (I,), what a squared error of a weight costs; all alike if None."""
-    scales = torch.cat(
+    scales = group_scales(weight, its, importance)
+    each = expand_scales(scales, its.group_size, weight.shape[1])
+    return QuantizedMatrix.from_values(
+        rounded(weight.float(), each, its.bits), scales, its.bits, its.group_size
+    )
+
+
+def group_scales(weight: Tensor, its: MatrixFormat, importance: Tensor | None = None) -> Tensor:
+    """Arguments as of `round_matrix` -> (O, K) bfloat16, the best scale of each group of each row."""
+    return torch.cat(
         [
             torch.stack(
                 [
@@ -31,10 +40,6 @@ def round_matrix(weight: Tensor, its: MatrixFormat, importance: Tensor | None = 
             )
             for rows in torch.split(weight.float(), _ROWS)
         ]
-    )
-    each = scales.float().repeat_interleave(its.group_size, dim=1)[:, : weight.shape[1]]
-    return QuantizedMatrix.from_values(
-        rounded(weight.float(), each, its.bits), scales, its.bits, its.group_size
     )
 
 

@@ -97,8 +97,7 @@ class QuantizedMatrix:
 
     def dequantize(self, rows: Tensor | slice = slice(None)) -> Tensor:
         """The weight (O, I) float32, each product exact, or some rows of it."""
-        scales = self.scales[rows].float().repeat_interleave(self.group_size, dim=-1)
-        return self.values(rows).float() * scales[..., : self.in_features]
+        return self.values(rows).float() * expand_scales(self.scales[rows], self.group_size, self.in_features)
 
     def reference_linear(self, x: Tensor, heads: int = 1) -> Tensor:
         """x (..., heads * I) -> (..., O) float32: activations quantised by group, integer sums exact.
@@ -148,6 +147,11 @@ def group_slices(in_features: int, group_size: int) -> Iterator[slice]:
     """The inputs of each group, in order."""
     for start in range(0, in_features, group_size):
         yield slice(start, min(start + group_size, in_features))
+
+
+def expand_scales(scales: Tensor, group_size: int, in_features: int) -> Tensor:
+    """scales: (..., K) -> float32 (..., I), that of each input."""
+    return scales.float().repeat_interleave(group_size, dim=-1)[..., :in_features]
 
 
 def shapes_of(

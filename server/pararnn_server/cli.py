@@ -18,6 +18,7 @@ COMMANDS = {
     "chat": "chat:chat",
     "inspect": "inspect_checkpoint:inspect_checkpoint",
     "convert": "convert:convert",
+    "quantize": "quantize:quantize",
     "bench": "bench:bench",
 }
 """Name -> module below `commands` and function."""

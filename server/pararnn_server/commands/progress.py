@@ -1,28 +1,29 @@
-"""A progress bar over bytes, on standard error, so that standard output stays clean."""
+"""Progress bars on standard error, so that standard output stays clean. Drawn on terminals only."""
 
 from __future__ import annotations
 
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 
 class ByteProgress:
-    """Call it with (bytes done, bytes in all). Drawn on terminals, until all is done."""
+    """Call it with (bytes done, bytes in all). Drawn until all is done."""
 
     def __init__(self, what: str) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self._what = what
-        # Log lines go to the real standard error, whose stream must not be replaced.
-        console = Console(stderr=True)
-        self._bar = Progress(
-            *columns,
-            console=console,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            disable=not console.is_terminal,
-        )
+        self._bar = _bars(DownloadColumn(), TransferSpeedColumn())
         self._task: TaskID | None = None
 
     def __enter__(self) -> ByteProgress:
@@ -41,3 +42,40 @@ class ByteProgress:
         self._bar.update(self._task, completed=done, total=total)
         if done >= total:
             self._bar.stop()
+
+
+class StageProgress:
+    """Call it with (what is being done, done, in all): a bar for each, drawn until the block ends."""
+
+    def __init__(self) -> None:
+        self._bars = _bars(TaskProgressColumn(), TimeRemainingColumn())
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> StageProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Any thread may call."""
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total)
+        self._bars.update(self._tasks[what], completed=done, total=total)
+
+
+def _bars(*columns: ProgressColumn) -> Progress:
+    # Log lines go to the real standard error, whose stream must not be replaced.
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *columns,
+        console=console,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=not console.is_terminal,
+    )

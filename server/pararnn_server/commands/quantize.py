@@ -1,0 +1,85 @@
+"""`pararnn quantize`: a float checkpoint becomes one of 8-bit or 4-bit integers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from pararnn_core import ops
+from pararnn_core.checkpoint import checkpoint_info
+from pararnn_core.quantization_config import format_for
+from pararnn_core.quantize import Text, quantize_checkpoint
+from pararnn_core.quantize_card import Quantized
+from pararnn_server.commands.failure import CommandFailed, one_line_errors
+from pararnn_server.commands.options import option, read_settings
+from pararnn_server.commands.progress import StageProgress
+from pararnn_server.commands.text_files import TextFiles
+from pararnn_server.commands.units import as_bytes
+from pararnn_server.locate import find_checkpoint
+from pararnn_server.tokenizer import Tokenizer
+
+
+@one_line_errors()
+def quantize(
+    source: Annotated[str, typer.Argument(help="Float checkpoint: a directory, or a name as `serve` takes.")],
+    target: Annotated[
+        Path, typer.Argument(help="Directory to write; an older checkpoint there is replaced.")
+    ],
+    bits: Annotated[int, option("Bits of a weight: 8 or 4.")] = 8,
+    group_size: Annotated[
+        int | None, option("Inputs that share a scale; default: 128 for 8 bits, 32 for 4 bits.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        option("Text, a file or a folder of files, on which rounding makes up for its own errors."),
+    ] = None,
+    evaluate: Annotated[
+        Path | None,
+        option("Text, a file or a folder of files, on which both models are measured for the card."),
+    ] = None,
+    threads: Annotated[int, option("Threads; 0 means one per core.", min=0, max=1024)] = 0,
+) -> None:
+    """Quantise a checkpoint to a half or a quarter of its bfloat16 size.
+
+    The card of the result says how it was made and, with --evaluate, what that cost in quality: perplexity,
+    divergence and agreement, measured in the arithmetic that is served.
+    """
+    try:
+        format_for(bits, group_size)
+    except ValueError as error:
+        raise CommandFailed(f"--bits, --group-size: {error}") from None
+    path = find_checkpoint(read_settings({"checkpoint": source}))
+    calibration, evaluation = _text(path, "--calibrate", calibrate), _text(path, "--evaluate", evaluate)
+    torch.set_num_threads(threads or ops.num_threads())
+    ops.set_num_threads(threads or ops.num_threads())
+    with StageProgress() as progress:
+        made = quantize_checkpoint(path, target, bits, group_size, calibration, evaluation, progress)
+    _tell(made, target)
+
+
+def _text(checkpoint: Path, option_name: str, path: Path | None) -> Text | None:
+    if path is None:
+        return None
+    files = TextFiles(option_name, path)
+    tokenizer = Tokenizer(checkpoint, checkpoint_info(checkpoint).config.vocab_size)
+    return Text(files.documents(tokenizer), files.description)
+
+
+def _tell(made: Quantized, target: Path) -> None:
+    typer.echo(
+        f"{target}: {as_bytes(made.weight_bytes)}, {made.bits_per_weight:.2f} bits per weight of a matrix"
+    )
+    quality = made.quality
+    if quality is None:
+        typer.echo("No quality was measured: --evaluate takes a text for it.", err=True)
+        return
+    typer.echo(
+        f"perplexity {quality.float_perplexity:.4f} -> {quality.perplexity:.4f} ({100 * quality.increase:+.2f} %)"
+    )
+    typer.echo(
+        f"divergence {quality.mean_divergence:.5f}, 99th percentile {quality.p99_divergence:.4f};"
+        f" same likeliest token {100 * quality.top1_agreement:.2f} %"
+    )
