@@ -17,9 +17,11 @@ from pararnn_server.formats.pieces import Piece, PieceReader
 from pararnn_server.generation import Generation
 from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Tokens, Usage
 
-# Keys of a request's state, for its log line: a status other than the one sent, and fields only recorded.
+# Keys of a request's state. For its log line: a status other than the one sent, and fields only recorded.
+# For the limits of its key: how many tokens it took.
 OUTCOME: Final = "outcome"
 RECORDED: Final = "recorded"
+TOKENS: Final = "tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Answer(Response):
         finally:
             for task in (work, *guards):
                 task.cancel()
+            scope["state"][TOKENS] = self._generation.tokens_taken
             self._generation.close()
 
     def _guards(self, receive: Receive) -> list[Coroutine[Any, Any, None]]:

@@ -12,7 +12,7 @@ from pararnn_server.engine import Engine
 from pararnn_server.outputs import Addressed, Courier, OutputQueue
 from pararnn_server.prompts import EncodedPrompt
 from pararnn_server.recorded_reply import RecordedReply, recorded
-from pararnn_server.request import Failed, Finished, Request, Usage
+from pararnn_server.request import Failed, Finished, Request, Started, Tokens, Usage
 from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.turn import Repeated, Turn
 from pararnn_server.sessions.turns import begin_turn
@@ -50,6 +50,9 @@ class Generation:
         self.queue = OutputQueue()
         self._open: dict[int, int] = {}
         self._usage: dict[tuple[int, int], Usage] = {}
+        self._is_repeat = False
+        self._read: dict[int, int] = {}
+        self._said: dict[tuple[int, int], int] = {}
 
     async def start(self) -> None:
         """Takes the right to write to the session, if there is one, and submits every prompt, or none.
@@ -75,12 +78,22 @@ class Generation:
         """The next burst; nothing after a nudge. A request that failed is the last of its burst."""
         items = await self.queue.take()
         for prompt, output in items:
-            if isinstance(output, Finished):
+            if isinstance(output, Started):
+                self._read[prompt] = len(self.plan.prompts[prompt].ids)
+            elif isinstance(output, Tokens):
+                self._said[prompt, output.choice] = output.completion_tokens
+            elif isinstance(output, Finished):
+                self._said[prompt, output.choice] = output.usage.completion_tokens
                 self._open[prompt] -= 1
                 self._usage[prompt, output.choice] = output.usage
             elif isinstance(output, Failed):
                 self._open[prompt] = 0
         return items
+
+    @property
+    def tokens_taken(self) -> int:
+        """Of prompts that got a slot and replies as far as they have come; none of what is repeated."""
+        return 0 if self._is_repeat else sum(self._read.values()) + sum(self._said.values())
 
     @property
     def done(self) -> bool:
@@ -123,6 +136,7 @@ class Generation:
             self._engine.sessions.abandon(turn)
 
     def _repeat(self, reply: RecordedReply) -> None:
+        self._is_repeat = True
         self._open[0] = 1
         for output in reply.outputs:
             self.queue.put(0, output)

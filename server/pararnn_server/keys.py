@@ -29,6 +29,12 @@ def key_of(owner: str) -> str:
     return owner.removesuffix(_RESPONSES)
 
 
+def owners_with(owner: str) -> tuple[str, str]:
+    """All that belongs to the same key."""
+    key = key_of(owner)
+    return key, responses_owner(key)
+
+
 class ConfigurationError(ValueError):
     """The server cannot start with these settings; the message names the option and what to do."""
 

@@ -13,21 +13,41 @@ from pararnn_server.errors import TooManyRequests
 
 @dataclass(slots=True)
 class _Bucket:
-    tokens: float
+    """Fills with `size` a minute, up to as many; what was not known before may be owed."""
+
+    size: float
+    level: float
     filled_at: float
+
+    def fill(self, now: float) -> None:
+        self.level = min(self.size, self.level + (now - self.filled_at) * self.size / 60.0)
+        self.filled_at = now
+
+    def seconds_until(self, level: float) -> float:
+        return max(0.0, level - self.level) * 60.0 / self.size
 
 
 class KeyLimits:
-    """max_running: requests under way. per_minute: requests started, in bursts of as many. 0: no limit."""
+    """max_running: requests under way. per_minute: requests started, in bursts of as many. 0: no limit.
+
+    tokens_per_minute: of prompts and replies. How many a request takes is known when it ends, so that one may
+        overdraw; the next waits until that is paid.
+    """
 
     def __init__(
-        self, max_running: int = 0, per_minute: int = 0, clock: Callable[[], float] = time.monotonic
+        self,
+        max_running: int = 0,
+        per_minute: int = 0,
+        tokens_per_minute: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_running = max_running
         self._per_minute = per_minute
+        self._tokens_per_minute = tokens_per_minute
         self._clock = clock
         self._running: defaultdict[str, int] = defaultdict(int)
-        self._buckets: dict[str, _Bucket] = {}
+        self._requests: dict[str, _Bucket] = {}
+        self._tokens: dict[str, _Bucket] = {}
 
     @contextmanager
     def admitted(self, owner: str) -> Iterator[None]:
@@ -35,7 +55,8 @@ class KeyLimits:
         if self._max_running and self._running[owner] >= self._max_running:
             message = f"This key already has {self._max_running} requests under way."
             raise TooManyRequests(message, code="quota")
-        self._take(owner)
+        self._check_tokens(owner)
+        self._take_request(owner)
         self._running[owner] += 1
         try:
             yield
@@ -44,14 +65,30 @@ class KeyLimits:
             if not self._running[owner]:
                 del self._running[owner]
 
-    def _take(self, owner: str) -> None:
+    def charge(self, owner: str, num_tokens: int) -> None:
+        """Tokens that a request has taken."""
+        if self._tokens_per_minute and num_tokens:
+            self._bucket(self._tokens, owner, self._tokens_per_minute).level -= num_tokens
+
+    def _check_tokens(self, owner: str) -> None:
+        if not self._tokens_per_minute:
+            return
+        bucket = self._bucket(self._tokens, owner, self._tokens_per_minute)
+        if bucket.level <= 0.0:
+            message = f"This key may take {self._tokens_per_minute} tokens a minute."
+            raise TooManyRequests(message, code="quota", retry_after=bucket.seconds_until(1.0))
+
+    def _take_request(self, owner: str) -> None:
         if not self._per_minute:
             return
-        now, size = self._clock(), float(self._per_minute)
-        bucket = self._buckets.setdefault(owner, _Bucket(size, now))
-        bucket.tokens = min(size, bucket.tokens + (now - bucket.filled_at) * size / 60.0)
-        bucket.filled_at = now
-        if bucket.tokens < 1.0:
+        bucket = self._bucket(self._requests, owner, self._per_minute)
+        if bucket.level < 1.0:
             message = f"This key may start {self._per_minute} requests a minute."
-            raise TooManyRequests(message, code="quota", retry_after=(1.0 - bucket.tokens) * 60.0 / size)
-        bucket.tokens -= 1.0
+            raise TooManyRequests(message, code="quota", retry_after=bucket.seconds_until(1.0))
+        bucket.level -= 1.0
+
+    def _bucket(self, buckets: dict[str, _Bucket], owner: str, size: int) -> _Bucket:
+        now = self._clock()
+        bucket = buckets.setdefault(owner, _Bucket(size, size, now))
+        bucket.fill(now)
+        return bucket

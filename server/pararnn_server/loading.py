@@ -129,7 +129,8 @@ def _open_sessions(loaded: Loaded, settings: Settings, metrics: Metrics) -> Sess
     )
     policy = SessionPolicy(
         max_sessions=settings.max_sessions,
-        max_per_owner=settings.key_max_sessions,
+        max_per_key=settings.key_max_sessions,
+        max_bytes_per_key=settings.key_max_store_bytes,
         rollback_turns=settings.rollback_turns,
         max_snapshots=settings.max_session_snapshots,
         host_state_bytes=settings.host_state_bytes,

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pararnn_server.answer import OUTCOME, RECORDED
+from pararnn_server.answer import OUTCOME, RECORDED, TOKENS
 from pararnn_server.errors import BadRequest, Internal, ServerError
 from pararnn_server.service import Service
 
@@ -82,7 +82,10 @@ class Access:
             except ServerError as error:
                 await error_response(error)(scope, receive, send)
                 return
-            await self._app(scope, receive, send)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._service.limits.charge(owner, scope["state"].get(TOKENS, 0))
 
     def _owner(self, path: str, headers: Headers) -> str:
         """Raises BadRequest or Unauthorized."""

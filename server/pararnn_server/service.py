@@ -67,7 +67,9 @@ class Service:
     def __init__(self, settings: Settings, keys: KeyRing) -> None:
         self.settings = settings
         self.keys = keys
-        self.limits = KeyLimits(settings.key_max_requests, settings.key_requests_per_minute)
+        self.limits = KeyLimits(
+            settings.key_max_requests, settings.key_requests_per_minute, settings.key_tokens_per_minute
+        )
         self.metrics = Metrics()
         self.loaded: Serving | None = None
         self.draining = False

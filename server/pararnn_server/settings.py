@@ -108,7 +108,15 @@ class Settings(BaseSettings):
     key_requests_per_minute: int = Field(
         0, ge=0, description="Requests one key may start in a minute; 0 is no limit."
     )
-    key_max_sessions: int = Field(0, ge=0, description="Sessions one key may keep at once; 0 is no limit.")
+    key_tokens_per_minute: int = Field(
+        0, ge=0, description="Tokens of prompts and replies one key may take in a minute; 0 is no limit."
+    )
+    key_max_store_bytes: int = Field(
+        0, ge=0, description="Bytes one key's sessions and responses may take in the store; 0 is no limit."
+    )
+    key_max_sessions: int = Field(
+        0, ge=0, description="Sessions and responses one key may keep; 0 is no limit."
+    )
 
     stream_ping_seconds: float = Field(
         10.0, gt=0, description="Silence after which a stream sends a comment."

@@ -6,6 +6,7 @@ import pytest
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.loading import Loaded
 
+from pararnn_core.state import state_bytes
 from tests.server.http_server import ENDLESS, HttpServer, connection, eventually, serving
 
 KEY, SECOND, ADMIN = "k" * 20, "s" * 20, "a" * 20
@@ -135,6 +136,42 @@ def test_key_may_start_only_so_many_requests_a_minute(loaded: Loaded) -> None:
         answers = [server.post("/v1/completions", BODY) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 30
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_key_may_take_only_so_many_tokens_a_minute(loaded: Loaded, stream: bool) -> None:
+    with serving(loaded, key_tokens_per_minute=100) as server:
+        body = {"prompt": [1] * 80, "max_tokens": 30, "ignore_eos": True, "stream": stream}
+        assert server.post("/v1/completions", body).status_code == 200
+        eventually(lambda: server.post("/tokenize", {"prompt": "a"}).status_code == 429)
+        refused = server.post("/v1/completions", BODY)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "quota")
+        assert 5 <= int(refused.headers["retry-after"]) <= 8
+        assert server.get("/v1/models").status_code == 200
+
+
+def test_tokens_of_a_client_that_leaves_are_taken_too(loaded: Loaded) -> None:
+    with serving(loaded, key_tokens_per_minute=100) as server:
+        with connection(server, {**ENDLESS, "prompt": [1] * 120, "stream": True}) as client:
+            assert b"200 OK" in client.recv(4096)
+        eventually(lambda: server.busy_slots() == 0)
+        eventually(lambda: server.post("/v1/completions", BODY).status_code == 429)
+
+
+def test_key_may_store_only_so_many_bytes(loaded: Loaded) -> None:
+    size = state_bytes(loaded.model.config)
+    with serving(loaded, key_max_store_bytes=2 * size) as server:
+        session_id = server.create_session(text="the")
+        response = server.answer("/v1/responses", {"input": "the", "max_output_tokens": 2})
+        for path, body in (
+            ("/v1/sessions", {}),
+            ("/v1/responses", {"input": "the"}),
+            (f"/v1/sessions/{session_id}/append", {"text": "the"}),
+        ):
+            refused = server.post(path, body)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "quota")
+        server.http.delete(f"/v1/responses/{response['id']}")
+        assert server.post(f"/v1/sessions/{session_id}/append", {"text": "the"}).status_code == 200
 
 
 def test_key_may_keep_only_so_many_sessions(loaded: Loaded) -> None:

@@ -55,3 +55,31 @@ def test_idle_key_saves_up_no_more_than_a_minute() -> None:
             pass
     with pytest.raises(TooManyRequests), limits.admitted("one"):
         pass
+
+
+def test_tokens_are_paid_before_the_next_request() -> None:
+    clock = Clock()
+    limits = KeyLimits(tokens_per_minute=60, clock=clock)
+    with limits.admitted("one"):
+        limits.charge("one", 90)
+    with limits.admitted("two"):
+        pass
+    with pytest.raises(TooManyRequests) as refused, limits.admitted("one"):
+        pass
+    assert refused.value.retry_after == pytest.approx(31.0)
+    clock.now += 31
+    with limits.admitted("one"):
+        pass
+
+
+def test_a_request_refused_for_its_tokens_counts_as_none() -> None:
+    clock = Clock()
+    limits = KeyLimits(per_minute=2, tokens_per_minute=60, clock=clock)
+    limits.charge("one", 61)
+    for _ in range(5):
+        with pytest.raises(TooManyRequests), limits.admitted("one"):
+            pass
+    clock.now += 3
+    for _ in range(2):
+        with limits.admitted("one"):
+            pass

@@ -11,6 +11,7 @@ from math import ceil
 
 from pararnn_core.state import StateSnapshot
 from pararnn_server.errors import Conflict, Expired, NotFound, TooManyRequests
+from pararnn_server.keys import owners_with
 from pararnn_server.metrics import Metrics
 from pararnn_server.sessions.host_states import HostStates
 from pararnn_server.sessions.model_kind import ModelKind
@@ -181,14 +182,23 @@ class Ledger:
         snapshot: StateSnapshot | None,
     ) -> SessionInfo:
         """Commits a new session. TooManyRequests when there are too many."""
-        everyone, owned = self.store.usage().sessions, self.store.usage(record.owner).sessions
-        if everyone >= self.policy.max_sessions:
-            limit = self.policy.max_sessions
+        policy = self.policy
+        if self.store.usage().sessions >= policy.max_sessions:
+            limit = policy.max_sessions
             raise TooManyRequests(f"the server keeps at most {limit} sessions; delete some", code="quota")
-        if self.policy.max_per_owner and owned >= self.policy.max_per_owner:
-            limit = self.policy.max_per_owner
-            raise TooManyRequests(f"this key may keep {limit} sessions; delete some", code="quota")
+        owned = sum(self.store.usage(owner).sessions for owner in owners_with(record.owner))
+        if policy.max_per_key and owned >= policy.max_per_key:
+            message = f"this key may keep {policy.max_per_key} sessions; delete some"
+            raise TooManyRequests(message, code="quota")
+        self.check_bytes(record.owner)
         return self.write(Held(session_id, 0, record), record, puts, snapshot=snapshot)
+
+    def check_bytes(self, owner: str) -> None:
+        """TooManyRequests once all that the owner's key has stored reaches its limit."""
+        limit = self.policy.max_bytes_per_key
+        if limit and sum(self.store.usage(one).nbytes for one in owners_with(owner)) >= limit:
+            message = f"this key may keep {limit} bytes in the store; delete some sessions or responses"
+            raise TooManyRequests(message, code="quota")
 
     def new_record(
         self, owner: str, metadata: Mapping[str, str] | None, ttl_seconds: float | None

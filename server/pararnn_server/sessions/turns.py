@@ -34,6 +34,7 @@ def begin_turn(
     repeated = find_repeated(ledger, ledger.find(session_id, owner), once)
     if repeated is not None:
         return repeated
+    ledger.check_bytes(owner)
     held = ledger.claim(session_id, owner, expected_turn)
     try:
         snapshot = ledger.snapshot(held)
