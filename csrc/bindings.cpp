@@ -43,9 +43,9 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
       "float norm_eps) -> int");
   library.def("model_free(int model) -> ()");
   library.def(
-      "model_step(int model, Tensor tokens, Tensor cu_seqlens, Tensor slots, Tensor has_initial_state, "
-      "Tensor logits_indices, Tensor(a!) cell, Tensor(b!) conv, Tensor(c!) last_hidden, Tensor(d!) seen) -> "
-      "Tensor");
+      "model_step(int model, Tensor tokens, Tensor cu_seqlens, Tensor slots, Tensor? has_initial_state, "
+      "Tensor? logits_indices, Tensor(a!) cell, Tensor(b!) conv, Tensor(c!) last_hidden, Tensor(d!) seen, "
+      "Tensor(e!)? stage_seconds) -> Tensor");
 
   library.def("rms_norm(Tensor x, Tensor weight, float eps) -> Tensor");
   library.def("gated_rms_norm(Tensor y, Tensor gate, Tensor weight, float eps, int gate_order) -> Tensor");

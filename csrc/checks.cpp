@@ -104,13 +104,14 @@ int64_t check_cu_seqlens(const Tensor& cu_seqlens, int64_t tokens) {
   return sequences;
 }
 
-Sequences check_sequences(const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
-                          int64_t tokens, int64_t num_slots) {
+Sequences check_sequences(const Tensor& cu_seqlens, const Tensor& slots,
+                          const std::optional<Tensor>& has_initial_state, int64_t tokens, int64_t num_slots) {
   const int64_t count = check_cu_seqlens(cu_seqlens, tokens);
   check_slots(slots, count, num_slots);
-  check_tensor("has_initial_state", has_initial_state, ScalarType::Bool, {count});
+  if (has_initial_state.has_value())
+    check_tensor("has_initial_state", *has_initial_state, ScalarType::Bool, {count});
   return {count, cu_seqlens.const_data_ptr<int32_t>(), slots.const_data_ptr<int32_t>(),
-          has_initial_state.const_data_ptr<bool>()};
+          has_initial_state.has_value() ? has_initial_state->const_data_ptr<bool>() : nullptr};
 }
 
 PackedMatrix described_matrix(int64_t format, const BlockShape& shape, int64_t group_size) {

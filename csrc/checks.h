@@ -34,9 +34,9 @@ DType check_weight(const char* name, const Tensor& tensor, std::initializer_list
 // cu_seqlens (S + 1) int32: starts at 0, never falls, ends at `tokens`. Returns S.
 int64_t check_cu_seqlens(const Tensor& cu_seqlens, int64_t tokens);
 
-// slots (S) int32: kPadSlotId or in [0, num_slots), none twice; has_initial_state (S) bool.
-Sequences check_sequences(const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
-                          int64_t tokens, int64_t num_slots);
+// slots (S) int32: kPadSlotId or in [0, num_slots), none twice; has_initial_state (S) bool, absent: all.
+Sequences check_sequences(const Tensor& cu_seqlens, const Tensor& slots,
+                          const std::optional<Tensor>& has_initial_state, int64_t tokens, int64_t num_slots);
 
 // Shape and format of a packed matrix, its data not yet known.
 PackedMatrix described_matrix(int64_t format, const BlockShape& shape, int64_t group_size);

@@ -12,7 +12,7 @@ namespace pararnn {
 struct LayerWeights {
   const float* norm;
   PackedMatrix in_proj;
-  const float* conv_weight;
+  const float* conv_taps;  // (K, D)
   const float* conv_bias;
   PackedMatrix cell_input;
   const float* cell_bias;
@@ -57,6 +57,25 @@ struct StatePool {
   int64_t seen_stride;
 };
 
+// What a step spends its time on, in the order of the first layer.
+enum class Stage {
+  kEmbedding,
+  kNorms,
+  kInProj,
+  kConvolution,
+  kCellInput,
+  kRecurrence,
+  kGate,
+  kOutProj,
+  kResiduals,
+  kGateUp,
+  kSiluMul,
+  kDownProj,
+  kFinalRows,
+  kHead,
+};
+constexpr int64_t kStages = int64_t(Stage::kHead) + 1;
+
 // One packed batch. tokens (T); logits (M, V) of the rows `rows` (M) of the batch.
 struct StepParams {
   const ModelWeights& model;
@@ -66,6 +85,7 @@ struct StepParams {
   int64_t num_rows;
   const int64_t* rows;
   float* logits;
+  double* stage_seconds;  // (kStages), each is added to; null: not wanted
 };
 
 // Memory of a step, kept from call to call.

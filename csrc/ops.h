@@ -52,10 +52,13 @@ int64_t model_create_op(std::vector<Tensor> tensors, std::vector<int64_t> format
                         double norm_eps);
 void model_free_op(int64_t model);
 
-// Logits (M, V) of the rows asked for; the states of a pool move on by slot. See StepParams in model.h.
+// Logits (M, V) of the rows asked for, without logits_indices of each sequence's last; without
+// has_initial_state all sequences go on from their slots; the states of a pool move on by slot. See
+// StepParams in model.h.
 Tensor model_step_op(int64_t model, const Tensor& tokens, const Tensor& cu_seqlens, const Tensor& slots,
-                     const Tensor& has_initial_state, const Tensor& logits_indices, Tensor cell, Tensor conv,
-                     Tensor last_hidden, Tensor seen);
+                     std::optional<Tensor> has_initial_state, std::optional<Tensor> logits_indices,
+                     Tensor cell, Tensor conv, Tensor last_hidden, Tensor seen,
+                     std::optional<Tensor> stage_seconds);
 
 Tensor rms_norm_op(const Tensor& x, const Tensor& weight, double eps);
 Tensor gated_rms_norm_op(const Tensor& y, const Tensor& gate, const Tensor& weight, double eps,

@@ -30,7 +30,7 @@ Tensor causal_conv1d_op(const Tensor& v, const Tensor& weight, std::optional<Ten
   Tensor out = empty_cpu({tokens, channels});
   causal_conv1d_cpu(
       {sequences, channels, width, v.const_data_ptr<float>(), v.stride(0), weight.const_data_ptr<float>(),
-       bias.has_value() ? bias->const_data_ptr<float>() : nullptr,
+       width, 1, bias.has_value() ? bias->const_data_ptr<float>() : nullptr,
        check_choice<Activation>("activation", activation), state_dtype, conv_state.mutable_data_ptr(),
        conv_state.stride(0), conv_state.stride(1), out.mutable_data_ptr<float>()});
   return out;

@@ -107,7 +107,7 @@ LayerWeights read_layer(WeightReader& reader, const ModelWeights& model, int64_t
   LayerWeights layer;
   layer.norm = reader.vector("norm", {d});
   layer.in_proj = reader.matrix("in_proj", {1, 1, d, 2 * d});
-  layer.conv_weight = reader.vector("conv_weight", {d, model.conv_width});
+  layer.conv_taps = reader.vector("conv_taps", {model.conv_width, d});
   layer.conv_bias = reader.vector("conv_bias", {d});
   layer.cell_input = reader.matrix("cell_input", {heads, 3, per_head, per_head});
   layer.cell_bias = reader.vector("cell_bias", {3, d});
@@ -184,8 +184,9 @@ int64_t model_create_op(std::vector<Tensor> tensors, std::vector<int64_t> format
 void model_free_op(int64_t model) { Models::all().remove(model); }
 
 Tensor model_step_op(int64_t model, const Tensor& tokens, const Tensor& cu_seqlens, const Tensor& slots,
-                     const Tensor& has_initial_state, const Tensor& logits_indices, Tensor cell, Tensor conv,
-                     Tensor last_hidden, Tensor seen) {
+                     std::optional<Tensor> has_initial_state, std::optional<Tensor> logits_indices,
+                     Tensor cell, Tensor conv, Tensor last_hidden, Tensor seen,
+                     std::optional<Tensor> stage_seconds) {
   const std::shared_ptr<Model> shared = Models::all().find(model);
   const std::lock_guard<std::mutex> lock(shared->mutex);
   const ModelWeights& weights = shared->weights;
@@ -194,12 +195,19 @@ Tensor model_step_op(int64_t model, const Tensor& tokens, const Tensor& cu_seqle
   const int64_t count = int64_t(shared->tokens.size());
   const Sequences sequences = check_sequences(cu_seqlens, slots, has_initial_state, count, cell.size(1));
   check_no_empty_sequence(sequences);
-  read_indices("logits_indices", logits_indices, count, shared->rows);
+  if (logits_indices.has_value()) {
+    read_indices("logits_indices", *logits_indices, count, shared->rows);
+  } else {
+    shared->rows.clear();
+    for (int64_t s = 0; s < sequences.count; ++s) shared->rows.push_back(sequences.cu_seqlens[s + 1] - 1);
+  }
   const int64_t num_rows = int64_t(shared->rows.size());
+  if (stage_seconds.has_value()) check_tensor("stage_seconds", *stage_seconds, ScalarType::Double, {kStages});
   Tensor logits = empty_cpu({num_rows, weights.vocab});
   if (sequences.count == 0) return logits;
   model_step_cpu({weights, sequences, shared->tokens.data(), pool, num_rows, shared->rows.data(),
-                  logits.mutable_data_ptr<float>()},
+                  logits.mutable_data_ptr<float>(),
+                  stage_seconds.has_value() ? stage_seconds->mutable_data_ptr<double>() : nullptr},
                  shared->workspace);
   return logits;
 }

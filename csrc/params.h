@@ -21,8 +21,12 @@ struct Sequences {
   int64_t count;
   const int32_t* cu_seqlens;
   const int32_t* slots;
-  const bool* has_initial_state;
+  const bool* has_initial_state;  // null: all
 };
+
+constexpr bool goes_on(const Sequences& sequences, int64_t sequence) {
+  return sequences.has_initial_state == nullptr || sequences.has_initial_state[sequence];
+}
 
 constexpr int64_t mean_length(const Sequences& sequences) {
   return sequences.count == 0 ? 0 : sequences.cu_seqlens[sequences.count] / sequences.count;
@@ -223,8 +227,9 @@ struct AddScaledParams {
   float* out;
 };
 
-// v (T, D), rows v_stride apart; weight (D, K); bias (D) or null; out (T, D) contiguous.
-// conv_state of slot i, row k (oldest first) at i * slot_stride + k * row_stride.
+// v (T, D), rows v_stride apart; tap k of channel i at i * channel_stride + k * tap_stride of weight, the
+// newest row meets the last; bias (D) or null; out (T, D) contiguous. conv_state of slot i, row k (oldest
+// first) at i * slot_stride + k * row_stride.
 struct CausalConvParams {
   Sequences sequences;
   int64_t channels;
@@ -232,6 +237,8 @@ struct CausalConvParams {
   const float* v;
   int64_t v_stride;
   const float* weight;
+  int64_t channel_stride;
+  int64_t tap_stride;
   const float* bias;
   Activation activation;
   DType state_dtype;

@@ -103,27 +103,26 @@ class ParaRNNForCausalLM(nn.Module):
         state: RecurrentState,
         has_initial_state: Tensor | None = None,
         logits_indices: Tensor | None = None,
+        stage_seconds: Tensor | None = None,
     ) -> Tensor:
         """One packed batch of prefill chunks and decodes; `state` moves on in place by slot.
 
         tokens (T,) int32 or int64; cu_seqlens (S+1,) int32; slots (S,) int32, each once, -1 to skip a
         sequence (its logits mean nothing); has_initial_state (S,) bool, False starts from zeros whatever the
-        slot holds, default all True; logits_indices (M,) rows of tokens, default the last of each sequence.
+        slot holds, default all True; logits_indices (M,) rows of tokens, default the last of each sequence;
+        stage_seconds (len(ops.STEP_STAGES),) float64, the time spent on each is added to it.
         Returns logits (M, V) float32. Raises ValueError naming the argument, before any state is touched.
         """
         if state.parts != self._state_parts:
             raise ValueError("state: of a model with other sizes than this one's")
-        if has_initial_state is None:
-            has_initial_state = torch.ones(len(slots), dtype=torch.bool)
-        if logits_indices is None:
-            logits_indices = cu_seqlens[1:] - 1
-        return self._serving_form().step(
+        return self.serving_form().step(
             tokens.contiguous(),
             cu_seqlens.contiguous(),
             slots.contiguous(),
-            has_initial_state.contiguous(),
-            logits_indices.contiguous(),
+            None if has_initial_state is None else has_initial_state.contiguous(),
+            None if logits_indices is None else logits_indices.contiguous(),
             state,
+            stage_seconds,
         )
 
     @torch.inference_mode()
@@ -132,7 +131,7 @@ class ParaRNNForCausalLM(nn.Module):
         shape, d = tuple(last_hidden.shape), self.config.hidden_size
         if shape != (len(last_hidden), d) or last_hidden.dtype != torch.float32:
             raise ValueError(f"last_hidden must be (M, {d}) float32, got {shape} {last_hidden.dtype}")
-        return ops.linear(last_hidden.contiguous(), self._serving_form().head)
+        return ops.linear(last_hidden.contiguous(), self.serving_form().head)
 
     def generate(
         self,
@@ -154,7 +153,7 @@ class ParaRNNForCausalLM(nn.Module):
     @property
     def weight_bytes(self) -> int:
         """Of the matrices in the form in which `forward` reads them."""
-        return self._serving_form().nbytes
+        return self.serving_form().nbytes
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor under its name in a checkpoint, bit for bit as loaded, from a packed model too."""
@@ -196,7 +195,7 @@ class ParaRNNForCausalLM(nn.Module):
             self._serving = None
         return super().train(mode)
 
-    def _serving_form(self) -> PackedModel:
+    def serving_form(self) -> PackedModel:
         """Packed weights; those of an unpacked model are kept until a parameter changes."""
         if self.is_packed and self._serving is not None:
             return self._serving

@@ -57,9 +57,10 @@ class PackedModel:
         tokens: Tensor,
         cu_seqlens: Tensor,
         slots: Tensor,
-        has_initial_state: Tensor,
-        logits_indices: Tensor,
+        has_initial_state: Tensor | None,
+        logits_indices: Tensor | None,
         state: RecurrentState,
+        stage_seconds: Tensor | None = None,
     ) -> Tensor:
         """Logits (M, V) of the rows asked for; `state` moves on in place. As `NativeModel.step`."""
         return self._native.step(
@@ -72,6 +73,7 @@ class PackedModel:
             state.conv,
             state.last_hidden,
             state.seen,
+            stage_seconds,
         )
 
     def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
@@ -123,7 +125,7 @@ def pack_block(block: Block, arena: _Arena) -> LayerWeights:
     return LayerWeights(
         norm=_vector(block.norm.weight),
         in_proj=arena.pack(block.in_proj),
-        conv_weight=_vector(block.conv.weight),
+        conv_taps=_vector(block.conv.weight.T),
         conv_bias=_vector(block.conv.bias),
         cell_input=arena.pack(cell),
         cell_bias=_vector(cell.b),

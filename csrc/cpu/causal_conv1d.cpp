@@ -19,12 +19,15 @@ struct Window {
   Vec past[K];  // K - 1 in use, oldest first
 
   void load_weights() {
-    float column[kLanes] = {};
-    for (int k = 0; k < K; ++k) {
-      for (int64_t i = 0; i < count; ++i) column[i] = p.weight[(channel + i) * K + k];
-      taps[k] = load(column);
-    }
+    for (int k = 0; k < K; ++k) taps[k] = load_taps(p.weight + channel * p.channel_stride + k * p.tap_stride);
     bias = p.bias == nullptr ? Vec(0.0f) : load(p.bias + channel, count);
+  }
+
+  Vec load_taps(const float* from) const {
+    if (p.channel_stride == 1) return load(from, count);
+    float column[kLanes] = {};
+    for (int64_t i = 0; i < count; ++i) column[i] = from[i * p.channel_stride];
+    return load(column);
   }
 
   void load_past(const Value* state) {
@@ -58,7 +61,7 @@ void run_block(const CausalConvParams& p, int64_t s, int64_t channel) {
   Value* const state = static_cast<Value*>(p.conv_state) + slot * p.slot_stride + channel;
   Window<K, Value> window{p, channel, count, {}, {}, {}};
   window.load_weights();
-  window.load_past(p.sequences.has_initial_state[s] ? state : nullptr);
+  window.load_past(goes_on(p.sequences, s) ? state : nullptr);
   for (int64_t t = begin; t < end; ++t) window.step(t);
   window.store_past(state);
 }

@@ -1,5 +1,6 @@
 // One step of the whole model: the kernels of kernels.h, one after the other, on memory that stays.
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "../kernels.h"
@@ -30,7 +31,9 @@ class Step {
   }
 
   void run() {
+    began_ = now();
     embedding_cpu({model_.embedding, rows_, p_.tokens, x_});
+    spent_on(Stage::kEmbedding);
     for (size_t layer = 0; layer < model_.layers.size(); ++layer) {
       mix(model_.layers[layer], int64_t(layer));
       mlp(model_.layers[layer]);
@@ -38,13 +41,24 @@ class Step {
     remember();
     for (int64_t i = 0; i < p_.num_rows; ++i) take_final(p_.rows[i], i);
     norm(p_.num_rows, finals_, model_.norm, finals_);
-    multiply(model_.head, p_.num_rows, finals_, nullptr, p_.logits);
+    spent_on(Stage::kFinalRows);
+    multiply(Stage::kHead, model_.head, p_.num_rows, finals_, nullptr, p_.logits);
   }
 
  private:
-  static void multiply(const PackedMatrix& weight, int64_t rows, const float* x, const float* bias,
-                       float* out) {
+  static std::chrono::steady_clock::time_point now() { return std::chrono::steady_clock::now(); }
+
+  void spent_on(Stage stage) {
+    if (p_.stage_seconds == nullptr) return;
+    const auto end = now();
+    p_.stage_seconds[int(stage)] += std::chrono::duration<double>(end - began_).count();
+    began_ = end;
+  }
+
+  void multiply(Stage stage, const PackedMatrix& weight, int64_t rows, const float* x, const float* bias,
+                float* out) {
     linear_cpu({weight, rows, x, bias, out});
+    spent_on(stage);
   }
 
   void norm(int64_t rows, const float* x, const float* weight, float* out) const {
@@ -55,22 +69,27 @@ class Step {
     float* const v_and_gate = wide_;
     float* const bx = wide_ + 2 * rows_ * d_;
     norm(rows_, x_, w.norm, n_);
-    multiply(w.in_proj, rows_, n_, nullptr, v_and_gate);
+    spent_on(Stage::kNorms);
+    multiply(Stage::kInProj, w.in_proj, rows_, n_, nullptr, v_and_gate);
     convolve(w, layer, v_and_gate);
-    multiply(w.cell_input, rows_, n_, w.cell_bias, bx);
+    spent_on(Stage::kConvolution);
+    multiply(Stage::kCellInput, w.cell_input, rows_, n_, w.cell_bias, bx);
     recur(w, layer, bx);
+    spent_on(Stage::kRecurrence);
     if (layer + 1 == int64_t(model_.layers.size())) drop_rows(v_and_gate);
     gated_rms_norm_cpu(
         {rows_, d_, y_, v_and_gate + d_, 2 * d_, w.gate_norm, model_.norm_eps, model_.gate_order, n_});
-    multiply(w.out_proj, rows_, n_, nullptr, y_);
+    spent_on(Stage::kGate);
+    multiply(Stage::kOutProj, w.out_proj, rows_, n_, nullptr, y_);
     add_scaled_cpu({rows_ * d_, x_, w.residual_scale, y_, x_});
+    spent_on(Stage::kResiduals);
   }
 
   void convolve(const LayerWeights& w, int64_t layer, const float* v) {
     const StatePool& pool = p_.pool;
     const int64_t element = pool.conv_dtype == DType::kFloat32 ? 4 : 2;
     uint8_t* const state = static_cast<uint8_t*>(pool.conv) + layer * pool.conv_layer_stride * element;
-    causal_conv1d_cpu({p_.sequences, d_, model_.conv_width, v, 2 * d_, w.conv_weight, w.conv_bias,
+    causal_conv1d_cpu({p_.sequences, d_, model_.conv_width, v, 2 * d_, w.conv_taps, 1, d_, w.conv_bias,
                        model_.conv_activation, pool.conv_dtype, state, pool.conv_slot_stride, d_, n_});
   }
 
@@ -85,10 +104,13 @@ class Step {
     float* const gate_up = wide_;
     float* const active = wide_ + 2 * rows_ * m;
     norm(rows_, x_, w.mlp_norm, n_);
-    multiply(w.gate_up, rows_, n_, nullptr, gate_up);
+    spent_on(Stage::kNorms);
+    multiply(Stage::kGateUp, w.gate_up, rows_, n_, nullptr, gate_up);
     silu_mul_cpu({rows_, m, gate_up, 2 * m, gate_up + m, 2 * m, active});
-    multiply(w.down_proj, rows_, active, nullptr, model_.mlp_residual ? y_ : x_);
+    spent_on(Stage::kSiluMul);
+    multiply(Stage::kDownProj, w.down_proj, rows_, active, nullptr, model_.mlp_residual ? y_ : x_);
     if (model_.mlp_residual) add_scaled_cpu({rows_ * d_, x_, nullptr, y_, x_});
+    spent_on(Stage::kResiduals);
   }
 
   // Past the last recurrence only the rows that somebody reads go on: the last of each sequence, and `rows`.
@@ -132,7 +154,7 @@ class Step {
       if (slot == kPadSlotId) continue;
       memcpy(p_.pool.last_hidden + slot * d_, finals_ + s * d_, size_t(d_) * sizeof(float));
       uint8_t* const seen = p_.pool.seen + slot * p_.pool.seen_stride;
-      if (!p_.sequences.has_initial_state[s]) memset(seen, 0, size_t(p_.pool.seen_stride));
+      if (!goes_on(p_.sequences, s)) memset(seen, 0, size_t(p_.pool.seen_stride));
       for (int64_t t = p_.sequences.cu_seqlens[s]; t <= last_row(s); ++t) {
         seen[p_.tokens[t] / 8] |= uint8_t(1u << (p_.tokens[t] % 8));
       }
@@ -149,6 +171,7 @@ class Step {
   float* y_;
   float* wide_;
   float* finals_;
+  std::chrono::steady_clock::time_point began_;
 };
 
 }  // namespace

@@ -77,10 +77,9 @@ void run_block(const RecurrenceParams& p, int64_t s, int64_t channel) {
   const int64_t slot = p.sequences.slots == nullptr ? s : p.sequences.slots[s];
   if (slot == kPadSlotId) return clear_outputs(p, begin, end, channel, count);
 
-  const bool fresh = p.sequences.has_initial_state != nullptr && !p.sequences.has_initial_state[s];
   const int64_t offset = slot * p.slot_stride + channel;
   Block<Cell> block{p, channel, count, {}};
-  block.start(fresh ? nullptr : p.initial_state + offset);
+  block.start(goes_on(p.sequences, s) ? p.initial_state + offset : nullptr);
   for (int64_t t = begin; t < end; ++t) {
     block.step(t);
     block.write(t);

@@ -14,12 +14,13 @@ from pararnn_core.ops.linear import (
     packed_nbytes,
     unpack,
 )
-from pararnn_core.ops.model import LayerWeights, ModelShape, NativeModel
+from pararnn_core.ops.model import STEP_STAGES, LayerWeights, ModelShape, NativeModel
 from pararnn_core.ops.recurrence import recurrence, recurrence_
 from pararnn_core.ops.sampling import TokenLogprobs, sample, token_logprobs
 from pararnn_core.ops.threads import available_isa_levels, isa_level, num_threads, set_num_threads
 
 __all__ = [
+    "STEP_STAGES",
     "LayerWeights",
     "ModelShape",
     "NativeLibraryMissing",

@@ -11,6 +11,24 @@ from pararnn_core.ops.choices import ACTIVATIONS, CELLS, GATE_ORDERS, number
 from pararnn_core.ops.library import native
 from pararnn_core.ops.linear import PackedMatrix
 
+STEP_STAGES = (
+    "embedding",
+    "norms",
+    "in_proj",
+    "convolution",
+    "cell input",
+    "recurrence",
+    "gate",
+    "out_proj",
+    "residuals",
+    "gate_proj, up_proj",
+    "silu, product",
+    "down_proj",
+    "final rows",
+    "head",
+)
+"""What a step spends its time on, in the order of the native library."""
+
 
 class ModelShape(NamedTuple):
     """What the native library has to know besides the weights; names as in ModelConfig."""
@@ -31,12 +49,12 @@ class ModelShape(NamedTuple):
 class LayerWeights(NamedTuple):
     """Matrices packed, vectors float32. c: None for "gru"; residual_scale: (1,), None stands for 1.
 
-    gate_up is gate_proj and up_proj, two gates of one matrix.
+    conv_taps: (K, D), the last tap meets the newest row; gate_up is gate_proj and up_proj, two gates of one matrix.
     """
 
     norm: Tensor
     in_proj: PackedMatrix
-    conv_weight: Tensor
+    conv_taps: Tensor
     conv_bias: Tensor
     cell_input: PackedMatrix
     cell_bias: Tensor
@@ -103,19 +121,22 @@ class NativeModel:
         tokens: Tensor,
         cu_seqlens: Tensor,
         slots: Tensor,
-        has_initial_state: Tensor,
-        logits_indices: Tensor,
+        has_initial_state: Tensor | None,
+        logits_indices: Tensor | None,
         cell: Tensor,
         conv: Tensor,
         last_hidden: Tensor,
         seen: Tensor,
+        stage_seconds: Tensor | None = None,
     ) -> Tensor:
         """One packed batch; cell, conv, last_hidden and seen move on in place by slot.
 
         tokens: (T,) int32 or int64; cu_seqlens: (S+1,) int32, no sequence empty; slots: (S,) int32, -1 skips
-        one; has_initial_state: (S,) bool; logits_indices: (M,) int32 or int64, rows of tokens;
+        one; has_initial_state: (S,) bool, None: all True; logits_indices: (M,) int32 or int64, rows of tokens,
+        None: the last of each sequence;
         cell: (L, slots, N, D) float32; conv: (L, slots, K-1, D) float32 or bfloat16;
-        last_hidden: (slots, D) float32; seen: (slots, ceil(V/8)) uint8.
+        last_hidden: (slots, D) float32; seen: (slots, ceil(V/8)) uint8;
+        stage_seconds: (len(STEP_STAGES),) float64, the time of each is added to it.
         Returns logits (M, V) float32. Raises ValueError that names the argument before any state is touched.
         """
         try:
@@ -130,6 +151,7 @@ class NativeModel:
                 conv,
                 last_hidden,
                 seen,
+                stage_seconds,
             )
         except RuntimeError as error:
             # Nothing but its arguments can fail a step, and memory.

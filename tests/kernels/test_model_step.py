@@ -13,16 +13,16 @@ from pararnn_core.state import RecurrentState
 from tests.fixtures import tiny_model
 
 
-def arguments(state: RecurrentState) -> tuple[torch.Tensor, ...]:
+def arguments(state: RecurrentState) -> tuple[torch.Tensor | None, ...]:
     one = torch.tensor([0], dtype=torch.int32)
     bounds = torch.tensor([0, 1], dtype=torch.int32)
     fresh = torch.tensor([False])
-    return one, bounds, one, fresh, one, state.cell, state.conv, state.last_hidden, state.seen
+    return one, bounds, one, fresh, one, state.cell, state.conv, state.last_hidden, state.seen, None
 
 
 def test_freed_handle_is_refused_and_gives_its_weights_back() -> None:
     model = tiny_model().pack()
-    serving = model._serving_form()
+    serving = model.serving_form()
     handle, state = serving._native._handle, RecurrentState(model.config, 1)
     assert native().model_step(handle, *arguments(state)).isfinite().all()
     arena = weakref.ref(serving.arena.untyped_storage())
@@ -40,10 +40,29 @@ def test_handle_that_never_was_is_refused() -> None:
 
 def test_weight_that_does_not_fit_the_shape_is_named() -> None:
     model = tiny_model().pack()
-    serving, d = model._serving_form(), model.config.hidden_size
+    serving, d = model.serving_form(), model.config.hidden_size
     first, *others = serving.blocks
     bad = first._replace(gate_norm=torch.ones(3))
     with pytest.raises(RuntimeError, match=rf"gate_norm: expected shape \({d}\), got \(3\)"):
         ops.NativeModel(
             model_shape(model.config), serving.embedding, (bad, *others), torch.ones(d), serving.head
         )
+
+
+def test_stage_seconds_add_up_and_change_nothing() -> None:
+    model = tiny_model("lstm").pack()
+    plain, timed = RecurrentState(model.config, 1), RecurrentState(model.config, 1)
+    seconds = torch.zeros(len(ops.STEP_STAGES), dtype=torch.float64)
+    batch = (
+        torch.tensor([5, 6, 7]),
+        torch.tensor([0, 3], dtype=torch.int32),
+        torch.zeros(1, dtype=torch.int32),
+    )
+    assert torch.equal(model(*batch, plain), model(*batch, timed, stage_seconds=seconds))
+    assert plain.snapshot(0) == timed.snapshot(0)
+    assert bool((seconds > 0).all())
+    first = seconds.clone()
+    model(*batch, timed, stage_seconds=seconds)
+    assert bool((seconds > first).all())
+    with pytest.raises(ValueError, match="stage_seconds: expected shape"):
+        model(*batch, timed, stage_seconds=torch.zeros(3, dtype=torch.float64))

@@ -1,0 +1,102 @@
+"""Where the time of one decode step goes, stage by stage, beside the least time its weights take to read.
+
+python -m benchmarks.step_profile --models 25m 406m --weights int8
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pararnn_core import ops
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.packed import PackedModel
+from pararnn_core.state import RecurrentState
+from pararnn_server.bench.limits import read_bandwidth
+from pararnn_server.bench.subject import WEIGHTS, Subject
+
+_STEPS = 40
+_WARM_UP = 5
+_PYTHON = "call from Python"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Seconds of a step, medians over steps. stages: by name, in order; nbytes: of weights a stage reads."""
+
+    step: float
+    stages: Mapping[str, float]
+    nbytes: Mapping[str, int]
+
+    def rows(self, bandwidth: float) -> Iterator[tuple[str, float, float, float]]:
+        """Name, microseconds, share of the step, share of the read bandwidth (0 where no weights are read)."""
+        for name, seconds in self.stages.items():
+            read = self.nbytes.get(name, 0) / bandwidth
+            yield name, seconds * 1e6, seconds / self.step, read / seconds
+
+
+def profile(model: ParaRNNForCausalLM, serving: PackedModel, batch: int, steps: int = _STEPS) -> Profile:
+    """Steps of one token for each of `batch` sequences; the first ones are not counted."""
+    state = RecurrentState(model.config, batch)
+    tokens = torch.arange(batch) % model.config.vocab_size
+    bounds, slots = torch.arange(batch + 1, dtype=torch.int32), torch.arange(batch, dtype=torch.int32)
+    taken: list[tuple[float, list[float]]] = []
+    for _ in range(_WARM_UP + steps):
+        seconds = torch.zeros(len(ops.STEP_STAGES), dtype=torch.float64)
+        start = time.perf_counter()
+        model(tokens, bounds, slots, state, stage_seconds=seconds)
+        taken.append((time.perf_counter() - start, seconds.tolist()))
+    kept = taken[_WARM_UP:]
+    step = statistics.median(whole for whole, _ in kept)
+    columns = zip(*(each for _, each in kept), strict=True)
+    stages = dict(zip(ops.STEP_STAGES, map(statistics.median, columns), strict=True))
+    stages[_PYTHON] = statistics.median(whole - sum(each) for whole, each in kept)
+    return Profile(step, stages, _nbytes(serving))
+
+
+def _nbytes(serving: PackedModel) -> dict[str, int]:
+    sizes = dict.fromkeys(("in_proj", "cell input", "out_proj", "gate_proj, up_proj", "down_proj"), 0)
+    for block in serving.blocks:
+        sizes["in_proj"] += block.in_proj.data.numel()
+        sizes["cell input"] += block.cell_input.data.numel()
+        sizes["out_proj"] += block.out_proj.data.numel()
+        sizes["gate_proj, up_proj"] += block.gate_up.data.numel()
+        sizes["down_proj"] += block.down_proj.data.numel()
+    return sizes | {"head": serving.head.data.numel()}
+
+
+def _table(label: str, batch: int, result: Profile, bandwidth: float) -> str:
+    head = f"{label}, batch {batch}: {result.step * 1e6:,.0f} us a step, {bandwidth / 1e9:.1f} GB/s to read"
+    lines = [head, "", "| stage | us | of the step | of the read bandwidth |", "|---|---|---|---|"]
+    for name, micros, share, of_bandwidth in result.rows(bandwidth):
+        reads = f"{of_bandwidth:.0%}" if of_bandwidth else ""
+        lines.append(f"| {name} | {micros:,.1f} | {share:.1%} | {reads} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Profile one decode step of random models, stage by stage.")
+    parser.add_argument("--models", nargs="+", default=["25m", "406m"], help="presets")
+    parser.add_argument("--weights", nargs="+", default=["int8"], choices=WEIGHTS)
+    parser.add_argument("--batch", nargs="+", type=int, default=[1])
+    options = parser.parse_args(arguments)
+    for preset, weights in itertools.product(options.models, options.weights):
+        subject = Subject.random(preset, weights)
+        model = subject.load()
+        for batch in options.batch:
+            bandwidth = read_bandwidth(subject.decode_bytes).median
+            print(
+                _table(subject.label, batch, profile(model, model.serving_form(), batch), bandwidth),
+                end="\n\n",
+            )
+
+
+if __name__ == "__main__":
+    main()
