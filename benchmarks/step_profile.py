@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from pararnn_server.bench.limits import read_bandwidth
+from pararnn_server.bench.subject import WEIGHTS, Subject
 
 from pararnn_core import ops
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.packed import PackedModel
 from pararnn_core.state import RecurrentState
-from pararnn_server.bench.limits import read_bandwidth
-from pararnn_server.bench.subject import WEIGHTS, Subject
 
 _STEPS = 40
 _WARM_UP = 5
@@ -35,7 +35,7 @@ class Profile:
     nbytes: Mapping[str, int]
 
     def rows(self, bandwidth: float) -> Iterator[tuple[str, float, float, float]]:
-        """Name, microseconds, share of the step, share of the read bandwidth (0 where no weights are read)."""
+        """Name, microseconds, share of the step, share of the read bandwidth (0 without weights)."""
         for name, seconds in self.stages.items():
             read = self.nbytes.get(name, 0) / bandwidth
             yield name, seconds * 1e6, seconds / self.step, read / seconds

@@ -49,7 +49,8 @@ class ModelShape(NamedTuple):
 class LayerWeights(NamedTuple):
     """Matrices packed, vectors float32. c: None for "gru"; residual_scale: (1,), None stands for 1.
 
-    conv_taps: (K, D), the last tap meets the newest row; gate_up is gate_proj and up_proj, two gates of one matrix.
+    conv_taps: (K, D), the last tap meets the newest row; gate_up: gate_proj and up_proj, two gates of one
+    matrix.
     """
 
     norm: Tensor
@@ -132,8 +133,8 @@ class NativeModel:
         """One packed batch; cell, conv, last_hidden and seen move on in place by slot.
 
         tokens: (T,) int32 or int64; cu_seqlens: (S+1,) int32, no sequence empty; slots: (S,) int32, -1 skips
-        one; has_initial_state: (S,) bool, None: all True; logits_indices: (M,) int32 or int64, rows of tokens,
-        None: the last of each sequence;
+        one; has_initial_state: (S,) bool, None: all True;
+        logits_indices: (M,) int32 or int64, rows of tokens, None: the last of each sequence;
         cell: (L, slots, N, D) float32; conv: (L, slots, K-1, D) float32 or bfloat16;
         last_hidden: (slots, D) float32; seen: (slots, ceil(V/8)) uint8;
         stage_seconds: (len(STEP_STAGES),) float64, the time of each is added to it.
