@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NATIVE := $(wildcard csrc/*.h csrc/*.cpp csrc/CMakeLists.txt csrc/cmake/* csrc/cpu/* csrc/cuda/*)
-CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE))
+CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE)) $(wildcard tests/cpp/*.h tests/cpp/*.cpp)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format bench soak cuda-check gpu clean
+.PHONY: help install serve test lint format bench soak sanitize cuda-check gpu clean
 
 help:
 	@echo "make serve    set up everything and serve the shipped model on 127.0.0.1:8000"
@@ -14,6 +14,7 @@ help:
 	@echo "make install  only set up: .venv, native build"
 	@echo "make lint     formatting, lint, types      make format   rewrite to the house format"
 	@echo "make bench    measure on this machine      make soak     the long tests"
+	@echo "make sanitize the native tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
 	@echo "make gpu      build and test what runs on a GPU (needs nvcc and a GPU)"
 
 .venv/.created:
@@ -61,6 +62,21 @@ bench: .venv/.dev
 
 soak: .venv/.dev
 	$(BIN)/python -m pytest -v -m soak $(ARGS)
+
+# $(1): a name. $(2): flags. $(3): levels, all if empty.
+define sanitized
+	@echo "==> native tests with $(2)"
+	@$(BIN)/cmake -S csrc -B build/sanitize-$(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
+	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DPARARNN_TEST_LEVELS=$(3) -DCMAKE_BUILD_TYPE=None \
+	  "-DCMAKE_CXX_FLAGS=-O1 -g -fno-omit-frame-pointer $(2) -fno-sanitize-recover=all" >/dev/null
+	@$(BIN)/cmake --build build/sanitize-$(1) --target native_tests
+	@build/sanitize-$(1)/native_tests/native_tests
+endef
+
+# Memory and arithmetic at every level; races, which no level has for itself, at one.
+sanitize: .venv/.build-tools
+	$(call sanitized,address,-fsanitize=address -fsanitize=undefined,)
+	$(call sanitized,thread,-fsanitize=thread,baseline)
 
 # nvcc alone is enough: nothing runs.
 cuda-check: .venv/.build-tools
