@@ -12,7 +12,7 @@ import torch
 
 from pararnn_core.config import ModelConfig, num_parameters
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.quantization_config import MatrixFormat, matrix_names
+from pararnn_core.quantization_config import MATRICES_OF_A_LAYER, MatrixFormat, matrix_names
 from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix, shapes_of
 from pararnn_core.safetensors_file import PICKLE_ADVICE, TensorInfo, is_pickle
 from pararnn_core.skeleton import skeleton
@@ -31,6 +31,7 @@ _MAX_JSON_BYTES = 1 << 20
 _LARGEST_SIZE = 2**31
 _LARGEST_MODEL = 2**60
 _LISTED = 3
+_FIRST_LAYER = "layers.0."
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -57,8 +58,8 @@ class CheckpointDirectory:
         self.weights = WeightFiles(path)
         try:
             tensors = self.weights.tensors
-            check_shapes(path, {name: info.shape for name, info in tensors.items()}, self.config)
-            _check_dtypes(path, tensors, self.config)
+            shapes = {name: info.shape for name, info in tensors.items()}
+            _check_dtypes(path, tensors, check_shapes(path, shapes, self.config))
         except BaseException:
             self.weights.close()
             raise
@@ -100,12 +101,22 @@ def empty_model(config: ModelConfig) -> ParaRNNForCausalLM:
 
 def expected_tensors(config: ModelConfig) -> dict[str, StoredTensor]:
     """Every tensor that a checkpoint of this config holds, by name."""
-    shapes = {name: tuple(parameter.shape) for name, parameter in empty_model(config).named_parameters()}
+    shapes = _parameter_shapes(config)
     expected: dict[str, StoredTensor] = {}
     if config.quantization is not None:
         for name in matrix_names(config.num_hidden_layers, config.tie_embeddings):
             expected |= _quantized_tensors(name, shapes.pop(name), config.quantization.format_of(name))
     return expected | {name: StoredTensor(shape, config.dtype) for name, shape in shapes.items()}
+
+
+def _parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """By name. One layer is built, which takes milliseconds: the others are like it."""
+    model = empty_model(replace(config, num_hidden_layers=1, quantization=None))
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, parameter in model.named_parameters():
+        layers = range(config.num_hidden_layers) if name.startswith(_FIRST_LAYER) else range(1)
+        shapes |= {name.replace(_FIRST_LAYER, f"layers.{i}.", 1): tuple(parameter.shape) for i in layers}
+    return shapes
 
 
 def matrix_sizes(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -116,30 +127,36 @@ def matrix_sizes(shape: tuple[int, ...]) -> tuple[int, int]:
     return heads * rows * outputs, inputs
 
 
-def check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], config: ModelConfig) -> None:
-    """CheckpointError that lists the first missing, unexpected and mismatching tensors."""
-    # A model of this config is built to compare, without memory but not without time: so not any size.
-    if config.num_hidden_layers > len(shapes) or num_parameters(config) > _LARGEST_MODEL:
+def check_shapes(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], config: ModelConfig
+) -> dict[str, StoredTensor]:
+    """What was expected. CheckpointError that lists the first missing, unexpected and mismatching tensors."""
+    # All names are made to compare: so not of any number of layers.
+    least_tensors = config.num_hidden_layers * len(MATRICES_OF_A_LAYER)
+    if least_tensors > len(shapes) or num_parameters(config) > _LARGEST_MODEL:
         raise CheckpointError(
             path, f"the config describes a far larger model than these {len(shapes)} tensors"
         )
-    expected = {name: each.shape for name, each in expected_tensors(config).items()}
+    expected = expected_tensors(config)
     problems = [
         *_listed("missing", expected.keys() - shapes.keys()),
         *_listed("unexpected", shapes.keys() - expected.keys()),
         *_first(
-            f"{name} is {list(shapes[name])} and should be {list(shape)}"
-            for name, shape in expected.items()
-            if name in shapes and shapes[name] != shape
+            f"{name} is {list(shapes[name])} and should be {list(each.shape)}"
+            for name, each in expected.items()
+            if name in shapes and shapes[name] != each.shape
         ),
     ]
     if problems:
         raise CheckpointError(path, f"weights and config are not of one model: {'; '.join(problems)}")
+    return expected
 
 
-def _check_dtypes(path: Path, tensors: Mapping[str, TensorInfo], config: ModelConfig) -> None:
+def _check_dtypes(
+    path: Path, tensors: Mapping[str, TensorInfo], expected: Mapping[str, StoredTensor]
+) -> None:
     by_dtype: dict[str, list[str]] = {}
-    for name, each in expected_tensors(config).items():
+    for name, each in expected.items():
         if tensors[name].dtype != STORED_DTYPES[each.dtype]:
             by_dtype.setdefault(each.dtype, []).append(f"{name} is {tensors[name].dtype}")
     for dtype, wrong in by_dtype.items():

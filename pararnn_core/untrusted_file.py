@@ -11,10 +11,13 @@ _MAX_MESSAGE = 1000
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded or written: where, why, and what to do."""
+    """A checkpoint that cannot be loaded or written: where, why, and what to do.
+
+    In printable characters, the others escaped: names in a file may be made to move the reader's cursor.
+    """
 
     def __init__(self, path: str | os.PathLike[str], why: str) -> None:
-        super().__init__(f"{os.fspath(path)}: {why}"[:_MAX_MESSAGE])
+        super().__init__(_printable(f"{os.fspath(path)}: {why}"[:_MAX_MESSAGE])[:_MAX_MESSAGE])
 
 
 def read_small_file(path: Path, limit: int) -> bytes:
@@ -50,6 +53,10 @@ def parse_json(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
