@@ -20,8 +20,9 @@ COMMANDS = {
     "convert": "convert:convert",
     "quantize": "quantize:quantize",
     "bench": "bench:bench",
+    "sessions": "sessions:sessions",
 }
-"""Name -> module below `commands` and function."""
+"""Name -> module below `commands` and function, or a group of functions."""
 
 
 def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
@@ -37,7 +38,10 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
     for name in names:
         module, function = COMMANDS[name].split(":")
         command = getattr(import_module(f"pararnn_server.commands.{module}"), function)
-        app.command(name, context_settings=CONTEXT, epilog=EPILOG)(command)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name, context_settings=CONTEXT, epilog=EPILOG)(command)
     return app
 
 

@@ -36,6 +36,29 @@ def test_a_session_lives_its_whole_life(server: HttpServer) -> None:
             client.sessions.get(session.id)
 
 
+def test_a_session_branches_and_travels(server: HttpServer) -> None:
+    with PararnnClient(server.url) as client:
+        session = client.sessions.create(text="the ")
+        child = client.sessions.fork(session.id, metadata={"k": "v"}, idempotency_key="fork")
+        assert client.sessions.fork(session.id, metadata={"k": "v"}, idempotency_key="fork").id == child.id
+        client.sessions.save_snapshot(session.id, "here")
+        client.sessions.append(session.id, text="cat", idempotency_key="append")
+        assert client.sessions.append(session.id, text="cat", idempotency_key="append").turn == 2
+        assert client.sessions.roll_back(session.id, 1).turn == 1
+        assert client.sessions.roll_back(session.id, snapshot="here").turn == 1
+        client.sessions.delete_snapshot(session.id, "here")
+        assert client.sessions.update(session.id, metadata={"who": "me"}).metadata == {"who": "me"}
+        file = client.sessions.export(session.id, tokens=True)
+        assert client.sessions.import_new(file).num_tokens == session.num_tokens
+        assert client.sessions.import_into(child.id, file, expected_turn=1).turn == 2
+        replies = [
+            client.sessions.generate(child.id, "x", max_tokens=4, seed=1, idempotency_key="reply").text
+            for _ in range(2)
+        ]
+        assert replies[0] == replies[1]
+        assert client.sessions.get(child.id).turn == 3
+
+
 def test_pages_together_hold_every_session_once(server: HttpServer) -> None:
     with PararnnClient(server.url) as client:
         made = {client.sessions.create().id for _ in range(5)}

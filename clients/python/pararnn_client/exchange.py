@@ -39,13 +39,18 @@ def http_options(base_url: str, api_key: str | None, timeout: float) -> HttpOpti
 
 def build_request(http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
     """The httpx request of a call."""
-    return http.build_request(call.method, call.path, json=call.body, params=dict(call.query) or None)
+    headers = {} if call.key is None else {"Idempotency-Key": call.key}
+    query = dict(call.query) or None
+    if isinstance(call.body, bytes):
+        headers["Content-Type"] = "application/octet-stream"
+        return http.build_request(call.method, call.path, content=call.body, params=query, headers=headers)
+    return http.build_request(call.method, call.path, json=call.body, params=query, headers=headers)
 
 
 def read_answer(call: Call[T], response: httpx.Response) -> T:
     """The call's result. response: read to its end. Raises StatusError or InvalidReply."""
     raise_for_status(response)
-    return call.parse(_json_object(response))
+    return call.parse(response.content if call.is_file else _json_object(response))
 
 
 def raise_for_status(response: httpx.Response) -> None:

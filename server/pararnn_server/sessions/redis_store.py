@@ -216,7 +216,7 @@ def _head(session_id: str, fields: Any) -> StoredHead | None:
 def _check_durable(server: redis.Redis) -> None:
     """A turn that was answered must be on a disk, and stay there."""
     try:
-        found: Any = {name: server.config_get(name).get(name) for name in DURABLE}  # type: ignore[union-attr]  # awaitable only for the asynchronous client
+        found: Any = {name: server.config_get(name).get(name) for name in DURABLE}
     except redis.ResponseError as error:
         logger.warning("the store does not tell how it keeps what it is given (%s): turns may be lost", error)
         return

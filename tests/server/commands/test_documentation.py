@@ -17,7 +17,8 @@ def _rows() -> Iterator[tuple[str, str]]:
     """Each option as its row of a table must be, and the command it belongs to."""
     commands: dict[str, Any] = typer.main.get_command(build_app()).commands  # type: ignore[attr-defined]  # a group
     for name in COMMANDS:
-        for each in commands[name].params:
+        group = getattr(commands[name], "commands", {"": commands[name]})
+        for each in {param.opts[0]: param for one in group.values() for param in one.params}.values():
             if each.param_type_name == "option" and each.name != "help":
                 yield name, f"| `{each.opts[0]}` | {_default(each.default)} | {each.help} |"
 

@@ -1,0 +1,127 @@
+"""`pararnn sessions`: what a server keeps, and sessions as files."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pararnn_client import PararnnClient, PararnnError, Session
+
+from pararnn_server.commands.failure import CommandFailed, one_line_errors
+from pararnn_server.commands.options import CONTEXT, EPILOG, option
+from pararnn_server.commands.units import as_bytes
+
+HERE = "http://127.0.0.1:8000"
+PAGE = 1000
+Url = Annotated[str, option("The server's address.", env="URL")]
+Key = Annotated[str | None, option("Key for the server, where it wants one.", env="API_KEY")]
+SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session.")]
+
+sessions = typer.Typer(
+    help="List, inspect, fork, export, import and remove the sessions of a server.",
+    no_args_is_help=True,
+    context_settings=CONTEXT,
+    epilog=EPILOG,
+)
+
+
+@sessions.command("list")
+@one_line_errors(PararnnError)
+def list_sessions(url: Url = HERE, api_key: Key = None) -> None:
+    """All sessions of the key, each with its memory."""
+    with PararnnClient(url, api_key=api_key) as client:
+        page = client.sessions.list(limit=PAGE)
+        typer.echo(f"{'id':37} {'turn':>6} {'tokens':>9} {'state':>10} {'tier':6} parent")
+        while page.data:
+            for session in page.data:
+                typer.echo(_line(session))
+            page = client.sessions.list(limit=PAGE, after=page.data[-1].id)
+        for tier, total in page.raw["totals"].items():
+            typer.echo(f"{tier}: {total['sessions']} sessions, {as_bytes(total['state_bytes'])}", err=True)
+
+
+@sessions.command()
+@one_line_errors(PararnnError)
+def show(session_id: SessionId, url: Url = HERE, api_key: Key = None) -> None:
+    """One session: where it is, what it costs, its last turns and its snapshots."""
+    with PararnnClient(url, api_key=api_key) as client:
+        session = client.sessions.get(session_id)
+    typer.echo(f"{session.id} of {session.model}, {session.num_tokens} tokens in {session.turn} turns")
+    typer.echo(f"  used      {_time(session.last_used_at)}, ends {_time(session.expires_at)}")
+    memory = session.raw["memory"].items()
+    typer.echo("  states    " + ", ".join(f"{tier} {as_bytes(size)}" for tier, size in memory))
+    typer.echo(f"  log       {as_bytes(session.history_bytes)}")
+    for name, snapshot in session.raw["snapshots"].items():
+        typer.echo(f"  snapshot  {name}: turn {snapshot['turn']}, {snapshot['num_tokens']} tokens")
+    for turn in session.raw["turns"][-10:]:
+        counts = f"{turn['prompt_tokens']} in, {turn['completion_tokens']} out"
+        typer.echo(f"  turn {turn['turn']:<4} {_time(turn['created_at'])}  {counts}")
+
+
+@sessions.command()
+@one_line_errors(PararnnError)
+def fork(session_id: SessionId, url: Url = HERE, api_key: Key = None) -> None:
+    """A new session that goes on from the same point; prints its id."""
+    with PararnnClient(url, api_key=api_key) as client:
+        typer.echo(client.sessions.fork(session_id).id)
+
+
+@sessions.command("export")
+@one_line_errors(PararnnError)
+def export_session(
+    session_id: SessionId,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to, as safetensors.")],
+    tokens: Annotated[bool, option("With the token log.", "--tokens")] = False,
+    url: Url = HERE,
+    api_key: Key = None,
+) -> None:
+    """The session as a file, for this server or another of the same model."""
+    with PararnnClient(url, api_key=api_key) as client:
+        data = client.sessions.export(session_id, tokens=tokens)
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise CommandFailed(f"cannot write {file}: {error.strerror}") from error
+    typer.echo(f"{file}: {as_bytes(len(data))}", err=True)
+
+
+@sessions.command("import")
+@one_line_errors(PararnnError)
+def import_session(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Of an export.")],
+    url: Url = HERE,
+    api_key: Key = None,
+) -> None:
+    """A new session out of an exported file; prints its id."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise CommandFailed(f"cannot read {file}: {error.strerror}") from error
+    with PararnnClient(url, api_key=api_key) as client:
+        typer.echo(client.sessions.import_new(data).id)
+
+
+@sessions.command()
+@one_line_errors(PararnnError)
+def rm(
+    session_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The sessions.")],
+    url: Url = HERE,
+    api_key: Key = None,
+) -> None:
+    """Forget sessions; a running reply ends."""
+    with PararnnClient(url, api_key=api_key) as client:
+        for session_id in session_ids:
+            client.sessions.delete(session_id)
+
+
+def _line(session: Session) -> str:
+    sizes = f"{session.turn:>6} {session.num_tokens:>9} {as_bytes(session.state_bytes):>10}"
+    return f"{session.id:37} {sizes} {session.tier or '':6} {session.parent_id or ''}".rstrip()
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "never"
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(sep=" ", timespec="seconds")

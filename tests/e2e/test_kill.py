@@ -1,0 +1,85 @@
+"""P4: turns that were acknowledged survive SIGKILL of the server at any instant."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.serve_process import ServeProcess
+from tests.e2e.session_load import SessionClient, assert_nothing_lost
+from tests.fixtures import tiny_checkpoint
+
+CLIENTS = 16
+
+
+class Mortal:
+    """A server that is killed and started again over the same store."""
+
+    def __init__(self, folder: Path) -> None:
+        self._checkpoint = tiny_checkpoint(folder / "tiny")
+        self._options = ("--store", "sqlite", "--data-dir", str(folder / "data"), "--threads", "1")
+        self.restarts: list[float] = []
+        self.serve = self._start()
+
+    @property
+    def url(self) -> str:
+        return self.serve.url
+
+    def _start(self) -> ServeProcess:
+        began = time.monotonic()
+        serve = ServeProcess(self._checkpoint, *self._options)
+        if "curl" not in serve.welcome:
+            serve.process.kill()
+            raise AssertionError(f"the server did not start: {serve.welcome}")
+        self.restarts.append(time.monotonic() - began)
+        return serve
+
+    def kill(self) -> None:
+        self.serve.process.kill()
+        self.serve.process.wait()
+        if self.serve.process.stdout is not None:
+            self.serve.process.stdout.close()
+
+    def kill_and_start(self) -> None:
+        self.kill()
+        self.serve = self._start()
+
+
+def _kill_under_load(folder: Path, kills: int) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    draw, server = random.Random(seed), Mortal(folder)
+    clients = [SessionClient(number, lambda: server.url) for number in range(CLIENTS)]
+    try:
+        for client in clients:
+            client.start()
+        for _ in range(kills):
+            time.sleep(0.2 + draw.random())
+            server.kill_and_start()
+        time.sleep(0.5)
+        for client in clients:
+            client.finish()
+        for client in clients:
+            client.join(60)
+        turns = sum(len(client.acknowledged) for client in clients)
+        restarts = sorted(server.restarts)
+        print(
+            f"seed {seed}: {kills} kills, {turns} turns acknowledged,"
+            f" start {restarts[len(restarts) // 2]:.1f} s in the middle, {restarts[-1]:.1f} s at most"
+        )
+        assert turns > CLIENTS
+        assert_nothing_lost(clients, server.url)
+    finally:
+        server.kill()
+
+
+def test_no_acknowledged_turn_is_lost_and_none_is_half(tmp_path: Path) -> None:
+    _kill_under_load(tmp_path, 5)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_no_acknowledged_turn_is_lost_in_a_hundred_kills(tmp_path: Path) -> None:
+    _kill_under_load(tmp_path, 100)
