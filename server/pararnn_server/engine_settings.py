@@ -11,8 +11,8 @@ class EngineSettings:
 
     max_num_seqs: state slots, hence replies that run at once.
     max_num_batched_tokens: tokens of one step, at least max_num_seqs.
-    max_decode_slowdown: longest step in which others generate while a prompt is read, as a multiple of one
-        without; at least 1. More gives prompts throughput, less gives replies a steady pace.
+    max_decode_slowdown: longest step in which others generate while prompts are read, as a multiple of the
+        one that follows once they are; at least 1. More gives prompts throughput, less gives replies a steady pace.
     max_queue: replies that may wait for a slot beyond those that have one.
     queue_timeout: seconds a request may wait for a slot.
     state_cache_bytes_per_key: of stored states and their ids that one key may hold; 0: none are stored.
@@ -22,7 +22,7 @@ class EngineSettings:
 
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 512
-    max_decode_slowdown: float = 2.0
+    max_decode_slowdown: float = 1.75
     max_queue: int = 1024
     queue_timeout: float = 60.0
     state_cache_bytes_per_key: int = 0

@@ -26,7 +26,8 @@ class _Average:
 class Pace:
     """Seconds of a step = quiet seconds for its decodes + price of a prompt row x rows. Has no clock.
 
-    max_slowdown: longest step with a prompt, as a multiple of the quiet one with the same decodes.
+    max_slowdown: longest step with prompts, as a multiple of the quiet one that follows once they are read:
+    many short prompts at once do not trickle in beside the one that came first.
     """
 
     def __init__(self, max_slowdown: float) -> None:
@@ -46,11 +47,11 @@ class Pace:
         elif self._quiet:
             self._observe_mixed((seconds - self.quiet_seconds(decodes)) / prompt_rows)
 
-    def prompt_rows(self, decodes: int) -> int:
-        """Rows of prompts that fit beside so many decodes; at least one, so that no prompt starves."""
+    def prompt_rows(self, decodes: int, joining: int = 1) -> int:
+        """Rows of `joining` prompts that fit beside so many decodes; at least one, so that none starves."""
         if not self._quiet or not self._row.value:
             return FIRST_ROWS + decodes
-        spare = (self._max_slowdown - 1.0) * self.quiet_seconds(decodes)
+        spare = self._max_slowdown * self.quiet_seconds(decodes + joining) - self.quiet_seconds(decodes)
         return max(1, int(spare / self._row.value))
 
     def quiet_seconds(self, decodes: int) -> float:
@@ -61,13 +62,18 @@ class Pace:
         fewer = max((count for count in self._quiet if count < decodes), default=0)
         more = min((count for count in self._quiet if count > decodes), default=0)
         if not more:
-            return self._quiet[fewer].value if fewer else 0.0
+            return self._beyond(fewer, decodes) if fewer else 0.0
         above = self._quiet[more].value
         if fewer:
             below = self._quiet[fewer].value
             return below + (above - below) * (decodes - fewer) / (more - fewer)
         # A decode costs at least what a prompt row does, and the weights are read once however few there are.
         return max(above - (more - decodes) * self._row.value, above * decodes / more)
+
+    def _beyond(self, fewer: int, decodes: int) -> float:
+        """More decodes than ever before: each costs what a prompt row does, and no more than those before."""
+        known = self._quiet[fewer].value
+        return min(known + (decodes - fewer) * self._row.value, known * decodes / fewer)
 
     def _observe_prompt(self, seconds_per_row: float) -> None:
         """With the reading of the weights in it, hence too dear: counts only until a mixed step is seen."""

@@ -115,6 +115,11 @@ class Scheduler:
         return len(self._decoding)
 
     @property
+    def num_prefilling(self) -> int:
+        """Requests whose prompt is being read."""
+        return len(self._prefilling)
+
+    @property
     def num_free_slots(self) -> int:
         """Slots that no request holds."""
         return len(self._free)

@@ -48,10 +48,10 @@ class Settings(BaseSettings):
         512, ge=1, description="Tokens in one step while nobody else waits for one."
     )
     max_decode_slowdown: float = Field(
-        2.0,
+        1.75,
         ge=1,
-        description="Longest step in which others generate while a prompt is read, as a multiple of one"
-        " without.",
+        description="Longest step in which others generate while prompts are read, as a multiple of the one that"
+        " follows.",
     )
     max_queue: int = Field(1024, ge=0, description="Requests that may wait for a slot; one more gets a 429.")
     queue_timeout_seconds: float = Field(60.0, gt=0, description="Longest wait for a slot before a 429.")

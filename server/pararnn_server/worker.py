@@ -147,7 +147,9 @@ class Worker:
         began = self._clock()
         for admitted in self._scheduler.admit():
             self._try_start(admitted)
-        scheduled = self._scheduler.schedule(self._pace.prompt_rows(self._scheduler.num_decoding))
+        scheduler = self._scheduler
+        rows = self._pace.prompt_rows(scheduler.num_decoding, scheduler.num_prefilling)
+        scheduled = scheduler.schedule(rows)
         if not scheduled.prefills and not scheduled.decodes:
             return
         try:

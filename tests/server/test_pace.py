@@ -41,7 +41,7 @@ def test_steps_settle_at_the_slowdown_and_never_starve_the_prompt(
     machine = Machine(step, step * share, slowdown)
     machine.run(decodes, 0, times=3)
     *_, seconds = machine.read_prompt(decodes, 200)
-    limit = slowdown * machine.quiet(decodes)
+    limit = slowdown * machine.quiet(decodes + 1)
     assert seconds <= max(limit * 1.001, machine.quiet(decodes + 1))
     assert seconds + machine.row >= limit * 0.999
 
@@ -54,7 +54,7 @@ def test_a_prompt_read_alone_is_enough_to_price_its_rows() -> None:
     machine = Machine(0.01, 0.001)
     machine.run(0, 500)
     machine.run(4, 0)
-    assert machine.read_prompt(4, 1)[0] <= 2.0 * machine.quiet(4)
+    assert machine.read_prompt(4, 1)[0] <= 2.0 * machine.quiet(5)
 
 
 @given(st.sets(decode_counts, min_size=1), decode_counts)
@@ -67,6 +67,22 @@ def test_quiet_seconds_of_a_batch_not_yet_seen_lie_on_the_line(seen: set[int], a
     assert guess <= truth * 1.0001
     if min(seen) <= asked <= max(seen):
         assert guess == pytest.approx(truth, rel=1e-3)
+
+
+@given(costs, st.floats(0.01, 2.0), decode_counts, decode_counts)
+def test_many_prompts_are_read_as_fast_as_the_batch_that_they_become_allows(
+    step: float, share: float, decodes: int, joining: int
+) -> None:
+    machine = Machine(step, step * share)
+    machine.run(decodes, 0)
+    machine.run(decodes, 8, times=50)
+    rows = machine.pace.prompt_rows(decodes, joining)
+    assert (
+        machine.quiet(decodes + rows)
+        <= max(2.0 * machine.quiet(decodes + joining), machine.quiet(decodes + 1)) * 1.001
+    )
+    if joining > decodes:
+        assert rows > machine.pace.prompt_rows(decodes) or rows == 1
 
 
 def test_one_late_step_does_not_take_the_prompt_its_rows() -> None:
@@ -86,7 +102,7 @@ def test_a_machine_that_turns_slow_is_learned_anew() -> None:
     machine.row = 0.004
     machine.run(4, 0, times=100)
     *_, seconds = machine.read_prompt(4, 100)
-    assert seconds <= 2.01 * machine.quiet(4)
+    assert seconds <= 2.01 * machine.quiet(5)
 
 
 def test_a_step_that_took_no_time_says_nothing() -> None:
