@@ -12,7 +12,7 @@ class EngineSettings:
     max_num_seqs: state slots, hence replies that run at once.
     max_num_batched_tokens: tokens of one step, at least max_num_seqs.
     max_decode_slowdown: longest step in which others generate while prompts are read, as a multiple of the
-        one that follows once they are; at least 1. More gives prompts throughput, less gives replies a steady pace.
+        one that follows; at least 1. More gives prompts throughput, less gives replies a steady pace.
     max_queue: replies that may wait for a slot beyond those that have one.
     queue_timeout: seconds a request may wait for a slot.
     state_cache_bytes_per_key: of stored states and their ids that one key may hold; 0: none are stored.

@@ -50,8 +50,8 @@ class Settings(BaseSettings):
     max_decode_slowdown: float = Field(
         1.75,
         ge=1,
-        description="Longest step in which others generate while prompts are read, as a multiple of the one that"
-        " follows.",
+        description="Longest step in which others generate while prompts are read, as a multiple of the one"
+        " that follows.",
     )
     max_queue: int = Field(1024, ge=0, description="Requests that may wait for a slot; one more gets a 429.")
     queue_timeout_seconds: float = Field(60.0, gt=0, description="Longest wait for a slot before a 429.")
