@@ -94,7 +94,6 @@ class ParaRNNForCausalLM(nn.Module):
         weight = self.embedding.weight if self.config.tie_embeddings else self.lm_head.weight
         return product(hidden, weight)
 
-    @torch.inference_mode()
     def forward(
         self,
         tokens: Tensor,
