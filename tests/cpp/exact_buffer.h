@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdio>
@@ -18,10 +19,10 @@ class Exact {
   // Filled with bytes that make a NaN of a float and an absurd integer.
   explicit Exact(int64_t count) : count_(count), room_(pages(count * int64_t(sizeof(T)))) {
     void* const start =
-        mmap(nullptr, size_t(room_ + kPage), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        mmap(nullptr, size_t(room_ + page()), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (start == MAP_FAILED) std::abort();
     start_ = static_cast<unsigned char*>(start);
-    if (mprotect(start_ + room_, kPage, PROT_NONE) != 0) std::abort();
+    if (mprotect(start_ + room_, size_t(page()), PROT_NONE) != 0) std::abort();
     std::memset(start_, kFill, size_t(room_));
   }
 
@@ -36,7 +37,7 @@ class Exact {
                   static_cast<long long>(count_));
       std::abort();
     }
-    munmap(start_, size_t(room_ + kPage));
+    munmap(start_, size_t(room_ + page()));
   }
 
   Exact(const Exact&) = delete;
@@ -51,10 +52,10 @@ class Exact {
   static constexpr unsigned char kFill = 0xff;
 
  private:
-  static constexpr int64_t kPage = 4096;
+  static int64_t page() { return sysconf(_SC_PAGESIZE); }
 
   // At least one, so that there is something before the buffer.
-  static int64_t pages(int64_t bytes) { return (bytes + kPage) / kPage * kPage; }
+  static int64_t pages(int64_t bytes) { return (bytes + page()) / page() * page(); }
 
   const int64_t count_;
   const int64_t room_;

@@ -14,9 +14,13 @@ struct Convolution {
   DType dtype;
   Activation activation;
   std::vector<float> v, weight, bias, pool;
+  bool taps_lie_by_channels = false;
   int64_t v_stride = channels + 2;
   int64_t row_stride = channels + 3;
   int64_t slot_stride = (width - 1) * row_stride + 1;
+
+  int64_t channel_stride() const { return taps_lie_by_channels ? 1 : width; }
+  int64_t tap_stride() const { return taps_lie_by_channels ? channels : 1; }
 };
 
 // Numbers that bfloat16 has are kept whole in either dtype, so that both are compared with one computation.
@@ -42,8 +46,9 @@ Result run(const Level& level, const Convolution& conv, const Ragged& ragged,
   Exact<float> v(conv.v), weight(conv.weight), bias(conv.bias), out(ragged.tokens() * conv.channels);
   Exact<Value> pool(pool_values);
   level.causal_conv1d({memory.in_slots(), conv.channels, conv.width, v.data(), conv.v_stride, weight.data(),
-                       conv.bias.empty() ? nullptr : bias.data(), conv.activation, conv.dtype, pool.data(),
-                       conv.slot_stride, conv.row_stride, out.data()});
+                       conv.channel_stride(), conv.tap_stride(), conv.bias.empty() ? nullptr : bias.data(),
+                       conv.activation, conv.dtype, pool.data(), conv.slot_stride, conv.row_stride,
+                       out.data()});
   Result result{out.copy(), {}};
   for (int64_t i = 0; i < pool.size(); ++i) {
     if constexpr (sizeof(Value) == 2) {
@@ -76,8 +81,9 @@ void check(const Level& level, Checks& checks, const Convolution& conv, const Ra
         line.push_back(conv.v[size_t(t * conv.v_stride + d)]);
         double sum = conv.bias.empty() ? 0.0 : double(conv.bias[size_t(d)]), size = std::fabs(sum);
         for (int64_t k = 0; k < conv.width; ++k) {
-          const double product = double(conv.weight[size_t(d * conv.width + k)]) *
-                                 double(line[line.size() - size_t(conv.width - k)]);
+          const double product =
+              double(conv.weight[size_t(d * conv.channel_stride() + k * conv.tap_stride())]) *
+              double(line[line.size() - size_t(conv.width - k)]);
           sum += product;
           size += std::fabs(product);
         }
@@ -112,6 +118,7 @@ void test_causal_conv1d(const Level& level, Checks& checks) {
         conv.pool = coarse(random.numbers(pool_size(conv)));
         check(level, checks, conv, ragged);
         conv.bias = random.numbers(channels);
+        conv.taps_lie_by_channels = true;
         check(level, checks, conv, ragged);
       }
     }
