@@ -55,12 +55,45 @@ def plain(world: World) -> Place:
 
 
 def fresh(world: World) -> Place:
-    """All ids at once."""
+    """All ids at once, none of them found in the cache."""
+    server = world.open(state_cache_bytes=0)
+    return server, server.create_session(tokens=all_ids(server))
+
+
+def found_in_the_cache(world: World) -> Place:
     server = world.open()
+    ids = all_ids(server)
+    server.complete(ids, max_tokens=0)
+    return found(server, ids, len(ids))
+
+
+def found_in_part(world: World) -> Place:
+    server = world.open()
+    ids = all_ids(server)
+    server.complete(ids[:-2], max_tokens=0)
+    return found(server, ids, len(ids) - 2)
+
+
+def found_at_the_end_of_a_reply(world: World) -> Place:
+    """All ids of the reply but its last were fed."""
+    server = world.open()
+    ids = all_ids(server)
+    server.complete(FIRST, **REPLY)
+    return found(server, ids, len(FIRST) + int(REPLY["max_tokens"]) - 1)
+
+
+def found(server: HttpServer, ids: list[int], expected: int) -> Place:
+    """A session of ids of which so many are in the cache."""
+    before = server.metric("pararnn_prefix_cache_hits_total")
+    session_id = server.create_session(tokens=ids)
+    assert server.metric("pararnn_prefix_cache_hits_total") - before == expected
+    return server, session_id
+
+
+def all_ids(server: HttpServer) -> list[int]:
     source = after_reply(server)
     append(server, source)
-    data = server.get(f"/v1/sessions/{source}/state", params={"tokens": "true"}).content
-    return server, server.create_session(tokens=tokens_in(data))
+    return tokens_in(server.get(f"/v1/sessions/{source}/state", params={"tokens": "true"}).content)
 
 
 def forked(world: World) -> Place:
@@ -170,6 +203,9 @@ def abandoned_turns_between(world: World) -> Place:
 
 WAYS: list[Callable[[World], Place]] = [
     fresh,
+    found_in_the_cache,
+    found_in_part,
+    found_at_the_end_of_a_reply,
     forked,
     rolled_back,
     back_at_a_snapshot,
