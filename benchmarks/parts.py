@@ -22,6 +22,8 @@ from benchmarks.llama_cpp.sizes import SIZES
 from benchmarks.load import Load
 from benchmarks.serving import Pass, ServerNotReady, ServingFigures, pararnn_server, serving
 from benchmarks.serving import measure as measure_pass
+from benchmarks.sessions import Parked
+from benchmarks.sessions import measure as park
 from benchmarks.stall import Stall, stall
 from pararnn_core.checkpoint import save_checkpoint
 from pararnn_core.state import state_bytes
@@ -31,6 +33,7 @@ Progress = Callable[[str], None]
 STREAMS = (1, 8, 32)
 PROMPT_TOKENS, NEW_TOKENS = 32, 128
 LONG_PROMPT_TOKENS, QUIET_STREAMS = 4000, 8
+PARKED_SESSIONS = 10_000
 _QUIET_SECONDS = 2.0
 _FOREVER = 100_000
 _SETTLED_SLOTS = 64
@@ -78,6 +81,7 @@ class Found:
     limits: list[Limits] = field(default_factory=list)
     served: list[Served] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
     peer_versions: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
@@ -182,6 +186,14 @@ def measure_start(subject: Subject, setting: Setting, found: Found, progress: Pr
             resident_bytes=max(each[2] for each in starts),
         )
     )
+
+
+def measure_parked(setting: Setting, found: Found, progress: Progress) -> None:
+    """Many sessions of the 130m preset that wait."""
+    count = max(100, int(PARKED_SESSIONS * setting.scale))
+    progress(f"{count:,} sessions")
+    with tempfile.TemporaryDirectory() as folder:
+        found.parked.append(park(count, Path(folder)))
 
 
 def checkpoint_of(subject: Subject, folder: Path) -> Path:

@@ -79,6 +79,8 @@ class Report:
             parts += [about, markdown(STALL_HEADINGS, stalls)] if stalls else []
         if found.starts:
             parts += ["## Start", markdown(START_HEADINGS, [start_row(each) for each in found.starts])]
+        if found.parked:
+            parts += ["## Sessions", *(f"```text\n{parked}\n```" for parked in found.parked)]
         if found.limits:
             parts += ["## Limits", markdown(LIMIT_HEADINGS, limit_rows(found.limits))]
         parts += ["## Targets", markdown(TARGET_HEADINGS, [target_row(each) for each in targets(found)])]

@@ -20,14 +20,21 @@ from rich.console import Console
 from rich.status import Status
 
 from benchmarks.groups import groups, shipped
-from benchmarks.parts import Found, Setting, measure_group, measure_servers, measure_start
+from benchmarks.parts import (
+    Found,
+    Setting,
+    measure_group,
+    measure_parked,
+    measure_servers,
+    measure_start,
+)
 from benchmarks.report import Report
 from pararnn_core import ops
 
 RESULTS = Path(__file__).with_name("results")
 LLAMA_MODELS = Path(__file__).parents[1] / "build" / "llama_cpp"
 CORES = len(os.sched_getaffinity(0))
-PARTS = ("core", "peer", "server", "start")
+PARTS = ("core", "peer", "server", "start", "sessions")
 _NOMINAL_SECONDS = 1100.0
 _BUSY = 0.5
 
@@ -98,6 +105,8 @@ def _steps(parts: set[str], names: set[str], setting: Setting, found: Found) -> 
             yield f"{name}, servers", partial(measure_servers, subject, setting, beside, found)
     if "start" in parts and (not names or "1.4b" in names):
         yield "1.4b, start", partial(measure_start, Subject.random("1.4b", "int4"), setting, found)
+    if "sessions" in parts and (not names or "130m" in names):
+        yield "130m, sessions", partial(measure_parked, setting, found)
 
 
 def _served() -> Iterator[tuple[str, Subject]]:

@@ -93,6 +93,7 @@ def pararnn_server(checkpoint: Path, threads: int) -> Iterator[Server]:
     ours = {f"PARARNN_{name.upper()}" for name in Settings.model_fields}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     options = {"checkpoint": checkpoint, "host": "127.0.0.1", "threads": threads, "max_num_seqs": 64}
+    options |= {"store": "memory"}
     environment |= {f"PARARNN_{name.upper()}": str(value) for name, value in options.items()}
 
     def command(port: int) -> list[str]:
