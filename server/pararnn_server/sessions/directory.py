@@ -98,5 +98,5 @@ def delete(ledger: Ledger, session_id: str, owner: str) -> str | None:
     turn = ledger.turns.pop(session_id, None)
     if turn is None:
         return None
-    ledger.store.release(session_id, turn.fence)
+    ledger.release(session_id, turn.fence)
     return turn.request_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from pararnn_core.state import StateSnapshot
-from pararnn_server.errors import Conflict, Expired, NotFound, TooManyRequests
+from pararnn_server.errors import Conflict, Expired, NotFound, StoreFailed, TooManyRequests
 from pararnn_server.keys import owners_with
 from pararnn_server.metrics import Metrics
 from pararnn_server.sessions.host_states import HostStates
@@ -23,6 +24,8 @@ from pararnn_server.sessions.sealed import corrupt
 from pararnn_server.sessions.session import SessionInfo, Tier, TierTotal
 from pararnn_server.sessions.store import Change, LeaseHeld, SessionStore, StoredHead
 from pararnn_server.sessions.turn import Turn
+
+logger = logging.getLogger(__name__)
 
 TOMBSTONE_SECONDS = 7 * 86_400.0
 
@@ -81,7 +84,7 @@ class Ledger:
         try:
             yield held
         finally:
-            self.store.release(session_id, held.fence)
+            self.release(session_id, held.fence)
 
     def claim(self, session_id: str, owner: str, expected_turn: int | None = None) -> Held:
         """As `writing`, without an end: to be released in the store."""
@@ -93,9 +96,16 @@ class Ledger:
         try:
             self.check_turn(held, expected_turn)
         except Conflict:
-            self.store.release(session_id, held.fence)
+            self.release(session_id, held.fence)
             raise
         return held
+
+    def release(self, session_id: str, fence: int) -> None:
+        """Gives a claim back. A store that does not answer loses nothing: the lease ends by itself."""
+        try:
+            self.store.release(session_id, fence)
+        except StoreFailed as error:
+            logger.warning("a lease could not be given back: %s", error)
 
     def check_turn(self, held: Held, expected_turn: int | None) -> None:
         """Conflict if the session is not at the turn that the client takes it to be at."""
@@ -270,7 +280,7 @@ class Ledger:
         try:
             return replace(self.find(session_id, owner), fence=fence)
         except BaseException:
-            self.store.release(session_id, fence)
+            self.release(session_id, fence)
             raise
 
     def keep(self, held: Held, snapshot: StateSnapshot) -> None:

@@ -95,7 +95,7 @@ class RedisStore:
                     raise _unreachable(error) from error
                 time.sleep(0.1 * attempt)
         return [
-            None if is_done or (attempt > 1 and self._was_done(commit)) else StaleWrite(commit[0].session_id)
+            None if is_done or self._was_done(commit) else StaleWrite(commit[0].session_id)
             for commit, is_done in zip(commits, done, strict=True)
         ]
 

@@ -39,7 +39,7 @@ def begin_turn(
     try:
         snapshot = ledger.snapshot(held)
     except BaseException:
-        ledger.store.release(session_id, held.fence)
+        ledger.release(session_id, held.fence)
         raise
     turn = Turn(
         session_id=session_id,
@@ -124,7 +124,7 @@ def _draft(ledger: Ledger, turn: Turn, result: TurnResult) -> tuple[SessionRecor
 
 def _end(ledger: Ledger, turn: Turn) -> None:
     del ledger.turns[turn.session_id]
-    ledger.store.release(turn.session_id, turn.fence)
+    ledger.release(turn.session_id, turn.fence)
 
 
 def _after(ledger: Ledger, turn: Turn, result: TurnResult) -> SessionRecord:

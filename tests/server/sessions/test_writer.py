@@ -87,6 +87,23 @@ def test_one_turn_that_cannot_be_kept_costs_no_other() -> None:
     manager.close()
 
 
+class Forgetful(MemoryStore):
+    """Takes commits, and is gone when a claim is to be given back."""
+
+    def release(self, session_id: str, fence: int) -> None:
+        raise StoreFailed("gone", code="store_unreachable")
+
+
+def test_a_turn_that_is_kept_is_told_so_though_its_lease_cannot_be_given_back() -> None:
+    manager = build_sessions(Forgetful(), threaded=True)
+    sessions = [manager.create("ada").id for _ in range(3)]
+    for session in sessions:
+        assert manager.say(session, "ada", 1).turn == 1
+    manager.abandon(manager.begin_turn(sessions[0], "ada"))
+    assert manager.running_request(sessions[0], "ada") is None
+    manager.close()
+
+
 def test_an_end_that_was_asked_for_first_is_seen_by_whoever_asks_next() -> None:
     store, outcomes = SlowStore(), Outcomes()
     manager = build_sessions(store, threaded=True)
