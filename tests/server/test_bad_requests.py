@@ -212,7 +212,7 @@ def test_wrong_method_is_a_405_that_says_which(server: HttpServer, method: str) 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/responses", "/v1/models/tiny/", "/docs", "/v1/completions/"]
+    "path", ["/", "/v1", "/v1/embeddings", "/v1/models/tiny/", "/docs", "/v1/completions/"]
 )
 def test_unknown_path_is_a_404(server: HttpServer, path: str) -> None:
     response = server.post(path, {}) if "models" not in path else server.get(path)

@@ -103,7 +103,7 @@ def _as_text(field: FieldInfo) -> str | bool | None:
     if field.default is None or field.default == ():
         return None
     if isinstance(field.default, float):
-        return f"{field.default:g}"
+        return f"{field.default:.15g}"
     return field.default if isinstance(field.default, bool) else str(field.default)
 
 
