@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,12 +11,26 @@ import torch
 from torch import Tensor
 
 from pararnn_core import ops
+from pararnn_core.quantized_matrix import QuantizedMatrix
 from tests.kernels import reference
 from tests.kernels.reference import normal, random_quantized
 
 WIDTH = 200
 LENGTHS = (40, 1, 0, 90, 7)
 TINY = 1e-39  # a denormal: the mode of a thread decides what becomes of it
+
+
+def blocks(generator: torch.Generator, rows: int, inputs: int) -> Tensor:
+    """Of 2 heads and 3 gates."""
+    return normal(generator, 2, inputs, 3, rows // 6)
+
+
+WEIGHTS: dict[str, Callable[[torch.Generator, int, int], Tensor | QuantizedMatrix]] = {
+    "float32": blocks,
+    "bfloat16": lambda *shape: blocks(*shape).bfloat16(),
+    "int8": lambda *shape: random_quantized(*shape, bits=8, group_size=32),
+    "int4": lambda *shape: random_quantized(*shape, bits=4, group_size=32),
+}
 
 
 class Work:
@@ -79,6 +94,22 @@ def test_thread_count_does_not_change_bits(generator: torch.Generator) -> None:
         ops.set_num_threads(threads)
         assert ops.num_threads() == threads
         assert all(equal(work.run(), alone) for _ in range(5)), threads
+
+
+@pytest.mark.usefixtures("restored_threads")
+@pytest.mark.parametrize("inputs", [35, 300])
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_a_product_has_the_same_bits_in_every_batch_at_any_number_of_threads(
+    generator: torch.Generator, kind: str, inputs: int
+) -> None:
+    packed = ops.pack(WEIGHTS[kind](generator, 2 * 3 * 100, inputs), heads=2, gates=3)
+    x, bias = normal(generator, 70, 2 * inputs), normal(generator, 3, 200)
+    ops.set_num_threads(1)
+    alone = torch.cat([ops.linear(row[None], packed, bias) for row in x])
+    for threads in (1, 2, 3, 4):
+        ops.set_num_threads(threads)
+        for rows in range(1, 71):
+            assert torch.equal(ops.linear(x[-rows:], packed, bias), alone[-rows:]), (threads, rows)
 
 
 @pytest.mark.usefixtures("restored_threads")
