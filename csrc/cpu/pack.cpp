@@ -104,42 +104,54 @@ struct Int4Words {
   }
 };
 
-// A word of output `j` in its tile.
-template <class Words>
-uint8_t* place_of(const PackParams& p, const Tile& tile, int64_t word, int64_t j) {
-  const int64_t words = p.matrix.group_size / Words::kInputs, group = word / words;
-  return tile.packed + group_offset(p.matrix, group) + (word % words * kTileOutputs + j) * 4;
+// visit(word, its 16 places in the tile), from the first word of a row to the last.
+template <class Words, class Visit>
+void for_each_word(const PackedMatrix& matrix, uint8_t* packed, const Visit& visit) {
+  const int64_t words = rounded_up(matrix.shape.inputs, kGroupStep) / Words::kInputs;
+  const int64_t per_group = matrix.group_size / Words::kInputs;
+  for (int64_t group = 0, word = 0; word < words; ++group) {
+    uint8_t* place = packed + group_offset(matrix, group);
+    for (const int64_t end = smaller(word + per_group, words); word < end;
+         ++word, place += 4 * kTileOutputs) {
+      visit(word, place);
+    }
+  }
 }
 
 template <class Words>
 void pack_words(const PackParams& p, const Tile& tile) {
-  const int64_t words = rounded_up(p.matrix.shape.inputs, kGroupStep) / Words::kInputs;
-  const int64_t whole = p.row_bytes / 4;
+  const int64_t whole = tile.used == kTileOutputs ? p.row_bytes / 4 : 0;
   const uint8_t* const rows = static_cast<const uint8_t*>(p.plain) + tile.row(p.matrix.shape) * p.row_bytes;
-  for (int64_t word = 0; word < words; ++word) {
-    for (int64_t j = 0; j < kTileOutputs; ++j) {
-      uint32_t bytes = Words::kZeros;
-      if (j < tile.used && word < whole) memcpy(&bytes, rows + j * p.row_bytes + word * 4, 4);
-      if (j < tile.used && word == whole) {
-        memcpy(&bytes, rows + j * p.row_bytes + word * 4, size_t(p.row_bytes - word * 4));
+  for_each_word<Words>(p.matrix, tile.packed, [&](int64_t word, uint8_t* place) {
+    uint32_t bytes[kTileOutputs];
+    if (word < whole) {
+      for (int64_t j = 0; j < kTileOutputs; ++j) memcpy(bytes + j, rows + j * p.row_bytes + word * 4, 4);
+    } else {
+      const int64_t left = p.row_bytes - word * 4;
+      for (int64_t j = 0; j < kTileOutputs; ++j) {
+        bytes[j] = Words::kZeros;
+        if (j < tile.used && left > 0) {
+          memcpy(bytes + j, rows + j * p.row_bytes + word * 4, size_t(smaller(4, left)));
+        }
       }
-      bytes = Words::pack(bytes);
-      memcpy(place_of<Words>(p, tile, word, j), &bytes, 4);
     }
-  }
+    for (uint32_t& each : bytes) each = Words::pack(each);
+    memcpy(place, bytes, sizeof(bytes));
+  });
 }
 
 template <class Words>
 void unpack_words(const PackParams& p, const Tile& tile) {
   uint8_t* const rows = static_cast<uint8_t*>(p.plain) + tile.row(p.matrix.shape) * p.row_bytes;
-  for (int64_t j = 0; j < tile.used; ++j) {
-    for (int64_t word = 0; word * 4 < p.row_bytes; ++word) {
+  for_each_word<Words>(p.matrix, tile.packed, [&](int64_t word, const uint8_t* place) {
+    const int64_t left = p.row_bytes - word * 4;
+    for (int64_t j = 0; j < tile.used && left > 0; ++j) {
       uint32_t bytes;
-      memcpy(&bytes, place_of<Words>(p, tile, word, j), 4);
+      memcpy(&bytes, place + j * 4, 4);
       bytes = Words::unpack(bytes);
-      memcpy(rows + j * p.row_bytes + word * 4, &bytes, size_t(smaller(4, p.row_bytes - word * 4)));
+      memcpy(rows + j * p.row_bytes + word * 4, &bytes, size_t(smaller(4, left)));
     }
-  }
+  });
 }
 
 struct ScaleTile {
