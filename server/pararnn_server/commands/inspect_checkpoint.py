@@ -13,6 +13,8 @@ from rich.table import Table
 from pararnn_core.checkpoint import CheckpointInfo, checkpoint_info, verify_checkpoint
 from pararnn_core.config import num_parameters
 from pararnn_core.state import state_bytes, state_parts
+from pararnn_server.bench.limits import read_bandwidth
+from pararnn_server.bench.subject import Subject
 from pararnn_server.commands.failure import one_line_errors
 from pararnn_server.commands.options import option, read_settings
 from pararnn_server.commands.progress import ByteProgress
@@ -20,6 +22,8 @@ from pararnn_server.commands.units import as_bytes, as_count
 from pararnn_server.locate import find_checkpoint
 
 _WIDTH_OF_A_FILE = 120
+# More than any cache holds; a model of many gigabytes is read no faster.
+_MOST_BYTES_READ = 512 << 20
 
 
 @one_line_errors()
@@ -34,9 +38,13 @@ def inspect_checkpoint(
     verify: Annotated[
         bool, option("Read every byte: check the fingerprint and that all is finite.", "--verify")
     ] = False,
+    measure: Annotated[
+        bool,
+        option("Measure what this machine's memory allows, about a second.", "--measure/--no-measure"),
+    ] = True,
     as_json: Annotated[bool, option("Print JSON, not tables.", "--json", env="JSON")] = False,
 ) -> None:
-    """Show a checkpoint: its configuration, every tensor, and the bytes of one session.
+    """Show a checkpoint: its configuration, every tensor, the bytes of one session, the machine's limit.
 
     Reads headers only, unless --verify is given.
     """
@@ -46,6 +54,7 @@ def inspect_checkpoint(
         with ByteProgress("checking") as report:
             verify_checkpoint(path, report)
     facts = describe(path, info, verified=verify)
+    facts["limit"] = limit(Subject.of_checkpoint(path)) if measure else None
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
@@ -76,6 +85,16 @@ def describe(path: Path, info: CheckpointInfo, *, verified: bool) -> dict[str, A
     }
 
 
+def limit(subject: Subject) -> dict[str, float]:
+    """What memory allows: every token of a lone reply reads all matrices once. Bytes, tokens per second."""
+    rate = read_bandwidth(min(subject.decode_bytes, _MOST_BYTES_READ)).median
+    return {
+        "bytes_read_per_token": subject.decode_bytes,
+        "read_bytes_per_second": rate,
+        "decode_tokens_per_second": rate / subject.decode_bytes,
+    }
+
+
 def _show(facts: dict[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
@@ -92,6 +111,13 @@ def _summary(facts: dict[str, Any]) -> Table:
     table.add_row("parameters", f"{count:,} ({as_count(count)})")
     table.add_row("weights", as_bytes(facts["weight_bytes"]))
     table.add_row("state of a session", f"{as_bytes(facts['state_bytes'])} ({facts['state_bytes']:,} bytes)")
+    allowed = facts["limit"]
+    if allowed is not None:
+        rate, most = allowed["read_bytes_per_second"] / 1e9, allowed["decode_tokens_per_second"]
+        read = as_bytes(allowed["bytes_read_per_token"])
+        table.add_row(
+            "limit", f"{most:,.0f} tokens/s of one reply: {read} a token at {rate:.1f} GB/s, measured"
+        )
     table.add_row("fingerprint", f"{facts['fingerprint'] or 'none'} ({checked})")
     table.add_row("tokenizer", "yes" if facts["has_tokenizer"] else "no")
     table.add_row("chat template", "yes" if facts["has_chat_template"] else "no")

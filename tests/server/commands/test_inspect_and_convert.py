@@ -37,6 +37,20 @@ def test_inspect_counts_what_the_formulas_count(facts: dict[str, Any]) -> None:
     assert facts["config"] == config.to_dict()
 
 
+def test_the_limit_is_the_bandwidth_over_the_bytes_of_a_token(facts: dict[str, Any]) -> None:
+    limit = facts["limit"]
+    matrices = [t["bytes"] for t in facts["tensors"] if t["name"].endswith("_proj.weight")]
+    assert sum(matrices) < limit["bytes_read_per_token"] <= facts["weight_bytes"]
+    assert limit["decode_tokens_per_second"] == pytest.approx(
+        limit["read_bytes_per_second"] / limit["bytes_read_per_token"]
+    )
+
+
+def test_without_measuring_there_is_no_limit(tmp_path: Path) -> None:
+    path = tiny_checkpoint(tmp_path / "model", "gru")
+    assert json.loads(_run("inspect", str(path), "--json", "--no-measure"))["limit"] is None
+
+
 def test_the_tables_hold_every_tensor_and_every_field(checkpoint: Path) -> None:
     facts = json.loads(_run("inspect", str(checkpoint), "--json"))
     shown = _run("inspect", str(checkpoint))
