@@ -233,7 +233,7 @@ def test_empty_batch_gives_no_logits() -> None:
         ("logits_indices", torch.tensor([True, False, True]), "logits_indices: expected int64"),
         ("state", RecurrentState(tiny_config("lstm"), 2), "state: of a model with other sizes"),
     ],
-    ids=str,
+    ids=lambda value: "another model's" if isinstance(value, RecurrentState) else str(value),
 )
 def test_bad_argument_is_refused_by_name_before_any_state_is_touched(
     name: str, value: Any, message: str
