@@ -26,4 +26,18 @@ const std::vector<Level>& levels() {
   return all;
 }
 
+namespace {
+
+const Level* entered = nullptr;
+
+}  // namespace
+
+EnteredLevel::EnteredLevel(const Level& level) { entered = &level; }
+EnteredLevel::~EnteredLevel() { entered = nullptr; }
+
+#define PARARNN_ENTRY(kernel, Params) \
+  void kernel##_cpu(const Params& params) { entered->kernel(params); }
+PARARNN_CPU_KERNELS(PARARNN_ENTRY)
+#undef PARARNN_ENTRY
+
 }  // namespace pararnn

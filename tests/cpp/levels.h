@@ -19,4 +19,13 @@ struct Level {
 
 const std::vector<Level>& levels();
 
+// While it lives, the entries of kernels.h run at this level.
+class EnteredLevel {
+ public:
+  explicit EnteredLevel(const Level& level);
+  ~EnteredLevel();
+  EnteredLevel(const EnteredLevel&) = delete;
+  EnteredLevel& operator=(const EnteredLevel&) = delete;
+};
+
 }  // namespace pararnn

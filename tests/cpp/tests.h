@@ -14,7 +14,8 @@
   X(causal_conv1d)              \
   X(elementwise)                \
   X(sample)                     \
-  X(limits)
+  X(limits)                     \
+  X(model_step)
 
 namespace pararnn {
 
