@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class Parts:
     tensors: dict[str, bytearray]
     raw: dict[str, bytes]
     random: random.Random
-    keeps_offsets: bool = field(default=False)
+    keeps_offsets: bool = False
 
     @classmethod
     def read(cls, path: Path, source: random.Random) -> Parts:
@@ -41,7 +41,7 @@ class Parts:
 
     def weights_file(self) -> bytes:
         """Offsets follow the tensors' bytes unless a mutation has set them."""
-        end, data = 0, b""
+        end = 0
         for name, entry in self.header.items():
             size = len(self.tensors.get(name, b""))
             if not self.keeps_offsets:
