@@ -53,7 +53,7 @@ def quantize_checkpoint(
     evaluation: both models are measured on all of this text; None: not at all.
     progress(what is being done, done, in all).
     Memory besides the two models: 4 d bytes for each token of at most MAX_WINDOWS windows, and 48 I^2 for the
-    I inputs of the widest matrix; 1 and 1.5 GB for the 1.4b preset. An evaluation needs 12 bytes a token.
+    I inputs of the widest matrix; 0.5 and 1.5 GB for the 1.4b preset. An evaluation needs 12 bytes a token.
     ValueError for a format that no matrix has and for a text without tokens, CheckpointError for the
     directories: then nothing is written.
     """

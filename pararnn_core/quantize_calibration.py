@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from pararnn_core.quantized_matrix import group_slices, quantize_activations
 
 WINDOW = 512
-MAX_WINDOWS = 256
+MAX_WINDOWS = 128
 # Tokens that go through a layer at once.
 _BATCH_TOKENS = 4096
 
@@ -45,7 +46,11 @@ def calibration_windows(
 
 
 class Calibration:
-    """The stream between two layers, for every window: W * T * d float32 are all that is kept of the text."""
+    """The stream between two layers, for every window: W * T * d float32 are all that is kept of the text.
+
+    Layers may be float ones with the values of quantised matrices, whose inputs `rounding_inputs` rounds: the
+    product of integers but for the order in which a library adds up, and many times as fast.
+    """
 
     def __init__(self, windows: Tensor, embedding: nn.Module) -> None:
         """windows: (W, T) int64; embedding: what they go through first."""
@@ -71,13 +76,23 @@ def sum_of_squares(inputs: Iterable[Tensor], heads: int, group_size: int) -> Ten
     """inputs (..., H * I) -> (H, I, I) float64, the sum of x x^T over their rows, rounded as in a product."""
     total: Tensor | None = None
     for x in inputs:
-        by_head = x.flatten(0, -2).chunk(heads, dim=1)
-        rows = torch.stack([_as_multiplied(each, group_size) for each in by_head])
+        rounded = _as_multiplied(x.flatten(0, -2), heads, group_size)
+        rows = rounded.view(len(rounded), heads, -1).transpose(0, 1)
         part = (rows.mT @ rows).double()
         total = part if total is None else total.add_(part)
     if total is None:
         raise ValueError("inputs: there are none")
     return total
+
+
+def rounding_inputs(module: nn.Module, heads: int, group_size: int) -> RemovableHandle:
+    """Until it is removed, `module` gets its argument as a quantised matrix multiplies it."""
+
+    def as_multiplied(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
+        (x,) = arguments
+        return (_as_multiplied(x.flatten(0, -2), heads, group_size).view_as(x),)
+
+    return module.register_forward_pre_hook(as_multiplied)
 
 
 class _Reached(Exception):
@@ -101,8 +116,11 @@ def _argument(module: nn.Module, within: Callable[[Tensor], object], batch: Tens
     raise ValueError("module: a pass does not reach it")
 
 
-def _as_multiplied(x: Tensor, group_size: int) -> Tensor:
-    """x: (N, I), as the product of a quantised matrix sees it: rounded by row and group."""
-    x = x.contiguous().float()
-    rounded = (quantize_activations(x[:, inputs]) for inputs in group_slices(x.shape[1], group_size))
-    return torch.cat([q * scale for q, scale in rounded], dim=1)
+def _as_multiplied(x: Tensor, heads: int, group_size: int) -> Tensor:
+    """x: (N, H * I), rounded by row and by group of each head."""
+    parts = []
+    for head in x.float().chunk(heads, dim=1):
+        for inputs in group_slices(head.shape[1], group_size):
+            q, scale = quantize_activations(head[:, inputs])
+            parts.append(q * scale)
+    return torch.cat(parts, dim=1)

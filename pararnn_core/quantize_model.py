@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from pararnn_core.checkpoint_directory import empty_model
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.quantization_config import EMBEDDING, HEAD, QuantizationConfig, matrix_names
-from pararnn_core.quantize_calibration import Calibration, batches, sum_of_squares
+from pararnn_core.quantize_calibration import Calibration, batches, rounding_inputs, sum_of_squares
 from pararnn_core.quantize_gptq import compensate_matrix
 from pararnn_core.quantize_round import round_matrix
 from pararnn_core.quantized_matrix import QuantizedMatrix
@@ -54,6 +55,14 @@ def as_rows(parameter: Tensor) -> Tensor:
     return parameter if parameter.dim() == 2 else parameter.permute(0, 2, 3, 1).flatten(0, 2)
 
 
+def from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
+    """What `as_rows` makes rows of, in the shape of the parameter."""
+    if len(shape) == 2:
+        return rows
+    heads, inputs, gates, outputs = shape
+    return rows.view(heads, gates, outputs, inputs).permute(0, 3, 1, 2).contiguous()
+
+
 class _Walk:
     """Matrix by matrix from the embedding to the head: each sees what those before it make of the text."""
 
@@ -79,35 +88,52 @@ class _Walk:
         model, quantized = self._model, self.quantized
         if model.config.tie_embeddings:
             # It is the first matrix and the last: as a head it is given the inputs of the float model.
-            self._compensate([EMBEDDING], (model.hidden(tokens) for tokens in batches(windows)))
+            self._put(self._compensated([EMBEDDING], (model.hidden(tokens) for tokens in batches(windows))))
         else:
             self._round(EMBEDDING)
         calibration = Calibration(windows, quantized.embedding)
-        for i, block in enumerate(quantized.blocks):
-            for stage in _STAGES:
-                names = [f"layers.{i}.{name}" for name in stage]
-                module = quantized.get_submodule(names[0].rpartition(".")[0])
-                self._compensate(names, calibration.inputs_of(module, block))
-            calibration.advance(block)
+        for i in range(model.config.num_hidden_layers):
+            self._compensate_layer(i, calibration)
         if not model.config.tie_embeddings:
             head = quantized.lm_head
-            self._compensate([HEAD], calibration.inputs_of(head, lambda x: head(quantized.norm(x))))
+            inputs = calibration.inputs_of(head, lambda x: head(quantized.norm(x)))
+            self._put(self._compensated([HEAD], inputs))
+
+    def _compensate_layer(self, i: int, calibration: Calibration) -> None:
+        """Until the layer is through, what is quantised of it stands there as floats of the same values."""
+        quantized, block = self.quantized, self.quantized.blocks[i]
+        found: dict[str, QuantizedMatrix] = {}
+        with ExitStack() as hooks:
+            for stage in _STAGES:
+                names = [f"layers.{i}.{name}" for name in stage]
+                modules = [quantized.get_submodule(name.rpartition(".")[0]) for name in names]
+                matrices = self._compensated(names, calibration.inputs_of(modules[0], block))
+                for module, (name, matrix) in zip(modules, matrices.items(), strict=True):
+                    shape = self._model.get_parameter(name).shape
+                    quantized.set_weight(name, from_rows(matrix.dequantize(), shape))
+                    hooks.enter_context(rounding_inputs(module, self._heads(name), matrix.group_size))
+                found |= matrices
+            calibration.advance(block)
+        self._put(found)
 
     def _round(self, name: str) -> None:
-        self._put(name, round_matrix(self._rows(name), self._quantization.format_of(name)))
+        self._put({name: round_matrix(self._rows(name), self._quantization.format_of(name))})
 
-    def _compensate(self, names: list[str], inputs: Iterable[Tensor]) -> None:
+    def _compensated(self, names: list[str], inputs: Iterable[Tensor]) -> dict[str, QuantizedMatrix]:
+        """Matrices of one format that see the same inputs."""
         its = self._quantization.format_of(names[0])
-        heads = self._model.config.num_heads if names[0].endswith(".cell.B") else 1
-        hessian = sum_of_squares(inputs, heads, its.group_size)
-        for name in names:
-            self._put(name, compensate_matrix(self._rows(name), hessian, its))
+        hessian = sum_of_squares(inputs, self._heads(names[0]), its.group_size)
+        return {name: compensate_matrix(self._rows(name), hessian, its) for name in names}
+
+    def _heads(self, name: str) -> int:
+        return self._model.config.num_heads if name.endswith(".cell.B") else 1
 
     def _rows(self, name: str) -> Tensor:
         return as_rows(self._model.get_parameter(name).detach().float())
 
-    def _put(self, name: str, matrix: QuantizedMatrix) -> None:
-        self.quantized.set_weight(name, matrix)
-        self._done += matrix.out_features * matrix.in_features
-        if self._progress is not None:
-            self._progress(self._done, self._total)
+    def _put(self, matrices: Mapping[str, QuantizedMatrix]) -> None:
+        for name, matrix in matrices.items():
+            self.quantized.set_weight(name, matrix)
+            self._done += matrix.out_features * matrix.in_features
+            if self._progress is not None:
+                self._progress(self._done, self._total)

@@ -8,7 +8,7 @@ from typing import Any
 from pararnn_core.checkpoint_writer import save_checkpoint
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.quantization_config import MatrixFormat, QuantizationConfig
-from pararnn_core.quantize_model import quantize_model
+from pararnn_core.quantize_model import from_rows, quantize_model
 from tests.fixtures import CHAT_TEMPLATE, tiny_model, tiny_tokenizer
 
 MIXED = QuantizationConfig(
@@ -52,10 +52,5 @@ def float_twin(model: ParaRNNForCausalLM) -> ParaRNNForCausalLM:
     for name, parameter in model.named_parameters():
         twin.set_weight(name, parameter.detach().clone())
     for name, matrix in model.quantized_matrices():
-        shape = twin.get_parameter(name).shape
-        weight = matrix.dequantize()
-        if len(shape) == 4:
-            heads, inputs, rows, outputs = shape
-            weight = weight.view(heads, rows, outputs, inputs).permute(0, 3, 1, 2)
-        twin.set_weight(name, weight.contiguous())
+        twin.set_weight(name, from_rows(matrix.dequantize(), twin.get_parameter(name).shape))
     return twin

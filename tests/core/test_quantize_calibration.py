@@ -1,8 +1,17 @@
 import pytest
 import torch
+from torch import nn
 
-from pararnn_core.quantize_calibration import Calibration, batches, calibration_windows, sum_of_squares
+from pararnn_core.quantization_config import MatrixFormat
+from pararnn_core.quantize_calibration import (
+    Calibration,
+    batches,
+    calibration_windows,
+    rounding_inputs,
+    sum_of_squares,
+)
 from pararnn_core.quantize_model import quantize_model
+from pararnn_core.quantize_round import round_matrix
 from pararnn_core.quantized_matrix import quantize_activations
 from tests.fixtures import TINY_VOCAB_SIZE, tiny_model
 from tests.quantized_fixtures import MIXED
@@ -82,6 +91,25 @@ def test_inputs_are_those_of_the_quantised_layers_before(cell: str) -> None:
         y, _ = second.cell(v_conv)
         (gated,) = calibration.inputs_of(second.out_proj, second)
         assert torch.equal(gated, second.gate(y, g))
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_float_product_of_rounded_inputs_is_the_quantised_product(heads: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrix = round_matrix(torch.randn(12, 40, generator=generator), MatrixFormat(4, 32))
+    x = torch.randn(3, 5, heads * 40, generator=generator)
+
+    class Product(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            parts = zip(x.chunk(heads, dim=-1), matrix.dequantize().chunk(heads), strict=True)
+            return torch.cat([part @ rows.T for part, rows in parts], dim=-1)
+
+    module = Product()
+    plain = module(x)
+    with rounding_inputs(module, heads, matrix.group_size):
+        torch.testing.assert_close(module(x), matrix.reference_linear(x, heads), rtol=1e-5, atol=1e-5)
+    assert torch.equal(module(x), plain)
+    assert not torch.allclose(plain, matrix.reference_linear(x, heads), rtol=1e-5, atol=1e-5)
 
 
 def test_what_no_pass_reaches_is_refused() -> None:

@@ -76,9 +76,8 @@ def _tell(made: Quantized, target: Path) -> None:
     if quality is None:
         typer.echo("No quality was measured: --evaluate takes a text for it.", err=True)
         return
-    typer.echo(
-        f"perplexity {quality.float_perplexity:.4f} -> {quality.perplexity:.4f} ({100 * quality.increase:+.2f} %)"
-    )
+    before, after = f"{quality.float_perplexity:.4f}", f"{quality.perplexity:.4f}"
+    typer.echo(f"perplexity {before} -> {after} ({100 * quality.increase:+.2f} %)")
     typer.echo(
         f"divergence {quality.mean_divergence:.5f}, 99th percentile {quality.p99_divergence:.4f};"
         f" same likeliest token {100 * quality.top1_agreement:.2f} %"
