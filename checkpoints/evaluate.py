@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from rich.progress import track
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,13 +34,16 @@ def document_nats(model: ParaRNNForCausalLM, ids: Tensor) -> float:
     return sum(float(F.cross_entropy(logits, targets, reduction="sum")) for logits, targets in chunks)
 
 
+def ended_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> list[Tensor]:
+    """Ids (T + 1,) of each document, which begins and ends with the end-of-text token."""
+    ids = [torch.from_numpy(each.astype("int64")) for each in encode_documents(tokenizer, documents)]
+    return [torch.cat((each, each[:1])) for each in ids]
+
+
 def model_bits_per_byte(model: ParaRNNForCausalLM, folder: Path, held_out: Sequence[Document]) -> float:
     """Every held-out file in full, its end-of-text token included, over the bytes of those files."""
-    tokenizer = load_tokenizer(folder)
-    nats = 0.0
-    for ids in track(encode_documents(tokenizer, held_out), "held-out files"):
-        ended = torch.from_numpy(ids.astype("int64"))
-        nats += document_nats(model, torch.cat((ended, ended[:1])))
+    documents = ended_documents(load_tokenizer(folder), held_out)
+    nats = sum(document_nats(model, ids) for ids in track(documents, "held-out files"))
     return nats / math.log(2) / num_bytes(held_out)
 
 

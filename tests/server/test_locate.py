@@ -60,5 +60,26 @@ def test_what_is_not_found_is_named_with_where_it_was_looked_for(tmp_path: Path,
     assert str(tmp_path / "store") in str(refused.value)
 
 
+def test_the_package_comes_before_the_repository_and_after_what_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "server" / "pararnn_server"
+    package.mkdir(parents=True)
+    monkeypatch.setattr("pararnn_server.locate._HERE", package)
+    monkeypatch.chdir(tmp_path)
+    in_repository = make(tmp_path / "checkpoints" / "model-int8")
+    assert find_checkpoint(Settings()) == in_repository
+    in_package = make(package / "checkpoints" / "model-int8")
+    assert find_checkpoint(Settings()) == find_checkpoint(Settings(checkpoint="model-int8")) == in_package
+    in_directory = make(tmp_path / "store" / "model-int8")
+    monkeypatch.setenv("PARARNN_CHECKPOINT_DIR", str(tmp_path / "store"))
+    assert find_checkpoint(Settings()) == find_checkpoint(Settings(checkpoint="model-int8")) == in_directory
+    argument = make(tmp_path / "model-int8")
+    assert find_checkpoint(Settings(checkpoint="model-int8")).resolve() == argument
+    # Only what the others do not have comes from the repository then.
+    only_there = make(tmp_path / "checkpoints" / "other")
+    assert find_checkpoint(Settings(checkpoint="other")) == only_there
+
+
 def test_shipped_checkpoints_are_looked_up_in_package_and_repository() -> None:
     assert all(folder.name == "checkpoints" and folder.is_dir() for folder in shipped_checkpoints())
