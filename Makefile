@@ -44,7 +44,7 @@ serve: .venv/.installed
 	@exec $(BIN)/pararnn serve $(ARGS)
 
 test: .venv/.dev
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .
