@@ -26,7 +26,7 @@ _MOST_SEQUENCES = 32
 _LONGEST_BATCH = 512
 
 
-@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # the peer has no types
 def _silent(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
     """llama.cpp says much."""
 

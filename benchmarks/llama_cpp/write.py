@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf  # type: ignore[import-not-found]  # the peer's interpreter has it
-import llama_cpp  # type: ignore[import-not-found]
+import llama_cpp  # type: ignore[import-not-found]  # the same
 import numpy as np
 
 from benchmarks.llama_cpp.sizes import (
