@@ -1,5 +1,6 @@
 """Norms, gates and sums against float64, and the same bits for a row in any batch."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -81,7 +82,9 @@ def test_norm_sums_blocks_of_64_in_index_order(generator: torch.Generator) -> No
     while half > 1:
         half //= 2
         sums = sums[:half] + sums[half : 2 * half]
-    scale = 1.0 / (sums / 320.0 + torch.tensor(EPS)).sqrt()
+    mean = sums / 320.0 + torch.tensor(EPS)
+    # Torch's own float32 square root is not always the nearest float32.
+    scale = 1.0 / torch.tensor(math.sqrt(mean.item()))
     assert torch.equal(ops.rms_norm(x, torch.ones(320), EPS), x * scale)
 
 
