@@ -41,7 +41,6 @@ PARARNN_HD IntLanes nearest(Vec x) {
 template <class Integer>
 PARARNN_HD void quantize_group(const float* x, int64_t count, int64_t padded, int32_t zero, Integer* values,
                                float* scale, int32_t* start) {
-  typedef Integer Integers __attribute__((vector_size(sizeof(Integer) * kLanes)));
   constexpr int32_t kInfinity = 0x7f800000;
   constexpr float kLargest = 127.0f;
   const int32_t word = largest_bits(x, count);
@@ -55,8 +54,7 @@ PARARNN_HD void quantize_group(const float* x, int64_t count, int64_t padded, in
     // Not usable: a product with NaN or infinity would be no integer.
     const IntLanes q = usable ? nearest(load(x + i, count - i) * factor) : IntLanes{};
     sums += q;
-    const Integers narrow = __builtin_convertvector(q, Integers);
-    memcpy(values + i, &narrow, sizeof(narrow));
+    store_narrow(values + i, q);
   }
   int32_t lanes[kLanes], sum = 0;
   memcpy(lanes, &sums, sizeof(lanes));

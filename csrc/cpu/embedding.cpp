@@ -41,16 +41,17 @@ int64_t byte_of(int64_t k) {
 }
 
 // Input `k` of a group.
-float stored_int8(const uint8_t* group, int64_t output, int64_t k) {
-  return float(group[(k / 4 * kTileOutputs + output) * 4 + byte_of<Int8Format>(k % 4)]);
+int integer_of_int8(const uint8_t* group, int64_t output, int64_t k) {
+  const uint8_t byte = group[(k / 4 * kTileOutputs + output) * 4 + byte_of<Int8Format>(k % 4)];
+  return int8_t(byte - Int8Format::kZero);
 }
 
-float stored_int4(const uint8_t* group, int64_t output, int64_t k) {
+int integer_of_int4(const uint8_t* group, int64_t output, int64_t k) {
   const uint8_t pair = group[(k / 8 * kTileOutputs + output) * 4 + byte_of<Int4Format>(k % 4)];
-  return float(k % 8 < 4 ? pair & 15 : pair >> 4);
+  return (k % 8 < 4 ? pair & 15 : pair >> 4) - Int4Format::kZero;
 }
 
-template <class Format, float (*kStored)(const uint8_t*, int64_t, int64_t)>
+template <int (*kInteger)(const uint8_t*, int64_t, int64_t)>
 void copy_scaled(const PackedMatrix& weight, const Place& place, float* out) {
   for (int64_t group = 0; group < groups_per_row(weight); ++group) {
     const int64_t begin = group * weight.group_size;
@@ -58,9 +59,7 @@ void copy_scaled(const PackedMatrix& weight, const Place& place, float* out) {
     const uint8_t* const data = place.tile + group_offset(weight, group);
     const uint8_t* const scales = place.tile + scales_offset(weight, group);
     const float scale = widened(reinterpret_cast<const uint16_t*>(scales)[place.output]);
-    for (int64_t k = 0; k < count; ++k) {
-      out[begin + k] = (kStored(data, place.output, k) - float(Format::kZero)) * scale;
-    }
+    for (int64_t k = 0; k < count; ++k) out[begin + k] = float(kInteger(data, place.output, k)) * scale;
   }
 }
 
@@ -73,9 +72,9 @@ void copy_row(const EmbeddingParams& p, int64_t row) {
     case WeightFormat::kBFloat16:
       return copy_halves(place, p.weight.shape.inputs, out);
     case WeightFormat::kInt8:
-      return copy_scaled<Int8Format, stored_int8>(p.weight, place, out);
+      return copy_scaled<integer_of_int8>(p.weight, place, out);
     default:
-      return copy_scaled<Int4Format, stored_int4>(p.weight, place, out);
+      return copy_scaled<integer_of_int4>(p.weight, place, out);
   }
 }
 

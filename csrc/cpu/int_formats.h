@@ -138,6 +138,52 @@ using Int4Format = Int4Dot;
 
 #elif defined(__AVX2__)
 
+#if defined(__AVX512BW__)
+
+using Int8Format = Int8Wide;
+
+#else
+
+// Signed bytes times signed bytes, the sign of a weight moved to its input: |weight| <= 128 and |input| <=
+// 127 leave the sum of two products within 16 bits.
+struct Int8Bytes {
+  using Activation = int8_t;
+  static constexpr bool kSwapsMiddleBytes = false;
+  static constexpr int32_t kZero = 0;
+  static constexpr int64_t kUnitBytes = kUnit * kTileOutputs;
+
+  template <int Rows, int Tiles>
+  PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
+                             const Activation* x, int64_t stride, int64_t units) {
+    for (int64_t step = 0; step < units * 4; ++step, tile += 4 * kTileOutputs, x += 4) {
+#pragma GCC unroll 4
+      for (int t = 0; t < Tiles; ++t) {
+        if (Rows > 1) prefetch(tile + t * tile_stride);
+        IntLanes weights[kTileVectors], sizes[kTileVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kTileVectors; ++v) {
+          weights[v] = load_int(vector_of(tile + t * tile_stride, v));
+          sizes[v] = byte_sizes(weights[v]);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r) {
+          const IntLanes inputs = broadcast_bytes(x + r * stride);
+#pragma GCC unroll 4
+          for (int v = 0; v < kTileVectors; ++v) {
+            const WordLanes pairs = byte_products(sizes[v], with_signs_of(weights[v], inputs));
+            IntLanes& sum = sums[r][t * kTileVectors + v];
+            sum = add_products16(sum, (IntLanes)pairs, broadcast(0x00010001));
+          }
+        }
+      }
+    }
+  }
+};
+
+using Int8Format = Int8Bytes;
+
+#endif
+
 struct Int4Bytes {
   using Activation = int8_t;
   static constexpr bool kSwapsMiddleBytes = false;
@@ -197,7 +243,6 @@ struct Int4Bytes {
   }
 };
 
-using Int8Format = Int8Wide;
 using Int4Format = Int4Bytes;
 
 #else

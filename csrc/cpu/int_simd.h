@@ -25,6 +25,30 @@ PARARNN_HD IntLanes broadcast_bytes(const void* from) {
 
 PARARNN_HD Vec to_float(IntLanes x) { return __builtin_convertvector(x, FloatLanes); }
 
+// Integers that fit the narrower type. (A compiler's own conversion of vectors takes the long way on x86.)
+PARARNN_HD void store_narrow(int16_t* to, IntLanes x) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  const __m128i low = _mm256_castsi256_si128((__m256i)x), high = _mm256_extracti128_si256((__m256i)x, 1);
+  _mm_storeu_si128((__m128i*)to, _mm_packs_epi32(low, high));
+#else
+  typedef int16_t Narrow __attribute__((vector_size(2 * kLanes)));
+  const Narrow narrow = __builtin_convertvector(x, Narrow);
+  memcpy(to, &narrow, sizeof(narrow));
+#endif
+}
+
+PARARNN_HD void store_narrow(int8_t* to, IntLanes x) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  const __m128i low = _mm256_castsi256_si128((__m256i)x), high = _mm256_extracti128_si256((__m256i)x, 1);
+  const __m128i words = _mm_packs_epi32(low, high);
+  _mm_storel_epi64((__m128i*)to, _mm_packs_epi16(words, words));
+#else
+  typedef int8_t Narrow __attribute__((vector_size(kLanes)));
+  const Narrow narrow = __builtin_convertvector(x, Narrow);
+  memcpy(to, &narrow, sizeof(narrow));
+#endif
+}
+
 // Each byte pair of a lane as two 16-bit numbers: the even bytes, the odd bytes.
 PARARNN_HD IntLanes even_bytes(IntLanes x) { return x & 0x00ff00ff; }
 PARARNN_HD IntLanes odd_bytes(IntLanes x) { return (IntLanes)((WordLanes)x >> 8); }
@@ -59,6 +83,14 @@ PARARNN_HD WordLanes byte_products(IntLanes x, IntLanes y) {
   return (WordLanes)_mm256_maddubs_epi16((__m256i)x, (__m256i)y);
 #endif
 }
+#if !defined(__AVX512BW__)
+PARARNN_HD IntLanes byte_sizes(IntLanes x) { return (IntLanes)_mm256_abs_epi8((__m256i)x); }
+
+// The bytes of x, negated where those of `signs` are negative and 0 where they are 0.
+PARARNN_HD IntLanes with_signs_of(IntLanes signs, IntLanes x) {
+  return (IntLanes)_mm256_sign_epi8((__m256i)x, (__m256i)signs);
+}
+#endif
 #endif
 
 }  // namespace PARARNN_ISA

@@ -86,9 +86,10 @@ uint32_t gather(uint32_t bytes) {
 struct Int8Words {
   static constexpr bool kSwaps = Int8Format::kSwapsMiddleBytes;
   static constexpr int64_t kInputs = 4;
-  static constexpr uint32_t kZeros = 0;  // plain zeros
-  static uint32_t pack(uint32_t word) { return in_level_order(word ^ 0x80808080u, kSwaps); }
-  static uint32_t unpack(uint32_t word) { return in_level_order(word, kSwaps) ^ 0x80808080u; }
+  static constexpr uint32_t kZeros = 0;                                // plain zeros
+  static constexpr uint32_t kFlips = Int8Format::kZero * 0x01010101u;  // of the sign bits, or none
+  static uint32_t pack(uint32_t word) { return in_level_order(word ^ kFlips, kSwaps); }
+  static uint32_t unpack(uint32_t word) { return in_level_order(word, kSwaps) ^ kFlips; }
 };
 
 struct Int4Words {

@@ -110,13 +110,14 @@ def measure(
     buffer = ReadBuffer(max(each.decode_bytes for each in measured))
     readers = {each.label: buffer.reader(each.decode_bytes) for each in measured}
     multipliers = {unit: Multiplier(unit) for unit in UNITS}
-    cases: dict[str, Repetition] = {f"read {label}": each.repeat for label, each in readers.items()}
-    cases |= {f"multiply {unit}": each.repeat for unit, each in multipliers.items()}
+    cases: dict[str, Repetition] = {f"multiply {unit}": each.repeat for unit, each in multipliers.items()}
     for subject in subjects:
         progress(f"{subject.label}: loading")
         run = CoreRun(subject.load(), max((1, *plan.batches)))
+        cases[f"read {subject.label}"] = readers[subject.label].repeat
         cases |= {f"{subject.label} {test}": _case(run, test) for test in plan.tests}
     for peer in peers:
+        cases[f"read {peer.label}"] = readers[peer.label].repeat
         wanted = {f"{peer.label} {test}": peer.case(test) for test in plan.tests}
         cases |= {name: case for name, case in wanted.items() if case is not None}
     times = interleaved(cases, rounds=plan.rounds, time_limit=plan.time_limit, progress=progress)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 Repetition = Callable[[], float]
 """Does the work and returns its own seconds."""
 
+_REST_SECONDS = 0.05
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -45,9 +47,11 @@ def interleaved(
     time_limit: float,
     progress: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
+    rest: Callable[[float], None] = time.sleep,
 ) -> dict[str, Spread]:
     """Each case once to warm up, then all in turn, `rounds` times or until time_limit seconds have passed.
 
+    Before each there is a rest: threads that spin for a while after their work would slow down the next case.
     A case that was measured and has had more than its share of the time sits out: the quick ones are repeated
     more often. Where the warm-up alone passes the limit, it is what counts.
     """
@@ -56,6 +60,7 @@ def interleaved(
     spent: dict[str, float] = {}
 
     def run(name: str) -> None:
+        rest(_REST_SECONDS)
         begin = clock()
         taken.setdefault(name, []).append(cases[name]())
         spent[name] = spent.get(name, 0.0) + clock() - begin
