@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pararnn_server.bench.core import CoreRun
 from pararnn_server.bench.measure import Figure, Limits, Plan, measure
 from pararnn_server.bench.subject import Subject
+from pararnn_server.bench.timing import Repetition, Spread
 
 from benchmarks.filler_tokenizer import write_filler_tokenizer
 from benchmarks.groups import Group
@@ -53,12 +55,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Served:
-    """A server's figures; stalls: one of each repetition."""
+    """A server's figures; stalls: one of each repetition.
+
+    alone: tokens/s of the model without a server on the work of the most streams, None for a peer.
+    """
 
     label: str
     is_peer: bool
     loads: list[ServingFigures]
     stalls: list[Stall] = field(default_factory=list)
+    alone: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,7 @@ def measure_servers(
         servers = [(subject.label, False, stack.enter_context(serving(path, setting.threads)), vocab_size)]
         if with_peers:
             servers += _peer_servers(setting, found, stack, progress)
+        alone, taken_alone = _alone(subject), list[float]()
         passes: dict[str, dict[int, list[Pass]]] = {each[0]: {n: [] for n in STREAMS} for each in servers}
         stalls: dict[str, list[Stall]] = {each[0]: [] for each in servers}
         end = time.monotonic() + _SERVING_SECONDS * setting.scale
@@ -129,13 +136,21 @@ def measure_servers(
                 if turn:
                     progress(f"{label}, a long prompt: {turn} of {setting.rounds}")
                     stalls[label].append(_stall(port, vocab, turn))
+            progress(f"{subject.label} without a server: {turn} of {setting.rounds}")
+            taken_alone.append(alone())
+        # The first pass warms up.
+        rate = Spread.of(taken_alone[1:] or taken_alone).map(lambda taken: STREAMS[-1] * NEW_TOKENS / taken)
         for label, is_peer, *_ in servers:
-            # The first pass warms up.
             loads = [ServingFigures.of(n, each[1:] or each) for n, each in passes[label].items()]
-            found.served.append(Served(label, is_peer, loads, stalls[label]))
+            found.served.append(Served(label, is_peer, loads, stalls[label], None if is_peer else rate))
 
 
 _SERVING_SECONDS = 150.0
+
+
+def _alone(subject: Subject) -> Repetition:
+    """Seconds of the work of the most streams."""
+    return CoreRun(subject.load(), STREAMS[-1]).generate(STREAMS[-1], PROMPT_TOKENS, NEW_TOKENS)
 
 
 def _peer_servers(

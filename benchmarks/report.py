@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 from pararnn_server.bench.machine import Machine
 from pararnn_server.bench.table import HEADINGS, LIMIT_HEADINGS, figure_row, limit_rows, markdown, number
+from pararnn_server.bench.timing import Spread
 
 from benchmarks.parts import (
     LONG_PROMPT_TOKENS,
     NEW_TOKENS,
     PROMPT_TOKENS,
     QUIET_STREAMS,
+    STREAMS,
     Found,
     Served,
     Start,
@@ -90,17 +92,23 @@ class Report:
 
 def server_rows(served: Served) -> list[tuple[str, ...]]:
     """In the order of SERVER_HEADINGS."""
-    return [
+    rows = [
         (
             served.label,
             str(each.streams),
-            number(each.tokens_per_second.median),
-            f"{number(each.tokens_per_second.low)} to {number(each.tokens_per_second.high)}",
+            *_spread(each.tokens_per_second),
             f"{each.ttft_p50 * 1e3:.0f} / {each.ttft_p99 * 1e3:.0f}",
             f"{each.itl_p50 * 1e3:.1f} / {each.itl_p99 * 1e3:.1f}",
         )
         for each in served.loads
     ]
+    if served.alone is not None:
+        rows.append((f"{served.label}, without a server", str(STREAMS[-1]), *_spread(served.alone), "", ""))
+    return rows
+
+
+def _spread(rates: Spread) -> tuple[str, str]:
+    return number(rates.median), f"{number(rates.low)} to {number(rates.high)}"
 
 
 def stall_row(label: str, stalls: list[Stall]) -> tuple[str, ...]:

@@ -74,7 +74,9 @@ def _server_targets(found: Found) -> Iterator[Target]:
     engine = _own(found.figures, "130m", "int8", "decode b32")
     rate = None if own is None else _rate(own)
     share = rate / engine.tokens_per_second.median if rate and engine else None
-    yield Target("130m int8, server of 32 streams, of the model's decode b32", share, 0.8)
+    yield Target("130m int8, server of 32 streams, of the model's decode b32 (no prompts)", share, 0.8)
+    same_work = rate / own.alone.median if rate and own and own.alone else None
+    yield Target("130m int8, server of 32 streams, of the model alone on the same work", same_work, 0.8)
     peers = [_rate(each) for each in found.served if each.is_peer]
     best = rate / max(peers) if rate and peers else None
     yield Target("130m int8, server of 32 streams, of the best llama-server's", best, 2.0)

@@ -44,6 +44,29 @@ class CoreRun:
 
         return repeat
 
+    def generate(self, batch: int, prompt_tokens: int, new_tokens: int) -> Repetition:
+        """Seconds to take in a prompt for each of `batch` sequences and then to give each its new tokens."""
+        prompts, slots = self._tokens(batch * prompt_tokens), torch.arange(batch, dtype=torch.int32)
+        tokens, bounds = self._tokens(batch), torch.arange(batch + 1, dtype=torch.int32)
+        at_once = max(1, CHUNK // prompt_tokens)
+
+        def work() -> None:
+            for first in range(0, batch, at_once):
+                count = min(at_once, batch - first)
+                chunk = prompts[first * prompt_tokens : (first + count) * prompt_tokens]
+                afresh = torch.zeros(count, dtype=torch.bool)
+                self._model(
+                    chunk,
+                    bounds[: count + 1] * prompt_tokens,
+                    slots[first : first + count],
+                    self._state,
+                    has_initial_state=afresh,
+                )
+            for _ in range(new_tokens - 1):
+                self._model(tokens, bounds, slots, self._state)
+
+        return lambda: seconds(work)
+
     def _feed(self, tokens: torch.Tensor) -> None:
         slot = torch.zeros(1, dtype=torch.int32)
         for start in range(0, len(tokens), CHUNK):
