@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from pararnn_client.sse import DONE, EventDecoder
@@ -58,20 +59,38 @@ async def run_load(port: int, load: Load, seed: int) -> list[StreamTimes]:
 
 
 async def stream_arrivals(port: int, body: bytes, arrivals: list[float]) -> StreamTimes:
-    """One stream; adds the moment of each of its events to `arrivals` as it comes."""
+    """One stream of tokens; adds the moment of each of its events to `arrivals` as it comes."""
+    start, usage = time.perf_counter(), None
+    async for now, event in events_of(port, "/v1/completions", body):
+        parsed = {} if event == DONE else json.loads(event)
+        if parsed.get("choices"):
+            arrivals.append(now)
+        usage = parsed.get("usage") or usage
+    if not arrivals or not usage:
+        raise LoadFailed("the stream ended without a token or without its usage")
+    gaps = tuple(later - earlier for earlier, later in itertools.pairwise(arrivals))
+    return StreamTimes(arrivals[0] - start, gaps, int(usage["completion_tokens"]))
+
+
+async def events_of(port: int, path: str, body: bytes) -> AsyncIterator[tuple[float, str]]:
+    """Of one POST: when each event came, and its data. LoadFailed unless the answer is a stream."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
     try:
-        start = time.perf_counter()
-        writer.write(_request(port, body))
+        writer.write(_request(port, path, body))
         await _read_head(reader)
-        return await _read_events(reader, start, arrivals)
+        decoder = EventDecoder()
+        while size := int(await reader.readline(), 16):
+            events = decoder.feed((await reader.readexactly(size + 2))[:-2])
+            now = time.perf_counter()
+            for event in events:
+                yield now, event
     finally:
         writer.close()
 
 
-def _request(port: int, body: bytes) -> bytes:
+def _request(port: int, path: str, body: bytes) -> bytes:
     lines = (
-        "POST /v1/completions HTTP/1.1",
+        f"POST {path} HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
@@ -86,19 +105,3 @@ async def _read_head(reader: asyncio.StreamReader) -> None:
         raise LoadFailed((head + await reader.read(2000)).decode(errors="replace"))
     if b"transfer-encoding: chunked" not in head.lower():
         raise LoadFailed("the stream is not chunked")
-
-
-async def _read_events(reader: asyncio.StreamReader, start: float, arrivals: list[float]) -> StreamTimes:
-    decoder, usage = EventDecoder(), None
-    while size := int(await reader.readline(), 16):
-        events = decoder.feed((await reader.readexactly(size + 2))[:-2])
-        now = time.perf_counter()
-        for event in events:
-            body = {} if event == DONE else json.loads(event)
-            if body.get("choices"):
-                arrivals.append(now)
-            usage = body.get("usage") or usage
-    if not arrivals or not usage:
-        raise LoadFailed("the stream ended without a token or without its usage")
-    gaps = tuple(later - earlier for earlier, later in itertools.pairwise(arrivals))
-    return StreamTimes(arrivals[0] - start, gaps, int(usage["completion_tokens"]))

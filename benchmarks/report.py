@@ -92,7 +92,7 @@ class Report:
 
 def server_rows(served: Served) -> list[tuple[str, ...]]:
     """In the order of SERVER_HEADINGS."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             served.label,
             str(each.streams),

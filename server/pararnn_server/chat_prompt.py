@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pararnn_server.chat_template import ChatTemplate, Message
+from pararnn_server.encoded_prefixes import EncodedPrefixes
 from pararnn_server.errors import BadRequest
+from pararnn_server.state_cache import Partition
 from pararnn_server.tokenizer import OpenText, Tokenizer
 
 
@@ -32,38 +34,48 @@ class ChatPrompts:
         self.template = template
         self._names = sorted(tokenizer.special_ids, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
+        self._encoded = EncodedPrefixes()
 
-    async def encode(self, bodies: Sequence[Utterance], *, continues: bool = False) -> list[int]:
-        """continues: the ids follow a reply that is already in the session. Raises BadRequest."""
+    async def encode(
+        self, bodies: Sequence[Utterance], partition: Partition, *, continues: bool = False
+    ) -> list[int]:
+        """continues: the ids follow a reply that is already in the session. Raises BadRequest.
+
+        partition: who may notice that the messages, or some of them, were here before.
+        """
         template = self._usable(continues)
         seal = _Seal(self._names)
-        messages = [self._message(body, seal) for body in bodies]
+        messages = self._messages(bodies, seal)
         text = template.render_delta(messages) if continues else template.render(messages)
-        return (await self._encode_open(text, seal)).ids
+        return (await self._encode_open(text, seal, partition)).ids
 
-    async def history(self, bodies: Sequence[Utterance], reply: str) -> list[int]:
+    async def history(self, bodies: Sequence[Utterance], reply: str, partition: Partition) -> list[int]:
         """What `encode` begins with for these messages, this reply to them, and any user message more.
 
         Raises BadRequest.
         """
         template = self._usable(continues=False)
         seal = _Seal(self._names)
-        messages = [self._message(body, seal) for body in bodies]
+        messages = self._messages(bodies, seal)
         messages.append({"role": "assistant", "content": self._sealed(reply, seal)})
         messages.append({"role": "user", "content": seal.mark})
         text, _, _ = template.render(messages).partition(seal.mark)
-        ids, num_stable = await self._encode_open(text, seal)
+        ids, num_stable = await self._encode_open(text, seal, partition)
         return ids[:num_stable]
 
-    async def _encode_open(self, text: str, seal: _Seal) -> OpenText:
-        if not seal.used or self._special is None:
+    async def _encode_open(self, text: str, seal: _Seal, partition: Partition) -> OpenText:
+        """Between special tokens piece by piece, where that gives the ids of the whole."""
+        if self._special is None or not (seal.used or self._tokenizer.seams_hold):
             return await self._tokenizer.encode_open(text)
-        ids: list[int] = []
-        start = 0
-        for found in self._special.finditer(text):
+        # A sealed text never comes again.
+        known, ids = ("", list[int]()) if seal.used else self._encoded.longest(partition, text)
+        start = len(known)
+        for found in self._special.finditer(text, start):
             ids += (await self._encode_plain(seal.broken(text[start : found.start()]))).ids
             ids.append(self._tokenizer.special_ids[found[0]])
             start = found.end()
+        if not seal.used:
+            self._encoded.put(partition, text[:start], ids, instead=known)
         rest = await self._encode_plain(seal.broken(text[start:]))
         return OpenText(ids + rest.ids, len(ids) + rest.num_stable)
 
@@ -75,9 +87,12 @@ class ChatPrompts:
             raise BadRequest(message, param="session_id")
         return self.template
 
-    def _message(self, body: Utterance, seal: _Seal) -> Message:
-        role = "system" if body.role == "developer" else body.role
-        return {"role": role, "content": self._sealed(body.text, seal)}
+    def _messages(self, bodies: Sequence[Utterance], seal: _Seal) -> list[Message]:
+        roles = ["system" if body.role == "developer" else body.role for body in bodies]
+        texts = [body.text for body in bodies]
+        if self._special is not None and self._special.search("".join(texts)):
+            texts = [self._sealed(text, seal) for text in texts]
+        return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
 
     def _sealed(self, text: str, seal: _Seal) -> str:
         return text if self._special is None else self._special.sub(seal.put, text)

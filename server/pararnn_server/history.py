@@ -64,7 +64,7 @@ class HistoryReader:
             exchange = self._waiting.pop()
             self._num_chars -= exchange.num_chars
             try:
-                ids = await self._chat.history(exchange.messages, exchange.reply)
+                ids = await self._chat.history(exchange.messages, exchange.reply, exchange.partition)
             except BadRequest:
                 # The template takes the messages but not a reply after them: nothing will be sent back.
                 continue

@@ -37,6 +37,7 @@ class Tokenizer:
     token_bytes: what each id adds to a reply, exactly; special tokens add nothing.
     chat_template: its source, if the checkpoint has one. fingerprint: SHA-256 of tokenizer.json in UTF-8.
     add_bos: whether a text prompt starts with the BOS, as the tokenizer's configuration says.
+    seams_hold: whether a text's parts between special tokens, encoded one by one, give the ids of the whole.
     """
 
     def __init__(self, folder: Path, vocab_size: int) -> None:
@@ -46,7 +47,7 @@ class Tokenizer:
         self._special = _load(source, folder)
         self._plain = _load(source, folder)
         self._plain.encode_special_tokens = True
-        self._seams_hold = _seams_hold(json.loads(source), self._special)
+        self.seams_hold = _seams_hold(json.loads(source), self._special)
         self.chat_template = find_chat_template(folder, self.config)
         self.vocab_size = vocab_size
         self.token_bytes, self._shown = _byte_tables(self._special, json.loads(source), vocab_size)
@@ -66,7 +67,7 @@ class Tokenizer:
         encoder = self._special if special else self._plain
         ids: list[int] = []
         num_stable = 0
-        for piece in _pieces(text) if self._seams_hold else (text,):
+        for piece in _pieces(text) if self.seams_hold else (text,):
             encoding = await encoder.async_encode(piece, add_special_tokens=False)
             num_stable = len(ids) + self._last_word(encoding)
             ids.extend(encoding.ids)

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 
 SETTLED = (200, 201)
+FROM_A_PROXY = (502, 504)
+"""It did not reach the server, or did not wait for its answer."""
 REPLY_TOKENS = 6
 VOCABULARY = 256
 
@@ -87,6 +89,9 @@ class SessionClient(threading.Thread):
                 continue
             if response.status_code in SETTLED:
                 return response.json()
+            if response.status_code in FROM_A_PROXY:
+                self._is_over.wait(0.5)
+                continue
             code = response.json()["error"]["code"]
             if code not in ("session_busy", "lease_lost", "loading", "draining", "store_unreachable"):
                 self.lost.append(f"{path} was refused: {response.text}")

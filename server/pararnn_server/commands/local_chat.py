@@ -18,6 +18,7 @@ from pararnn_server.commands.failure import CommandFailed
 from pararnn_server.commands.sampling_options import ChatSampling
 from pararnn_server.commands.units import as_bytes
 from pararnn_server.schemas.chat import Message
+from pararnn_server.state_cache import Partition
 from pararnn_server.tokenizer import Tokenizer
 
 
@@ -117,4 +118,5 @@ class LocalConversation:
             return ids if bos is None else [bos, *ids]
         begun = self._num_tokens > 0
         system = [] if begun or not self._system else [Message(role="system", content=self._system)]
-        return await self._chat.encode([*system, Message(role="user", content=text)], continues=begun)
+        messages = [*system, Message(role="user", content=text)]
+        return await self._chat.encode(messages, Partition(owner=""), continues=begun)

@@ -25,6 +25,7 @@ from pararnn_server.responses.records import StoredResponse
 from pararnn_server.schemas.responses import ResponseRequest
 from pararnn_server.service import Service, Serving
 from pararnn_server.sessions.once import Once
+from pararnn_server.state_cache import Partition
 from pararnn_server.stream import StreamAnswer
 
 # Of a response that is not kept yet, beyond the longest life of its request.
@@ -104,12 +105,13 @@ async def _start(body: ResponseRequest, given: list[Item], owner: str, serving: 
     previous_id, opening = body.previous_response_id, []
     if body.instructions:
         opening = [Item("", "system", body.instructions)]
+    partition = Partition(owner)
     if previous_id is None:
-        return _Start(await serving.chat.encode([*opening, *given]), None, Resumed())
+        return _Start(await serving.chat.encode([*opening, *given], partition), None, Resumed())
     previous = await _previous(previous_id, owner, serving)
     if previous.can_resume and (previous.body["instructions"] or None) == (body.instructions or None):
         try:
-            ids = await serving.chat.encode(given, continues=True)
+            ids = await serving.chat.encode(given, partition, continues=True)
         except BadRequest:
             # The template puts these messages first, or cannot go on from a reply: all is read again.
             pass
@@ -117,7 +119,7 @@ async def _start(body: ResponseRequest, given: list[Item], owner: str, serving: 
             covered = previous.num_tokens - previous.num_pending
             return _Start(ids, previous_id, Resumed(previous.num_tokens, covered))
     said = await serving.ask(records.conversation, previous_id, owner)
-    return _Start(await serving.chat.encode([*opening, *said, *given]), None, Resumed())
+    return _Start(await serving.chat.encode([*opening, *said, *given], partition), None, Resumed())
 
 
 async def _previous(response_id: str, owner: str, serving: Serving) -> StoredResponse:

@@ -48,8 +48,9 @@ async def create_chat_completion(request: Request) -> Response:
     )
     view = await view_session(body, body.session_id, serving, request)
     ids: list[int] = []
+    partition = Partition(owner, body.cache_salt)
     if view.repeated is None:
-        ids = await serving.chat.encode(body.messages, continues=not view.is_empty)
+        ids = await serving.chat.encode(body.messages, partition, continues=not view.is_empty)
     prompts = [EncodedPrompt(serving.prompts.checked(ids, "messages"))]
     head = heading("chatcmpl", body, serving, request, view)
     plan = plan_of(head, body, prompts, params, view, ends, owner)
@@ -59,13 +60,13 @@ async def create_chat_completion(request: Request) -> Response:
         serving.tokenizer,
         logprobs=bool(body.logprobs),
         null_usage=null_usage,
-        on_reply=_reader_ahead(body, serving, owner),
+        on_reply=_reader_ahead(body, serving, partition),
     )
     return answer(body, plan, form, service)
 
 
-def _reader_ahead(body: ChatRequest, serving: Serving, owner: str) -> Callable[[str], None] | None:
+def _reader_ahead(body: ChatRequest, serving: Serving, partition: Partition) -> Callable[[str], None] | None:
     """Without a session the client will send the whole conversation again."""
     if serving.history is None or body.session_id is not None:
         return None
-    return partial(serving.history.follow, Partition(owner, body.cache_salt), body.messages)
+    return partial(serving.history.follow, partition, body.messages)

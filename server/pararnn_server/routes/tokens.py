@@ -15,7 +15,8 @@ from pararnn_server.schemas.tokens import (
     TokenizeResponse,
     TokenizerInfo,
 )
-from pararnn_server.service import Serving, service_of
+from pararnn_server.service import Serving, owner_of, service_of
+from pararnn_server.state_cache import Partition
 
 router = APIRouter(tags=["tokens"])
 
@@ -27,7 +28,7 @@ async def tokenize(request: Request) -> Response:
     serving = service.reading()
     body = await read_body(request, TokenizeRequest, service.settings.max_body_bytes)
     serving.check_model(body.model)
-    ids = await _encode(body, serving)
+    ids = await _encode(body, serving, owner_of(request))
     names = [serving.tokenizer.token_text(token) for token in ids] if body.return_token_strs else None
     return JSONResponse({"count": len(ids), "max_model_len": None, "tokens": ids, "token_strs": names})
 
@@ -60,14 +61,15 @@ async def tokenizer_info(request: Request) -> Response:
     return JSONResponse(info.model_dump())
 
 
-async def _encode(body: TokenizeRequest, serving: Serving) -> list[int]:
+async def _encode(body: TokenizeRequest, serving: Serving, owner: str) -> list[int]:
     if (body.prompt is None) == (body.messages is None):
         raise BadRequest("Send either prompt or messages.", param="prompt")
     if body.messages is not None:
         if body.add_special_tokens is not None:
             message = "add_special_tokens: only with prompt; the chat template decides for messages."
             raise BadRequest(message, param="add_special_tokens")
-        return list(serving.prompts.checked(await serving.chat.encode(body.messages), "messages"))
+        ids = await serving.chat.encode(body.messages, Partition(owner))
+        return list(serving.prompts.checked(ids, "messages"))
     bos = body.add_special_tokens is not False
     prompt = await serving.prompts.text(body.prompt or "", param="prompt", bos=bos)
     return list(prompt.ids)

@@ -1,0 +1,57 @@
+"""Ids of conversations that were encoded before: each comes back with every turn, and only its end is new."""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+
+from pararnn_server.state_cache import Partition
+
+MAX_CHARS = 8 << 20
+MAX_PER_PARTITION = 256
+
+
+class EncodedPrefixes:
+    """Forgets the least recently used; what one partition left, no other finds.
+
+    max_chars: of all texts together.
+    """
+
+    def __init__(self, max_chars: int = MAX_CHARS) -> None:
+        self._partitions: OrderedDict[Partition, OrderedDict[str, array[int]]] = OrderedDict()
+        self._max_chars = max_chars
+        self._num_chars = 0
+
+    def longest(self, partition: Partition, text: str) -> tuple[str, list[int]]:
+        """The longest text that `text` begins with, and its ids; ("", []) where there is none."""
+        texts = self._partitions.get(partition, OrderedDict())
+        found = max((each for each in texts if text.startswith(each)), key=len, default=None)
+        if found is None:
+            return "", []
+        self._use(partition, found)
+        return found, texts[found].tolist()
+
+    def put(self, partition: Partition, text: str, ids: list[int], instead: str) -> None:
+        """instead: the shorter text that it begins with, from `longest`: that conversation has gone on."""
+        if not text or text == instead:
+            return
+        self._drop(partition, instead)
+        self._partitions.setdefault(partition, OrderedDict())[text] = array("I", ids)
+        self._num_chars += len(text)
+        self._use(partition, text)
+        if len(self._partitions[partition]) > MAX_PER_PARTITION:
+            self._drop(partition, next(iter(self._partitions[partition])))
+        while self._num_chars > self._max_chars:
+            oldest = next(iter(self._partitions))
+            self._drop(oldest, next(iter(self._partitions[oldest])))
+
+    def _use(self, partition: Partition, text: str) -> None:
+        self._partitions.move_to_end(partition)
+        self._partitions[partition].move_to_end(text)
+
+    def _drop(self, partition: Partition, text: str) -> None:
+        texts = self._partitions.get(partition, OrderedDict())
+        if texts.pop(text, None) is not None:
+            self._num_chars -= len(text)
+            if not texts:
+                del self._partitions[partition]

@@ -1,0 +1,92 @@
+"""A conversation's ids: those of its text as a whole, whichever parts were encoded before."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server.encoded_prefixes import EncodedPrefixes
+from pararnn_server.loading import read_chat_template
+from pararnn_server.schemas.chat import Message
+from pararnn_server.state_cache import Partition
+from pararnn_server.tokenizer import Tokenizer
+
+from pararnn_core.checkpoint import checkpoint_info
+
+SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "paragru-5m-stdlib"
+ALICE, BOB = Partition("alice"), Partition("bob")
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer(SHIPPED, checkpoint_info(SHIPPED).config.vocab_size)
+
+
+@pytest.fixture(scope="module")
+def chat(tokenizer: Tokenizer) -> ChatPrompts:
+    return ChatPrompts(tokenizer, read_chat_template(tokenizer))
+
+
+def conversation(texts: list[str]) -> list[Message]:
+    roles = ("user", "assistant")
+    return [Message(role=roles[i % 2], content=text) for i, text in enumerate(texts)]  # type: ignore[arg-type]
+
+
+TEXTS = st.lists(
+    st.one_of(st.text(max_size=40), st.sampled_from(["", "\n", " a", "a ", "x\n\ny", "def f():\n    pass"])),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(texts=TEXTS)
+def test_the_ids_of_a_conversation_are_those_of_its_text(
+    chat: ChatPrompts, tokenizer: Tokenizer, texts: list[str]
+) -> None:
+    assert chat.template is not None
+    whole = chat.template.render([{"role": each.role, "content": each.text} for each in conversation(texts)])
+    expected = asyncio.run(tokenizer.encode(whole))
+    for _ in range(2):
+        assert asyncio.run(chat.encode(conversation(texts), ALICE)) == expected
+
+
+@given(texts=TEXTS, reply=st.text(max_size=20), more=st.text(max_size=20))
+def test_a_history_is_where_the_next_turn_begins(
+    chat: ChatPrompts, texts: list[str], reply: str, more: str
+) -> None:
+    ids = asyncio.run(chat.history(conversation(texts), reply, ALICE))
+    again = [*conversation(texts), Message(role="assistant", content=reply)]
+    whole = asyncio.run(chat.encode([*again, Message(role="user", content=more)], ALICE))
+    assert whole[: len(ids)] == ids
+
+
+def test_what_one_partition_left_no_other_finds() -> None:
+    prefixes = EncodedPrefixes()
+    prefixes.put(ALICE, "secret", [1, 2], instead="")
+    assert prefixes.longest(ALICE, "secret, and more") == ("secret", [1, 2])
+    for other in (BOB, Partition("alice", "salt")):
+        assert prefixes.longest(other, "secret, and more") == ("", [])
+
+
+def test_a_conversation_that_went_on_is_kept_once_and_its_other_branches_stay() -> None:
+    prefixes = EncodedPrefixes()
+    prefixes.put(ALICE, "ab", [1], instead="")
+    prefixes.put(ALICE, "abcd", [1, 2], instead="ab")
+    prefixes.put(ALICE, "ax", [3], instead="")
+    assert prefixes.longest(ALICE, "abcde") == ("abcd", [1, 2])
+    assert prefixes.longest(ALICE, "axe") == ("ax", [3])
+    assert prefixes.longest(ALICE, "abx") == ("", [])
+
+
+def test_the_least_recently_used_conversation_goes_first() -> None:
+    prefixes = EncodedPrefixes(max_chars=1000)
+    for partition, name in ((ALICE, "a"), (ALICE, "b"), (BOB, "c")):
+        prefixes.put(partition, name * 300, [1], instead="")
+    prefixes.longest(ALICE, "a" * 300)
+    prefixes.put(ALICE, "d" * 300, [1], instead="")
+    places = ((ALICE, "a"), (ALICE, "b"), (BOB, "c"), (ALICE, "d"))
+    assert [name for partition, name in places if prefixes.longest(partition, name * 300)[1]] == list("abd")
+    prefixes.put(ALICE, "e" * 1001, [1], instead="")
+    assert prefixes.longest(ALICE, "e" * 1001) == ("", [])
