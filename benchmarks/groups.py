@@ -46,3 +46,8 @@ def shipped() -> list[Subject]:
     """The checkpoints of this repository that are meant for use, by name."""
     folders = {path for folder in shipped_checkpoints() for path in folder.iterdir() if is_checkpoint(path)}
     return [Subject.of_checkpoint(path) for path in sorted(folders, key=lambda path: path.name)]
+
+
+def served_by_default() -> Subject:
+    """The one of them that `pararnn serve` takes without a name."""
+    return next(each for each in shipped() if each.weights == "int8")

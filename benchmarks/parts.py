@@ -16,6 +16,7 @@ from pararnn_server.bench.measure import Figure, Limits, Plan, measure
 from pararnn_server.bench.subject import Subject
 from pararnn_server.bench.timing import Repetition, Spread
 
+from benchmarks.conversation import Conversation, converse
 from benchmarks.filler_tokenizer import write_filler_tokenizer
 from benchmarks.groups import Group
 from benchmarks.llama_cpp.peer import LlamaPeer, PeerFailed, llama_peers
@@ -35,7 +36,7 @@ Progress = Callable[[str], None]
 STREAMS = (1, 8, 32)
 PROMPT_TOKENS, NEW_TOKENS = 32, 128
 LONG_PROMPT_TOKENS, QUIET_STREAMS = 4000, 8
-PARKED_SESSIONS = 10_000
+PARKED_SESSIONS, CHAT_TURNS = 10_000, 200
 _QUIET_SECONDS = 2.0
 _FOREVER = 100_000
 _SETTLED_SLOTS = 64
@@ -88,6 +89,7 @@ class Found:
     served: list[Served] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
+    conversations: list[Conversation] = field(default_factory=list)
     peer_versions: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
@@ -209,6 +211,17 @@ def measure_parked(setting: Setting, found: Found, progress: Progress) -> None:
     progress(f"{count:,} sessions")
     with tempfile.TemporaryDirectory() as folder:
         found.parked.append(park(count, Path(folder)))
+
+
+def measure_conversations(subject: Subject, setting: Setting, found: Found, progress: Progress) -> None:
+    """A long chat with a model that has a chat template."""
+    turns = max(20, int(CHAT_TURNS * min(1.0, setting.scale)))
+    progress(f"{turns} turns")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(checkpoint_of(subject, Path(folder)), setting.threads) as port,
+    ):
+        found.conversations += converse(port, turns)
 
 
 def checkpoint_of(subject: Subject, folder: Path) -> Path:

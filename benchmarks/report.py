@@ -83,6 +83,9 @@ class Report:
             parts += ["## Start", markdown(START_HEADINGS, [start_row(each) for each in found.starts])]
         if found.parked:
             parts += ["## Sessions", *(f"```text\n{parked}\n```" for parked in found.parked)]
+        if found.conversations:
+            lines = "\n".join(map(str, found.conversations))
+            parts += ["## Conversations", f"```text\n{lines}\n```"]
         if found.limits:
             parts += ["## Limits", markdown(LIMIT_HEADINGS, limit_rows(found.limits))]
         parts += ["## Targets", markdown(TARGET_HEADINGS, [target_row(each) for each in targets(found)])]

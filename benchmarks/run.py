@@ -19,10 +19,11 @@ from pararnn_server.bench.subject import Subject
 from rich.console import Console
 from rich.status import Status
 
-from benchmarks.groups import groups, shipped
+from benchmarks.groups import groups, served_by_default
 from benchmarks.parts import (
     Found,
     Setting,
+    measure_conversations,
     measure_group,
     measure_parked,
     measure_servers,
@@ -107,11 +108,13 @@ def _steps(parts: set[str], names: set[str], setting: Setting, found: Found) -> 
         yield "1.4b, start", partial(measure_start, Subject.random("1.4b", "int4"), setting, found)
     if "sessions" in parts and (not names or "130m" in names):
         yield "130m, sessions", partial(measure_parked, setting, found)
+    if "sessions" in parts and (not names or "shipped" in names):
+        yield "shipped, conversations", partial(measure_conversations, served_by_default(), setting, found)
 
 
 def _served() -> Iterator[tuple[str, Subject]]:
     yield "130m", Subject.random("130m", "int8")
-    yield from (("shipped", subject) for subject in shipped()[:1])
+    yield "shipped", served_by_default()
 
 
 def _run_all(steps: list[Step], found: Found, console: Console) -> None:

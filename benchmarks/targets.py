@@ -41,6 +41,7 @@ def targets(found: Found) -> list[Target]:
         *_batch_targets(found.figures),
         *_server_targets(found),
         *_start_targets(found),
+        *_session_targets(found),
     ]
 
 
@@ -93,6 +94,21 @@ def _start_targets(found: Found) -> Iterator[Target]:
         yield Target(
             f"{each.label}, memory beyond weights and sessions, of 400 MiB", beyond, 1.0, at_most=True
         )
+
+
+def _session_targets(found: Found) -> Iterator[Target]:
+    for parked in found.parked:
+        count, size = f"{parked.sessions:,} waiting sessions", parked.state_bytes
+        yield Target(
+            f"{count}, resident memory of their states' size", parked.resident / size, 1.05, at_most=True
+        )
+        yield Target(f"{count}, store of their states' size", parked.store / size, 1.2, at_most=True)
+    for each in found.conversations:
+        what = f"chat {each.kind}, first token of turn {each.turns}, of turn 2's"
+        yield Target(what, each.ratio, 1.1, at_most=True)
+        for parked in found.parked:
+            share = parked.commit_p50 / each.turn
+            yield Target(f"chat {each.kind}, commit, of a 64-token turn", share, 0.05, at_most=True)
 
 
 def _own(figures: list[Figure], preset: str, weights: str, test: str) -> Figure | None:

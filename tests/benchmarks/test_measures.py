@@ -17,6 +17,7 @@ from pararnn_server.loading import load
 from pararnn_server.settings import Settings
 from pararnn_server.tokenizer import Tokenizer
 
+from benchmarks.conversation import Conversation
 from benchmarks.filler_tokenizer import write_filler_tokenizer
 from benchmarks.groups import groups
 from benchmarks.llama_cpp.peer import llama_peers
@@ -25,6 +26,7 @@ from benchmarks.load import Load, run_load
 from benchmarks.parts import Found, Served, Start
 from benchmarks.report import Report
 from benchmarks.serving import ServingFigures, percentile, server_process, summary
+from benchmarks.sessions import Parked
 from benchmarks.stall import Stall
 from benchmarks.targets import targets
 from tests.fixtures import tiny_checkpoint
@@ -76,6 +78,8 @@ def _found() -> Found:
             Served("llama-server rwkv7 170M q8_0", True, peer_loads),
         ],
         starts=[Start("random 1.4b gru int4", 800 << 20, 100 << 20, 2.5, 0.1, 1000 << 20)],
+        parked=[Parked(10, 1000, 1020, 1100, *([0.001] * 5), 0.002, 0.01)],
+        conversations=[Conversation("stateless", 200, 0.01, 0.012, 0.1)],
         peer_versions={"fake 1"},
         notes=["something is absent"],
     )
@@ -96,6 +100,10 @@ def test_every_target_is_a_share_or_ratio_of_its_own_figures() -> None:
             "between tokens while a long prompt is read, p99 of its quiet median": 2.5,
             "random 1.4b gru int4, server ready": 2.5,
             "random 1.4b gru int4, memory beyond weights and sessions, of 400 MiB": 0.25,
+            "10 waiting sessions, resident memory of their states' size": 1.02,
+            "10 waiting sessions, store of their states' size": 1.1,
+            "chat stateless, first token of turn 200, of turn 2's": 1.2,
+            "chat stateless, commit, of a 64-token turn": 0.02,
         }
     )
     reached = {each.what: each.is_reached for each in targets(_found()) if each.value is not None}
@@ -103,6 +111,7 @@ def test_every_target_is_a_share_or_ratio_of_its_own_figures() -> None:
         "130m int4, decode b1, share of the limit",
         "130m int8, prefill 512, of the best peer's in any format",
         "130m int8, decode b32, of b1's",
+        "chat stateless, first token of turn 200, of turn 2's",
     ]
 
 
