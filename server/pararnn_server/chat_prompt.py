@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from array import array
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -38,7 +39,7 @@ class ChatPrompts:
 
     async def encode(
         self, bodies: Sequence[Utterance], partition: Partition, *, continues: bool = False
-    ) -> list[int]:
+    ) -> Sequence[int]:
         """continues: the ids follow a reply that is already in the session. Raises BadRequest.
 
         partition: who may notice that the messages, or some of them, were here before.
@@ -49,7 +50,7 @@ class ChatPrompts:
         text = template.render_delta(messages) if continues else template.render(messages)
         return (await self._encode_open(text, seal, partition)).ids
 
-    async def history(self, bodies: Sequence[Utterance], reply: str, partition: Partition) -> list[int]:
+    async def history(self, bodies: Sequence[Utterance], reply: str, partition: Partition) -> Sequence[int]:
         """What `encode` begins with for these messages, this reply to them, and any user message more.
 
         Raises BadRequest.
@@ -68,16 +69,18 @@ class ChatPrompts:
         if self._special is None or not (seal.used or self._tokenizer.seams_hold):
             return await self._tokenizer.encode_open(text)
         # A sealed text never comes again.
-        known, ids = ("", list[int]()) if seal.used else self._encoded.longest(partition, text)
+        known, ids = ("", array("i")) if seal.used else self._encoded.longest(partition, text)
         start = len(known)
         for found in self._special.finditer(text, start):
-            ids += (await self._encode_plain(seal.broken(text[start : found.start()]))).ids
+            ids.extend((await self._encode_plain(seal.broken(text[start : found.start()]))).ids)
             ids.append(self._tokenizer.special_ids[found[0]])
             start = found.end()
         if not seal.used:
             self._encoded.put(partition, text[:start], ids, instead=known)
         rest = await self._encode_plain(seal.broken(text[start:]))
-        return OpenText(ids + rest.ids, len(ids) + rest.num_stable)
+        num_stable = len(ids) + rest.num_stable
+        ids.extend(rest.ids)
+        return OpenText(ids, num_stable)
 
     def _usable(self, continues: bool) -> ChatTemplate:
         if self.template is None:

@@ -22,21 +22,21 @@ class EncodedPrefixes:
         self._max_chars = max_chars
         self._num_chars = 0
 
-    def longest(self, partition: Partition, text: str) -> tuple[str, list[int]]:
-        """The longest text that `text` begins with, and its ids; ("", []) where there is none."""
+    def longest(self, partition: Partition, text: str) -> tuple[str, array[int]]:
+        """The longest text that `text` begins with, and a copy of its ids; empty where there is none."""
         texts = self._partitions.get(partition, OrderedDict())
         found = max((each for each in texts if text.startswith(each)), key=len, default=None)
         if found is None:
-            return "", []
+            return "", array("i")
         self._use(partition, found)
-        return found, texts[found].tolist()
+        return found, texts[found][:]
 
-    def put(self, partition: Partition, text: str, ids: list[int], instead: str) -> None:
+    def put(self, partition: Partition, text: str, ids: array[int], instead: str) -> None:
         """instead: the shorter text that it begins with, from `longest`: that conversation has gone on."""
         if not text or text == instead:
             return
         self._drop(partition, instead)
-        self._partitions.setdefault(partition, OrderedDict())[text] = array("I", ids)
+        self._partitions.setdefault(partition, OrderedDict())[text] = ids[:]
         self._num_chars += len(text)
         self._use(partition, text)
         if len(self._partitions[partition]) > MAX_PER_PARTITION:

@@ -26,7 +26,7 @@ class TokenizerError(ValueError):
 class OpenText(NamedTuple):
     """num_stable: how many leading ids stay the same whatever is appended to the text."""
 
-    ids: list[int]
+    ids: Sequence[int]
     num_stable: int
 
 
@@ -60,7 +60,7 @@ class Tokenizer:
 
     async def encode(self, text: str, *, special: bool = True) -> list[int]:
         """special: read the text of a special token as that token; otherwise as plain characters."""
-        return (await self.encode_open(text, special=special)).ids
+        return list((await self.encode_open(text, special=special)).ids)
 
     async def encode_open(self, text: str, *, special: bool = True) -> OpenText:
         """As `encode`, for text that may go on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import httpx
@@ -36,10 +37,16 @@ def turn_body(client: int, turn: int, session_id: str) -> dict[str, Any]:
 class SessionClient(threading.Thread):
     """Takes turns until told to stop; after a failure sends the same turn again under the same key.
 
-    urls: called before each try for where to send it.
+    urls: called before each try for where to send it. at_once: lets a turn begin; many clients may share it.
     """
 
-    def __init__(self, number: int, urls: Callable[[], str], timeout: float = 20.0) -> None:
+    def __init__(
+        self,
+        number: int,
+        urls: Callable[[], str],
+        timeout: float = 20.0,
+        at_once: AbstractContextManager[Any] | None = None,
+    ) -> None:
         super().__init__(daemon=True)
         self.number = number
         self.session_id = ""
@@ -47,6 +54,7 @@ class SessionClient(threading.Thread):
         self.lost: list[str] = []
         self.tries = 0
         self._urls = urls
+        self._at_once = at_once or nullcontext()
         self._http = httpx.Client(timeout=timeout)
         self._is_over = threading.Event()
 
@@ -58,14 +66,16 @@ class SessionClient(threading.Thread):
             self._take_turns()
 
     def _take_turns(self) -> None:
-        created = self._until_settled("POST", "/v1/sessions", {}, "")
+        with self._at_once:
+            created = self._until_settled("POST", "/v1/sessions", {}, "")
         if created is None:
             return
         self.session_id = created["id"]
         while not self._is_over.is_set():
             turn = len(self.acknowledged)
             body = turn_body(self.number, turn, self.session_id)
-            answer = self._until_settled("POST", "/v1/completions", body, f"turn-{turn}")
+            with self._at_once:
+                answer = self._until_settled("POST", "/v1/completions", body, f"turn-{turn}")
             if answer is None:
                 return
             self._note(turn, answer)

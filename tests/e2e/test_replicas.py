@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -53,7 +54,8 @@ def _bounce(folder: Path, num_clients: int, seconds: float, way: Way) -> None:
         serve_process(checkpoint, "--store", url, "--threads", "1") as second,
         way(folder, [first.url, second.url]) as next_url,
     ):
-        clients = [SessionClient(number, next_url, timeout=2.0) for number in range(num_clients)]
+        at_once = threading.Semaphore(32)
+        clients = [SessionClient(number, next_url, 2.0, at_once) for number in range(num_clients)]
         for client in clients:
             client.start()
         time.sleep(seconds / 2)
@@ -84,4 +86,4 @@ def test_sessions_bounce_between_two_servers_and_none_writes_after_its_lease(tmp
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(not is_installed, reason="needs nginx on the PATH")
 def test_a_thousand_sessions_bounce_between_two_servers(tmp_path: Path) -> None:
-    _bounce(tmp_path, 1000, 240.0, _through_nginx)
+    _bounce(tmp_path, 1000, 120.0, _through_nginx)

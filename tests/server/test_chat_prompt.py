@@ -1,6 +1,9 @@
 """A conversation's ids: those of its text as a whole, whichever parts were encoded before."""
 
+from __future__ import annotations
+
 import asyncio
+from array import array
 from pathlib import Path
 
 import pytest
@@ -49,44 +52,51 @@ def test_the_ids_of_a_conversation_are_those_of_its_text(
     whole = chat.template.render([{"role": each.role, "content": each.text} for each in conversation(texts)])
     expected = asyncio.run(tokenizer.encode(whole))
     for _ in range(2):
-        assert asyncio.run(chat.encode(conversation(texts), ALICE)) == expected
+        assert list(asyncio.run(chat.encode(conversation(texts), ALICE))) == expected
 
 
 @given(texts=TEXTS, reply=st.text(max_size=20), more=st.text(max_size=20))
 def test_a_history_is_where_the_next_turn_begins(
     chat: ChatPrompts, texts: list[str], reply: str, more: str
 ) -> None:
-    ids = asyncio.run(chat.history(conversation(texts), reply, ALICE))
+    known = asyncio.run(chat.history(conversation(texts), reply, ALICE))
     again = [*conversation(texts), Message(role="assistant", content=reply)]
     whole = asyncio.run(chat.encode([*again, Message(role="user", content=more)], ALICE))
-    assert whole[: len(ids)] == ids
+    assert whole[: len(known)] == known
+
+
+def ids(*values: int) -> array[int]:
+    return array("i", values)
+
+
+NOTHING = ("", ids())
 
 
 def test_what_one_partition_left_no_other_finds() -> None:
     prefixes = EncodedPrefixes()
-    prefixes.put(ALICE, "secret", [1, 2], instead="")
-    assert prefixes.longest(ALICE, "secret, and more") == ("secret", [1, 2])
+    prefixes.put(ALICE, "secret", ids(1, 2), instead="")
+    assert prefixes.longest(ALICE, "secret, and more") == ("secret", ids(1, 2))
     for other in (BOB, Partition("alice", "salt")):
-        assert prefixes.longest(other, "secret, and more") == ("", [])
+        assert prefixes.longest(other, "secret, and more") == NOTHING
 
 
 def test_a_conversation_that_went_on_is_kept_once_and_its_other_branches_stay() -> None:
     prefixes = EncodedPrefixes()
-    prefixes.put(ALICE, "ab", [1], instead="")
-    prefixes.put(ALICE, "abcd", [1, 2], instead="ab")
-    prefixes.put(ALICE, "ax", [3], instead="")
-    assert prefixes.longest(ALICE, "abcde") == ("abcd", [1, 2])
-    assert prefixes.longest(ALICE, "axe") == ("ax", [3])
-    assert prefixes.longest(ALICE, "abx") == ("", [])
+    prefixes.put(ALICE, "ab", ids(1), instead="")
+    prefixes.put(ALICE, "abcd", ids(1, 2), instead="ab")
+    prefixes.put(ALICE, "ax", ids(3), instead="")
+    assert prefixes.longest(ALICE, "abcde") == ("abcd", ids(1, 2))
+    assert prefixes.longest(ALICE, "axe") == ("ax", ids(3))
+    assert prefixes.longest(ALICE, "abx") == NOTHING
 
 
 def test_the_least_recently_used_conversation_goes_first() -> None:
     prefixes = EncodedPrefixes(max_chars=1000)
     for partition, name in ((ALICE, "a"), (ALICE, "b"), (BOB, "c")):
-        prefixes.put(partition, name * 300, [1], instead="")
+        prefixes.put(partition, name * 300, ids(1), instead="")
     prefixes.longest(ALICE, "a" * 300)
-    prefixes.put(ALICE, "d" * 300, [1], instead="")
+    prefixes.put(ALICE, "d" * 300, ids(1), instead="")
     places = ((ALICE, "a"), (ALICE, "b"), (BOB, "c"), (ALICE, "d"))
     assert [name for partition, name in places if prefixes.longest(partition, name * 300)[1]] == list("abd")
-    prefixes.put(ALICE, "e" * 1001, [1], instead="")
-    assert prefixes.longest(ALICE, "e" * 1001) == ("", [])
+    prefixes.put(ALICE, "e" * 1001, ids(1), instead="")
+    assert prefixes.longest(ALICE, "e" * 1001) == NOTHING

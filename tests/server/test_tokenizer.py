@@ -118,5 +118,5 @@ def test_text_is_not_cut_where_a_token_could_reach_over(tmp_path: Path) -> None:
     spec["added_tokens"][0]["lstrip"] = True
     text = "a\n<|bos|>" * 5
     tokenizer = Tokenizer(folder_with(tmp_path, {"added_tokens": spec["added_tokens"]}), TINY_VOCAB_SIZE)
-    assert not tokenizer._seams_hold
+    assert not tokenizer.seams_hold
     assert encode(tokenizer, text) == BpeTokenizer.from_str(json.dumps(spec)).encode(text).ids

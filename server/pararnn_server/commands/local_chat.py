@@ -119,4 +119,4 @@ class LocalConversation:
         begun = self._num_tokens > 0
         system = [] if begun or not self._system else [Message(role="system", content=self._system)]
         messages = [*system, Message(role="user", content=text)]
-        return await self._chat.encode(messages, Partition(owner=""), continues=begun)
+        return [*await self._chat.encode(messages, Partition(owner=""), continues=begun)]

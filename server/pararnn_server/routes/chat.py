@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
@@ -47,7 +47,7 @@ async def create_chat_completion(request: Request) -> Response:
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
     )
     view = await view_session(body, body.session_id, serving, request)
-    ids: list[int] = []
+    ids: Sequence[int] = ()
     partition = Partition(owner, body.cache_salt)
     if view.repeated is None:
         ids = await serving.chat.encode(body.messages, partition, continues=not view.is_empty)
