@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +16,7 @@ from pararnn_core.config import ModelConfig
 from pararnn_core.fingerprint import Fingerprint
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
-from pararnn_core.safetensors_file import TensorInfo
+from pararnn_core.safetensors_file import DTYPES, TensorInfo
 from pararnn_core.untrusted_file import CheckpointError
 from pararnn_core.weight_files import is_finite
 
@@ -89,16 +89,19 @@ def load_checkpoint(
         reader = _WeightReader(directory, verify or directory.fingerprint is None, progress)
         config = directory.config if dtype is None else replace(directory.config, dtype=dtype)
         model = empty_model(config)
-        for weight in reader.read_weights():
-            # No name may hold what was read: pack() frees each matrix as soon as it has its packed form.
-            model.set_weight(*_prepared(*weight, config, device))
-        del weight
+        packs = pack and torch.device(device).type == "cpu"
+        if packs:
+            for name, weight in _without_memory(directory):
+                model.set_weight(*_prepared(name, weight, config, "meta"))
+            model.pack_what_is_set()
+        for name, weight in reader.read_weights():
+            model.set_weight(*_prepared(name, weight, config, device))
         fingerprint = reader.checked_fingerprint()
         if config != directory.config:
             fingerprint = sha256(f"{fingerprint} as {dtype}".encode()).hexdigest()
     model.fingerprint = fingerprint
     model.eval()
-    return model.pack() if pack and torch.device(device).type == "cpu" else model
+    return model.pack() if packs else model
 
 
 def verify_checkpoint(path: str | os.PathLike[str], progress: Progress | None = None) -> str:
@@ -122,23 +125,13 @@ class _WeightReader:
 
     def read_weights(self) -> Iterator[tuple[str, torch.Tensor | QuantizedMatrix]]:
         """By the names of parameters."""
-        qweight = torch.empty(0)
-        for name, tensor in self._read_tensors():
-            if name.endswith(QWEIGHT):
-                qweight = tensor
-            elif name.endswith(SCALES):
-                # By name, scales follow their qweight.
-                yield name.removesuffix(SCALES), self._matrix(name.removesuffix(SCALES), qweight, tensor)
-            else:
-                yield name, tensor
-
-    def _matrix(self, name: str, qweight: torch.Tensor, scales: torch.Tensor) -> QuantizedMatrix:
-        matrix = self._directory.matrix(name, qweight, scales)
-        try:
-            matrix.check_values()
-        except ValueError as error:
-            raise CheckpointError(self._directory.path, f"{name}: {error}") from None
-        return matrix
+        for name, weight in _weights_of(self._directory, self._read_tensors()):
+            if isinstance(weight, QuantizedMatrix):
+                try:
+                    weight.check_values()
+                except ValueError as error:
+                    raise CheckpointError(self._directory.path, f"{name}: {error}") from None
+            yield name, weight
 
     def _read_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         for name, info in self._directory.weights.tensors.items():
@@ -169,6 +162,30 @@ class _WeightReader:
             self._hash.add(chunk)
         if self._progress is not None:
             self._progress(self._done, self._total)
+
+
+def _without_memory(directory: CheckpointDirectory) -> Iterator[tuple[str, torch.Tensor | QuantizedMatrix]]:
+    """As _WeightReader.read_weights, but on the meta device: nothing is read."""
+    tensors = directory.weights.tensors.items()
+    return _weights_of(
+        directory,
+        ((name, torch.empty(info.shape, dtype=DTYPES[info.dtype], device="meta")) for name, info in tensors),
+    )
+
+
+def _weights_of(
+    directory: CheckpointDirectory, tensors: Iterable[tuple[str, torch.Tensor]]
+) -> Iterator[tuple[str, torch.Tensor | QuantizedMatrix]]:
+    """By the names of parameters. tensors: in the order of names, so that scales follow their qweight."""
+    qweight = torch.empty(0)
+    for name, tensor in tensors:
+        if name.endswith(QWEIGHT):
+            qweight = tensor
+        elif name.endswith(SCALES):
+            matrix = name.removesuffix(SCALES)
+            yield matrix, directory.matrix(matrix, qweight, tensor)
+        else:
+            yield name, tensor
 
 
 def _prepared(

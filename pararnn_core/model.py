@@ -14,7 +14,7 @@ from pararnn_core import ops
 from pararnn_core.config import ModelConfig
 from pararnn_core.generate import generate
 from pararnn_core.layers import Block, CausalConv1d, Linear, RMSNorm, compute_dtype, product
-from pararnn_core.packed import PackedModel
+from pararnn_core.packed import PackedModel, PackingArena
 from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import RecurrentState, state_parts
@@ -52,6 +52,7 @@ class ParaRNNForCausalLM(nn.Module):
         self.fingerprint: str | None = None
         self.is_packed = False
         self._state_parts = state_parts(config)
+        self._arena: PackingArena | None = None
         self._serving: PackedModel | None = None
         self._serving_versions: list[tuple[int, int]] = []
         self.register_state_dict_pre_hook(_refuse_packed_state_dict)  # type: ignore[no-untyped-call]  # torch's
@@ -149,6 +150,13 @@ class ParaRNNForCausalLM(nn.Module):
             self.is_packed = True
         return self
 
+    def pack_what_is_set(self) -> None:
+        """From now on `set_weight` packs each matrix and drops it, `pack` the rest.
+
+        Every matrix must have its shape and type by now, without memory on the meta device.
+        """
+        self._arena = self._new_arena(release=True)
+
     @property
     def weight_bytes(self) -> int:
         """Of the matrices in the form in which `forward` reads them."""
@@ -185,6 +193,8 @@ class ParaRNNForCausalLM(nn.Module):
         else:
             trains = self.config.quantization is None
             setattr(module, leaf, nn.Parameter(weight, requires_grad=trains))
+        if self._arena is not None and self._arena.holds(module, leaf):
+            self._arena.pack(module)
 
     def train(self, mode: bool = True) -> ParaRNNForCausalLM:
         """As of nn.Module; also frees what `forward` packed for itself."""
@@ -204,6 +214,13 @@ class ParaRNNForCausalLM(nn.Module):
             self._serving_versions = versions
         return self._serving
 
+    @property
+    def _own_head(self) -> Linear | None:
+        return None if self.config.tie_embeddings else self.lm_head
+
+    def _new_arena(self, release: bool) -> PackingArena:
+        return PackingArena(self.embedding, self.blocks, self._own_head, release=release)
+
     def _build_serving_form(self, release: bool) -> PackedModel:
         for name, parameter in self.named_parameters():
             if parameter.dtype not in (torch.float32, torch.bfloat16) or parameter.device.type != "cpu":
@@ -211,9 +228,9 @@ class ParaRNNForCausalLM(nn.Module):
                     f"serving needs float32 or bfloat16 weights on cpu, {name} is {parameter.dtype} "
                     f"on {parameter.device}; `logits` takes the others"
                 )
-        head = None if self.config.tie_embeddings else self.lm_head
+        arena, self._arena = self._arena or self._new_arena(release), None
         with torch.inference_mode():
-            return PackedModel(self.config, self.embedding, self.blocks, self.norm, head, release=release)
+            return PackedModel(self.config, self.embedding, self.blocks, self.norm, self._own_head, arena)
 
     def _refuse_packed(self, what: str) -> None:
         if self.is_packed:

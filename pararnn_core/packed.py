@@ -31,14 +31,10 @@ class PackedModel:
         blocks: Sequence[Block],
         norm: RMSNorm,
         head: Linear | None,
-        *,
-        release: bool,
+        arena: PackingArena,
     ) -> None:
-        """`head` None: tied to `embedding`. `release` drops each matrix from its module once it is packed."""
+        """`head` None: tied to `embedding`. `arena`: of the same modules, packed there or not yet."""
         self.config = config
-        modules = [module for block in blocks for module in _matrix_modules(block)]
-        outer = [embedding] if head is None else [embedding, head]
-        arena = _Arena(sum(_packed_nbytes(module) for module in (*outer, *modules)), release)
         self.arena = arena.memory
         self.embedding = arena.pack(embedding)
         self.blocks = tuple(pack_block(block, arena) for block in blocks)
@@ -91,35 +87,51 @@ class PackedModel:
             yield "lm_head.weight", self.head
 
 
-class _Arena:
-    """Memory for all packed matrices, handed out from its start."""
+class PackingArena:
+    """Memory for all packed matrices of a model, each at its place whatever the order they are packed in.
 
-    def __init__(self, nbytes: int, release: bool) -> None:
-        self.memory = ops.huge_page_arena(nbytes)
+    On the meta device too, a matrix must have the shape and the type in which it will be packed.
+    """
+
+    @torch.inference_mode()
+    def __init__(
+        self, embedding: nn.Module, blocks: Sequence[Block], head: Linear | None, *, release: bool
+    ) -> None:
+        """As of PackedModel. `release` drops each matrix from its module once it is packed."""
         self._release = release
-        self._used = 0
+        self._places: dict[nn.Module, slice] = {}
+        self._packed: dict[nn.Module, PackedMatrix] = {}
+        end = 0
+        outer = [embedding] if head is None else [embedding, head]
+        for module in (*outer, *(module for block in blocks for module in _matrix_modules(block))):
+            start, end = end, end + _packed_nbytes(module)
+            self._places[module] = slice(start, end)
+        self.memory = ops.huge_page_arena(end)
 
+    def holds(self, module: nn.Module, leaf: str) -> bool:
+        """Whether this attribute of the module is a matrix that belongs here."""
+        return module in self._places and leaf == _matrix_of(module)[0]
+
+    @torch.inference_mode()
     def pack(self, module: nn.Module) -> PackedMatrix:
-        """The module's matrix; the module loses it if the arena was told to release."""
-        name, heads, gates = _matrix_of(module)
-        weight = _detached(getattr(module, name))
-        size = ops.packed_nbytes(weight, heads, gates)
-        packed = ops.pack(weight, heads, gates, out=self.memory[self._used : self._used + size])
-        self._used += size
-        if self._release:
-            delattr(module, name)
-        return packed
+        """The module's matrix, packed at the first call."""
+        if module not in self._packed:
+            name, heads, gates = _matrix_of(module)
+            weight = _detached(getattr(module, name))
+            self._packed[module] = ops.pack(weight, heads, gates, out=self.memory[self._places[module]])
+            if self._release:
+                delattr(module, name)
+        return self._packed[module]
 
     def pack_pair(self, first: nn.Module, second: nn.Module) -> PackedMatrix:
-        """Two matrices of one format and shape as the gates of one."""
-        start = self._used
+        """Two neighbouring matrices of one format and shape as the gates of one."""
         one, other = self.pack(first), self.pack(second)
         if one.key != other.key:
             raise ValueError("gate_proj and up_proj must have the same format and group size")
-        return one._replace(gates=2, data=self.memory[start : self._used])
+        return one._replace(gates=2, data=self.memory[self._places[first].start : self._places[second].stop])
 
 
-def pack_block(block: Block, arena: _Arena) -> LayerWeights:
+def pack_block(block: Block, arena: PackingArena) -> LayerWeights:
     """Matrices go to the arena."""
     cell, mlp = block.cell, block.mlp
     return LayerWeights(

@@ -81,10 +81,11 @@ class QuantizedMatrix:
 
     def check_values(self) -> None:
         """ValueError for what the tensors may hold and a matrix may not. One pass over the bytes at most."""
-        if not bool(torch.isfinite(self.scales).all()):
-            raise ValueError("scales hold NaN or infinity")
         if not self.qweight.numel():
             return
+        # NaN is the smallest and the largest of what holds one.
+        if not bool(torch.isfinite(torch.stack(torch.aminmax(self.scales))).all()):
+            raise ValueError("scales hold NaN or infinity")
         if self.bits == 8 and int(self.qweight.min()) < value_range(8)[0]:
             raise ValueError("qweight holds -128, which is no weight")
         if self.bits == 4 and self.in_features % 2 and bool((self.qweight[:, -1] >> 4 != _NIBBLE_ZERO).any()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -17,9 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pararnn_server.bodies import refusal
+from pararnn_server.bring_up import start
 from pararnn_server.errors import BadRequest, MethodNotAllowed, NotFound, ServerError
 from pararnn_server.keys import check_exposure, load_keys
-from pararnn_server.loading import Loaded, Progress, load_in_background, start
+from pararnn_server.loading import Loaded, load_in_background
 from pararnn_server.middleware import REQUEST_ID, Access, Envelope, error_response
 from pararnn_server.openapi import describe
 from pararnn_server.routes import (
@@ -55,14 +57,15 @@ def create_app(
     settings: Settings,
     *,
     loaded: Loaded | None = None,
-    progress: Progress | None = None,
+    loading: Future[Loaded] | None = None,
     on_failure: Callable[[Exception], None] | None = None,
     on_ready: Callable[[Serving], None] | None = None,
 ) -> FastAPI:
     """Raises ConfigurationError for keys and addresses that do not go together.
 
-    loaded: a model at hand; otherwise the checkpoint of the settings is loaded once the application runs, and
-        requests get a 503 until then. on_failure: what to do if it cannot be; by default it is only logged.
+    loaded: a model at hand. loading: one that will be, requests get a 503 until then. With neither, the
+        checkpoint of the settings is loaded once the application runs.
+    on_failure: what to do if it cannot be loaded; by default that is only logged.
     on_ready: called on the event loop once requests are answered.
     """
     keys = load_keys(settings)
@@ -71,12 +74,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        bring_up = _bring_up(service, loaded, progress, on_failure or _log_failure, on_ready or _nothing)
-        loading = asyncio.ensure_future(bring_up)
+        bring_up = asyncio.ensure_future(
+            _bring_up(service, loaded, loading, on_failure or _log_failure, on_ready or _nothing)
+        )
         if loaded is not None:
-            await loading
+            await bring_up
         yield
-        loading.cancel()
+        bring_up.cancel()
         if service.loaded is not None:
             await asyncio.to_thread(service.loaded.engine.stop, 0.0)
             await asyncio.to_thread(service.loaded.sessions.close)
@@ -110,17 +114,18 @@ class _Api(FastAPI):
 async def _bring_up(
     service: Service,
     loaded: Loaded | None,
-    progress: Progress | None,
+    loading: Future[Loaded] | None,
     on_failure: Callable[[Exception], None],
     on_ready: Callable[[Serving], None],
 ) -> None:
     try:
-        model = loaded or await load_in_background(service.settings, progress)
-        service.loaded = start(model, service.settings, service.metrics, len(service.keys.names))
+        if loaded is None:
+            loaded = await asyncio.wrap_future(loading or load_in_background(service.settings))
+        service.loaded = start(loaded, service.settings, service.metrics, len(service.keys.names))
     except Exception as error:  # the caller decides what a server without a model is worth
         on_failure(error)
     else:
-        logger.info("serving %s, %d bytes of state per session", model.name, service.loaded.state_bytes)
+        logger.info("serving %s, %d bytes of state per session", loaded.name, service.loaded.state_bytes)
         on_ready(service.loaded)
 
 

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import FrameType
 
 import uvicorn
@@ -15,7 +16,7 @@ from fastapi import FastAPI
 
 from pararnn_server.app import create_app
 from pararnn_server.keys import ConfigurationError
-from pararnn_server.loading import Progress
+from pararnn_server.loading import Loaded
 from pararnn_server.locate import find_checkpoint
 from pararnn_server.service import Service, Serving
 from pararnn_server.settings import Settings
@@ -28,11 +29,12 @@ logger = logging.getLogger(__name__)
 
 def run(
     settings: Settings,
-    progress: Progress | None = None,
+    loading: Future[Loaded] | None = None,
     on_ready: Callable[[Serving, str], None] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT and returns when all is finished.
 
+    loading: of the checkpoint of the settings, if it has begun.
     on_ready: called once, on the event loop, with what is served and the server's URL.
     Raises ConfigurationError before anything listens, and whatever kept the checkpoint from loading.
     """
@@ -52,7 +54,7 @@ def run(
         if on_ready is not None:
             on_ready(serving, url)
 
-    app = create_app(settings, progress=progress, on_failure=fail, on_ready=ready)
+    app = create_app(settings, loading=loading, on_failure=fail, on_ready=ready)
     listener = _listen(settings)
     server = _Server(uvicorn_config(settings, app), app.state.service)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

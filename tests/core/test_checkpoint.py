@@ -17,6 +17,9 @@ from pararnn_core.checkpoint import (
     write_checkpoint,
 )
 from pararnn_core.config import num_parameters
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.quantization_config import matrix_names
+from pararnn_core.quantized_matrix import QuantizedMatrix
 from tests.core.checkpoint_files import (
     change_last_byte,
     edit_json,
@@ -25,6 +28,7 @@ from tests.core.checkpoint_files import (
     weights_of,
 )
 from tests.fixtures import tiny_config, tiny_model
+from tests.quantized_fixtures import tiny_quantized_checkpoint
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -43,6 +47,29 @@ def test_a_saved_model_comes_back_bit_for_bit(
     assert loaded.fingerprint == fingerprint
     assert loaded.is_packed == packed
     assert not loaded.training
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_loading_holds_no_matrix_beside_its_packed_form(
+    quantized: bool, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_quantized_checkpoint(tmp_path / "quantized") if quantized else saved
+    set_weight, held = ParaRNNForCausalLM.set_weight, []
+
+    def watched(model: ParaRNNForCausalLM, name: str, weight: torch.Tensor | QuantizedMatrix) -> None:
+        set_weight(model, name, weight)
+        matrices = set(matrix_names(model.config.num_hidden_layers, model.config.tie_embeddings))
+        weights = {**dict(model.named_parameters()), **dict(model.quantized_matrices())}
+        held.extend(other for other in matrices & weights.keys() if has_memory(weights[other]))
+
+    monkeypatch.setattr(ParaRNNForCausalLM, "set_weight", watched)
+    assert load_checkpoint(path).is_packed
+    assert held == []
+
+
+def has_memory(weight: torch.Tensor | QuantizedMatrix) -> bool:
+    tensor = weight if isinstance(weight, torch.Tensor) else weight.qweight
+    return tensor.device.type != "meta"
 
 
 def test_loading_and_saving_again_changes_no_byte(saved: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 from pararnn_client import PararnnClient, PararnnError
 
+from pararnn_server.bring_up import read_chat_template
 from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.commands.chat_loop import ChatLoop
 from pararnn_server.commands.conversation import Conversation
@@ -19,7 +20,7 @@ from pararnn_server.commands.remote_chat import RemoteConversation
 from pararnn_server.commands.sampling_options import ChatSampling
 from pararnn_server.commands.serve import described
 from pararnn_server.commands.units import as_bytes
-from pararnn_server.loading import load, read_chat_template
+from pararnn_server.loading import load
 from pararnn_server.settings import Settings
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import typer
 
 from pararnn_core import ops
 from pararnn_core.checkpoint import checkpoint_info
 from pararnn_core.config import ModelConfig, num_parameters
-from pararnn_server import serve as server
 from pararnn_server.commands.failure import one_line_errors
 from pararnn_server.commands.options import takes_settings
 from pararnn_server.commands.progress import ByteProgress
 from pararnn_server.commands.units import as_bytes, as_count
+from pararnn_server.loading import load_in_background
 from pararnn_server.locate import find_checkpoint
 from pararnn_server.memory import resident_memory_bytes
-from pararnn_server.service import Serving
 from pararnn_server.settings import Settings
 from pararnn_server.stores import store_file
+
+if TYPE_CHECKING:
+    from pararnn_server.service import Serving
 
 
 @one_line_errors()
@@ -38,7 +42,12 @@ def serve(settings: Settings) -> None:
         typer.echo(welcome(serving, config, url, settings))
 
     with ByteProgress("loading") as progress:
-        server.run(settings, progress, tell)
+        loading = load_in_background(settings, progress)
+        try:
+            # The web framework takes a second to import, so it is imported while the checkpoint loads.
+            import_module("pararnn_server.serve").run(settings, loading, tell)
+        finally:
+            loading.cancel()
 
 
 def described(config: ModelConfig) -> str:

@@ -1,0 +1,95 @@
+"""A loaded model to a running engine with its sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from jinja2 import TemplateError
+
+from pararnn_core.state import state_bytes
+from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server.chat_template import ChatTemplate
+from pararnn_server.engine import Engine
+from pararnn_server.engine_settings import EngineSettings
+from pararnn_server.history import HistoryReader
+from pararnn_server.loading import Loaded
+from pararnn_server.metrics import Metrics
+from pararnn_server.outputs import Courier
+from pararnn_server.prompts import PromptReader
+from pararnn_server.service import Serving
+from pararnn_server.sessions.ledger import Ledger
+from pararnn_server.sessions.manager import SessionManager
+from pararnn_server.sessions.model_kind import model_kind
+from pararnn_server.sessions.policy import SessionPolicy
+from pararnn_server.settings import Settings
+from pararnn_server.stores import open_store
+from pararnn_server.tokenizer import Tokenizer, TokenizerError
+
+
+def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int) -> Serving:
+    """Starts the engine's and the store's threads; for the event loop only.
+
+    num_owners: keys that share the state cache.
+    Raises TokenizerError for a broken chat template, ConfigurationError for a store that cannot be opened.
+    """
+    chat = ChatPrompts(loaded.tokenizer, read_chat_template(loaded.tokenizer))
+    config = loaded.model.config
+    sessions = _open_sessions(loaded, settings, metrics)
+    engine_settings = _engine_settings(settings, num_owners)
+    engine = Engine(loaded.model, loaded.tokenizer.token_bytes, engine_settings, sessions, metrics)
+    engine.start()
+    return Serving(
+        name=loaded.name,
+        created=int(time.time()),
+        weight_bytes=loaded.model.weight_bytes,
+        state_bytes=state_bytes(config),
+        tokenizer=loaded.tokenizer,
+        prompts=PromptReader(loaded.tokenizer, settings.max_prompt_tokens),
+        chat=chat,
+        stop_token_ids=loaded.stop_token_ids,
+        engine=engine,
+        sessions=sessions,
+        courier=Courier(asyncio.get_running_loop()),
+        history=HistoryReader(chat, engine) if engine_settings.state_cache_bytes_per_key else None,
+    )
+
+
+def _open_sessions(loaded: Loaded, settings: Settings, metrics: Metrics) -> SessionManager:
+    kind = model_kind(
+        loaded.name, loaded.model.config, loaded.model.fingerprint, loaded.tokenizer.fingerprint
+    )
+    policy = SessionPolicy(
+        max_sessions=settings.max_sessions,
+        max_per_key=settings.key_max_sessions,
+        max_bytes_per_key=settings.key_max_store_bytes,
+        rollback_turns=settings.rollback_turns,
+        max_snapshots=settings.max_session_snapshots,
+        host_state_bytes=settings.host_state_bytes,
+    )
+    sessions = SessionManager(Ledger(open_store(settings), kind, policy, metrics))
+    sessions.start()
+    return sessions
+
+
+def _engine_settings(settings: Settings, num_owners: int) -> EngineSettings:
+    return EngineSettings(
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        max_decode_slowdown=settings.max_decode_slowdown,
+        max_queue=settings.max_queue,
+        queue_timeout=settings.queue_timeout_seconds,
+        state_cache_bytes_per_key=settings.state_cache_bytes // num_owners,
+        state_cache_interval=settings.state_cache_interval,
+    )
+
+
+def read_chat_template(tokenizer: Tokenizer) -> ChatTemplate | None:
+    """None where the checkpoint has none. Raises TokenizerError for one that is no template."""
+    if tokenizer.chat_template is None:
+        return None
+    tokens = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token}
+    try:
+        return ChatTemplate(tokenizer.chat_template, tokens)
+    except TemplateError as error:
+        raise TokenizerError(f"the chat template is not Jinja2: {error}") from error
