@@ -22,7 +22,7 @@ class EngineSettings:
 
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 512
-    max_decode_slowdown: float = 1.75
+    max_decode_slowdown: float = 1.5
     max_queue: int = 1024
     queue_timeout: float = 60.0
     state_cache_bytes_per_key: int = 0

@@ -5,22 +5,34 @@ from __future__ import annotations
 # Before anything is known: a row of a prompt costs a tenth to a sixth of a lone reply's step on a CPU.
 FIRST_ROWS = 8
 _MEMORY = 16
-# One late step must not halve the next grant: the machine may have been busy with something else.
+# One late step must not halve the next grant, nor one that seemed to cost nothing open the gates.
 _OUTLIER = 2.0
+# A prompt alone pays for reading the weights too: its price of a row is too high, but by no more than this.
+_ALONE_TOO_DEAR = 8.0
 
 
-class _Average:
-    """Mean of the first samples, later an exponential one; a sample counts as at most _OUTLIER times it."""
+class _Ratio:
+    """Of sums over the latest samples, so that a large sample counts for more than a small one.
+
+    Beyond the first a sample counts as at most _OUTLIER times dearer or cheaper than those before.
+    """
 
     def __init__(self) -> None:
-        self.value = 0.0
-        self._samples = 0
+        self._cost = self._amount = 0.0
 
-    def add(self, sample: float) -> None:
-        if self._samples:
-            sample = min(sample, _OUTLIER * self.value)
-        self._samples = min(self._samples + 1, _MEMORY)
-        self.value += (sample - self.value) / self._samples
+    @property
+    def value(self) -> float:
+        """Cost of one; 0 before the first sample."""
+        return self._cost / self._amount if self._amount else 0.0
+
+    def add(self, cost: float, amount: float = 1.0) -> None:
+        """cost: of `amount` at once."""
+        if self._amount:
+            usual = self.value * amount
+            cost = min(max(cost, usual / _OUTLIER), usual * _OUTLIER)
+        kept = 1.0 - 1.0 / _MEMORY
+        self._cost = kept * self._cost + cost
+        self._amount = kept * self._amount + amount
 
 
 class Pace:
@@ -32,8 +44,8 @@ class Pace:
 
     def __init__(self, max_slowdown: float) -> None:
         self._max_slowdown = max_slowdown
-        self._quiet: dict[int, _Average] = {}
-        self._row = _Average()
+        self._quiet: dict[int, _Ratio] = {}
+        self._row = _Ratio()
         self._has_mixed = False
 
     def observe(self, decodes: int, prompt_rows: int, seconds: float) -> None:
@@ -41,11 +53,11 @@ class Pace:
         if seconds <= 0.0 or not (decodes or prompt_rows):
             return
         if decodes and not prompt_rows:
-            self._quiet.setdefault(decodes, _Average()).add(seconds)
+            self._quiet.setdefault(decodes, _Ratio()).add(seconds)
         elif prompt_rows and not decodes:
-            self._observe_prompt(seconds / prompt_rows)
+            self._observe_prompt(seconds, prompt_rows)
         elif self._quiet:
-            self._observe_mixed((seconds - self.quiet_seconds(decodes)) / prompt_rows)
+            self._observe_mixed(seconds - self.quiet_seconds(decodes), prompt_rows)
 
     def prompt_rows(self, decodes: int, joining: int = 1) -> int:
         """Rows of `joining` prompts that fit beside so many decodes; at least one, so that none starves."""
@@ -75,12 +87,15 @@ class Pace:
         known = self._quiet[fewer].value
         return min(known + (decodes - fewer) * self._row.value, known * decodes / fewer)
 
-    def _observe_prompt(self, seconds_per_row: float) -> None:
+    def _observe_prompt(self, seconds: float, rows: int) -> None:
         """With the reading of the weights in it, hence too dear: counts only until a mixed step is seen."""
         if not self._has_mixed:
-            self._row.add(seconds_per_row)
+            self._row.add(seconds, rows)
 
-    def _observe_mixed(self, seconds_per_row: float) -> None:
+    def _observe_mixed(self, seconds: float, rows: int) -> None:
+        """seconds: beyond those of the decodes, which noise can make less than nothing."""
         if not self._has_mixed:
-            self._has_mixed, self._row = True, _Average()
-        self._row.add(max(seconds_per_row, 1e-9))
+            least = self._row.value * rows / _ALONE_TOO_DEAR
+            self._has_mixed, self._row = True, _Ratio()
+            seconds = max(seconds, least)
+        self._row.add(max(seconds, 1e-9), rows)

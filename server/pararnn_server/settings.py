@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         512, ge=1, description="Tokens in one step while nobody else waits for one."
     )
     max_decode_slowdown: float = Field(
-        1.75,
+        1.5,
         ge=1,
         description="Longest step in which others generate while prompts are read, as a multiple of the one"
         " that follows.",

@@ -57,6 +57,20 @@ def test_a_prompt_read_alone_is_enough_to_price_its_rows() -> None:
     assert machine.read_prompt(4, 1)[0] <= 2.0 * machine.quiet(5)
 
 
+@given(costs, st.floats(0.01, 2.0), decode_counts)
+def test_a_step_that_seemed_to_cost_nothing_does_not_open_the_gates(
+    step: float, share: float, decodes: int
+) -> None:
+    machine = Machine(step, step * share)
+    machine.run(0, 512)
+    machine.run(decodes, 0)
+    machine.pace.observe(decodes, 8, machine.quiet(decodes) / 2)
+    machine.pace.observe(decodes, 8, machine.quiet(decodes) / 2)
+    rows = machine.pace.prompt_rows(decodes)
+    fair = (2 * machine.quiet(decodes + 1) - machine.quiet(decodes)) / machine.row
+    assert rows <= 16 * fair + 1
+
+
 @given(st.sets(decode_counts, min_size=1), decode_counts)
 def test_quiet_seconds_of_a_batch_not_yet_seen_lie_on_the_line(seen: set[int], asked: int) -> None:
     machine = Machine(0.01, 0.001)
