@@ -38,6 +38,7 @@ class SessionClient(threading.Thread):
     """Takes turns until told to stop; after a failure sends the same turn again under the same key.
 
     urls: called before each try for where to send it. at_once: lets a turn begin; many clients may share it.
+    pause: seconds between turns, so that all who share it have their turn.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class SessionClient(threading.Thread):
         urls: Callable[[], str],
         timeout: float = 20.0,
         at_once: AbstractContextManager[Any] | None = None,
+        pause: float = 0.0,
     ) -> None:
         super().__init__(daemon=True)
         self.number = number
@@ -55,6 +57,7 @@ class SessionClient(threading.Thread):
         self.tries = 0
         self._urls = urls
         self._at_once = at_once or nullcontext()
+        self._pause = pause
         self._http = httpx.Client(timeout=timeout)
         self._is_over = threading.Event()
 
@@ -79,6 +82,7 @@ class SessionClient(threading.Thread):
             if answer is None:
                 return
             self._note(turn, answer)
+            self._is_over.wait(self._pause)
 
     def _note(self, turn: int, answer: Any) -> None:
         stamp = answer["session"]
@@ -115,6 +119,7 @@ def assert_nothing_lost(clients: Sequence[SessionClient], url: str) -> None:
     with httpx.Client(base_url=url, timeout=60) as http:
         for client in clients:
             assert client.lost == []
+            assert client.session_id
             _assert_whole(client, http)
             _assert_as_a_twin(client, http)
 

@@ -54,8 +54,8 @@ def _bounce(folder: Path, num_clients: int, seconds: float, way: Way) -> None:
         serve_process(checkpoint, "--store", url, "--threads", "1") as second,
         way(folder, [first.url, second.url]) as next_url,
     ):
-        at_once = threading.Semaphore(32)
-        clients = [SessionClient(number, next_url, 2.0, at_once) for number in range(num_clients)]
+        at_once, pause = threading.Semaphore(32), num_clients / 200
+        clients = [SessionClient(number, next_url, 2.0, at_once, pause) for number in range(num_clients)]
         for client in clients:
             client.start()
         time.sleep(seconds / 2)
