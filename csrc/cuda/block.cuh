@@ -57,6 +57,11 @@ PARARNN_DEVICE T shuffle_up(const T& value, int delta) {
 }
 
 template <class T>
+PARARNN_DEVICE T shuffle_from(const T& value, int lane) {
+  return shuffle_words(value, [lane](uint32_t word) { return __shfl_sync(kWholeWarp, word, lane); });
+}
+
+template <class T>
 PARARNN_DEVICE T shuffle_xor(const T& value, int mask) {
   return shuffle_words(value, [mask](uint32_t word) { return __shfl_xor_sync(kWholeWarp, word, mask); });
 }

@@ -65,6 +65,11 @@ T shuffle_up(const T& value, int delta, PARARNN_SITE) {
 }
 
 template <class T>
+T shuffle_from(const T& value, int lane, PARARNN_SITE) {
+  return value_of_lane({file, line}, value, lane);
+}
+
+template <class T>
 T shuffle_xor(const T& value, int mask, PARARNN_SITE) {
   return value_of_lane({file, line}, value, thread_index() % kWarp ^ mask);
 }

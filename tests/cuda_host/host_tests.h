@@ -6,7 +6,9 @@
 
 #define PARARNN_CUDA_HOST_TESTS(X) \
   X(fibers)                        \
-  X(sequential_scan)
+  X(sequential_scan)               \
+  X(newton_scan)                   \
+  X(linear_scan)
 
 namespace pararnn {
 

@@ -76,11 +76,10 @@ std::string Problem::text() const {
   return out;
 }
 
+// Calls step(s, t, d, bx, a, c, state) for every step of every channel, in the order of time; state is what
+// the last call left there.
 template <class Real, class Step>
-States Problem::run(const Step& step) const {
-  const int64_t tokens = batch.begin(batch.count());
-  States out{std::vector<double>(size_t(tokens * states_ * channels)),
-             std::vector<double>(size_t(tokens * channels)), std::vector<double>(pool_.begin(), pool_.end())};
+void Problem::each_step(const Step& step) const {
   for (int64_t s = 0; s < batch.count(); ++s) {
     if (batch.is_skipped(s)) continue;
     for (int64_t d = 0; d < channels; ++d) {
@@ -90,38 +89,62 @@ States Problem::run(const Step& step) const {
       Real state[2] = {}, bx[3], a[3], c[2] = {};
       for (int64_t i = 0; i < 3; ++i) a[i] = column(a_, i);
       for (int64_t i = 0; i < peepholes_of(cell); ++i) c[i] = column(c_, i);
-      const int64_t slot = batch.slots[size_t(s)];
       for (int64_t n = 0; n < states_ && batch.held[size_t(s)]; ++n)
-        state[n] = Real(pool_[size_t(place(slot, n) + d)]);
+        state[n] = Real(pool_[size_t(place(s, n) + d)]);
       for (int64_t t = batch.begin(s); t < batch.begin(s + 1); ++t) {
         for (int64_t i = 0; i < 3; ++i) bx[i] = column(bx_, t * 3 + i);
-        step(bx, a, c, state);
-        for (int64_t n = 0; n < states_; ++n)
-          out.states[size_t((t * states_ + n) * channels + d)] = double(state[n]);
-        out.y[size_t(t * channels + d)] = double(state[states_ - 1]);
+        step(s, t, d, bx, a, c, state);
       }
-      for (int64_t n = 0; n < states_; ++n) out.pool[size_t(place(slot, n) + d)] = double(state[n]);
     }
   }
-  return out;
 }
 
 States Problem::exact() const {
-  return run<double>([this](const double* bx, const double* a, const double* c, double* state) {
+  const int64_t tokens = batch.begin(batch.count());
+  States out{std::vector<double>(size_t(tokens * states_ * channels)),
+             std::vector<double>(size_t(tokens * channels)), std::vector<double>(pool_.begin(), pool_.end())};
+  for (int64_t s = 0; s < batch.count(); ++s) {
+    for (int64_t i = 0; i < states_ * channels && !batch.is_skipped(s) && !batch.held[size_t(s)]; ++i)
+      out.pool[size_t(place(s, i / channels) + i % channels)] = 0.0;
+  }
+  each_step<double>([&](int64_t s, int64_t t, int64_t d, const double* bx, const double* a, const double* c,
+                        double* state) {
     reference_step(cell, bx, a, c, state);
+    for (int64_t n = 0; n < states_; ++n) {
+      out.states[size_t((t * states_ + n) * channels + d)] = state[n];
+      out.pool[size_t(place(s, n) + d)] = state[n];
+    }
+    out.y[size_t(t * channels + d)] = state[states_ - 1];
   });
+  return out;
 }
 
 double Problem::float32_error() const {
   const States want = exact();
-  const States got = run<float>([this](const float* bx, const float* a, const float* c, float* state) {
-    cell == CellKind::kGru ? float32_step<PARARNN_ISA::Gru>(bx, a, c, state)
-                           : float32_step<PARARNN_ISA::Lstm>(bx, a, c, state);
-  });
   double error = 0.0;
-  for (size_t i = 0; i < want.states.size(); ++i)
-    error = std::max(error, std::fabs(got.states[i] - want.states[i]));
+  each_step<float>(
+      [&](int64_t, int64_t t, int64_t d, const float* bx, const float* a, const float* c, float* state) {
+        cell == CellKind::kGru ? float32_step<PARARNN_ISA::Gru>(bx, a, c, state)
+                               : float32_step<PARARNN_ISA::Lstm>(bx, a, c, state);
+        for (int64_t n = 0; n < states_; ++n)
+          error = std::max(
+              error, std::fabs(double(state[n]) - want.states[size_t((t * states_ + n) * channels + d)]));
+      });
   return error;
+}
+
+std::vector<double> Problem::residuals(const std::vector<float>& states) const {
+  std::vector<double> out(size_t(batch.count()), 0.0);
+  each_step<double>([&](int64_t s, int64_t t, int64_t d, const double* bx, const double* a, const double* c,
+                        double* state) {
+    reference_step(cell, bx, a, c, state);
+    for (int64_t n = 0; n < states_; ++n) {
+      const double h = double(states[size_t((t * states_ + n) * channels + d)]);
+      out[size_t(s)] = std::max(out[size_t(s)], std::fabs(state[n] - h) / (1.0 + std::fabs(h)));
+      state[n] = h;
+    }
+  });
+  return out;
 }
 
 ProblemMemory::ProblemMemory(const Problem& problem)

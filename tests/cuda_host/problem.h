@@ -35,6 +35,8 @@ class Problem {
   States exact() const;
   // How far a run step by step in float32 is from that, at most.
   double float32_error() const;
+  // max |f(h_{t-1}) - h_t| / (1 + |h_t|) of each sequence, in float64, for states (T, N, D).
+  std::vector<double> residuals(const std::vector<float>& states) const;
   int64_t state_rows() const { return states_; }
   std::string text() const;
 
@@ -47,8 +49,11 @@ class Problem {
   friend class ProblemMemory;
 
   template <class Real, class Step>
-  States run(const Step& step) const;
-  int64_t place(int64_t slot, int64_t n) const { return slot * slot_stride_ + n * row_stride_; }
+  void each_step(const Step& step) const;
+  // Where in the pool row n of the state of sequence s begins.
+  int64_t place(int64_t s, int64_t n) const {
+    return batch.slots[size_t(s)] * slot_stride_ + n * row_stride_;
+  }
 
   int64_t states_;
   int64_t row_stride_;
