@@ -112,10 +112,85 @@ Tensor recurrence_slots(int64_t cell, const Tensor& bx, const Tensor& a, std::op
   return y;
 }
 
+// How a solve went, of each sequence: residual, iterations, fallbacks.
+struct Outcome {
+  Tensor residual, iterations, fallbacks;
+
+  explicit Outcome(const Tensor& cu_seqlens)
+      : residual(empty_beside(cu_seqlens, {cu_seqlens.numel() - 1})),
+        iterations(empty_beside(cu_seqlens, {cu_seqlens.numel() - 1}, ScalarType::Int)),
+        fallbacks(empty_beside(cu_seqlens, {cu_seqlens.numel() - 1}, ScalarType::Int)) {}
+
+  void solve(const ScanParams& params, double tolerance, int64_t max_iterations, void* stream) {
+    PARARNN_REQUIRE(tolerance > 0.0, "tolerance: must be positive, got ", tolerance);
+    PARARNN_REQUIRE(max_iterations >= 0 && max_iterations <= 1000, "max_iterations: expected 0 to 1000, got ",
+                    max_iterations);
+    newton_scan_cuda({params, float(tolerance), int32_t(max_iterations),
+                      static_cast<uint32_t*>(residual.mutable_data_ptr()),
+                      iterations.mutable_data_ptr<int32_t>(), fallbacks.mutable_data_ptr<int32_t>()},
+                     stream);
+  }
+};
+
+using Solved = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+
+Solved newton_recurrence(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+                         const Tensor& initial_state, const Tensor& cu_seqlens, double tolerance,
+                         int64_t max_iterations) {
+  Inputs inputs(cell, bx, a, c, cu_seqlens);
+  const CallersStream stream(inputs.device);
+  Tensor states = inputs.start_from(initial_state);
+  Outcome outcome(cu_seqlens);
+  outcome.solve(inputs.params, tolerance, max_iterations, stream.get());
+  return {states, outcome.residual, outcome.iterations, outcome.fallbacks};
+}
+
+Solved newton_recurrence_slots(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+                               const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
+                               Tensor state, double tolerance, int64_t max_iterations) {
+  Inputs inputs(cell, bx, a, c, cu_seqlens);
+  const CallersStream stream(inputs.device);
+  Tensor y = inputs.move_on(slots, has_initial_state, state);
+  Outcome outcome(cu_seqlens);
+  outcome.solve(inputs.params, tolerance, max_iterations, stream.get());
+  return {y, outcome.residual, outcome.iterations, outcome.fallbacks};
+}
+
+std::tuple<Tensor, Tensor> linear_scan(const Tensor& jacobian, const Tensor& source,
+                                       std::optional<Tensor> entry, const Tensor& cu_seqlens, bool reverse) {
+  const int32_t device = source.get_device_index();
+  check_cuda_tensor("source", source, device, ScalarType::Float, {kAnySize, kAnySize, kAnySize});
+  const int64_t tokens = source.size(0), states = source.size(1), channels = source.size(2);
+  PARARNN_REQUIRE(states == 1 || states == 2, "source: expected 1 or 2 state rows, got ", states);
+  check_cuda_tensor("jacobian", jacobian, device, ScalarType::Float, {tokens, states, states, channels});
+  check_cuda_tensor("cu_seqlens", cu_seqlens, device, ScalarType::Int, {kAnySize});
+  PARARNN_REQUIRE(cu_seqlens.numel() > 0, "cu_seqlens: expected at least one entry");
+  const int64_t count = cu_seqlens.numel() - 1;
+  if (entry.has_value())
+    check_cuda_tensor("entry", *entry, device, ScalarType::Float, {count, states, channels});
+  const CallersStream stream(device);
+  Tensor x = empty_beside(source, {tokens, states, channels});
+  Tensor exit = empty_beside(source, {count, states, channels});
+  linear_scan_cuda({states,
+                    {count, cu_seqlens.const_data_ptr<int32_t>(), nullptr, nullptr},
+                    channels,
+                    reverse,
+                    jacobian.const_data_ptr<float>(),
+                    source.const_data_ptr<float>(),
+                    entry.has_value() ? entry->const_data_ptr<float>() : nullptr,
+                    x.mutable_data_ptr<float>(),
+                    exit.mutable_data_ptr<float>()},
+                   stream.get());
+  return {x, exit};
+}
+
 }  // namespace
 }  // namespace pararnn
 
 STABLE_TORCH_LIBRARY_IMPL(pararnn, CUDA, library) {
   library.impl("recurrence", TORCH_BOX(&pararnn::recurrence));
   library.impl("recurrence_", TORCH_BOX(&pararnn::recurrence_slots));
+  library.impl("newton_recurrence", TORCH_BOX(&pararnn::newton_recurrence));
+  library.impl("newton_recurrence_", TORCH_BOX(&pararnn::newton_recurrence_slots));
+  library.impl("linear_scan", TORCH_BOX(&pararnn::linear_scan));
 }

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 
 from pararnn_core.ops.recurrence import recurrence, recurrence_
+from pararnn_core.ops.scans import linear_scan, newton_recurrence, newton_recurrence_
+from pararnn_core.scan import affine_scan, reverse_affine_scan
 
 pytestmark = [
     pytest.mark.skipif(
@@ -75,6 +77,51 @@ def test_sequential_scan_moves_the_slots_on_as_on_the_cpu(cell: str, dtype: torc
     expected_y, expected_pool = batch.outputs()
     assert_close(y, expected_y)
     assert_close(g.pool, expected_pool)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_newton_gives_the_states_of_the_cpu_and_converges(cell: str, dtype: torch.dtype) -> None:
+    batch = Batch(cell, dtype, 0.5)
+    g = batch.on_gpu()
+    states, report = newton_recurrence(cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens)
+    assert_close(states, batch.states())
+    assert report.residual.max() <= 1e-6
+    assert int(report.fallbacks.sum()) == 0
+    assert 0 < int(report.iterations.max()) <= 8
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_newton_moves_the_slots_on_as_on_the_cpu(cell: str, dtype: torch.dtype) -> None:
+    batch = Batch(cell, dtype, 0.5)
+    g = batch.on_gpu()
+    y, _ = newton_recurrence_(cell, g.bx, g.a, g.c, g.cu_seqlens, g.slots, g.held, g.pool)
+    expected_y, expected_pool = batch.outputs()
+    assert_close(y, expected_y)
+    assert_close(g.pool, expected_pool)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_newton_without_updates_is_the_sequential_scan(cell: str) -> None:
+    g = Batch(cell, torch.float32, 4.0).on_gpu()
+    states, report = newton_recurrence(cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens, max_iterations=0)
+    assert_close(states, recurrence(cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens).cpu())
+    tiles = torch.tensor([(length + 127) // 128 for length in LENGTHS])
+    assert report.fallbacks.tolist() == (tiles * CHANNELS).tolist()
+
+
+@pytest.mark.parametrize("states", [1, 2])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_linear_scan_gives_what_torch_gives(states: int, reverse: bool) -> None:
+    cu_seqlens = torch.tensor((0, *LENGTHS)).cumsum(0)
+    starts = torch.zeros(sum(LENGTHS), dtype=torch.bool)
+    starts[cu_seqlens[:-1][torch.tensor(LENGTHS) > 0]] = True
+    jacobian = (torch.rand(sum(LENGTHS), states, states, CHANNELS) * 2 - 1) * 0.7
+    source = torch.randn(sum(LENGTHS), states, CHANNELS)
+    scan = reverse_affine_scan if reverse else affine_scan
+    expected = scan(jacobian.double(), source.double(), starts).float()
+    x, _ = linear_scan(jacobian.cuda(), source.cuda(), None, cu_seqlens.int().cuda(), reverse)
+    bound = BOUND * max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(x.cpu(), expected, rtol=0, atol=bound)
 
 
 def test_sequential_scan_runs_on_the_callers_stream_and_in_a_graph() -> None:
