@@ -1,9 +1,9 @@
 #include <ucontext.h>
 
+#include <cstddef>
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "cuda/block.cuh"
@@ -74,9 +74,9 @@ class Block {
 
   int threads() const { return int(fibers_.size()); }
   void prepare();
-  std::vector<int> turns();
+  size_t choose(size_t count);
+  bool advance_warp(int first);
   void resume(int thread);
-  bool release();
   bool release(int first, int count, Wait wait);
   void check_together(int first, int end, int step) const;
 
@@ -112,12 +112,9 @@ void Block::prepare() {
   }
 }
 
-std::vector<int> Block::turns() {
-  std::vector<int> out;
-  for (int i = 0; i < threads(); ++i) out.push_back(order_ == Order::kDescending ? threads() - 1 - i : i);
-  for (int i = threads() - 1; i > 0 && order_ == Order::kShuffled; --i)
-    std::swap(out[size_t(i)], out[size_t(random_.integer(0, i))]);
-  return out;
+size_t Block::choose(size_t count) {
+  if (order_ == Order::kShuffled) return size_t(random_.integer(0, int64_t(count) - 1));
+  return order_ == Order::kAscending ? 0 : count - 1;
 }
 
 void Block::resume(int thread) {
@@ -125,14 +122,34 @@ void Block::resume(int thread) {
   swapcontext(&scheduler_, &fibers_[size_t(thread)].context);
 }
 
+// Runs those threads of a warp that can. Returns whether they met in an operation of the warp and can go on.
+bool Block::advance_warp(int first) {
+  std::vector<int> ready;
+  for (int i = first; i < first + kWarp; ++i) {
+    if (fibers_[size_t(i)].wait == Wait::kNothing) ready.push_back(i);
+  }
+  while (!ready.empty()) {
+    const size_t chosen = choose(ready.size());
+    resume(ready[chosen]);
+    ready.erase(ready.begin() + std::ptrdiff_t(chosen));
+  }
+  check_together(first, first + kWarp, 1);
+  return release(first, kWarp, Wait::kWarp);
+}
+
+// Warps need not keep step: in both orders that are not shuffled each runs as far as it can before another.
 void Block::run(int64_t index) {
   index_ = index;
   prepare();
   do {
-    for (const int thread : turns()) {
-      if (fibers_[size_t(thread)].wait == Wait::kNothing) resume(thread);
+    std::vector<int> warps;
+    for (int first = 0; first < threads(); first += kWarp) warps.push_back(first);
+    while (!warps.empty()) {
+      const size_t chosen = choose(warps.size());
+      if (!advance_warp(warps[chosen])) warps.erase(warps.begin() + std::ptrdiff_t(chosen));
     }
-  } while (release());
+    check_together(0, threads(), kWarp);
+  } while (release(0, threads(), Wait::kBlock));
 }
 
 void Block::meet(Wait wait, Site site) {
@@ -186,18 +203,6 @@ bool Block::release(int first, int count, Wait wait) {
   if (fibers_[size_t(first)].wait != wait) return false;
   for (int i = first; i < first + count; ++i) fibers_[size_t(i)].wait = Wait::kNothing;
   return true;
-}
-
-// Lets those go on who have all come to the same place. Returns whether anybody has anything left to do.
-bool Block::release() {
-  bool released = false;
-  for (int first = 0; first < threads(); first += kWarp) {
-    check_together(first, first + kWarp, 1);
-    if (release(first, kWarp, Wait::kWarp)) released = true;
-  }
-  if (released) return true;
-  check_together(0, threads(), kWarp);
-  return release(0, threads(), Wait::kBlock);
 }
 
 }  // namespace

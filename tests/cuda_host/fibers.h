@@ -13,7 +13,8 @@
 namespace pararnn {
 namespace fibers {
 
-// In which order the threads that can run do. What is right in every order needs no other luck.
+// In which order warps, and threads of a warp, run that can. What is right in every order needs no other
+// luck.
 enum class Order { kAscending, kDescending, kShuffled };
 
 // Where an operation stands in the source. All that take part in one must have come to the same.

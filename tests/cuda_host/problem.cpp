@@ -76,6 +76,12 @@ std::string Problem::text() const {
   return out;
 }
 
+void Problem::slow_down(float by) {
+  for (size_t i = 0; i < bx_.size(); ++i) {
+    if (int64_t(i) / channels % 3 == 0) bx_[i] += cell == CellKind::kGru ? -by : by;
+  }
+}
+
 // Calls step(s, t, d, bx, a, c, state) for every step of every channel, in the order of time; state is what
 // the last call left there.
 template <class Real, class Step>

@@ -31,6 +31,9 @@ class Problem {
   // Recurrent weights are in +-weights; bx is rounded to its dtype.
   Problem(CellKind cell, DType dtype, int64_t channels, const Batch& batch, float weights, Random& random);
 
+  // Makes the states forget slowly: an error then is many times the residual that it leaves.
+  void slow_down(float by);
+
   // Step by step, apart from the kernels, in float64.
   States exact() const;
   // How far a run step by step in float32 is from that, at most.
