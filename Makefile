@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NATIVE := $(wildcard csrc/*.h csrc/*.cpp csrc/CMakeLists.txt csrc/cmake/* csrc/cpu/* csrc/cuda/*)
-CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE)) $(wildcard tests/cpp/*.h tests/cpp/*.cpp)
+CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE)) $(wildcard tests/cpp/*.h tests/cpp/*.cpp tests/cpp/*.cu tests/cuda_host/*.h tests/cuda_host/*.cpp)
 ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -21,6 +21,18 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
       "recurrence_(int cell, Tensor bx, Tensor a, Tensor? c, Tensor cu_seqlens, Tensor slots, "
       "Tensor has_initial_state, Tensor(a!) state) -> Tensor");
 
+  // Of a GPU only.
+  library.def(
+      "newton_recurrence(int cell, Tensor bx, Tensor a, Tensor? c, Tensor initial_state, Tensor cu_seqlens, "
+      "float tolerance, int max_iterations) -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def(
+      "newton_recurrence_(int cell, Tensor bx, Tensor a, Tensor? c, Tensor cu_seqlens, Tensor slots, "
+      "Tensor has_initial_state, Tensor(a!) state, float tolerance, int max_iterations) -> "
+      "(Tensor, Tensor, Tensor, Tensor)");
+  library.def(
+      "linear_scan(Tensor jacobian, Tensor source, Tensor? entry, Tensor cu_seqlens, bool reverse) -> "
+      "(Tensor, Tensor)");
+
   library.def("advise_huge_pages(Tensor(a!) buffer) -> ()");
   library.def(
       "packed_bytes(int format, int heads, int gates, int inputs, int outputs, int group_size) -> int");

@@ -61,11 +61,8 @@ void check_slots(const Tensor& slots, int64_t sequences, int64_t num_slots) {
   }
 }
 
-}  // namespace
-
-void check_rows(const char* name, const Tensor& tensor, ScalarType dtype,
+void check_form(const char* name, const Tensor& tensor, ScalarType dtype,
                 std::initializer_list<int64_t> shape) {
-  PARARNN_REQUIRE(tensor.is_cpu(), name, ": expected a CPU tensor");
   PARARNN_REQUIRE(tensor.scalar_type() == dtype, name, ": expected ", dtype_name(dtype),
                   ", got a tensor that is ", dtype_name(tensor.scalar_type()));
   PARARNN_REQUIRE(has_shape(tensor, shape), name, ": expected shape ", describe(shape), ", got ",
@@ -75,10 +72,35 @@ void check_rows(const char* name, const Tensor& tensor, ScalarType dtype,
                   ": the last dimension must be contiguous");
 }
 
+void check_contiguous(const char* name, const Tensor& tensor) {
+  PARARNN_REQUIRE(tensor.numel() == 0 || tensor.is_contiguous(), name, ": must be contiguous");
+}
+
+}  // namespace
+
+void check_rows(const char* name, const Tensor& tensor, ScalarType dtype,
+                std::initializer_list<int64_t> shape) {
+  PARARNN_REQUIRE(tensor.is_cpu(), name, ": expected a CPU tensor");
+  check_form(name, tensor, dtype, shape);
+}
+
 void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
                   std::initializer_list<int64_t> shape) {
   check_rows(name, tensor, dtype, shape);
-  PARARNN_REQUIRE(tensor.numel() == 0 || tensor.is_contiguous(), name, ": must be contiguous");
+  check_contiguous(name, tensor);
+}
+
+void check_cuda_rows(const char* name, const Tensor& tensor, int32_t device, ScalarType dtype,
+                     std::initializer_list<int64_t> shape) {
+  PARARNN_REQUIRE(tensor.is_cuda() && tensor.get_device_index() == device, name,
+                  ": expected a tensor on CUDA device ", device);
+  check_form(name, tensor, dtype, shape);
+}
+
+void check_cuda_tensor(const char* name, const Tensor& tensor, int32_t device, ScalarType dtype,
+                       std::initializer_list<int64_t> shape) {
+  check_cuda_rows(name, tensor, device, dtype, shape);
+  check_contiguous(name, tensor);
 }
 
 DType check_weight(const char* name, const Tensor& tensor, std::initializer_list<int64_t> shape) {

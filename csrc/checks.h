@@ -28,6 +28,12 @@ void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
 void check_rows(const char* name, const Tensor& tensor, ScalarType dtype,
                 std::initializer_list<int64_t> shape);
 
+// The same two, of a tensor on GPU `device`.
+void check_cuda_tensor(const char* name, const Tensor& tensor, int32_t device, ScalarType dtype,
+                       std::initializer_list<int64_t> shape);
+void check_cuda_rows(const char* name, const Tensor& tensor, int32_t device, ScalarType dtype,
+                     std::initializer_list<int64_t> shape);
+
 // A contiguous CPU tensor of this shape, float32 or bfloat16.
 DType check_weight(const char* name, const Tensor& tensor, std::initializer_list<int64_t> shape);
 

@@ -11,6 +11,7 @@ import pararnn_core
 from pararnn_core.ops import autograd
 
 LIBRARY_NAME = "libpararnn_cpu.so"
+CUDA_LIBRARY_NAME = "libpararnn_cuda.so"
 
 
 class NativeLibraryMissing(RuntimeError):
@@ -46,6 +47,8 @@ def native() -> Any:
             f"there is no native library at {' or '.join(map(str, _candidates()))}; "
             "build it with `pip install --no-build-isolation -e .` or name its file in PARARNN_LIBRARY"
         )
-    torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    for library in (path, path.with_name(CUDA_LIBRARY_NAME)):
+        if library.is_file() and (library == path or torch.version.cuda is not None):
+            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     autograd.register()
     return torch.ops.pararnn

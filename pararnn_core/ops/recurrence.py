@@ -2,6 +2,9 @@
 
 T tokens of S sequences laid end to end, D channels, N states each: 1 for "gru" (h), 2 for "lstm" (c, h).
 cu_seqlens: (S+1,) int32, sequence s owns rows cu_seqlens[s] to cu_seqlens[s+1]; a sequence may be empty.
+
+On CUDA all tensors are on one device, bx may be bfloat16, and the values of cu_seqlens and slots are taken
+on trust: reading them would wait for the device.
 """
 
 from torch import Tensor

@@ -1,0 +1,76 @@
+// All that a kernel knows of threads, warps and memory shared by a block. Tests put fibers in its place
+// (tests/cuda_host/fibers.h), so that the text of the kernels runs without a GPU too.
+//
+// A warp's operations are for all its threads at once: they are never called where only some threads go.
+#pragma once
+
+#include <cstdint>
+
+#include "../host_device.h"
+
+namespace pararnn {
+namespace PARARNN_ISA {
+
+constexpr int kWarp = 32;
+
+}  // namespace PARARNN_ISA
+}  // namespace pararnn
+
+#ifdef PARARNN_CUDA_HOST
+#include "fibers.h"
+#else
+
+#define PARARNN_DEVICE __device__ __forceinline__
+#define PARARNN_SHARED(Type, name) __shared__ Type name
+#define PARARNN_UNROLL _Pragma("unroll")
+
+namespace pararnn {
+namespace PARARNN_ISA {
+
+constexpr unsigned kWholeWarp = 0xffffffffu;
+
+PARARNN_DEVICE int thread_index() { return int(threadIdx.x); }
+PARARNN_DEVICE int64_t block_index() { return int64_t(blockIdx.x); }
+
+PARARNN_DEVICE void sync_block() { __syncthreads(); }
+PARARNN_DEVICE void sync_warp() { __syncwarp(kWholeWarp); }
+PARARNN_DEVICE bool any_in_warp(bool condition) { return __any_sync(kWholeWarp, condition) != 0; }
+
+// A value of several words goes word by word.
+template <class T, class Move>
+PARARNN_DEVICE T shuffle_words(const T& value, const Move& move) {
+  static_assert(sizeof(T) % sizeof(uint32_t) == 0, "shuffles move whole words");
+  constexpr int kWords = int(sizeof(T) / sizeof(uint32_t));
+  uint32_t words[kWords];
+  T out;
+  memcpy(words, &value, sizeof(T));
+  PARARNN_UNROLL
+  for (int i = 0; i < kWords; ++i) words[i] = move(words[i]);
+  memcpy(&out, words, sizeof(T));
+  return out;
+}
+
+// The value of the lane `delta` below; a lane that has none there gets its own.
+template <class T>
+PARARNN_DEVICE T shuffle_up(const T& value, int delta) {
+  return shuffle_words(value, [delta](uint32_t word) { return __shfl_up_sync(kWholeWarp, word, delta); });
+}
+
+template <class T>
+PARARNN_DEVICE T shuffle_from(const T& value, int lane) {
+  return shuffle_words(value, [lane](uint32_t word) { return __shfl_sync(kWholeWarp, word, lane); });
+}
+
+template <class T>
+PARARNN_DEVICE T shuffle_xor(const T& value, int mask) {
+  return shuffle_words(value, [mask](uint32_t word) { return __shfl_xor_sync(kWholeWarp, word, mask); });
+}
+
+PARARNN_DEVICE void atomic_max(uint32_t* to, uint32_t value) { atomicMax(to, value); }
+PARARNN_DEVICE void atomic_max(int32_t* to, int32_t value) { atomicMax(to, value); }
+PARARNN_DEVICE void atomic_add(int32_t* to, int32_t value) { atomicAdd(to, value); }
+
+}  // namespace PARARNN_ISA
+}  // namespace pararnn
+
+#endif

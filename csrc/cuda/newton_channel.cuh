@@ -1,0 +1,180 @@
+// Newton's method for one tile of one channel, by one warp.
+#pragma once
+
+#include "channel.cuh"
+#include "warp_scan.cuh"
+
+namespace pararnn {
+namespace PARARNN_ISA {
+
+// How the solves went so far; the residual is of the lane's own steps.
+struct Outcome {
+  float residual = 0.0f;
+  int32_t iterations = 0;
+  int32_t fallbacks = 0;
+};
+
+// The larger; NaN if one is.
+PARARNN_DEVICE float worse(float x, float y) { return x >= y || x != x ? x : y; }
+
+PARARNN_DEVICE float relative(float error, float h) { return fabsf(error) / (1.0f + fabsf(h)); }
+
+template <class Cell, int kChannels>
+class ChannelSolve {
+ public:
+  static constexpr int kStates = Cell::kStates;
+  using BxTile = Tile<3, kChannels>;
+
+  // entry: the state before the tile, then that after its last step.
+  Vector<kStates> entry{};
+
+  PARARNN_DEVICE void start(const ScanParams& p, const Span& span, int64_t channel) {
+    load_parameters<Cell>(values_, p, channel);
+    load_state<Cell>(entry.of, p, span, channel);
+  }
+
+  // Replaces the first rows of the channel in the tile by the states of its `count` steps.
+  PARARNN_DEVICE void solve(BxTile& tile, int count, float tolerance, int max_iterations, Outcome& outcome) {
+    count_ = count;
+    read(tile);
+    guess();
+    linearize();
+    bool failed = true;
+    int iterations = 0;
+    while (failed && iterations < max_iterations) {
+      const bool small_update = update(tolerance);
+      linearize();
+      failed = any_in_warp(!(small_update && small_residual(tolerance)));
+      ++iterations;
+    }
+    if (iterations > outcome.iterations) outcome.iterations = iterations;
+    if (failed) {
+      ++outcome.fallbacks;
+      // Lane 0 is about to write where others have read.
+      sync_warp();
+      if (lane() == 0) solve_step_by_step(tile, outcome);
+    } else {
+      write(tile, outcome);
+    }
+    sync_warp();
+    PARARNN_UNROLL
+    for (int n = 0; n < kStates; ++n) entry.of[n] = tile.element(n, local_channel(), count - 1);
+  }
+
+ private:
+  static PARARNN_DEVICE int lane() { return thread_index() % kWarp; }
+  static PARARNN_DEVICE int local_channel() { return thread_index() / kWarp; }
+  PARARNN_DEVICE bool has(int k) const { return lane() * kSteps + k < count_; }
+
+  PARARNN_DEVICE void read(const BxTile& tile) {
+    PARARNN_UNROLL
+    for (int i = 0; i < 3; ++i) bx_[i] = tile.at[i][local_channel()][lane()];
+  }
+
+  PARARNN_DEVICE void take_input(const Vector<kStates>& from, int k) {
+    PARARNN_UNROLL
+    for (int n = 0; n < kStates; ++n) values_.state[n] = from.of[n];
+    PARARNN_UNROLL
+    for (int i = 0; i < 3; ++i) values_.bx[i] = bx_[i].step[k];
+  }
+
+  // Every step from 0, the first from where it really starts.
+  PARARNN_DEVICE void guess() {
+    PARARNN_UNROLL
+    for (int k = 0; k < kSteps; ++k) {
+      take_input(k == 0 && lane() == 0 ? entry : Vector<kStates>{}, k);
+      advance<Cell>(values_);
+      PARARNN_UNROLL
+      for (int n = 0; n < kStates; ++n) h_[k].of[n] = values_.state[n];
+    }
+  }
+
+  // The step from every state of the trajectory, as the map of what would change in the next.
+  PARARNN_DEVICE void linearize() {
+    Vector<kStates> before = shuffle_up(h_[kSteps - 1], 1);
+    if (lane() == 0) before = entry;
+    PARARNN_UNROLL
+    for (int k = 0; k < kSteps; ++k) {
+      take_input(before, k);
+      const auto next = Cell::step(JacobianInput<Cell, float>{{values_}});
+      take_row<0>(next, k);
+      if constexpr (kStates == 2) take_row<1>(next, k);
+      before = h_[k];
+    }
+  }
+
+  template <int I, class Next>
+  PARARNN_DEVICE void take_row(const Next& next, int k) {
+    const auto& row = next.get(Index<I>());
+    maps_[k].offset[I] = row.value - h_[k].of[I];
+    maps_[k].matrix[I][0] = partial<0>(row);
+    if constexpr (kStates == 2) maps_[k].matrix[I][1] = partial<1>(row);
+  }
+
+  // Returns whether it changed nothing any more.
+  PARARNN_DEVICE bool update(float tolerance) {
+    Vector<kStates> change = enter(maps_, Vector<kStates>{});
+    bool small = true;
+    PARARNN_UNROLL
+    for (int k = 0; k < kSteps; ++k) {
+      const Vector<kStates> before = change;
+      apply(maps_[k], before.of, change.of);
+      PARARNN_UNROLL
+      for (int n = 0; n < kStates; ++n) {
+        h_[k].of[n] += change.of[n];
+        small = small && (!has(k) || relative(change.of[n], h_[k].of[n]) <= tolerance);
+      }
+    }
+    return small;
+  }
+
+  PARARNN_DEVICE bool small_residual(float tolerance) const {
+    bool small = true;
+    PARARNN_UNROLL
+    for (int k = 0; k < kSteps; ++k) {
+      PARARNN_UNROLL
+      for (int n = 0; n < kStates; ++n)
+        small = small && (!has(k) || relative(maps_[k].offset[n], h_[k].of[n]) <= tolerance);
+    }
+    return small;
+  }
+
+  PARARNN_DEVICE void write(BxTile& tile, Outcome& outcome) const {
+    PARARNN_UNROLL
+    for (int n = 0; n < kStates; ++n) {
+      Quad quad;
+      PARARNN_UNROLL
+      for (int k = 0; k < kSteps; ++k) {
+        quad.step[k] = h_[k].of[n];
+        if (has(k)) outcome.residual = worse(outcome.residual, relative(maps_[k].offset[n], h_[k].of[n]));
+      }
+      tile.at[n][local_channel()][lane()] = quad;
+    }
+  }
+
+  // By one lane. The residual of what it writes is 0, or NaN where that is not finite.
+  PARARNN_DEVICE void solve_step_by_step(BxTile& tile, Outcome& outcome) {
+    PARARNN_UNROLL
+    for (int n = 0; n < kStates; ++n) values_.state[n] = entry.of[n];
+    for (int step = 0; step < count_; ++step) {
+      PARARNN_UNROLL
+      for (int i = 0; i < 3; ++i) values_.bx[i] = tile.element(i, local_channel(), step);
+      advance<Cell>(values_);
+      PARARNN_UNROLL
+      for (int n = 0; n < kStates; ++n) {
+        const float h = values_.state[n];
+        tile.element(n, local_channel(), step) = h;
+        outcome.residual = worse(outcome.residual, relative(h - h, h));
+      }
+    }
+  }
+
+  StepValues<Cell, float> values_;  // the parameters; state and bx are those of the step being taken
+  int count_;
+  Quad bx_[3];
+  Vector<kStates> h_[kSteps];
+  Affine<float, kStates> maps_[kSteps];  // the Jacobian, and how far the step leads from the next state
+};
+
+}  // namespace PARARNN_ISA
+}  // namespace pararnn

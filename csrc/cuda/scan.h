@@ -1,0 +1,58 @@
+// The scans of a GPU: what they are told, on the host, and how they are started.
+#pragma once
+
+#include "../params.h"
+
+namespace pararnn {
+
+// As RecurrenceParams, all pointers to memory of the GPU; bx (T, 3, D) in either dtype, everything else and
+// all arithmetic float32. Nobody checks cu_seqlens and slots there: looking at them would stop the stream.
+struct ScanParams {
+  CellKind cell;
+  Sequences sequences;
+  int64_t channels;
+  DType bx_dtype;
+  const void* bx;
+  const float* a;
+  const float* c;
+  const float* initial_state;
+  float* final_state;  // may be initial_state; null: not wanted
+  int64_t slot_stride;
+  int64_t row_stride;
+  float* states;  // (T, N, D) or null
+  float* y;       // (T, D), the last state row, or null
+};
+
+// Newton's method on tiles of time. Of each sequence: the bits of the largest |f(h_{t-1}) - h_t| / (1 +
+// |h_t|), those of NaN where a state is not finite (as integers they order as the floats do, NaN above all);
+// the most updates that any of its tiles took; how many units (channel, tile) were finished step by step,
+// because max_iterations updates did not bring update and residual down to tolerance * (1 + |h|).
+struct NewtonParams {
+  ScanParams scan;
+  float tolerance;
+  int32_t max_iterations;
+  uint32_t* residual;
+  int32_t* iterations;
+  int32_t* fallbacks;
+};
+
+// x_t = jacobian_t x_{t-1} + source_t of every sequence, from x before its first step. Reverse, what a
+// gradient takes: x_t = source_t + v_{t+1} with v_t = jacobian_t^T x_t, from v after its last step.
+struct LinearScanParams {
+  int64_t states;  // N: 1 or 2
+  Sequences sequences;
+  int64_t channels;
+  bool reverse;
+  const float* jacobian;  // (T, N, N, D)
+  const float* source;    // (T, N, D)
+  const float* entry;     // (S, N, D): x before the first step, v after the last; null: 0
+  float* x;               // (T, N, D)
+  float* exit;            // (S, N, D): the last x, the first v
+};
+
+// stream: a cudaStream_t of the device that is current.
+void sequential_scan_cuda(const ScanParams& params, void* stream);
+void newton_scan_cuda(const NewtonParams& params, void* stream);
+void linear_scan_cuda(const LinearScanParams& params, void* stream);
+
+}  // namespace pararnn

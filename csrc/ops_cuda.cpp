@@ -1,0 +1,196 @@
+// Tensor -> params on a GPU: checks, allocation, the caller's stream. Registered when the library loads,
+// beside the schemas of bindings.cpp.
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+
+#include "checks.h"
+#include "cuda/scan.h"
+
+// The header declares it only where torch was built with CUDA.
+extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
+
+namespace pararnn {
+namespace {
+
+// While it lives, the device is current; its stream is the caller's.
+class CallersStream {
+ public:
+  explicit CallersStream(int32_t device) : guard_(device) {
+    PARARNN_REQUIRE(aoti_torch_get_current_cuda_stream(device, &stream_) == 0, "no current CUDA stream");
+  }
+  void* get() const { return stream_; }
+
+ private:
+  torch::stable::accelerator::DeviceGuard guard_;
+  void* stream_ = nullptr;
+};
+
+Tensor empty_beside(const Tensor& tensor, std::initializer_list<int64_t> shape,
+                    ScalarType dtype = ScalarType::Float) {
+  const std::vector<int64_t> sizes(shape);
+  return torch::stable::new_empty(tensor, sizes, dtype);
+}
+
+// What all recurrences check and have in common.
+struct Inputs {
+  int32_t device;
+  int64_t tokens;
+  ScanParams params{};
+
+  Inputs(int64_t cell, const Tensor& bx, const Tensor& a, const std::optional<Tensor>& c,
+         const Tensor& cu_seqlens)
+      : device(bx.get_device_index()), tokens(bx.dim() == 3 ? bx.size(0) : 0) {
+    params.cell = check_choice<CellKind>("cell", cell);
+    const bool narrow = bx.scalar_type() == ScalarType::BFloat16;
+    check_cuda_tensor("bx", bx, device, narrow ? ScalarType::BFloat16 : ScalarType::Float,
+                      {kAnySize, 3, kAnySize});
+    params.bx_dtype = narrow ? DType::kBFloat16 : DType::kFloat32;
+    params.bx = bx.const_data_ptr();
+    params.channels = bx.size(2);
+    check_cuda_tensor("a", a, device, ScalarType::Float, {3, params.channels});
+    params.a = a.const_data_ptr<float>();
+    const int64_t peepholes = num_peepholes(params.cell);
+    PARARNN_REQUIRE(c.has_value() == (peepholes > 0), "c: the LSTM needs it and the GRU has none");
+    if (c.has_value()) {
+      check_cuda_tensor("c", *c, device, ScalarType::Float, {peepholes, params.channels});
+      params.c = c->const_data_ptr<float>();
+    }
+    check_cuda_tensor("cu_seqlens", cu_seqlens, device, ScalarType::Int, {kAnySize});
+    PARARNN_REQUIRE(cu_seqlens.numel() > 0, "cu_seqlens: expected at least one entry");
+    params.sequences = {cu_seqlens.numel() - 1, cu_seqlens.const_data_ptr<int32_t>(), nullptr, nullptr};
+  }
+
+  // Sequence s starts from row s; the states of all steps are wanted.
+  Tensor start_from(const Tensor& initial_state) {
+    const int64_t rows = num_states(params.cell);
+    check_cuda_tensor("initial_state", initial_state, device, ScalarType::Float,
+                      {params.sequences.count, rows, params.channels});
+    params.initial_state = initial_state.const_data_ptr<float>();
+    params.slot_stride = rows * params.channels;
+    params.row_stride = params.channels;
+    Tensor states = empty_beside(initial_state, {tokens, rows, params.channels});
+    params.states = states.mutable_data_ptr<float>();
+    return states;
+  }
+
+  // Sequence s goes on from its slot, and only the outputs are wanted.
+  Tensor move_on(const Tensor& slots, const Tensor& has_initial_state, Tensor& state) {
+    check_cuda_tensor("slots", slots, device, ScalarType::Int, {params.sequences.count});
+    check_cuda_tensor("has_initial_state", has_initial_state, device, ScalarType::Bool,
+                      {params.sequences.count});
+    check_cuda_rows("state", state, device, ScalarType::Float,
+                    {kAnySize, num_states(params.cell), params.channels});
+    params.sequences.slots = slots.const_data_ptr<int32_t>();
+    params.sequences.has_initial_state = has_initial_state.const_data_ptr<bool>();
+    params.final_state = state.mutable_data_ptr<float>();
+    params.initial_state = params.final_state;
+    params.slot_stride = state.stride(0);
+    params.row_stride = state.stride(1);
+    Tensor y = empty_beside(state, {tokens, params.channels});
+    params.y = y.mutable_data_ptr<float>();
+    return y;
+  }
+};
+
+Tensor recurrence(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+                  const Tensor& initial_state, const Tensor& cu_seqlens) {
+  Inputs inputs(cell, bx, a, c, cu_seqlens);
+  const CallersStream stream(inputs.device);
+  Tensor states = inputs.start_from(initial_state);
+  sequential_scan_cuda(inputs.params, stream.get());
+  return states;
+}
+
+Tensor recurrence_slots(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+                        const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
+                        Tensor state) {
+  Inputs inputs(cell, bx, a, c, cu_seqlens);
+  const CallersStream stream(inputs.device);
+  Tensor y = inputs.move_on(slots, has_initial_state, state);
+  sequential_scan_cuda(inputs.params, stream.get());
+  return y;
+}
+
+// How a solve went, of each sequence: residual, iterations, fallbacks.
+struct Outcome {
+  Tensor residual, iterations, fallbacks;
+
+  explicit Outcome(const Tensor& cu_seqlens)
+      : residual(empty_beside(cu_seqlens, {cu_seqlens.numel() - 1})),
+        iterations(empty_beside(cu_seqlens, {cu_seqlens.numel() - 1}, ScalarType::Int)),
+        fallbacks(empty_beside(cu_seqlens, {cu_seqlens.numel() - 1}, ScalarType::Int)) {}
+
+  void solve(const ScanParams& params, double tolerance, int64_t max_iterations, void* stream) {
+    PARARNN_REQUIRE(tolerance > 0.0, "tolerance: must be positive, got ", tolerance);
+    PARARNN_REQUIRE(max_iterations >= 0 && max_iterations <= 1000, "max_iterations: expected 0 to 1000, got ",
+                    max_iterations);
+    newton_scan_cuda({params, float(tolerance), int32_t(max_iterations),
+                      static_cast<uint32_t*>(residual.mutable_data_ptr()),
+                      iterations.mutable_data_ptr<int32_t>(), fallbacks.mutable_data_ptr<int32_t>()},
+                     stream);
+  }
+};
+
+using Solved = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+
+Solved newton_recurrence(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+                         const Tensor& initial_state, const Tensor& cu_seqlens, double tolerance,
+                         int64_t max_iterations) {
+  Inputs inputs(cell, bx, a, c, cu_seqlens);
+  const CallersStream stream(inputs.device);
+  Tensor states = inputs.start_from(initial_state);
+  Outcome outcome(cu_seqlens);
+  outcome.solve(inputs.params, tolerance, max_iterations, stream.get());
+  return {states, outcome.residual, outcome.iterations, outcome.fallbacks};
+}
+
+Solved newton_recurrence_slots(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
+                               const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
+                               Tensor state, double tolerance, int64_t max_iterations) {
+  Inputs inputs(cell, bx, a, c, cu_seqlens);
+  const CallersStream stream(inputs.device);
+  Tensor y = inputs.move_on(slots, has_initial_state, state);
+  Outcome outcome(cu_seqlens);
+  outcome.solve(inputs.params, tolerance, max_iterations, stream.get());
+  return {y, outcome.residual, outcome.iterations, outcome.fallbacks};
+}
+
+std::tuple<Tensor, Tensor> linear_scan(const Tensor& jacobian, const Tensor& source,
+                                       std::optional<Tensor> entry, const Tensor& cu_seqlens, bool reverse) {
+  const int32_t device = source.get_device_index();
+  check_cuda_tensor("source", source, device, ScalarType::Float, {kAnySize, kAnySize, kAnySize});
+  const int64_t tokens = source.size(0), states = source.size(1), channels = source.size(2);
+  PARARNN_REQUIRE(states == 1 || states == 2, "source: expected 1 or 2 state rows, got ", states);
+  check_cuda_tensor("jacobian", jacobian, device, ScalarType::Float, {tokens, states, states, channels});
+  check_cuda_tensor("cu_seqlens", cu_seqlens, device, ScalarType::Int, {kAnySize});
+  PARARNN_REQUIRE(cu_seqlens.numel() > 0, "cu_seqlens: expected at least one entry");
+  const int64_t count = cu_seqlens.numel() - 1;
+  if (entry.has_value())
+    check_cuda_tensor("entry", *entry, device, ScalarType::Float, {count, states, channels});
+  const CallersStream stream(device);
+  Tensor x = empty_beside(source, {tokens, states, channels});
+  Tensor exit = empty_beside(source, {count, states, channels});
+  linear_scan_cuda({states,
+                    {count, cu_seqlens.const_data_ptr<int32_t>(), nullptr, nullptr},
+                    channels,
+                    reverse,
+                    jacobian.const_data_ptr<float>(),
+                    source.const_data_ptr<float>(),
+                    entry.has_value() ? entry->const_data_ptr<float>() : nullptr,
+                    x.mutable_data_ptr<float>(),
+                    exit.mutable_data_ptr<float>()},
+                   stream.get());
+  return {x, exit};
+}
+
+}  // namespace
+}  // namespace pararnn
+
+STABLE_TORCH_LIBRARY_IMPL(pararnn, CUDA, library) {
+  library.impl("recurrence", TORCH_BOX(&pararnn::recurrence));
+  library.impl("recurrence_", TORCH_BOX(&pararnn::recurrence_slots));
+  library.impl("newton_recurrence", TORCH_BOX(&pararnn::newton_recurrence));
+  library.impl("newton_recurrence_", TORCH_BOX(&pararnn::newton_recurrence_slots));
+  library.impl("linear_scan", TORCH_BOX(&pararnn::linear_scan));
+}

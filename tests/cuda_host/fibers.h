@@ -1,0 +1,88 @@
+// What csrc/cuda/block.cuh is where there is no GPU: every thread of a block is a fiber that runs until it
+// meets the others, at a barrier or in an operation of its warp. Blocks run one after the other.
+#pragma once
+
+#include <cstring>
+#include <functional>
+#include <type_traits>
+
+#define PARARNN_DEVICE inline __attribute__((always_inline))
+#define PARARNN_SHARED(Type, name) Type& name = *static_cast<Type*>(::pararnn::fibers::shared(sizeof(Type)))
+#define PARARNN_UNROLL
+
+namespace pararnn {
+namespace fibers {
+
+// In which order warps, and threads of a warp, run that can. What is right in every order needs no other
+// luck.
+enum class Order { kAscending, kDescending, kShuffled };
+
+// Where an operation stands in the source. All that take part in one must have come to the same.
+struct Site {
+  const char* file;
+  int line;
+};
+
+// Runs body in every thread of every block. Throws std::runtime_error where threads wait for others that
+// never come. Shared memory holds NaN when a block begins.
+void run_grid(int64_t blocks, int threads, Order order, const std::function<void()>& body);
+
+int thread_index();
+int64_t block_index();
+void* shared(size_t bytes);
+void sync_block(Site site);
+void sync_warp(Site site);
+
+// Lays `bytes` of value before the other lanes; returns those of lane `from` when all have done so.
+const void* exchange(Site site, const void* value, size_t bytes, int from);
+bool any_in_warp(Site site, bool condition);
+
+}  // namespace fibers
+
+namespace PARARNN_ISA {
+
+#define PARARNN_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
+
+PARARNN_DEVICE int thread_index() { return fibers::thread_index(); }
+PARARNN_DEVICE int64_t block_index() { return fibers::block_index(); }
+
+inline void sync_block(PARARNN_SITE) { fibers::sync_block({file, line}); }
+inline void sync_warp(PARARNN_SITE) { fibers::sync_warp({file, line}); }
+inline bool any_in_warp(bool condition, PARARNN_SITE) { return fibers::any_in_warp({file, line}, condition); }
+
+template <class T>
+T value_of_lane(fibers::Site site, const T& value, int from) {
+  static_assert(sizeof(T) % sizeof(uint32_t) == 0 && std::is_trivially_copyable<T>::value,
+                "shuffles move whole words");
+  T out;
+  std::memcpy(&out, fibers::exchange(site, &value, sizeof(T), from), sizeof(T));
+  return out;
+}
+
+template <class T>
+T shuffle_up(const T& value, int delta, PARARNN_SITE) {
+  const int lane = thread_index() % kWarp;
+  return value_of_lane({file, line}, value, lane < delta ? lane : lane - delta);
+}
+
+template <class T>
+T shuffle_from(const T& value, int lane, PARARNN_SITE) {
+  return value_of_lane({file, line}, value, lane);
+}
+
+template <class T>
+T shuffle_xor(const T& value, int mask, PARARNN_SITE) {
+  return value_of_lane({file, line}, value, thread_index() % kWarp ^ mask);
+}
+
+#undef PARARNN_SITE
+
+template <class T>
+void atomic_max(T* to, T value) {
+  if (value > *to) *to = value;
+}
+
+inline void atomic_add(int32_t* to, int32_t value) { *to += value; }
+
+}  // namespace PARARNN_ISA
+}  // namespace pararnn

@@ -1,0 +1,153 @@
+// Newton's method: within promise P1's bound of float64 whatever the weights, and honest about how it went.
+#include <cmath>
+
+#include "cuda/newton_scan.cuh"
+#include "cuda/sequential_scan.cuh"
+#include "host_tests.h"
+#include "shapes.h"
+
+namespace pararnn {
+namespace {
+
+using fibers::Order;
+
+constexpr float kTolerance = 1e-6f;
+constexpr int kMaxIterations = 8;
+
+struct Report {
+  std::vector<float> residual;
+  std::vector<int32_t> iterations, fallbacks;
+};
+
+template <int kThreads>
+Report run(const ScanParams& scan, Order order, int max_iterations) {
+  using namespace PARARNN_ISA;
+  const std::vector<int32_t> zeros(size_t(scan.sequences.count));
+  Exact<uint32_t> residual(std::vector<uint32_t>(zeros.begin(), zeros.end()));
+  Exact<int32_t> iterations(zeros), fallbacks(zeros);
+  const NewtonParams p{
+      scan, kTolerance, max_iterations, residual.data(), iterations.data(), fallbacks.data()};
+  on_fibers(
+      scan, scan.sequences.count * channel_groups<kThreads>(scan.channels), kThreads, order,
+      [&](auto cell, auto scalar) { newton_scan_block<decltype(cell), decltype(scalar), kThreads>(p); });
+  std::vector<float> residuals(zeros.size());
+  if (!zeros.empty()) std::memcpy(residuals.data(), residual.data(), residuals.size() * sizeof(float));
+  return {residuals, iterations.copy(), fallbacks.copy()};
+}
+
+int64_t tiles(const Problem& problem, int64_t s) {
+  return problem.batch.is_skipped(s) ? 0 : PARARNN_ISA::tiles_of(problem.batch.lengths[size_t(s)]);
+}
+
+// What the report says is what the states are.
+void check_report(Checks& checks, const Problem& problem, const std::vector<float>& states,
+                  const Report& report) {
+  const std::vector<double> residuals = problem.residuals(states);
+  for (int64_t s = 0; s < problem.batch.count(); ++s) {
+    const size_t i = size_t(s);
+    constexpr double kRounding = 4e-7;  // of a step in float32
+    checks.that(std::fabs(double(report.residual[i]) - residuals[i]) <= kRounding, "residual");
+    checks.that(report.residual[i] <= kTolerance, "the residual is within the tolerance");
+    checks.that(report.iterations[i] <= kMaxIterations, "iterations");
+    checks.that((report.iterations[i] > 0) == (tiles(problem, s) > 0), "who has a tile takes an update");
+    checks.that(report.fallbacks[i] >= 0 && report.fallbacks[i] <= tiles(problem, s) * problem.channels,
+                "fallbacks");
+  }
+}
+
+template <int kThreads>
+Report check(Checks& checks, const Problem& problem, Order order) {
+  checks.about("newton_scan, %d threads, order %d, %s", kThreads, int(order), problem.text().c_str());
+  ProblemMemory memory(problem);
+  const Report report = run<kThreads>(memory.params(), order, kMaxIterations);
+  check_states(checks, memory, problem.exact(), std::max(kFloor, 4.0 * problem.float32_error()));
+  check_report(checks, problem, memory.states(), report);
+  return report;
+}
+
+// Without a single update every unit is finished step by step, to the bits of the kernel that always does so.
+template <int kThreads>
+void check_without_updates(Checks& checks, const Problem& problem) {
+  checks.about("newton_scan, no updates, %d threads, %s", kThreads, problem.text().c_str());
+  ProblemMemory memory(problem), sequential(problem);
+  const Report report = run<kThreads>(memory.params(), Order::kDescending, 0);
+  const ScanParams p = sequential.params();
+  on_fibers(p, PARARNN_ISA::sequential_scan_blocks<kThreads>(p), kThreads, Order::kAscending,
+            [&](auto cell, auto scalar) {
+              PARARNN_ISA::sequential_scan_block<decltype(cell), decltype(scalar), kThreads>(p);
+            });
+  const bool same = memory.states() == sequential.states() && memory.y() == sequential.y() &&
+                    memory.pool() == sequential.pool();
+  checks.that(same, "the states of the sequential kernel");
+  for (int64_t s = 0; s < problem.batch.count(); ++s) {
+    checks.that(report.fallbacks[size_t(s)] == tiles(problem, s) * problem.channels, "every unit is counted");
+    checks.that(report.residual[size_t(s)] == 0.0f, "a step that was taken has no residual");
+  }
+}
+
+// One update is enough for a tile of one step and hardly any other.
+template <int kThreads>
+void check_one_update(Checks& checks, const Problem& problem) {
+  checks.about("newton_scan, one update, %d threads, %s", kThreads, problem.text().c_str());
+  ProblemMemory memory(problem);
+  const Report report = run<kThreads>(memory.params(), Order::kAscending, 1);
+  check_states(checks, memory, problem.exact(), std::max(kFloor, 4.0 * problem.float32_error()));
+  check_report(checks, problem, memory.states(), report);
+  checks.that(report.fallbacks[0] == tiles(problem, 0) * problem.channels, "all of the long sequence failed");
+}
+
+int32_t most(const std::vector<int32_t>& counts) { return *std::max_element(counts.begin(), counts.end()); }
+
+void check_stiff(Checks& checks, Random& random) {
+  const Batch batch{{300, 40, 0, 129}, {2, 0, 5, 7}, {1, 0, 1, 1}};
+  for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
+    for (const float weights : {2.0f, 4.0f}) {
+      const Problem problem(cell, DType::kFloat32, 6, batch, weights, random);
+      const Report report = check<64>(checks, problem, Order::kShuffled);
+      checks.that(most(report.iterations) > 3, "three updates are not enough");
+      check_one_update<128>(checks, problem);
+    }
+  }
+}
+
+void check_slow(Checks& checks, Random& random) {
+  for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
+    for (const float by : {2.0f, 4.0f, 6.0f}) {
+      Problem problem(cell, DType::kFloat32, 8, {{256, 100}, {1, 3}, {1, 1}}, 0.5f, random);
+      problem.slow_down(by);
+      check<128>(checks, problem, Order::kShuffled);
+    }
+  }
+}
+
+void check_not_finite(Checks& checks, Random& random) {
+  checks.about("newton_scan, an input that is not finite");
+  const Problem problem(CellKind::kGru, DType::kFloat32, 3, {{200, 20}, {1, 0}, {1, 1}}, 0.5f, random);
+  ProblemMemory memory(problem);
+  ScanParams p = memory.params();
+  const_cast<float*>(static_cast<const float*>(p.bx))[50 * 3 * 3 + 1] = std::nanf("");
+  const Report report = run<64>(p, Order::kAscending, kMaxIterations);
+  checks.that(std::isnan(report.residual[0]), "a state that is not finite shows in the residual");
+  checks.that(report.fallbacks[0] == 2, "both tiles of that channel were tried step by step");
+  checks.that(report.residual[1] <= kTolerance && report.fallbacks[1] == 0, "the other sequence is as ever");
+}
+
+}  // namespace
+
+void test_newton_scan(Checks& checks) {
+  Random random(32);
+  for_shapes([&](CellKind cell, DType dtype, int64_t channels, const Batch& batch) {
+    const Problem problem(cell, dtype, channels, batch, 0.5f, random);
+    const Report report = check<64>(checks, problem, Order::kShuffled);
+    checks.that(most(report.fallbacks) == 0 && most(report.iterations) <= 5, "clipped weights converge fast");
+    const Report wide = check<128>(checks, problem, Order::kDescending);
+    checks.that(wide.iterations == report.iterations && wide.residual == report.residual,
+                "the size of a block changes nothing");
+    check_without_updates<64>(checks, problem);
+  });
+  check_stiff(checks, random);
+  check_slow(checks, random);
+  check_not_finite(checks, random);
+}
+
+}  // namespace pararnn

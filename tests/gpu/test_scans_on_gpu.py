@@ -1,0 +1,136 @@
+"""The CUDA kernels give what the CPU's give, within the bound of promise P1."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pararnn_core.ops.recurrence import recurrence, recurrence_
+from pararnn_core.ops.scans import linear_scan, newton_recurrence, newton_recurrence_
+from pararnn_core.scan import affine_scan, reverse_affine_scan
+
+pytestmark = [
+    pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="needs a CUDA device: run `make gpu` where there is one"
+    ),
+]
+
+BOUND = 1e-5
+CHANNELS = 77
+ROWS = {"gru": 1, "lstm": 2}
+LENGTHS = (1, 0, 40, 129, 700)
+
+
+class Batch:
+    """A ragged batch on the CPU, weights in +-`weights`, states in slots of which one is skipped."""
+
+    def __init__(self, cell: str, dtype: torch.dtype, weights: float) -> None:
+        self.cell = cell
+        self.cu_seqlens = torch.tensor((0, *LENGTHS)).cumsum(0).int()
+        self.bx = torch.randn(sum(LENGTHS), 3, CHANNELS).to(dtype)
+        self.a = (torch.rand(3, CHANNELS) * 2 - 1) * weights
+        self.c = None if cell == "gru" else (torch.rand(2, CHANNELS) * 2 - 1) * weights
+        self.initial = torch.rand(len(LENGTHS), ROWS[cell], CHANNELS) * 2 - 1
+        self.pool = torch.rand(9, ROWS[cell], CHANNELS) * 2 - 1
+        self.slots = torch.tensor((8, 2, -1, 0, 5), dtype=torch.int32)
+        self.held = torch.tensor((True, True, True, False, True))
+
+    def states(self) -> Tensor:
+        return recurrence(self.cell, self.bx.float(), self.a, self.c, self.initial, self.cu_seqlens)
+
+    def outputs(self) -> tuple[Tensor, Tensor]:
+        """y, and the pool afterwards."""
+        pool = self.pool.clone()
+        bx = self.bx.float()
+        y = recurrence_(self.cell, bx, self.a, self.c, self.cu_seqlens, self.slots, self.held, pool)
+        return y, pool
+
+    def on_gpu(self) -> "Batch":
+        moved = object.__new__(Batch)
+        moved.__dict__ = {
+            name: value.cuda() if isinstance(value, Tensor) else value for name, value in vars(self).items()
+        }
+        return moved
+
+
+def assert_close(result: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(result.cpu(), expected, rtol=0, atol=BOUND)
+
+
+@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    return request.param  # type: ignore[no-any-return]  # pytest cannot know
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_sequential_scan_gives_the_states_of_the_cpu(cell: str, dtype: torch.dtype) -> None:
+    batch = Batch(cell, dtype, 0.5)
+    on_gpu = batch.on_gpu()
+    states = recurrence(cell, on_gpu.bx, on_gpu.a, on_gpu.c, on_gpu.initial, on_gpu.cu_seqlens)
+    assert_close(states, batch.states())
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_sequential_scan_moves_the_slots_on_as_on_the_cpu(cell: str, dtype: torch.dtype) -> None:
+    batch = Batch(cell, dtype, 0.5)
+    g = batch.on_gpu()
+    y = recurrence_(cell, g.bx, g.a, g.c, g.cu_seqlens, g.slots, g.held, g.pool)
+    expected_y, expected_pool = batch.outputs()
+    assert_close(y, expected_y)
+    assert_close(g.pool, expected_pool)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_newton_gives_the_states_of_the_cpu_and_converges(cell: str, dtype: torch.dtype) -> None:
+    batch = Batch(cell, dtype, 0.5)
+    g = batch.on_gpu()
+    states, report = newton_recurrence(cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens)
+    assert_close(states, batch.states())
+    assert report.residual.max() <= 1e-6
+    assert int(report.fallbacks.sum()) == 0
+    assert 0 < int(report.iterations.max()) <= 8
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_newton_moves_the_slots_on_as_on_the_cpu(cell: str, dtype: torch.dtype) -> None:
+    batch = Batch(cell, dtype, 0.5)
+    g = batch.on_gpu()
+    y, _ = newton_recurrence_(cell, g.bx, g.a, g.c, g.cu_seqlens, g.slots, g.held, g.pool)
+    expected_y, expected_pool = batch.outputs()
+    assert_close(y, expected_y)
+    assert_close(g.pool, expected_pool)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_newton_without_updates_is_the_sequential_scan(cell: str) -> None:
+    g = Batch(cell, torch.float32, 4.0).on_gpu()
+    states, report = newton_recurrence(cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens, max_iterations=0)
+    assert_close(states, recurrence(cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens).cpu())
+    tiles = torch.tensor([(length + 127) // 128 for length in LENGTHS])
+    assert report.fallbacks.tolist() == (tiles * CHANNELS).tolist()
+
+
+@pytest.mark.parametrize("states", [1, 2])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_linear_scan_gives_what_torch_gives(states: int, reverse: bool) -> None:
+    cu_seqlens = torch.tensor((0, *LENGTHS)).cumsum(0)
+    starts = torch.zeros(sum(LENGTHS), dtype=torch.bool)
+    starts[cu_seqlens[:-1][torch.tensor(LENGTHS) > 0]] = True
+    jacobian = (torch.rand(sum(LENGTHS), states, states, CHANNELS) * 2 - 1) * 0.7
+    source = torch.randn(sum(LENGTHS), states, CHANNELS)
+    scan = reverse_affine_scan if reverse else affine_scan
+    expected = scan(jacobian.double(), source.double(), starts).float()
+    x, _ = linear_scan(jacobian.cuda(), source.cuda(), None, cu_seqlens.int().cuda(), reverse)
+    bound = BOUND * max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(x.cpu(), expected, rtol=0, atol=bound)
+
+
+def test_sequential_scan_runs_on_the_callers_stream_and_in_a_graph() -> None:
+    batch = Batch("gru", torch.float32, 0.5)
+    g = batch.on_gpu()
+    recurrence("gru", g.bx, g.a, None, g.initial, g.cu_seqlens)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        states = recurrence("gru", g.bx, g.a, None, g.initial, g.cu_seqlens)
+    states.fill_(torch.nan)
+    graph.replay()
+    assert_close(states, batch.states())
