@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pararnn_server.bring_up import read_chat_template
 from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.encoded_prefixes import EncodedPrefixes
-from pararnn_server.loading import read_chat_template
 from pararnn_server.schemas.chat import Message
 from pararnn_server.state_cache import Partition
 from pararnn_server.tokenizer import Tokenizer

@@ -81,7 +81,7 @@ def test_wait_for_a_slot_that_is_too_long_is_a_429_before_any_header(loaded: Loa
 
 def test_silent_stream_sends_pings(loaded: Loaded) -> None:
     with serving(loaded, stream_ping_seconds=0.05) as server:
-        body = {"prompt": [1] * 40_000, "max_tokens": 1, "stream": True}
+        body = {"prompt": [1] * 400_000, "max_tokens": 1, "stream": True}
         with server.http.stream("POST", PATHS[0], json=body) as response:
             lines = list(response.iter_lines())
         assert lines[0] == ": ping"
