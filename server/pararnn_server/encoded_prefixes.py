@@ -9,12 +9,15 @@ from pararnn_server.state_cache import Partition
 
 MAX_CHARS = 8 << 20
 MAX_PER_PARTITION = 256
+_ENTRY_CHARS = (
+    1024  # what an entry may take beside its text: many short ones, each with a salt of its own, add up
+)
 
 
 class EncodedPrefixes:
     """Forgets the least recently used; what one partition left, no other finds.
 
-    max_chars: of all texts together.
+    max_chars: of all texts together, an entry counting 1,024 more.
     """
 
     def __init__(self, max_chars: int = MAX_CHARS) -> None:
@@ -37,7 +40,7 @@ class EncodedPrefixes:
             return
         self._drop(partition, instead)
         self._partitions.setdefault(partition, OrderedDict())[text] = ids[:]
-        self._num_chars += len(text)
+        self._num_chars += len(text) + _ENTRY_CHARS
         self._use(partition, text)
         if len(self._partitions[partition]) > MAX_PER_PARTITION:
             self._drop(partition, next(iter(self._partitions[partition])))
@@ -52,6 +55,6 @@ class EncodedPrefixes:
     def _drop(self, partition: Partition, text: str) -> None:
         texts = self._partitions.get(partition, OrderedDict())
         if texts.pop(text, None) is not None:
-            self._num_chars -= len(text)
+            self._num_chars -= len(text) + _ENTRY_CHARS
             if not texts:
                 del self._partitions[partition]

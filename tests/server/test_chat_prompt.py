@@ -91,12 +91,21 @@ def test_a_conversation_that_went_on_is_kept_once_and_its_other_branches_stay() 
 
 
 def test_the_least_recently_used_conversation_goes_first() -> None:
-    prefixes = EncodedPrefixes(max_chars=1000)
+    prefixes = EncodedPrefixes(max_chars=4000)
     for partition, name in ((ALICE, "a"), (ALICE, "b"), (BOB, "c")):
         prefixes.put(partition, name * 300, ids(1), instead="")
     prefixes.longest(ALICE, "a" * 300)
     prefixes.put(ALICE, "d" * 300, ids(1), instead="")
     places = ((ALICE, "a"), (ALICE, "b"), (BOB, "c"), (ALICE, "d"))
     assert [name for partition, name in places if prefixes.longest(partition, name * 300)[1]] == list("abd")
-    prefixes.put(ALICE, "e" * 1001, ids(1), instead="")
-    assert prefixes.longest(ALICE, "e" * 1001) == NOTHING
+    prefixes.put(ALICE, "e" * 4001, ids(1), instead="")
+    assert prefixes.longest(ALICE, "e" * 4001) == NOTHING
+
+
+def test_short_conversations_with_a_salt_each_do_not_add_up() -> None:
+    prefixes = EncodedPrefixes(max_chars=100_000)
+    for number in range(1000):
+        prefixes.put(Partition("alice", str(number)), "a", ids(1), instead="")
+    kept = [number for number in range(1000) if prefixes.longest(Partition("alice", str(number)), "a")[0]]
+    assert 50 <= len(kept) <= 100
+    assert kept[-1] == 999
