@@ -33,11 +33,12 @@ constexpr int64_t mean_length(const Sequences& sequences) {
 }
 
 // bx (T, 3, D); a (3, D); c (2, D) for the LSTM; states of slot i, row n at i * slot_stride + n * row_stride.
-struct RecurrenceParams {
+template <class Input>
+struct Recurrence {
   CellKind cell;
   Sequences sequences;
   int64_t channels;
-  const float* bx;
+  const Input* bx;
   const float* a;
   const float* c;
   const float* initial_state;
@@ -47,6 +48,8 @@ struct RecurrenceParams {
   float* states;  // (T, N, D) or null
   float* y;       // (T, D), the last state row, or null
 };
+
+struct RecurrenceParams : Recurrence<float> {};
 
 // Contiguous: initial_state (S, N, D); states, grad_states (T, N, D); bx, grad_bx (T, 3, D).
 // grad_parameters (S, 3 + P, D) takes one sum per sequence: rows of a, then the P rows of c.
