@@ -146,13 +146,22 @@ DESCRIBED = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
 OPERATIONS = {result.ok().label: result.ok() for result in DESCRIBED.get_all_operations()}
 
 
+def applies(check: Any, response: Any) -> bool:
+    """Schemathesis reads an event that has a name as an object of name and data, which no schema of ours is.
+
+    test_routes_responses.py holds the named events to their schema.
+    """
+    return check is not response_schema_conformance or not response.content.startswith(b"event:")
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_no_request_makes_a_server_error(limited: HttpServer, label: str, mode: GenerationMode) -> None:
     @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
     @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     def attempt(case: Case) -> None:
-        case.call_and_validate(base_url=limited.url, checks=CHECKS)
+        response = case.call(base_url=limited.url)
+        case.validate_response(response, checks=[each for each in CHECKS if applies(each, response)])
 
     try:
         attempt()
