@@ -13,7 +13,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pararnn_client import PararnnClient
 from pararnn_client.sse import DONE
@@ -25,14 +25,15 @@ REPLY_TOKENS = 64
 _WORDS = ("the", "function", "returns", "a", "list", "of", "items", "that", "it", "found", "in", "files")
 _MESSAGE_WORDS = 18
 _PAUSE_SECONDS = 0.2  # a person reads the reply
-_AVERAGED = 5
+_PAIRS = 15
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Medians in seconds. early, late: to the first token, turns 2 to 6 and the last five; turn: a late one.
+    """Medians in seconds of an early turn (the second) and of late ones, measured by turns.
 
     kind: "stateless", where the client sends all of it again, or "in a session".
+    early, late: to the first token. turn: a whole late one.
     """
 
     kind: str
@@ -52,38 +53,74 @@ class Conversation:
         return f"{self.kind:14}first token, turn 2 {self.early * 1e3:6.2f} ms, {late}; {turn}"
 
 
+class _Turn(NamedTuple):
+    """Seconds to the first token and to the end."""
+
+    first: float
+    whole: float
+
+
+class _Stateless:
+    """Sends everything that was said again."""
+
+    kind = "stateless"
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._messages: list[dict[str, str]] = []
+
+    async def turn(self, seed: int) -> _Turn:
+        self._messages.append({"role": "user", "content": _message(seed)})
+        turn, reply = await _ask(self._port, {"messages": self._messages, "seed": seed})
+        self._messages.append({"role": "assistant", "content": reply})
+        return turn
+
+
+class _InASession:
+    """Sends what is new."""
+
+    kind = "in a session"
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        with PararnnClient(f"http://127.0.0.1:{port}") as client:
+            self._id = client.sessions.create().id
+
+    async def turn(self, seed: int) -> _Turn:
+        said = [{"role": "user", "content": _message(seed)}]
+        turn, _ = await _ask(self._port, {"messages": said, "seed": seed, "session_id": self._id})
+        return turn
+
+
 def converse(port: int, turns: int) -> list[Conversation]:
     """The same conversation both ways. LoadFailed for a server that does not answer."""
-    return [asyncio.run(_stateless(port, turns)), asyncio.run(_in_a_session(port, turns))]
+    return [asyncio.run(_converse(port, turns, way)) for way in (_Stateless, _InASession)]
 
 
-async def _stateless(port: int, turns: int) -> Conversation:
-    messages: list[dict[str, str]] = []
-    firsts, wholes = list[float](), list[float]()
-    for turn in range(turns):
-        messages.append({"role": "user", "content": _message(turn)})
-        first, whole, reply = await _turn(port, {"messages": messages, "seed": turn})
-        messages.append({"role": "assistant", "content": reply})
-        firsts.append(first)
-        wholes.append(whole)
+async def _converse(port: int, turns: int, way: type[_Stateless] | type[_InASession]) -> Conversation:
+    """One long conversation, and beside each of its last turns the second of a new one."""
+    long = way(port)
+    for seed in range(turns - _PAIRS // 2):
+        await long.turn(seed)
+    early, late = list[_Turn](), list[_Turn]()
+    for pair in range(_PAIRS):
+        new = way(port)
+        await new.turn(turns + 2 * pair)
         await asyncio.sleep(_PAUSE_SECONDS)
-    return _conversation("stateless", firsts, wholes)
+        early.append(await new.turn(turns + 2 * pair + 1))
+        await asyncio.sleep(_PAUSE_SECONDS)
+        late.append(await long.turn(-pair))
+    return Conversation(
+        kind=way.kind,
+        turns=turns,
+        early=statistics.median(turn.first for turn in early),
+        late=statistics.median(turn.first for turn in late),
+        turn=statistics.median(turn.whole for turn in late),
+    )
 
 
-async def _in_a_session(port: int, turns: int) -> Conversation:
-    with PararnnClient(f"http://127.0.0.1:{port}") as client:
-        session = client.sessions.create().id
-    firsts, wholes = list[float](), list[float]()
-    for turn in range(turns):
-        said = [{"role": "user", "content": _message(turn)}]
-        first, whole, _ = await _turn(port, {"messages": said, "seed": turn, "session_id": session})
-        firsts.append(first)
-        wholes.append(whole)
-    return _conversation("in a session", firsts, wholes)
-
-
-async def _turn(port: int, body: dict[str, Any]) -> tuple[float, float, str]:
-    """Seconds to the first token, seconds to the end, and the reply."""
+async def _ask(port: int, body: dict[str, Any]) -> tuple[_Turn, str]:
+    """The turn and the reply."""
     sent = json.dumps(body | {"max_tokens": REPLY_TOKENS, "ignore_eos": True, "stream": True}).encode()
     start, pieces, first = time.perf_counter(), list[str](), None
     async for at, event in events_of(port, "/v1/chat/completions", sent):
@@ -94,21 +131,11 @@ async def _turn(port: int, body: dict[str, Any]) -> tuple[float, float, str]:
             pieces.append(content)
     if first is None:
         raise LoadFailed("a reply without text")
-    return first, time.perf_counter() - start, "".join(pieces)
+    return _Turn(first, time.perf_counter() - start), "".join(pieces)
 
 
 def _message(turn: int) -> str:
     return " ".join(random.Random(turn).choices(_WORDS, k=_MESSAGE_WORDS))
-
-
-def _conversation(kind: str, firsts: list[float], wholes: list[float]) -> Conversation:
-    return Conversation(
-        kind=kind,
-        turns=len(firsts),
-        early=statistics.median(firsts[1 : 1 + _AVERAGED]),
-        late=statistics.median(firsts[-_AVERAGED:]),
-        turn=statistics.median(wholes[-_AVERAGED:]),
-    )
 
 
 def main() -> None:

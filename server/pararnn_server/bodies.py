@@ -90,7 +90,7 @@ def _message(error: ErrorDetails, param: str) -> str:
         return f"Field {param!r} is missing."
     if error["type"] in ("too_long", "string_too_long") and context.get("max_length") == 0:
         return f"{param}: not supported; leave it out or empty."
-    if error["type"] in ("model_type", "model_attributes_type"):
+    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"{param}: must be a JSON object."
     return f"{param}: {error['msg']}."
 

@@ -6,25 +6,19 @@ import re
 import secrets
 from array import array
 from collections.abc import Sequence
-from typing import Protocol
 
-from pararnn_server.chat_template import ChatTemplate, Message
+from pararnn_server.chat_template import ChatTemplate, Message, message
 from pararnn_server.encoded_prefixes import EncodedPrefixes
 from pararnn_server.errors import BadRequest
+from pararnn_server.schemas.chat import Message as MessageBody
+from pararnn_server.schemas.chat import text_of
 from pararnn_server.state_cache import Partition
 from pararnn_server.tokenizer import OpenText, Tokenizer
 
 
-class Utterance(Protocol):
-    """One message of a conversation."""
-
-    @property
-    def role(self) -> str:
-        """system, developer, user or assistant."""
-
-    @property
-    def text(self) -> str:
-        """What was said."""
+def said(bodies: Sequence[MessageBody]) -> list[Message]:
+    """What a request says, as templates take it."""
+    return [message(body["role"], text_of(body)) for body in bodies]
 
 
 class ChatPrompts:
@@ -38,7 +32,7 @@ class ChatPrompts:
         self._encoded = EncodedPrefixes()
 
     async def encode(
-        self, bodies: Sequence[Utterance], partition: Partition, *, continues: bool = False
+        self, messages: Sequence[Message], partition: Partition, *, continues: bool = False
     ) -> Sequence[int]:
         """continues: the ids follow a reply that is already in the session. Raises BadRequest.
 
@@ -46,21 +40,19 @@ class ChatPrompts:
         """
         template = self._usable(continues)
         seal = _Seal(self._names)
-        messages = self._messages(bodies, seal)
-        text = template.render_delta(messages) if continues else template.render(messages)
+        sealed = self._sealed(messages, seal)
+        text = template.render_delta(sealed) if continues else template.render(sealed)
         return (await self._encode_open(text, seal, partition)).ids
 
-    async def history(self, bodies: Sequence[Utterance], reply: str, partition: Partition) -> Sequence[int]:
+    async def history(self, messages: Sequence[Message], reply: str, partition: Partition) -> Sequence[int]:
         """What `encode` begins with for these messages, this reply to them, and any user message more.
 
         Raises BadRequest.
         """
         template = self._usable(continues=False)
         seal = _Seal(self._names)
-        messages = self._messages(bodies, seal)
-        messages.append({"role": "assistant", "content": self._sealed(reply, seal)})
-        messages.append({"role": "user", "content": seal.mark})
-        text, _, _ = template.render(messages).partition(seal.mark)
+        known = self._sealed([*messages, message("assistant", reply)], seal)
+        text, _, _ = template.render([*known, message("user", seal.mark)]).partition(seal.mark)
         ids, num_stable = await self._encode_open(text, seal, partition)
         return ids[:num_stable]
 
@@ -76,7 +68,7 @@ class ChatPrompts:
             ids.append(self._tokenizer.special_ids[found[0]])
             start = found.end()
         if not seal.used:
-            self._encoded.put(partition, text[:start], ids, instead=known)
+            self._encoded.put(partition, text[:start], ids)
         rest = await self._encode_plain(seal.broken(text[start:]))
         num_stable = len(ids) + rest.num_stable
         ids.extend(rest.ids)
@@ -90,15 +82,11 @@ class ChatPrompts:
             raise BadRequest(message, param="session_id")
         return self.template
 
-    def _messages(self, bodies: Sequence[Utterance], seal: _Seal) -> list[Message]:
-        roles = ["system" if body.role == "developer" else body.role for body in bodies]
-        texts = [body.text for body in bodies]
-        if self._special is not None and self._special.search("".join(texts)):
-            texts = [self._sealed(text, seal) for text in texts]
-        return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
-
-    def _sealed(self, text: str, seal: _Seal) -> str:
-        return text if self._special is None else self._special.sub(seal.put, text)
+    def _sealed(self, messages: Sequence[Message], seal: _Seal) -> Sequence[Message]:
+        special = self._special
+        if special is None or not special.search("".join([each["content"] for each in messages])):
+            return messages
+        return [message(each["role"], special.sub(seal.put, each["content"])) for each in messages]
 
     async def _encode_plain(self, text: str) -> OpenText:
         return await self._tokenizer.encode_open(text, special=False)

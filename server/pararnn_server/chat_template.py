@@ -21,6 +21,11 @@ class Message(TypedDict):
     content: str
 
 
+def message(role: str, content: str) -> Message:
+    """A developer speaks as the system: templates do not know the role."""
+    return {"role": "system" if role == "developer" else role, "content": content}
+
+
 _QUESTION: Message = {"role": "user", "content": "question"}
 _ANSWER: Message = {"role": "assistant", "content": "answer"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from pararnn_server.state_cache import Partition
 
@@ -27,18 +28,18 @@ class EncodedPrefixes:
 
     def longest(self, partition: Partition, text: str) -> tuple[str, array[int]]:
         """The longest text that `text` begins with, and a copy of its ids; empty where there is none."""
-        texts = self._partitions.get(partition, OrderedDict())
-        found = max((each for each in texts if text.startswith(each)), key=len, default=None)
+        found = next(self._beginnings(partition, text), None)
         if found is None:
             return "", array("i")
         self._use(partition, found)
-        return found, texts[found][:]
+        return found, self._partitions[partition][found][:]
 
-    def put(self, partition: Partition, text: str, ids: array[int], instead: str) -> None:
-        """instead: the shorter text that it begins with, from `longest`: that conversation has gone on."""
-        if not text or text == instead:
+    def put(self, partition: Partition, text: str, ids: array[int]) -> None:
+        """In the place of every shorter text that it begins with: that conversation has gone on."""
+        if not text:
             return
-        self._drop(partition, instead)
+        for earlier in list(self._beginnings(partition, text)):
+            self._drop(partition, earlier)
         self._partitions.setdefault(partition, OrderedDict())[text] = ids[:]
         self._num_chars += len(text) + _ENTRY_CHARS
         self._use(partition, text)
@@ -47,6 +48,11 @@ class EncodedPrefixes:
         while self._num_chars > self._max_chars:
             oldest = next(iter(self._partitions))
             self._drop(oldest, next(iter(self._partitions[oldest])))
+
+    def _beginnings(self, partition: Partition, text: str) -> Iterator[str]:
+        """What `text` begins with, the longest first."""
+        texts = self._partitions.get(partition, ())
+        return (each for each in sorted(texts, key=len, reverse=True) if text.startswith(each))
 
     def _use(self, partition: Partition, text: str) -> None:
         self._partitions.move_to_end(partition)

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pararnn_server.chat_prompt import ChatPrompts, Utterance
+from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server.chat_template import Message
 from pararnn_server.engine import Engine
 from pararnn_server.errors import BadRequest
 from pararnn_server.state_cache import Partition
@@ -18,12 +19,12 @@ POLL_SECONDS = 0.02
 
 class _Exchange(NamedTuple):
     partition: Partition
-    messages: Sequence[Utterance]
+    messages: Sequence[Message]
     reply: str
 
     @property
     def num_chars(self) -> int:
-        return len(self.reply) + sum(len(message.text) for message in self.messages)
+        return len(self.reply) + sum(len(message["content"]) for message in self.messages)
 
 
 class HistoryReader:
@@ -45,7 +46,7 @@ class HistoryReader:
         """Whether every conversation that was left to it is read or handed on."""
         return self._task is None or self._task.done()
 
-    def follow(self, partition: Partition, messages: Sequence[Utterance], reply: str) -> None:
+    def follow(self, partition: Partition, messages: Sequence[Message], reply: str) -> None:
         """A reply has ended; its client may send all of it back, and more."""
         exchange = _Exchange(partition, messages, reply)
         self._waiting.append(exchange)

@@ -11,9 +11,14 @@ V = TypeVar("V")
 ID_BYTES = 4
 
 
+def id_array(ids: Sequence[int]) -> array[int]:
+    """Ids in 32 bits each, the same array if they are. OverflowError for one that is larger."""
+    return ids if isinstance(ids, array) and ids.typecode == "i" else array("i", ids)
+
+
 def pack_ids(ids: Sequence[int]) -> bytes:
     """Four bytes an id, in which a prefix of ids is a prefix of bytes."""
-    return (ids if isinstance(ids, array) and ids.typecode == "i" else array("i", ids)).tobytes()
+    return id_array(ids).tobytes()
 
 
 class Node(Generic[V]):

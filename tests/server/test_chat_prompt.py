@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pararnn_server.bring_up import read_chat_template
 from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server.chat_template import Message, message
 from pararnn_server.encoded_prefixes import EncodedPrefixes
-from pararnn_server.schemas.chat import Message
 from pararnn_server.state_cache import Partition
 from pararnn_server.tokenizer import Tokenizer
 
@@ -34,7 +34,7 @@ def chat(tokenizer: Tokenizer) -> ChatPrompts:
 
 def conversation(texts: list[str]) -> list[Message]:
     roles = ("user", "assistant")
-    return [Message(role=roles[i % 2], content=text) for i, text in enumerate(texts)]  # type: ignore[arg-type]
+    return [message(roles[i % 2], text) for i, text in enumerate(texts)]
 
 
 TEXTS = st.lists(
@@ -49,7 +49,7 @@ def test_the_ids_of_a_conversation_are_those_of_its_text(
     chat: ChatPrompts, tokenizer: Tokenizer, texts: list[str]
 ) -> None:
     assert chat.template is not None
-    whole = chat.template.render([{"role": each.role, "content": each.text} for each in conversation(texts)])
+    whole = chat.template.render(conversation(texts))
     expected = asyncio.run(tokenizer.encode(whole))
     for _ in range(2):
         assert list(asyncio.run(chat.encode(conversation(texts), ALICE))) == expected
@@ -60,8 +60,8 @@ def test_a_history_is_where_the_next_turn_begins(
     chat: ChatPrompts, texts: list[str], reply: str, more: str
 ) -> None:
     known = asyncio.run(chat.history(conversation(texts), reply, ALICE))
-    again = [*conversation(texts), Message(role="assistant", content=reply)]
-    whole = asyncio.run(chat.encode([*again, Message(role="user", content=more)], ALICE))
+    again = [*conversation(texts), message("assistant", reply)]
+    whole = asyncio.run(chat.encode([*again, message("user", more)], ALICE))
     assert whole[: len(known)] == known
 
 
@@ -74,7 +74,7 @@ NOTHING = ("", ids())
 
 def test_what_one_partition_left_no_other_finds() -> None:
     prefixes = EncodedPrefixes()
-    prefixes.put(ALICE, "secret", ids(1, 2), instead="")
+    prefixes.put(ALICE, "secret", ids(1, 2))
     assert prefixes.longest(ALICE, "secret, and more") == ("secret", ids(1, 2))
     for other in (BOB, Partition("alice", "salt")):
         assert prefixes.longest(other, "secret, and more") == NOTHING
@@ -82,9 +82,10 @@ def test_what_one_partition_left_no_other_finds() -> None:
 
 def test_a_conversation_that_went_on_is_kept_once_and_its_other_branches_stay() -> None:
     prefixes = EncodedPrefixes()
-    prefixes.put(ALICE, "ab", ids(1), instead="")
-    prefixes.put(ALICE, "abcd", ids(1, 2), instead="ab")
-    prefixes.put(ALICE, "ax", ids(3), instead="")
+    for text in ("abc", "ab"):  # read out of turn
+        prefixes.put(ALICE, text, ids(1))
+    prefixes.put(ALICE, "abcd", ids(1, 2))
+    prefixes.put(ALICE, "ax", ids(3))
     assert prefixes.longest(ALICE, "abcde") == ("abcd", ids(1, 2))
     assert prefixes.longest(ALICE, "axe") == ("ax", ids(3))
     assert prefixes.longest(ALICE, "abx") == NOTHING
@@ -93,19 +94,19 @@ def test_a_conversation_that_went_on_is_kept_once_and_its_other_branches_stay() 
 def test_the_least_recently_used_conversation_goes_first() -> None:
     prefixes = EncodedPrefixes(max_chars=4000)
     for partition, name in ((ALICE, "a"), (ALICE, "b"), (BOB, "c")):
-        prefixes.put(partition, name * 300, ids(1), instead="")
+        prefixes.put(partition, name * 300, ids(1))
     prefixes.longest(ALICE, "a" * 300)
-    prefixes.put(ALICE, "d" * 300, ids(1), instead="")
+    prefixes.put(ALICE, "d" * 300, ids(1))
     places = ((ALICE, "a"), (ALICE, "b"), (BOB, "c"), (ALICE, "d"))
     assert [name for partition, name in places if prefixes.longest(partition, name * 300)[1]] == list("abd")
-    prefixes.put(ALICE, "e" * 4001, ids(1), instead="")
+    prefixes.put(ALICE, "e" * 4001, ids(1))
     assert prefixes.longest(ALICE, "e" * 4001) == NOTHING
 
 
 def test_short_conversations_with_a_salt_each_do_not_add_up() -> None:
     prefixes = EncodedPrefixes(max_chars=100_000)
     for number in range(1000):
-        prefixes.put(Partition("alice", str(number)), "a", ids(1), instead="")
+        prefixes.put(Partition("alice", str(number)), "a", ids(1))
     kept = [number for number in range(1000) if prefixes.longest(Partition("alice", str(number)), "a")[0]]
     assert 50 <= len(kept) <= 100
     assert kept[-1] == 999

@@ -13,11 +13,11 @@ from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampling_params import SEED_MAX, SamplingParams
 from pararnn_core.state import RecurrentState, state_bytes, state_parts
 from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server.chat_template import message
 from pararnn_server.commands.conversation import SessionFacts
 from pararnn_server.commands.failure import CommandFailed
 from pararnn_server.commands.sampling_options import ChatSampling
 from pararnn_server.commands.units import as_bytes
-from pararnn_server.schemas.chat import Message
 from pararnn_server.state_cache import Partition
 from pararnn_server.tokenizer import Tokenizer
 
@@ -117,6 +117,6 @@ class LocalConversation:
             bos = self._tokenizer.bos_id if self._tokenizer.add_bos and not self._num_tokens else None
             return ids if bos is None else [bos, *ids]
         begun = self._num_tokens > 0
-        system = [] if begun or not self._system else [Message(role="system", content=self._system)]
-        messages = [*system, Message(role="user", content=text)]
+        system = [] if begun or not self._system else [message("system", self._system)]
+        messages = [*system, message("user", text)]
         return [*await self._chat.encode(messages, Partition(owner=""), continues=begun)]

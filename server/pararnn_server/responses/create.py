@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.answer import Answer, Job, PlainAnswer
+from pararnn_server.chat_template import Message, message
 from pararnn_server.errors import BadRequest, Expired, NotFound
 from pararnn_server.formats.pieces import PieceReader
 from pararnn_server.formats.response import ResponseFormat, Resumed
@@ -107,11 +108,11 @@ async def _start(body: ResponseRequest, given: list[Item], owner: str, serving: 
         opening = [Item("", "system", body.instructions)]
     partition = Partition(owner)
     if previous_id is None:
-        return _Start(await serving.chat.encode([*opening, *given], partition), None, Resumed())
+        return _Start(await serving.chat.encode(_messages(opening, given), partition), None, Resumed())
     previous = await _previous(previous_id, owner, serving)
     if previous.can_resume and (previous.body["instructions"] or None) == (body.instructions or None):
         try:
-            ids = await serving.chat.encode(given, partition, continues=True)
+            ids = await serving.chat.encode(_messages(given), partition, continues=True)
         except BadRequest:
             # The template puts these messages first, or cannot go on from a reply: all is read again.
             pass
@@ -119,7 +120,11 @@ async def _start(body: ResponseRequest, given: list[Item], owner: str, serving: 
             covered = previous.num_tokens - previous.num_pending
             return _Start(ids, previous_id, Resumed(previous.num_tokens, covered))
     said = await serving.ask(records.conversation, previous_id, owner)
-    return _Start(await serving.chat.encode([*opening, *said, *given], partition), None, Resumed())
+    return _Start(await serving.chat.encode(_messages(opening, said, given), partition), None, Resumed())
+
+
+def _messages(*parts: Sequence[Item]) -> list[Message]:
+    return [message(item.role, item.text) for part in parts for item in part]
 
 
 async def _previous(response_id: str, owner: str, serving: Serving) -> StoredResponse:

@@ -8,6 +8,8 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 
 from pararnn_server.bodies import read_body
+from pararnn_server.chat_prompt import said
+from pararnn_server.chat_template import Message
 from pararnn_server.errors import BadRequest
 from pararnn_server.formats.chat import ChatFormat
 from pararnn_server.openapi import GENERATING, documented
@@ -48,9 +50,10 @@ async def create_chat_completion(request: Request) -> Response:
     )
     view = await view_session(body, body.session_id, serving, request)
     ids: Sequence[int] = ()
+    messages = said(body.messages)
     partition = Partition(owner, body.cache_salt)
     if view.repeated is None:
-        ids = await serving.chat.encode(body.messages, partition, continues=not view.is_empty)
+        ids = await serving.chat.encode(messages, partition, continues=not view.is_empty)
     prompts = [EncodedPrompt(serving.prompts.checked(ids, "messages"))]
     head = heading("chatcmpl", body, serving, request, view)
     plan = plan_of(head, body, prompts, params, view, ends, owner)
@@ -60,13 +63,15 @@ async def create_chat_completion(request: Request) -> Response:
         serving.tokenizer,
         logprobs=bool(body.logprobs),
         null_usage=null_usage,
-        on_reply=_reader_ahead(body, serving, partition),
+        on_reply=_reader_ahead(body, messages, serving, partition),
     )
     return answer(body, plan, form, service)
 
 
-def _reader_ahead(body: ChatRequest, serving: Serving, partition: Partition) -> Callable[[str], None] | None:
+def _reader_ahead(
+    body: ChatRequest, messages: Sequence[Message], serving: Serving, partition: Partition
+) -> Callable[[str], None] | None:
     """Without a session the client will send the whole conversation again."""
     if serving.history is None or body.session_id is not None:
         return None
-    return partial(serving.history.follow, partition, body.messages)
+    return partial(serving.history.follow, partition, messages)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from pararnn_server.bodies import read_body
+from pararnn_server.chat_prompt import said
 from pararnn_server.errors import BadRequest
 from pararnn_server.openapi import READING, WITH_BODY, documented
 from pararnn_server.schemas.tokens import (
@@ -68,7 +69,7 @@ async def _encode(body: TokenizeRequest, serving: Serving, owner: str) -> list[i
         if body.add_special_tokens is not None:
             message = "add_special_tokens: only with prompt; the chat template decides for messages."
             raise BadRequest(message, param="add_special_tokens")
-        ids = await serving.chat.encode(body.messages, Partition(owner))
+        ids = await serving.chat.encode(said(body.messages), Partition(owner))
         return list(serving.prompts.checked(ids, "messages"))
     bos = body.add_special_tokens is not False
     prompt = await serving.prompts.text(body.prompt or "", param="prompt", bos=bos)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, with_config
+from typing_extensions import NotRequired, TypedDict
 
-from pararnn_server.schemas.base import EmptyList, MessageContent, Metadata, RequestBody, ResponseBody
+from pararnn_server.schemas.base import (
+    STRICT,
+    EmptyList,
+    MessageContent,
+    Metadata,
+    RequestBody,
+    ResponseBody,
+)
 from pararnn_server.schemas.generation import HonouredFields, NeutralFields, RecordedFields, TopLogprobs
 from pararnn_server.schemas.usage import SessionStamp, Usage
 
@@ -19,22 +27,25 @@ def _refuse_true(value: bool) -> bool:
     return value
 
 
-class Message(RequestBody):
+# A long conversation comes back with every turn: a dictionary is checked in half the time of an object.
+@with_config(STRICT)
+class Message(TypedDict):
     """One message. The fields after `content` are those of an answer that a client sends back; all empty."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: MessageContent
-    name: None = None
-    refusal: None = None
-    annotations: EmptyList | None = None
-    audio: None = None
-    function_call: None = None
-    tool_calls: EmptyList | None = None
+    name: NotRequired[None]
+    refusal: NotRequired[None]
+    annotations: NotRequired[EmptyList | None]
+    audio: NotRequired[None]
+    function_call: NotRequired[None]
+    tool_calls: NotRequired[EmptyList | None]
 
-    @property
-    def text(self) -> str:
-        """The content, its parts joined."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+def text_of(message: Message) -> str:
+    """The content, its parts joined."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.text for part in content)
 
 
 class ResponseFormat(RequestBody):
