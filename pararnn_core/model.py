@@ -12,12 +12,13 @@ from torch.nn import functional as F
 
 from pararnn_core import ops
 from pararnn_core.config import ModelConfig
+from pararnn_core.device import DeviceModel, NewtonReport
 from pararnn_core.generate import generate
 from pararnn_core.layers import Block, CausalConv1d, Linear, RMSNorm, compute_dtype, product
 from pararnn_core.packed import PackedModel, PackingArena
 from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_core.state import RecurrentState, state_parts
+from pararnn_core.state import RecurrentState, mismatch, state_parts
 
 
 class Embedding(nn.Module):
@@ -53,7 +54,7 @@ class ParaRNNForCausalLM(nn.Module):
         self.is_packed = False
         self._state_parts = state_parts(config)
         self._arena: PackingArena | None = None
-        self._serving: PackedModel | None = None
+        self._serving: PackedModel | DeviceModel | None = None
         self._serving_versions: list[tuple[int, int]] = []
         self.register_state_dict_pre_hook(_refuse_packed_state_dict)  # type: ignore[no-untyped-call]  # torch's
         self.embedding = Embedding(config.vocab_size, config.hidden_size)
@@ -113,9 +114,10 @@ class ParaRNNForCausalLM(nn.Module):
         stage_seconds (len(ops.STEP_STAGES),) float64, the time spent on each is added to it.
         Returns logits (M, V) float32. Raises ValueError naming the argument, before any state is touched.
         """
+        form = self._form()
         if state.parts != self._state_parts:
-            raise ValueError("state: of a model with other sizes than this one's")
-        return self.serving_form().step(
+            raise ValueError(f"state: {mismatch(state.parts, self._state_parts)}")
+        return form.step(
             tokens.contiguous(),
             cu_seqlens.contiguous(),
             slots.contiguous(),
@@ -131,7 +133,7 @@ class ParaRNNForCausalLM(nn.Module):
         shape, d = tuple(last_hidden.shape), self.config.hidden_size
         if shape != (len(last_hidden), d) or last_hidden.dtype != torch.float32:
             raise ValueError(f"last_hidden must be (M, {d}) float32, got {shape} {last_hidden.dtype}")
-        return ops.linear(last_hidden.contiguous(), self.serving_form().head)
+        return self._form().head_logits(last_hidden)
 
     def generate(
         self,
@@ -144,10 +146,15 @@ class ParaRNNForCausalLM(nn.Module):
         return generate(self, prompt_ids, params, state, slot)
 
     def pack(self) -> ParaRNNForCausalLM:
-        """Serving form: packs matrix by matrix for this machine, dropping each row-major copy."""
-        if not self.is_packed:
-            self._serving = self._build_serving_form(release=True)
-            self.is_packed = True
+        """Serving form, for good. On a CPU each matrix is packed for this machine, dropping its row-major
+        copy; elsewhere the matrices serve as they are.
+        """
+        return self if self.is_packed else self.serve_with(self._build_serving_form(release=True))
+
+    def serve_with(self, form: PackedModel | DeviceModel) -> ParaRNNForCausalLM:
+        """From now on, for good, `forward` runs this form, made of this model's modules."""
+        self._serving = form
+        self.is_packed = True
         return self
 
     def pack_what_is_set(self) -> None:
@@ -160,7 +167,7 @@ class ParaRNNForCausalLM(nn.Module):
     @property
     def weight_bytes(self) -> int:
         """Of the matrices in the form in which `forward` reads them."""
-        return self.serving_form().nbytes
+        return self._form().nbytes
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor under its name in a checkpoint, bit for bit as loaded, from a packed model too."""
@@ -168,7 +175,7 @@ class ParaRNNForCausalLM(nn.Module):
             yield name, parameter.detach()
         for name, matrix in self.quantized_matrices():
             yield from matrix.stored(name)
-        if self.is_packed and self._serving is not None:
+        if self.is_packed and isinstance(self._serving, PackedModel):
             for name, packed in self._serving.matrices():
                 weight = ops.unpack(packed)
                 if isinstance(weight, QuantizedMatrix):
@@ -205,7 +212,22 @@ class ParaRNNForCausalLM(nn.Module):
         return super().train(mode)
 
     def serving_form(self) -> PackedModel:
-        """Packed weights; those of an unpacked model are kept until a parameter changes."""
+        """What `forward` runs on a CPU. RuntimeError for a model that is elsewhere."""
+        form = self._form()
+        if not isinstance(form, PackedModel):
+            raise RuntimeError(f"this model serves on {form.device}, where nothing is packed")
+        return form
+
+    def take_newton_report(self) -> NewtonReport | None:
+        """How Newton went in `forward` since the last call; None if it solved nothing.
+
+        Waits for the device.
+        """
+        form = self._form()
+        return form.take_newton_report() if isinstance(form, DeviceModel) else None
+
+    def _form(self) -> PackedModel | DeviceModel:
+        """That of an unpacked model is kept until a parameter changes."""
         if self.is_packed and self._serving is not None:
             return self._serving
         versions = [(id(p), 0 if p.is_inference() else p._version) for p in self.parameters()]
@@ -221,16 +243,23 @@ class ParaRNNForCausalLM(nn.Module):
     def _new_arena(self, release: bool) -> PackingArena:
         return PackingArena(self.embedding, self.blocks, self._own_head, release=release)
 
-    def _build_serving_form(self, release: bool) -> PackedModel:
+    def _build_serving_form(self, release: bool) -> PackedModel | DeviceModel:
+        device = self.norm.weight.device
         for name, parameter in self.named_parameters():
-            if parameter.dtype not in (torch.float32, torch.bfloat16) or parameter.device.type != "cpu":
+            if parameter.dtype not in (torch.float32, torch.bfloat16) or device.type not in ("cpu", "cuda"):
                 raise ValueError(
-                    f"serving needs float32 or bfloat16 weights on cpu, {name} is {parameter.dtype} "
+                    f"serving needs float32 or bfloat16 weights on cpu or cuda, {name} is {parameter.dtype} "
                     f"on {parameter.device}; `logits` takes the others"
                 )
-        arena, self._arena = self._arena or self._new_arena(release), None
+            if parameter.device != device:
+                raise ValueError(f"serving needs weights on one device, {name} is not on {device}")
+        self._state_parts = state_parts(self.config, self.config.activation_dtype_on(device.type))
+        arena, self._arena = self._arena, None
+        parts = (self.config, self.embedding, self.blocks, self.norm, self._own_head)
+        if device.type != "cpu":
+            return DeviceModel(*parts)
         with torch.inference_mode():
-            return PackedModel(self.config, self.embedding, self.blocks, self.norm, self._own_head, arena)
+            return PackedModel(*parts, arena or self._new_arena(release))
 
     def _refuse_packed(self, what: str) -> None:
         if self.is_packed:

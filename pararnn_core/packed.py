@@ -72,6 +72,10 @@ class PackedModel:
             stage_seconds,
         )
 
+    def head_logits(self, last_hidden: Tensor) -> Tensor:
+        """last_hidden (M, d) float32 -> logits (M, V)."""
+        return ops.linear(last_hidden.contiguous(), self.head)
+
     def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
         """Packed weights under the names of the parameters that they replace."""
         yield "embedding.weight", self.embedding

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pararnn_core.config import ModelConfig
+from pararnn_core.devices import usable_device
 
 PAD_SLOT_ID = -1
 
@@ -43,6 +44,16 @@ def state_parts(config: ModelConfig, activation_dtype: str | None = None) -> tup
         StatePart("conv", (layers, config.conv_kernel - 1, d), torch.bfloat16 if narrow else torch.float32),
         StatePart("seen", (math.ceil(config.vocab_size / 8),), torch.uint8),
     )
+
+
+def mismatch(parts: tuple[StatePart, ...], expected: tuple[StatePart, ...]) -> str:
+    """In words, why a state with these parts is not one of the expected ones."""
+    found = {part.name: part for part in parts}
+    if all(part._replace(dtype=found[part.name].dtype) == found[part.name] for part in expected):
+        dtypes = (str(next(p.dtype for p in all_ if p.name == "conv")) for all_ in (parts, expected))
+        its, wanted = (dtype.removeprefix("torch.") for dtype in dtypes)
+        return f"with activations in {its}, as another device keeps them, and here they are {wanted}"
+    return "of a model with other sizes than this one's"
 
 
 def state_bytes(config: ModelConfig, activation_dtype: str | None = None) -> int:
@@ -81,12 +92,7 @@ class StateSnapshot:
 
     def views(self) -> dict[str, Tensor]:
         """The parts by name, sharing the buffer's memory."""
-        views, offset = {}, 0
-        for part in self.parts:
-            view = self.buffer[offset : offset + part.nbytes].view(part.dtype)
-            views[part.name] = view.view(part.shape)
-            offset += part.nbytes
-        return views
+        return _parts_of(self.buffer, self.parts)
 
     def clone(self) -> StateSnapshot:
         """An independent copy."""
@@ -109,21 +115,21 @@ class RecurrentState:
     """
 
     def __init__(self, config: ModelConfig, num_slots: int, device: str | torch.device = "cpu") -> None:
-        if torch.device(device).type != "cpu":
-            raise ValueError(f"device must be 'cpu', got {str(device)!r}")
         if num_slots < 1:
             raise ValueError(f"num_slots must be at least 1, got {num_slots}")
-        self.parts = state_parts(config)
+        where = usable_device(device)
+        self.parts = state_parts(config, config.activation_dtype_on(where.type))
         self.num_slots = num_slots
         shapes = {part.name: part.shape for part in self.parts}
         dtypes = {part.name: part.dtype for part in self.parts}
         layers = config.num_hidden_layers
         # Tensors made in inference mode could not be updated outside of it.
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), where:
             self.cell = torch.zeros(layers, num_slots, *shapes["cell"][1:])
             self.last_hidden = torch.zeros(num_slots, *shapes["last_hidden"])
             self.conv = torch.zeros(layers, num_slots, *shapes["conv"][1:], dtype=dtypes["conv"])
             self.seen = torch.zeros(num_slots, *shapes["seen"], dtype=torch.uint8)
+        self._transit = None if where.type == "cpu" else _Transit(self.parts, self.cell.device)
 
     @property
     def nbytes(self) -> int:
@@ -146,18 +152,23 @@ class RecurrentState:
             target.copy_(source)
 
     def snapshot(self, slot: int) -> StateSnapshot:
-        """A copy of the slot."""
+        """A copy of the slot, on the host. Waits for the device."""
+        views = self._views(slot)
+        if self._transit is not None:
+            return StateSnapshot(self.parts, self._transit.out(views))
         size = sum(part.nbytes for part in self.parts)
         snapshot = StateSnapshot(self.parts, torch.empty(size, dtype=torch.uint8))
-        for source, target in zip(self._views(slot), snapshot.views().values(), strict=True):
+        for source, target in zip(views, snapshot.views().values(), strict=True):
             target.copy_(source)
         return snapshot
 
     def restore(self, slot: int, snapshot: StateSnapshot) -> None:
-        """The slot becomes the snapshot, bit for bit; ValueError if that is of another model."""
+        """The slot becomes the snapshot, bit for bit; ValueError if that is of another model or device."""
         if snapshot.parts != self.parts:
-            raise ValueError("snapshot: of a model with other sizes than the pool's")
-        for source, target in zip(snapshot.views().values(), self._views(slot), strict=True):
+            raise ValueError(f"snapshot: {mismatch(snapshot.parts, self.parts)}")
+        views = self._views(slot)
+        sources = snapshot.views() if self._transit is None else self._transit.into(snapshot.buffer)
+        for source, target in zip(sources.values(), views, strict=True):
             target.copy_(source)
 
     def _views(self, slot: int) -> tuple[Tensor, ...]:
@@ -167,3 +178,35 @@ class RecurrentState:
     def _check(self, slot: int) -> None:
         if not 0 <= slot < self.num_slots:
             raise ValueError(f"slot must be in [0, {self.num_slots}), got {slot}")
+
+
+class _Transit:
+    """One state between a device and the host in one transfer, through memory that the device can reach."""
+
+    def __init__(self, parts: tuple[StatePart, ...], device: torch.device) -> None:
+        self._parts = parts
+        size = sum(part.nbytes for part in parts)
+        with torch.inference_mode(False):
+            self._there = torch.empty(size, dtype=torch.uint8, device=device)
+            self._here = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
+
+    def out(self, views: tuple[Tensor, ...]) -> Tensor:
+        """The views' bytes, on the host, in memory of their own: what is pinned should stay little."""
+        for source, target in zip(views, _parts_of(self._there, self._parts).values(), strict=True):
+            target.copy_(source)
+        return self._here.copy_(self._there).clone()
+
+    def into(self, buffer: Tensor) -> dict[str, Tensor]:
+        """The parts in a buffer of the host, on the device, until the next call."""
+        self._there.copy_(self._here.copy_(buffer))
+        return _parts_of(self._there, self._parts)
+
+
+def _parts_of(buffer: Tensor, parts: tuple[StatePart, ...]) -> dict[str, Tensor]:
+    """Views of a flat uint8 buffer by the names of the parts that it holds."""
+    views, offset = {}, 0
+    for part in parts:
+        view = buffer[offset : offset + part.nbytes].view(part.dtype)
+        views[part.name] = view.view(part.shape)
+        offset += part.nbytes
+    return views

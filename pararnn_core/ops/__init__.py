@@ -17,6 +17,7 @@ from pararnn_core.ops.linear import (
 from pararnn_core.ops.model import STEP_STAGES, LayerWeights, ModelShape, NativeModel
 from pararnn_core.ops.recurrence import recurrence, recurrence_
 from pararnn_core.ops.sampling import TokenLogprobs, sample, token_logprobs
+from pararnn_core.ops.scans import ScanReport, linear_scan, newton_recurrence, newton_recurrence_
 from pararnn_core.ops.threads import available_isa_levels, isa_level, num_threads, set_num_threads
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "NativeLibraryMissing",
     "NativeModel",
     "PackedMatrix",
+    "ScanReport",
     "TokenLogprobs",
     "WeightFormat",
     "add_scaled",
@@ -38,7 +40,10 @@ __all__ = [
     "is_available",
     "isa_level",
     "linear",
+    "linear_scan",
     "multiply_add",
+    "newton_recurrence",
+    "newton_recurrence_",
     "num_threads",
     "pack",
     "packed_nbytes",

@@ -1,0 +1,122 @@
+"""The whole model on a device: embedding to logits over a batch of slots, in torch's products and our scans.
+
+It shares the matrices of the modules that it is made of. A decode may be captured in a CUDA graph: between
+the transfer of a step's plan and its logits the host neither reads from the device nor waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pararnn_core.config import ModelConfig
+from pararnn_core.device.arguments import check_arguments
+from pararnn_core.device.layer import DeviceLayer, Mark, Recurrence, rms_norm, vector
+from pararnn_core.device.matrix import DeviceMatrix, HoldsMatrix
+from pararnn_core.device.plan import StepInputs, plan_step
+from pararnn_core.device.solvers import NewtonReport, SolverChoice, solvers_on
+from pararnn_core.device.stages import StageClock, unmeasured
+from pararnn_core.layers import Block, RMSNorm
+from pararnn_core.state import RecurrentState
+
+
+class DeviceModel:
+    """As PackedModel, but for bits: a row may come out a little different beside other neighbours."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        embedding: HoldsMatrix,
+        blocks: Sequence[Block],
+        norm: RMSNorm,
+        head: HoldsMatrix | None,
+        solvers: SolverChoice | None = None,
+    ) -> None:
+        """`head` None: tied to `embedding`. All weights on one device. solvers: None, those of the device."""
+        self.config = config
+        self.device = norm.weight.device
+        self._embedding = DeviceMatrix(embedding.weight)
+        self._layers = tuple(DeviceLayer(block) for block in blocks)
+        self._norm = vector(norm.weight)
+        self._head = self._embedding if head is None else DeviceMatrix(head.weight)
+        self._solvers = solvers or solvers_on(self.device, config.cell)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all matrices."""
+        head = 0 if self._head is self._embedding else self._head.nbytes
+        return self._embedding.nbytes + sum(layer.nbytes for layer in self._layers) + head
+
+    @torch.inference_mode()
+    def step(
+        self,
+        tokens: Tensor,
+        cu_seqlens: Tensor,
+        slots: Tensor,
+        has_initial_state: Tensor | None,
+        logits_indices: Tensor | None,
+        state: RecurrentState,
+        stage_seconds: Tensor | None = None,
+    ) -> Tensor:
+        """As `NativeModel.step`: logits (M, V), on the device; `state` moves on in place.
+
+        The other tensors are the host's. Raises ValueError that names the argument before any state is
+        touched. A batch of skipped sequences alone has logits of 0.
+        """
+        if state.cell.device != self.device:
+            raise ValueError(f"state: on {state.cell.device}, but the model is on {self.device}")
+        clock = None if stage_seconds is None else StageClock(stage_seconds, self.device)
+        arguments = check_arguments(
+            tokens,
+            cu_seqlens,
+            slots,
+            has_initial_state,
+            logits_indices,
+            self.config.vocab_size,
+            state.num_slots,
+        )
+        plan = plan_step(arguments, self.config.conv_kernel, state.seen.shape[1])
+        if plan is None:
+            rows = len(arguments.logits_indices)
+            return torch.zeros(rows, self.config.vocab_size, device=self.device)
+        recurrence = self._solvers.choose(len(plan.slots) * self.config.hidden_size, plan.longest)
+        logits = self.run(
+            plan.on(self.device), state, recurrence, unmeasured if clock is None else clock.mark
+        )
+        if clock is not None:
+            clock.stop()
+        return logits
+
+    def run(
+        self, step: StepInputs, state: RecurrentState, recurrence: Recurrence, mark: Mark = unmeasured
+    ) -> Tensor:
+        """What `step` does once its plan is on the device; queued there, whatever the values."""
+        mark("embedding")
+        x = self._embedding.rows(step.tokens)
+        for i, layer in enumerate(self._layers):
+            kept = step.kept if i == len(self._layers) - 1 else None
+            x = layer.forward(x, step, state.conv[i], state.cell[i], recurrence, mark, kept)
+        mark("final rows")
+        hidden = rms_norm(x, self._norm, self.config.norm_eps)
+        state.last_hidden.index_copy_(0, step.homes, hidden[step.last_rows])
+        _see(step, state.seen)
+        mark("head")
+        return self._head.product(hidden[step.logits_rows])
+
+    def head_logits(self, last_hidden: Tensor) -> Tensor:
+        """last_hidden (M, d) float32 on the device -> logits (M, V)."""
+        return self._head.product(last_hidden)
+
+    def take_newton_report(self) -> NewtonReport | None:
+        """How Newton went since the last call; None if it solved nothing. Waits for the device otherwise."""
+        return self._solvers.take_report()
+
+
+def _see(step: StepInputs, seen: Tensor) -> None:
+    """Sets the bits of the tokens in seen (slots, ceil(V/8)); sequences that start anew lose their others."""
+    before = seen.index_select(0, step.homes)
+    seen.index_copy_(0, step.homes, torch.where(step.has_initial_state[:, None], before, 0))
+    flat = seen.view(-1)
+    flat.index_copy_(0, step.seen_bytes, flat.index_select(0, step.seen_bytes) | step.seen_bits)

@@ -1,0 +1,109 @@
+"""What solves the recurrences of a step, and how Newton went where it did."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from pararnn_core import ops
+from pararnn_core.device.layer import Recurrence
+from pararnn_core.device.solver_table import SolverTable, read_table
+
+
+class NewtonReport(NamedTuple):
+    """Of the solves since the last report: most updates, largest residual, units finished step by step."""
+
+    iterations: int
+    residual: float
+    fallbacks: int
+
+
+class SolverChoice(Protocol):
+    """What a model asks before the recurrences of a step."""
+
+    def choose(self, channels: int, longest: int) -> Recurrence:
+        """channels: of all sequences together; longest: tokens of the longest sequence."""
+
+    def take_report(self) -> NewtonReport | None:
+        """None if Newton solved nothing since the last one was taken."""
+
+
+def solvers_on(device: torch.device, cell: str) -> SolverChoice:
+    """The choice that the device leaves."""
+    return Solvers(cell, device) if device.type == "cuda" else StepByStep()
+
+
+class Solvers:
+    """The two ways through a recurrence on a CUDA device.
+
+    What Newton reports stays on the device until somebody asks: asking waits for the device.
+    """
+
+    def __init__(self, cell: str, device: torch.device, table: SolverTable | None = None) -> None:
+        self._cell = cell
+        self._table = table or read_table()
+        self._multiprocessors = torch.cuda.get_device_properties(device).multi_processor_count
+        self._tally = _Tally(device)
+
+    def choose(self, channels: int, longest: int) -> Recurrence:
+        """channels: of all sequences together; longest: tokens of the longest sequence."""
+        newton = self._table.prefers_newton(self._cell, "float32", channels, longest, self._multiprocessors)
+        return self._newton if newton else ops.recurrence_
+
+    def take_report(self) -> NewtonReport | None:
+        """None if Newton solved nothing since the last one was taken."""
+        return self._tally.take()
+
+    def _newton(
+        self,
+        cell: str,
+        bx: Tensor,
+        a: Tensor,
+        c: Tensor | None,
+        cu_seqlens: Tensor,
+        slots: Tensor,
+        has_initial_state: Tensor,
+        state: Tensor,
+    ) -> Tensor:
+        y, report = ops.newton_recurrence_(cell, bx, a, c, cu_seqlens, slots, has_initial_state, state)
+        self._tally.add(report)
+        return y
+
+
+class StepByStep:
+    """In the place of Solvers where there is but one way: on a CPU."""
+
+    def choose(self, channels: int, longest: int) -> Recurrence:
+        """Always the same."""
+        return ops.recurrence_
+
+    def take_report(self) -> NewtonReport | None:
+        """Nothing to tell."""
+        return None
+
+
+class _Tally:
+    """Sums and maxima on the device. A residual that is NaN stays."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._iterations = torch.zeros((), dtype=torch.int32, device=device)
+        self._residual = torch.zeros((), device=device)
+        self._fallbacks = torch.zeros((), dtype=torch.int64, device=device)
+        self._is_empty = True
+
+    def add(self, report: ops.ScanReport) -> None:
+        torch.maximum(self._iterations, report.iterations.amax(), out=self._iterations)
+        torch.maximum(self._residual, report.residual.amax(), out=self._residual)
+        self._fallbacks += report.fallbacks.sum()
+        self._is_empty = False
+
+    def take(self) -> NewtonReport | None:
+        if self._is_empty:
+            return None
+        taken = NewtonReport(int(self._iterations), float(self._residual), int(self._fallbacks))
+        for total in (self._iterations, self._residual, self._fallbacks):
+            total.zero_()
+        self._is_empty = True
+        return taken

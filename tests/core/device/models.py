@@ -1,0 +1,96 @@
+"""Tiny models that serve through DeviceModel on the CPU."""
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pararnn_core.cells import ParaGRU, ParaLSTM
+from pararnn_core.device import DeviceModel
+from pararnn_core.device.layer import Recurrence
+from pararnn_core.device.solvers import NewtonReport, SolverChoice
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.newton import NewtonResult, newton_solve
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "gru": {"cell": "gru"},
+    "lstm": {"cell": "lstm"},
+    "gru ragged": {
+        "cell": "gru",
+        "hidden_size": 21,
+        "num_heads": 3,
+        "intermediate_size": 37,
+        "conv_kernel": 3,
+        "gate_order": "norm_then_gate",
+        "tie_embeddings": True,
+    },
+    "lstm ragged": {
+        "cell": "lstm",
+        "hidden_size": 14,
+        "conv_kernel": 2,
+        "conv_activation": "none",
+        "gate_order": "norm_then_gate",
+        "residual_scale": "none",
+        "mlp_residual": False,
+        "norm_eps": 1e-2,
+    },
+}
+
+
+def on_device(model: ParaRNNForCausalLM, solvers: SolverChoice | None = None) -> ParaRNNForCausalLM:
+    """The model, serving through DeviceModel from now on."""
+    head = None if model.config.tie_embeddings else model.lm_head
+    form = DeviceModel(model.config, model.embedding, model.blocks, model.norm, head, solvers)
+    return model.serve_with(form)
+
+
+class TorchNewton:
+    """The reference of Newton's method in the place of the CUDA kernel; asked: what `choose` was told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self.results: list[NewtonResult] = []
+
+    def choose(self, channels: int, longest: int) -> Recurrence:
+        self.asked.append((channels, longest))
+        return self._solve
+
+    def take_report(self) -> NewtonReport | None:
+        taken, self.results = self.results, []
+        if not taken:
+            return None
+        return NewtonReport(
+            max(result.iterations for result in taken),
+            max(result.residual for result in taken),
+            sum(result.fallbacks for result in taken),
+        )
+
+    def _solve(
+        self,
+        name: str,
+        bx: Tensor,
+        a: Tensor,
+        c: Tensor | None,
+        cu_seqlens: Tensor,
+        slots: Tensor,
+        has_initial_state: Tensor,
+        state: Tensor,
+    ) -> Tensor:
+        cell = _cell(name, bx.shape[2])
+        parameters = {"A": a} if c is None else {"A": a, "C": c}
+        for key, value in parameters.items():
+            setattr(cell, key, torch.nn.Parameter(value))
+        held = (has_initial_state & (slots >= 0))[:, None, None]
+        entry = torch.where(held, state[slots.clamp(min=0).long()], 0.0)
+        states, result = newton_solve(cell.advance, cell.linearize, bx, entry, cu_seqlens, 16, cell.newton)
+        self.results.append(result)
+        for sequence, slot in enumerate(slots.tolist()):
+            if slot >= 0:
+                state[slot] = states[int(cu_seqlens[sequence + 1]) - 1]
+        return states[:, -1]
+
+
+@functools.cache
+def _cell(name: str, channels: int) -> ParaGRU | ParaLSTM:
+    return (ParaLSTM if name == "lstm" else ParaGRU)(channels, channels)

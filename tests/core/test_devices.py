@@ -1,0 +1,21 @@
+import pytest
+import torch
+
+from pararnn_core.devices import usable_device
+
+
+def test_cpu_is_usable() -> None:
+    assert usable_device("cpu") == usable_device(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["meta", "tpu", "", "cuda:-2", "mps"])
+def test_other_devices_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ValueError, match=f"device must be 'cpu' or 'cuda', got '{name}'"):
+        usable_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
+def test_cuda_is_refused_where_there_is_none(name: str) -> None:
+    with pytest.raises(ValueError, match=f"device must be 'cpu' here, got '{name}': .*CUDA"):
+        usable_device(name)
