@@ -22,10 +22,12 @@ from benchmarks.load import LoadFailed, events_of
 from benchmarks.serving import serving
 
 REPLY_TOKENS = 64
-_WORDS = ("the", "function", "returns", "a", "list", "of", "items", "that", "it", "found", "in", "files")
-_MESSAGE_WORDS = 18
+_MESSAGE_WORDS, _REPLY_WORDS = 18, 64
 _PAUSE_SECONDS = 0.2  # a person reads the reply
 _PAIRS = 15
+
+
+Message = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -61,34 +63,35 @@ class _Turn(NamedTuple):
 
 
 class _Stateless:
-    """Sends everything that was said again."""
+    """Sends everything that was said again. history: what was said before, by both."""
 
     kind = "stateless"
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, history: list[Message]) -> None:
         self._port = port
-        self._messages: list[dict[str, str]] = []
+        self._messages = history
 
     async def turn(self, seed: int) -> _Turn:
-        self._messages.append({"role": "user", "content": _message(seed)})
+        self._messages.append(_says("user", seed))
         turn, reply = await _ask(self._port, {"messages": self._messages, "seed": seed})
         self._messages.append({"role": "assistant", "content": reply})
         return turn
 
 
 class _InASession:
-    """Sends what is new."""
+    """Sends what is new, the history with the first turn."""
 
     kind = "in a session"
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, history: list[Message]) -> None:
         self._port = port
+        self._unsaid = history
         with PararnnClient(f"http://127.0.0.1:{port}") as client:
             self._id = client.sessions.create().id
 
     async def turn(self, seed: int) -> _Turn:
-        said = [{"role": "user", "content": _message(seed)}]
-        turn, _ = await _ask(self._port, {"messages": said, "seed": seed, "session_id": self._id})
+        messages, self._unsaid = [*self._unsaid, _says("user", seed)], []
+        turn, _ = await _ask(self._port, {"messages": messages, "seed": seed, "session_id": self._id})
         return turn
 
 
@@ -98,16 +101,15 @@ def converse(port: int, turns: int) -> list[Conversation]:
 
 
 async def _converse(port: int, turns: int, way: type[_Stateless] | type[_InASession]) -> Conversation:
-    """One long conversation, and beside each of its last turns the second of a new one."""
-    long = way(port)
-    for seed in range(turns - _PAIRS // 2):
-        await long.turn(seed)
+    """A long conversation that is under way, and beside each of its turns the second of a new one."""
+    long = way(port, _history(turns - 1 - _PAIRS // 2))
+    await long.turn(0)
     early, late = list[_Turn](), list[_Turn]()
     for pair in range(_PAIRS):
-        new = way(port)
-        await new.turn(turns + 2 * pair)
+        new = way(port, [])
+        await new.turn(2 * pair + 1)
         await asyncio.sleep(_PAUSE_SECONDS)
-        early.append(await new.turn(turns + 2 * pair + 1))
+        early.append(await new.turn(2 * pair + 2))
         await asyncio.sleep(_PAUSE_SECONDS)
         late.append(await long.turn(-pair))
     return Conversation(
@@ -134,8 +136,15 @@ async def _ask(port: int, body: dict[str, Any]) -> tuple[_Turn, str]:
     return _Turn(first, time.perf_counter() - start), "".join(pieces)
 
 
-def _message(turn: int) -> str:
-    return " ".join(random.Random(turn).choices(_WORDS, k=_MESSAGE_WORDS))
+def _history(turns: int) -> list[Message]:
+    return [_says(role, seed) for seed in range(turns) for role in ("user", "assistant")]
+
+
+def _says(role: str, seed: int) -> Message:
+    """Numbers, for which every tokenizer has tokens: as many as a short question or a reply has words."""
+    count = _REPLY_WORDS if role == "assistant" else _MESSAGE_WORDS
+    numbers = random.Random(f"{role} {seed}").choices(range(1000, 4000), k=count)
+    return {"role": role, "content": "".join(f" {number}" for number in numbers)}
 
 
 def main() -> None:

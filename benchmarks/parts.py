@@ -17,7 +17,7 @@ from pararnn_server.bench.subject import Subject
 from pararnn_server.bench.timing import Repetition, Spread
 
 from benchmarks.conversation import Conversation, converse
-from benchmarks.filler_tokenizer import write_filler_tokenizer
+from benchmarks.filler_tokenizer import FILLER_CHAT_TEMPLATE, write_filler_tokenizer
 from benchmarks.groups import Group
 from benchmarks.llama_cpp.peer import LlamaPeer, PeerFailed, llama_peers
 from benchmarks.llama_cpp.server import llama_serving
@@ -82,14 +82,14 @@ class Start:
 
 @dataclass
 class Found:
-    """All figures of a run so far. notes: what is absent and why."""
+    """All figures of a run so far. conversations: beside the model's label. notes: what is absent and why."""
 
     figures: list[Figure] = field(default_factory=list)
     limits: list[Limits] = field(default_factory=list)
     served: list[Served] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
-    conversations: list[Conversation] = field(default_factory=list)
+    conversations: list[tuple[str, Conversation]] = field(default_factory=list)
     peer_versions: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
@@ -214,21 +214,22 @@ def measure_parked(setting: Setting, found: Found, progress: Progress) -> None:
 
 
 def measure_conversations(subject: Subject, setting: Setting, found: Found, progress: Progress) -> None:
-    """A long chat with a model that has a chat template."""
+    """A long chat."""
     turns = max(20, int(CHAT_TURNS * min(1.0, setting.scale)))
     progress(f"{turns} turns")
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving(checkpoint_of(subject, Path(folder)), setting.threads) as port,
+        serving(checkpoint_of(subject, Path(folder), chat=True), setting.threads) as port,
     ):
-        found.conversations += converse(port, turns)
+        found.conversations += [(subject.label, each) for each in converse(port, turns)]
 
 
-def checkpoint_of(subject: Subject, folder: Path) -> Path:
-    """Where the model lies; a random one is saved in the folder."""
+def checkpoint_of(subject: Subject, folder: Path, *, chat: bool = False) -> Path:
+    """Where the model lies; a random one is saved in the folder, for chats if they are wanted."""
     if subject.path is not None:
         return subject.path
-    tokenizer = write_filler_tokenizer(folder / "tokenizer.json", subject.config.vocab_size)
+    tokenizer = write_filler_tokenizer(folder / "tokenizer.json", subject.config.vocab_size, chat=chat)
     path = folder / subject.label.replace(" ", "-")
-    save_checkpoint(subject.load(pack=False), path, tokenizer=tokenizer)
+    template = FILLER_CHAT_TEMPLATE if chat else None
+    save_checkpoint(subject.load(pack=False), path, tokenizer=tokenizer, chat_template=template)
     return path

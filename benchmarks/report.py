@@ -84,7 +84,7 @@ class Report:
         if found.parked:
             parts += ["## Sessions", *(f"```text\n{parked}\n```" for parked in found.parked)]
         if found.conversations:
-            lines = "\n".join(map(str, found.conversations))
+            lines = "\n".join(f"{label}: {each}" for label, each in found.conversations)
             parts += ["## Conversations", f"```text\n{lines}\n```"]
         if found.limits:
             parts += ["## Limits", markdown(LIMIT_HEADINGS, limit_rows(found.limits))]

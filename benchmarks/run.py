@@ -108,8 +108,9 @@ def _steps(parts: set[str], names: set[str], setting: Setting, found: Found) -> 
         yield "1.4b, start", partial(measure_start, Subject.random("1.4b", "int4"), setting, found)
     if "sessions" in parts and (not names or "130m" in names):
         yield "130m, sessions", partial(measure_parked, setting, found)
-    if "sessions" in parts and (not names or "shipped" in names):
-        yield "shipped, conversations", partial(measure_conversations, served_by_default(), setting, found)
+    for name, subject in _served():
+        if "sessions" in parts and (not names or name in names):
+            yield f"{name}, conversations", partial(measure_conversations, subject, setting, found)
 
 
 def _served() -> Iterator[tuple[str, Subject]]:
