@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +15,8 @@ import torch
 from pararnn_core.checkpoint_directory import STORED_DTYPES, CheckpointDirectory, empty_model
 from pararnn_core.checkpoint_writer import save_checkpoint, write_checkpoint
 from pararnn_core.config import ModelConfig
+from pararnn_core.device.memory import free_bytes, too_large
+from pararnn_core.devices import usable_device
 from pararnn_core.fingerprint import Fingerprint
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
@@ -73,35 +77,46 @@ def load_checkpoint(
 ) -> ParaRNNForCausalLM:
     """The model of a checkpoint directory. CheckpointError for every checkpoint that is not whole and sound.
 
-    dtype: "float32" or "bfloat16" instead of the weights' own.  pack: ready to serve, if device is the CPU.
+    dtype: "float32" or "bfloat16" instead of the weights' own.
+    pack: ready to serve, with the activation dtype of the device in its config. On CUDA nothing is packed.
     progress(bytes read, bytes in all) is called from the calling thread.
     verify: recompute the fingerprint from all bytes (about 1 s per GB); None: do so up to 256 MiB of weights.
-    Names, shapes, dtypes, sizes and finiteness are always checked. A quantised checkpoint takes no dtype and
-    no other device.
+    Names, shapes, dtypes, sizes and finiteness are always checked. A quantised checkpoint takes no dtype; on
+    CUDA its matrices stay quantised. DeviceUnavailable for a device that is not there.
     """
     if dtype is not None and dtype not in STORED_DTYPES:
         raise ValueError(f"dtype must be float32 or bfloat16, not {dtype!r}")
+    where = usable_device(device)
+    on_cpu = where.type == "cpu"
     with CheckpointDirectory(Path(path)) as directory:
-        if directory.config.quantization is not None:
-            _refuse_for_quantized(directory.path, torch.device(device), dtype)
+        if directory.config.quantization is not None and dtype is not None:
+            raise CheckpointError(
+                directory.path, f"is quantised and cannot be held as {dtype}: load it as it is"
+            )
         if verify is None:
             verify = directory.weights.nbytes <= VERIFIED_BY_DEFAULT_BYTES
         reader = _WeightReader(directory, verify or directory.fingerprint is None, progress)
         config = directory.config if dtype is None else replace(directory.config, dtype=dtype)
         model = empty_model(config)
-        packs = pack and torch.device(device).type == "cpu"
-        if packs:
+        if not on_cpu:
+            _check_room(directory, config, where)
+        if pack and on_cpu:
             for name, weight in _without_memory(directory):
                 model.set_weight(*_prepared(name, weight, config, "meta"))
             model.pack_what_is_set()
-        for name, weight in reader.read_weights():
-            model.set_weight(*_prepared(name, weight, config, device))
+        with _out_of_memory_in_words(directory, where):
+            for name, weight in reader.read_weights():
+                model.set_weight(*_prepared(name, weight, config, where))
         fingerprint = reader.checked_fingerprint()
         if config != directory.config:
             fingerprint = sha256(f"{fingerprint} as {dtype}".encode()).hexdigest()
     model.fingerprint = fingerprint
     model.eval()
-    return model.pack() if packs else model
+    if not pack:
+        return model
+    if not on_cpu:
+        model.config = replace(config, activation_dtype=config.activation_dtype_on(where.type))
+    return model.pack()
 
 
 def verify_checkpoint(path: str | os.PathLike[str], progress: Progress | None = None) -> str:
@@ -192,14 +207,29 @@ def _prepared(
     name: str, weight: torch.Tensor | QuantizedMatrix, config: ModelConfig, device: str | torch.device
 ) -> tuple[str, torch.Tensor | QuantizedMatrix]:
     if isinstance(weight, QuantizedMatrix):
-        return name, weight
+        return name, weight.to(device)
     if config.recurrent_clip is not None and name.endswith((".cell.A", ".cell.C")):
         weight.clamp_(-config.recurrent_clip, config.recurrent_clip)
     return name, weight.to(device, getattr(torch, config.dtype))
 
 
-def _refuse_for_quantized(path: Path, device: torch.device, dtype: str | None) -> None:
-    if dtype is not None:
-        raise CheckpointError(path, f"is quantised and cannot be held as {dtype}: load it as it is")
-    if device.type != "cpu":
-        raise CheckpointError(path, f"is quantised and runs on a CPU only, not on {device}")
+def _check_room(directory: CheckpointDirectory, config: ModelConfig, device: torch.device) -> None:
+    """CheckpointError if the weights do not fit into what is free on the device."""
+    itemsize = getattr(torch, config.dtype).itemsize
+    needed = sum(
+        info.nbytes if name.endswith((QWEIGHT, SCALES)) else math.prod(info.shape) * itemsize
+        for name, info in directory.weights.tensors.items()
+    )
+    free = free_bytes(device)
+    if needed > free:
+        raise CheckpointError(directory.path, too_large(needed, free, str(device)))
+
+
+@contextmanager
+def _out_of_memory_in_words(directory: CheckpointDirectory, device: torch.device) -> Iterator[None]:
+    """Others may take memory between the check and the load."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        problem = too_large(directory.weights.nbytes, free_bytes(device), str(device))
+        raise CheckpointError(directory.path, problem) from error

@@ -7,21 +7,25 @@ import torch
 KINDS = ("cpu", "cuda")
 
 
+class DeviceUnavailable(ValueError):
+    """Not a device, or none that this machine has, or one that this build cannot use."""
+
+
 def usable_device(device: str | torch.device) -> torch.device:
-    """With its index, if it has one. ValueError for what is no device, or none that this machine has."""
+    """With its index, if it has one. DeviceUnavailable if this machine has none such."""
     try:
         where = torch.device(device)
     except RuntimeError:
         where = torch.device("meta")
     if where.type not in KINDS:
-        raise ValueError(f"device must be 'cpu' or 'cuda', got {str(device)!r}")
+        raise DeviceUnavailable(f"device must be 'cpu' or 'cuda', got {str(device)!r}")
     if where.type == "cpu":
         return where
     if not torch.cuda.is_available():
         why = "this torch is built without CUDA" if torch.version.cuda is None else "there is no CUDA device"
-        raise ValueError(f"device must be 'cpu' here, got {str(device)!r}: {why}")
+        raise DeviceUnavailable(f"device must be 'cpu' here, got {str(device)!r}: {why}")
     count = torch.cuda.device_count()
     index = torch.cuda.current_device() if where.index is None else where.index
     if index >= count:
-        raise ValueError(f"device must be below cuda:{count}, got {str(device)!r}")
+        raise DeviceUnavailable(f"device must be below cuda:{count}, got {str(device)!r}")
     return torch.device("cuda", index)

@@ -25,6 +25,9 @@ class ServingModel(Protocol):
     def config(self) -> ModelConfig:
         """Vocabulary and end of sequence."""
 
+    def new_state(self, num_slots: int) -> RecurrentState:
+        """A pool on the model's device."""
+
     def forward(
         self,
         tokens: torch.Tensor,
@@ -63,7 +66,7 @@ def generate(
             raise InvalidSamplingParams(name, "is not supported here: only token ids are generated")
     params.check_vocabulary(vocab_size)
     if state is None:
-        state = RecurrentState(model.config, 1)
+        state = model.new_state(1)
     if not 0 <= slot < state.num_slots:
         raise ValueError(f"slot must be in [0, {state.num_slots}), got {slot}")
     return _replies(model, list(prompt_ids), params, state, slot)
@@ -83,7 +86,7 @@ def _replies(
         logits = _feed(model, tokens, state, slot)
         if params.max_tokens == 0:
             return
-        tokens = table.sample(logits, row, row.int(), seen)
+        tokens = table.sample(logits.cpu(), row, row.int(), seen)
         if tokens[0] < 0:
             raise NonFiniteLogits([0])
         if tokens[0] in stops:

@@ -77,6 +77,15 @@ class ParaRNNForCausalLM(nn.Module):
                 nn.init.normal_(linear.get_parameter("weight"), std=0.02 / math.sqrt(2 * len(self.layers)))
 
     @property
+    def device(self) -> torch.device:
+        """Where all weights are."""
+        return self.norm.weight.device
+
+    def new_state(self, num_slots: int) -> RecurrentState:
+        """A pool for `forward`, on the model's device."""
+        return RecurrentState(self.config, num_slots, self.device)
+
+    @property
     def blocks(self) -> list[Block]:
         """`layers`, typed."""
         return cast("list[Block]", list(self.layers))
@@ -244,7 +253,7 @@ class ParaRNNForCausalLM(nn.Module):
         return PackingArena(self.embedding, self.blocks, self._own_head, release=release)
 
     def _build_serving_form(self, release: bool) -> PackedModel | DeviceModel:
-        device = self.norm.weight.device
+        device = self.device
         for name, parameter in self.named_parameters():
             if parameter.dtype not in (torch.float32, torch.bfloat16) or device.type not in ("cpu", "cuda"):
                 raise ValueError(

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.state import RecurrentState
 
 CHUNK = 512
 
@@ -48,7 +47,7 @@ def served_logits(
     model: ParaRNNForCausalLM, ids: Tensor, chunk: int = CHUNK
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """ids (T + 1,) from a zero state -> logits (n, V) and what came, (n,) of ids[1:], `chunk` at a time."""
-    state = RecurrentState(model.config, num_slots=1)
+    state = model.new_state(1)
     slots = torch.zeros(1, dtype=torch.int32)
     for start in range(0, len(ids) - 1, chunk):
         targets = ids[start + 1 : start + 1 + chunk]

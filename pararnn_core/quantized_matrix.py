@@ -7,7 +7,7 @@ This file is what the native kernels are tested against.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -73,6 +73,10 @@ class QuantizedMatrix:
     def nbytes(self) -> int:
         """Of integers and scales."""
         return self.qweight.nbytes + self.scales.nbytes
+
+    def to(self, device: str | torch.device) -> QuantizedMatrix:
+        """The same integers and scales on a device."""
+        return replace(self, qweight=self.qweight.to(device), scales=self.scales.to(device))
 
     def stored(self, name: str) -> Iterator[tuple[str, Tensor]]:
         """The tensors that stand for the parameter `name` in a file."""

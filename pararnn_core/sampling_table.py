@@ -13,6 +13,8 @@ from pararnn_core.rng import check_counters
 from pararnn_core.sampling_params import SamplingParams
 
 _NEUTRAL = SamplingParams(temperature=0.0)
+_REPETITION = 3
+"""The column of repetition_penalty."""
 
 
 class SamplingTable:
@@ -71,13 +73,20 @@ class SamplingTable:
     def sample(self, logits: Tensor, rows: Tensor, slots: Tensor, seen: Tensor) -> list[int]:
         """Ids drawn from rows (M,) int64 of logits (*, V) for slots (M,) int32; -1 where a row is not finite.
 
-        seen: (slots, ceil(V / 8)) uint8, or no rows if no slot has a repetition_penalty.
+        seen: (slots, ceil(V / 8)) uint8, or no rows if no slot has a repetition_penalty. It may be on a
+        device: then it is copied, if a slot has one.
         """
+        if not seen.is_cpu:
+            seen = seen.cpu() if self._look_back(slots) else torch.empty(0, seen.shape[1], dtype=seen.dtype)
         tokens = ops.sample(
             logits, rows, slots, *self._tensors, seen, self._count_tensor, *self._bias_tensors
         )
         ids: list[int] = tokens.tolist()
         return ids
+
+    def _look_back(self, slots: Tensor) -> bool:
+        penalties = self._numbers[slots.numpy(), _REPETITION]
+        return bool((penalties != _NEUTRAL.repetition_penalty).any())
 
     def _start_counts(self, slot: int, counts: Mapping[int, int]) -> None:
         if not len(self._counts):

@@ -129,7 +129,7 @@ class RecurrentState:
             self.last_hidden = torch.zeros(num_slots, *shapes["last_hidden"])
             self.conv = torch.zeros(layers, num_slots, *shapes["conv"][1:], dtype=dtypes["conv"])
             self.seen = torch.zeros(num_slots, *shapes["seen"], dtype=torch.uint8)
-        self._transit = None if where.type == "cpu" else _Transit(self.parts, self.cell.device)
+        self._transit = None if where.type == "cpu" else StateTransit(self.parts, self.cell.device)
 
     @property
     def nbytes(self) -> int:
@@ -180,7 +180,7 @@ class RecurrentState:
             raise ValueError(f"slot must be in [0, {self.num_slots}), got {slot}")
 
 
-class _Transit:
+class StateTransit:
     """One state between a device and the host in one transfer, through memory that the device can reach."""
 
     def __init__(self, parts: tuple[StatePart, ...], device: torch.device) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from pararnn_core import ops
 from pararnn_core.device.layer import Recurrence
 from pararnn_core.device.solver_table import SolverTable, read_table
+from pararnn_core.ops import NativeLibraryMissing
 
 
 class NewtonReport(NamedTuple):
@@ -42,6 +43,10 @@ class Solvers:
     """
 
     def __init__(self, cell: str, device: torch.device, table: SolverTable | None = None) -> None:
+        if not ops.has_cuda_kernels():
+            raise NativeLibraryMissing(
+                "this build has no CUDA kernels: install again where nvcc is, with a torch that has CUDA"
+            )
         self._cell = cell
         self._table = table or read_table()
         self._multiprocessors = torch.cuda.get_device_properties(device).multi_processor_count

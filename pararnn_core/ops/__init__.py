@@ -2,7 +2,7 @@
 
 from pararnn_core.ops.build import build_tag
 from pararnn_core.ops.elementwise import add_scaled, causal_conv1d_, gated_rms_norm, rms_norm, silu_mul
-from pararnn_core.ops.library import NativeLibraryMissing, is_available
+from pararnn_core.ops.library import NativeLibraryMissing, has_cuda_kernels, is_available
 from pararnn_core.ops.limits import multiply_add, read_bytes
 from pararnn_core.ops.linear import (
     PackedMatrix,
@@ -36,6 +36,7 @@ __all__ = [
     "causal_conv1d_",
     "embedding",
     "gated_rms_norm",
+    "has_cuda_kernels",
     "huge_page_arena",
     "is_available",
     "isa_level",

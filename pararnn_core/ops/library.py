@@ -36,6 +36,13 @@ def is_available() -> bool:
 
 
 @functools.cache
+def has_cuda_kernels() -> bool:
+    """Whether the library of the CUDA kernels is there, and this torch can load it."""
+    path = library_path()
+    return path is not None and torch.version.cuda is not None and path.with_name(CUDA_LIBRARY_NAME).is_file()
+
+
+@functools.cache
 def native() -> Any:
     """The namespace torch.ops.pararnn, loaded at the first call.
 
@@ -47,8 +54,8 @@ def native() -> Any:
             f"there is no native library at {' or '.join(map(str, _candidates()))}; "
             "build it with `pip install --no-build-isolation -e .` or name its file in PARARNN_LIBRARY"
         )
-    for library in (path, path.with_name(CUDA_LIBRARY_NAME)):
-        if library.is_file() and (library == path or torch.version.cuda is not None):
-            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    cuda = [path.with_name(CUDA_LIBRARY_NAME)] if has_cuda_kernels() else []
+    for library in (path, *cuda):
+        torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     autograd.register()
     return torch.ops.pararnn

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from jinja2 import TemplateError
 
+from pararnn_core.device.memory import free_bytes, pool_size, step_bytes
+from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.state import state_bytes
 from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.chat_template import ChatTemplate
 from pararnn_server.engine import Engine
 from pararnn_server.engine_settings import EngineSettings
 from pararnn_server.history import HistoryReader
+from pararnn_server.keys import ConfigurationError
 from pararnn_server.loading import Loaded
 from pararnn_server.metrics import Metrics
 from pararnn_server.outputs import Courier
@@ -26,17 +30,20 @@ from pararnn_server.settings import Settings
 from pararnn_server.stores import open_store
 from pararnn_server.tokenizer import Tokenizer, TokenizerError
 
+logger = logging.getLogger(__name__)
+
 
 def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int) -> Serving:
     """Starts the engine's and the store's threads; for the event loop only.
 
     num_owners: keys that share the state cache.
-    Raises TokenizerError for a broken chat template, ConfigurationError for a store that cannot be opened.
+    Raises TokenizerError for a broken chat template, ConfigurationError for a store that cannot be opened and
+    for a device without room for states.
     """
     chat = ChatPrompts(loaded.tokenizer, read_chat_template(loaded.tokenizer))
     config = loaded.model.config
     sessions = _open_sessions(loaded, settings, metrics)
-    engine_settings = _engine_settings(settings, num_owners)
+    engine_settings = _engine_settings(settings, num_owners, num_slots(loaded.model, settings))
     engine = Engine(loaded.model, loaded.tokenizer.token_bytes, engine_settings, sessions, metrics)
     engine.start()
     return Serving(
@@ -57,7 +64,11 @@ def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int)
 
 def _open_sessions(loaded: Loaded, settings: Settings, metrics: Metrics) -> SessionManager:
     kind = model_kind(
-        loaded.name, loaded.model.config, loaded.model.fingerprint, loaded.tokenizer.fingerprint
+        loaded.name,
+        loaded.model.config,
+        loaded.model.fingerprint,
+        loaded.tokenizer.fingerprint,
+        loaded.model.device.type,
     )
     policy = SessionPolicy(
         max_sessions=settings.max_sessions,
@@ -72,9 +83,26 @@ def _open_sessions(loaded: Loaded, settings: Settings, metrics: Metrics) -> Sess
     return sessions
 
 
-def _engine_settings(settings: Settings, num_owners: int) -> EngineSettings:
+def num_slots(model: ParaRNNForCausalLM, settings: Settings) -> int:
+    """Requests that run at once: on a CPU as many as are asked for, on a GPU no more than its memory holds.
+
+    Raises ConfigurationError if it holds not even one.
+    """
+    asked = settings.max_num_seqs
+    if model.device.type == "cpu":
+        return asked
+    working = step_bytes(model.config, settings.max_num_batched_tokens)
+    try:
+        size = pool_size(free_bytes(model.device), working, state_bytes(model.config), asked, spare=1)
+    except ValueError as error:
+        raise ConfigurationError(f"max_num_batched_tokens: {error}") from error
+    logger.info(size.explanation)
+    return size.num_slots
+
+
+def _engine_settings(settings: Settings, num_owners: int, max_num_seqs: int) -> EngineSettings:
     return EngineSettings(
-        max_num_seqs=settings.max_num_seqs,
+        max_num_seqs=max_num_seqs,
         max_num_batched_tokens=settings.max_num_batched_tokens,
         max_decode_slowdown=settings.max_decode_slowdown,
         max_queue=settings.max_queue,

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pararnn_core.device import NewtonReport
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampler import Sampled, rows_logprobs, token_logprobs
 from pararnn_core.sampling_table import SamplingTable
-from pararnn_core.state import RecurrentState, StateSnapshot
+from pararnn_core.state import StateSnapshot
 from pararnn_server.batch import Batch, Draw, Score
 from pararnn_server.running import Choice, Running
 from pararnn_server.scheduler import ScheduledBatch
@@ -21,12 +22,14 @@ class StepResult(NamedTuple):
     """prefilled: requests whose prompt is fed.  broken: those for which the model gave NaN or infinity.
 
     scores: log-probabilities of the chunk's ids, after None for the first of a prompt.
+    newton: how the solver of prompts went, if one ran.
     """
 
     prefilled: list[Running]
     scores: list[tuple[Running, list[Sampled | None]]]
     sampled: list[tuple[Running, Choice, Sampled]]
     broken: list[Running]
+    newton: NewtonReport | None = None
 
 
 class Executor:
@@ -34,7 +37,7 @@ class Executor:
 
     def __init__(self, model: ParaRNNForCausalLM, num_slots: int, poison: bool) -> None:
         self._model = model
-        self._state = RecurrentState(model.config, num_slots + 1)
+        self._state = model.new_state(num_slots + 1)
         self._spare_slot = num_slots
         self._table = SamplingTable(num_slots, model.config.vocab_size)
         self._poison = poison
@@ -70,12 +73,13 @@ class Executor:
     def run(self, scheduled: ScheduledBatch, requests: Mapping[str, Running]) -> StepResult:
         """States move on. Whatever raises leaves the states of the batch, and only those, undefined."""
         batch = Batch(scheduled, requests)
-        logits = batch.logits(self._model, self._state)
+        # Ids are drawn on the host, from a device's logits in one copy.
+        logits = batch.logits(self._model, self._state).cpu()
         for running in batch.prefilled:
             self._share_state(running)
         scores = [(score.running, _scored(score, logits)) for score in batch.scores]
         sampled, broken = self._sample(logits, batch.draws)
-        return StepResult(batch.prefilled, scores, sampled, broken)
+        return StepResult(batch.prefilled, scores, sampled, broken, self._model.take_newton_report())
 
     def _share_state(self, running: Running) -> None:
         """All choices go on from where the prompt ends."""

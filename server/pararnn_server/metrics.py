@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pararnn_core.device import NewtonReport
 from pararnn_server.memory import resident_memory_bytes
 from pararnn_server.sessions.session import Tier, TierTotal
 
@@ -34,8 +35,8 @@ class PoolStats:
 class Metrics:
     """Counters and histograms are fed by the engine; gauges are read when asked for.
 
-    The three of the Newton solver count only where it runs. On a CPU the sequential kernel does, and they
-    stay at zero.
+    The three of the Newton solver count only where it runs, once for all recurrences of a step: the most
+    updates, the largest residual, all fallbacks. On a CPU the sequential kernel does, and they stay at zero.
     """
 
     def __init__(self) -> None:
@@ -97,6 +98,12 @@ class Metrics:
         """A session's state was copied from one tier to another."""
         self.state_moves.labels(source, target).inc()
         self.state_move.labels(source, target).observe(seconds)
+
+    def solved(self, report: NewtonReport) -> None:
+        """Newton's method went through the recurrences of a step."""
+        self.newton_iterations.observe(report.iterations)
+        self.newton_residual.observe(report.residual)
+        self.newton_fallbacks.inc(report.fallbacks)
 
     def render(self) -> bytes:
         """Prometheus text format."""

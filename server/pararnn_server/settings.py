@@ -31,7 +31,9 @@ class Settings(BaseSettings):
         max_length=256,
         description="Name clients use for the model; default: directory name.",
     )
-    device: Literal["cpu"] = Field("cpu", description="Device the model runs on.")
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="Device the model runs on: cpu, or cuda where there is a GPU."
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Type the weights are held in; auto keeps what the checkpoint has."
     )

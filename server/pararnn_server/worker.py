@@ -216,6 +216,8 @@ class Worker:
 
     def _tell(self, result: StepResult) -> None:
         now = self._clock()
+        if result.newton is not None:
+            self._metrics.solved(result.newton)
         for running in result.broken:
             self.fail(running.id, Internal("the model gave no finite prediction"))
         for running, rows in result.scores:

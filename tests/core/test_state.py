@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pararnn_core.config import ModelConfig
-from pararnn_core.state import RecurrentState, StateSnapshot, state_bytes
+from pararnn_core.state import RecurrentState, StateSnapshot, StateTransit, state_bytes
 from tests.fixtures import tiny_config
 
 CONFIGS = [
@@ -74,6 +74,25 @@ def test_snapshot_survives_bytes(config: ModelConfig) -> None:
     assert again == snapshot
     again.views()["cell"][0, 0, 0] = 7.0
     assert again != snapshot
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["gru", "lstm"])
+def test_transit_between_devices_loses_nothing_and_keeps_nothing(config: ModelConfig) -> None:
+    state = filled(config)
+    transit = StateTransit(state.parts, torch.device("cpu"))
+    first, second = (state.snapshot(slot) for slot in (1, 2))
+    views = (state.cell[:, 1], state.last_hidden[1], state.conv[:, 1], state.seen[1])
+    taken = StateSnapshot(state.parts, transit.out(views))
+    parts = transit.into(second.buffer)
+    assert taken == first
+    for name, view in second.views().items():
+        assert torch.equal(parts[name].view(torch.uint8), view.view(torch.uint8))
+
+
+def test_state_of_another_activation_dtype_is_refused_in_words() -> None:
+    wide, narrow = (filled(tiny_config(activation_dtype=name)) for name in ("float32", "bfloat16"))
+    with pytest.raises(ValueError, match=r"snapshot: with activations in bfloat16, .* they are float32"):
+        wide.restore(0, narrow.snapshot(0))
 
 
 def test_snapshot_and_clone_own_their_memory() -> None:

@@ -7,7 +7,6 @@ import time
 import torch
 
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.state import RecurrentState
 from pararnn_server.bench.timing import Repetition, seconds
 
 CHUNK = 512
@@ -19,7 +18,7 @@ class CoreRun:
 
     def __init__(self, model: ParaRNNForCausalLM, num_slots: int) -> None:
         self._model = model
-        self._state = RecurrentState(model.config, num_slots)
+        self._state = model.new_state(num_slots)
         self._generator = torch.Generator().manual_seed(1)
 
     def prefill(self, length: int) -> Repetition:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import typer
 
 from pararnn_core.checkpoint import CheckpointError
+from pararnn_core.devices import DeviceUnavailable
 from pararnn_core.ops import NativeLibraryMissing
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.tokenizer import TokenizerError
@@ -21,6 +22,7 @@ EXPECTED = (
     CommandFailed,
     CheckpointError,
     ConfigurationError,
+    DeviceUnavailable,
     NativeLibraryMissing,
     TokenizerError,
 )

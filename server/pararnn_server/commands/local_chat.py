@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pararnn_core.generate import generate
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampling_params import SEED_MAX, SamplingParams
-from pararnn_core.state import RecurrentState, state_bytes, state_parts
+from pararnn_core.state import state_bytes, state_parts
 from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.chat_template import message
 from pararnn_server.commands.conversation import SessionFacts
@@ -41,7 +41,7 @@ class LocalConversation:
         self._chat = chat
         self._system = system
         self._stop_token_ids = stop_token_ids
-        self._state = RecurrentState(model.config, 1)
+        self._state = model.new_state(1)
         self._stopping = threading.Event()
         self._pending: list[int] = []
         self._num_tokens = 0

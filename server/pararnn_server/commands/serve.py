@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import torch
 import typer
 
 from pararnn_core import ops
@@ -59,13 +60,14 @@ def described(config: ModelConfig) -> str:
 
 def welcome(serving: Serving, config: ModelConfig, url: str, settings: Settings) -> str:
     """What is served, at what cost, and a first request to try."""
+    num_slots = serving.engine.stats().state_slots_total
     return f"""
   {serving.name} is served on {url}
     model     {described(config)}
-    memory    {memory(serving, settings)}
+    memory    {memory(serving, num_slots)}
     sessions  {as_bytes(serving.state_bytes)} of state each, whatever their length
-              {settings.max_num_seqs} run at once; up to {settings.max_sessions:,} are kept, {kept(settings)}
-    machine   {ops.num_threads()} threads, instruction set level {ops.isa_level()}
+              {num_slots} run at once; up to {settings.max_sessions:,} are kept, {kept(settings)}
+    machine   {machine(settings)}
 
   Try it:
     {example(url, settings)}
@@ -81,9 +83,16 @@ def kept(settings: Settings) -> str:
     return f"in {settings.store.rpartition('@')[2]}"
 
 
-def memory(serving: Serving, settings: Settings) -> str:
+def machine(settings: Settings) -> str:
+    """What computes."""
+    if settings.device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{ops.num_threads()} threads, instruction set level {ops.isa_level()}"
+
+
+def memory(serving: Serving, num_slots: int) -> str:
     """What is resident, and how much of it weights and the slots of running sessions are; MB are millions."""
-    weights, slots = serving.weight_bytes / 1e6, settings.max_num_seqs * serving.state_bytes / 1e6
+    weights, slots = serving.weight_bytes / 1e6, num_slots * serving.state_bytes / 1e6
     resident = resident_memory_bytes()
     parts = f"{weights:.1f} MB of weights, {slots:.1f} MB for sessions that run"
     return parts if resident is None else f"{resident / 1e6:.1f} MB resident: {parts}"

@@ -58,7 +58,8 @@ def load(ledger: Ledger, response_id: str, owner: str) -> StoredResponse:
         digest=fields["digest"],
         num_tokens=held.record.num_tokens,
         num_pending=len(held.record.pending_ids),
-        can_resume=held.record.fingerprint == ledger.kind.fingerprint,
+        can_resume=(held.record.fingerprint, held.record.state_bytes)
+        == (ledger.kind.fingerprint, ledger.kind.state_bytes),
     )
 
 

@@ -118,6 +118,13 @@ class Ledger:
         if record.fingerprint != self.kind.fingerprint:
             message = f"the session belongs to another model, {record.model!r} as it was then"
             raise Conflict(message, param="session_id", code="model_changed")
+        if record.state_bytes != self.kind.state_bytes:
+            message = (
+                "the session belongs to this model on another device: its state is kept with activations in"
+                f" another type ({record.state_bytes} bytes, here {self.kind.state_bytes}). Set"
+                " activation_dtype in the checkpoint's config.json to go on from sessions of both"
+            )
+            raise Conflict(message, param="session_id", code="model_changed")
 
     def snapshot(self, held: Held) -> StateSnapshot:
         """The state at the last commit, from memory if it is there. Conflict if it is of another model."""

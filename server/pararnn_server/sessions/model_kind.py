@@ -14,8 +14,9 @@ from pararnn_core.state import state_bytes
 class ModelKind:
     """name: as clients know it. fingerprint: of config, tokenizer and weights. tokenizer: hash of its file.
 
-    build: of the native library and its instruction set level. States of another build are good to go on
-    from, but their last bits need not be those that this one would have computed.
+    config: as served, with the activation dtype of the device, on which a state's bytes depend.
+    build: of the native library and its instruction set level or GPU. States of another build are good to go
+    on from, but their last bits need not be those that this one would have computed.
     """
 
     name: str
@@ -31,8 +32,12 @@ class ModelKind:
 
 
 def model_kind(
-    name: str, config: ModelConfig, fingerprint: str | None = None, tokenizer: str = ""
+    name: str,
+    config: ModelConfig,
+    fingerprint: str | None = None,
+    tokenizer: str = "",
+    device_type: str = "cpu",
 ) -> ModelKind:
     """A model without a fingerprint was made in memory; its sizes stand in for it."""
     stand_in = hashlib.sha256(repr(config).encode()).hexdigest()
-    return ModelKind(name, config, fingerprint or stand_in, tokenizer, ops.build_tag())
+    return ModelKind(name, config, fingerprint or stand_in, tokenizer, ops.build_tag(device_type))

@@ -259,6 +259,19 @@ def test_a_session_of_another_model_is_seen_but_not_gone_on_with(tmp_path: Path)
     manager.close()
 
 
+def test_a_session_kept_in_another_activation_dtype_is_refused_with_the_reason(tmp_path: Path) -> None:
+    manager = build_sessions(SqliteStore(tmp_path / "s.sqlite"))
+    session = three_turns(manager)
+    manager.close()
+    config = replace(kind_of().config, activation_dtype="bfloat16")
+    manager = build_sessions(SqliteStore(tmp_path / "s.sqlite"), kind_of(config))
+    assert manager.get(session, "ada").turn == 3
+    with pytest.raises(Conflict, match=r"model on another device.*activations in another type") as error:
+        manager.begin_turn(session, "ada")
+    assert error.value.code == "model_changed"
+    manager.close()
+
+
 def test_a_state_of_another_build_goes_on_and_says_so(tmp_path: Path) -> None:
     other = replace(kind_of(), build="another build")
     manager = build_sessions(SqliteStore(tmp_path / "s.sqlite"), other)

@@ -1,0 +1,48 @@
+"""The pool's size from free memory, in numbers and in words."""
+
+import pytest
+
+from pararnn_core.config import ModelConfig
+from pararnn_core.device.memory import pool_size, step_bytes, too_large
+
+MIB = 1 << 20
+
+
+def test_pool_has_what_is_asked_for_where_it_fits() -> None:
+    size = pool_size(free=100 * MIB, working=20 * MIB, bytes_per_slot=MIB, asked=64, spare=1)
+    assert size.num_slots == 64
+    assert size.explanation == (
+        "64 requests run at once, in 65.0 MiB of states; 79 would fit: 100.0 MiB of device memory are free"
+        " beside the weights, a step takes up to 20.0 MiB and a state 1.0 MiB"
+    )
+
+
+def test_pool_has_what_fits_where_less_does_and_says_so() -> None:
+    size = pool_size(free=100 * MIB, working=20 * MIB, bytes_per_slot=3 * MIB, asked=64, spare=1)
+    assert size.num_slots == 80 // 3 - 1
+    assert size.explanation.startswith("25 requests run at once instead of 64: 100.0 MiB")
+
+
+@pytest.mark.parametrize(("free", "working"), [(21 * MIB, 20 * MIB), (10 * MIB, 20 * MIB), (0, 0)])
+def test_pool_without_room_for_one_state_is_an_error_with_the_numbers(free: int, working: int) -> None:
+    with pytest.raises(ValueError, match=r"no state of a session fits: .* and a state 1.0 MiB"):
+        pool_size(free, working, bytes_per_slot=MIB, asked=64, spare=1)
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_pool_never_takes_more_than_is_free(spare: int) -> None:
+    for free in range(30 * MIB, 60 * MIB, MIB // 3):
+        size = pool_size(free, 20 * MIB, 2 * MIB - 5, asked=1000, spare=spare)
+        used = 20 * MIB + (size.num_slots + spare) * (2 * MIB - 5)
+        assert used <= free < used + 2 * MIB
+
+
+def test_working_memory_grows_with_the_tokens_of_a_step_alone() -> None:
+    config = ModelConfig.preset("1.4b")
+    assert step_bytes(config, 1024) == 2 * step_bytes(config, 512)
+    assert step_bytes(config, 512) > 512 * config.vocab_size * 4
+
+
+def test_weights_that_do_not_fit_are_told_with_both_numbers() -> None:
+    text = too_large(14_000 * MIB, 10_240 * MIB, "cuda:0")
+    assert text.startswith("its weights need 13.7 GiB of the memory of cuda:0, and 10.0 GiB are free; ")
