@@ -227,6 +227,12 @@ class ParaRNNForCausalLM(nn.Module):
             raise RuntimeError(f"this model serves on {form.device}, where nothing is packed")
         return form
 
+    def capture_decodes(self, state: RecurrentState) -> None:
+        """From now on decodes of this pool, and of no other, run as CUDA graphs. Nothing on a CPU."""
+        form = self._form()
+        if isinstance(form, DeviceModel):
+            form.capture_decodes(state)
+
     def take_newton_report(self) -> NewtonReport | None:
         """How Newton went in `forward` since the last call; None if it solved nothing.
 

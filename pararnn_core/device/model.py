@@ -12,10 +12,18 @@ import torch
 from torch import Tensor
 
 from pararnn_core.config import ModelConfig
-from pararnn_core.device.arguments import check_arguments
+from pararnn_core.device.arguments import StepArguments, check_arguments
+from pararnn_core.device.graphs import (
+    Capturer,
+    CudaCapturer,
+    DecodeGraphs,
+    bucket_of,
+    filled_up,
+    is_decode,
+)
 from pararnn_core.device.layer import DeviceLayer, Mark, Recurrence, rms_norm, vector
 from pararnn_core.device.matrix import DeviceMatrix, HoldsMatrix
-from pararnn_core.device.plan import StepInputs, plan_step
+from pararnn_core.device.plan import StepInputs, StepPlan, plan_step
 from pararnn_core.device.solvers import NewtonReport, SolverChoice, solvers_on
 from pararnn_core.device.stages import StageClock, unmeasured
 from pararnn_core.layers import Block, RMSNorm
@@ -33,8 +41,12 @@ class DeviceModel:
         norm: RMSNorm,
         head: HoldsMatrix | None,
         solvers: SolverChoice | None = None,
+        capturer: Capturer | None = None,
     ) -> None:
-        """`head` None: tied to `embedding`. All weights on one device. solvers: None, those of the device."""
+        """`head` None: tied to `embedding`. All weights on one device.
+
+        solvers, capturer: None stands for what the device has.
+        """
         self.config = config
         self.device = norm.weight.device
         self._embedding = DeviceMatrix(embedding.weight)
@@ -42,6 +54,8 @@ class DeviceModel:
         self._norm = vector(norm.weight)
         self._head = self._embedding if head is None else DeviceMatrix(head.weight)
         self._solvers = solvers or solvers_on(self.device, config.cell)
+        self._capturer = capturer or (CudaCapturer() if self.device.type == "cuda" else None)
+        self._graphs: tuple[RecurrentState, DecodeGraphs] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -77,22 +91,32 @@ class DeviceModel:
             self.config.vocab_size,
             state.num_slots,
         )
+        rows = len(arguments.logits_indices)
+        graphs = None if clock is not None else self._graphs_of(state, arguments)
+        if graphs is not None:
+            arguments = filled_up(arguments, bucket_of(rows) or rows)
         plan = plan_step(arguments, self.config.conv_kernel, state.seen.shape[1])
         if plan is None:
-            rows = len(arguments.logits_indices)
             return torch.zeros(rows, self.config.vocab_size, device=self.device)
-        recurrence = self._solvers.choose(len(plan.slots) * self.config.hidden_size, plan.longest)
-        logits = self.run(
-            plan.on(self.device), state, recurrence, unmeasured if clock is None else clock.mark
-        )
+        if graphs is not None:
+            return graphs.step(plan)[:rows]
+        logits = self.run(plan.on(self.device), state, self._recurrence(plan), clock)
         if clock is not None:
             clock.stop()
         return logits
 
+    def capture_decodes(self, state: RecurrentState) -> None:
+        """From now on decodes of this pool, and of no other, run as CUDA graphs. Nothing on a CPU."""
+        if self._capturer is not None:
+            recurrence = self._solvers.choose(self.config.hidden_size, 1)
+            graphs = DecodeGraphs(lambda step: self.run(step, state, recurrence), self.device, self._capturer)
+            self._graphs = state, graphs
+
     def run(
-        self, step: StepInputs, state: RecurrentState, recurrence: Recurrence, mark: Mark = unmeasured
+        self, step: StepInputs, state: RecurrentState, recurrence: Recurrence, clock: StageClock | None = None
     ) -> Tensor:
         """What `step` does once its plan is on the device; queued there, whatever the values."""
+        mark: Mark = unmeasured if clock is None else clock.mark
         mark("embedding")
         x = self._embedding.rows(step.tokens)
         for i, layer in enumerate(self._layers):
@@ -108,6 +132,16 @@ class DeviceModel:
     def head_logits(self, last_hidden: Tensor) -> Tensor:
         """last_hidden (M, d) float32 on the device -> logits (M, V)."""
         return self._head.product(last_hidden)
+
+    def _recurrence(self, plan: StepPlan) -> Recurrence:
+        return self._solvers.choose(len(plan.slots) * self.config.hidden_size, plan.longest)
+
+    def _graphs_of(self, state: RecurrentState, arguments: StepArguments) -> DecodeGraphs | None:
+        """Those that take this step, if there are any."""
+        if self._graphs is None or self._graphs[0] is not state:
+            return None
+        takes = is_decode(arguments) and bucket_of(len(arguments.slots)) is not None
+        return self._graphs[1] if takes else None
 
     def take_newton_report(self) -> NewtonReport | None:
         """How Newton went since the last call; None if it solved nothing. Waits for the device otherwise."""

@@ -38,6 +38,7 @@ class Executor:
     def __init__(self, model: ParaRNNForCausalLM, num_slots: int, poison: bool) -> None:
         self._model = model
         self._state = model.new_state(num_slots + 1)
+        model.capture_decodes(self._state)
         self._spare_slot = num_slots
         self._table = SamplingTable(num_slots, model.config.vocab_size)
         self._poison = poison

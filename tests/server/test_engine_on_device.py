@@ -12,7 +12,7 @@ from pararnn_server.keys import ConfigurationError
 from pararnn_server.settings import Settings
 
 from pararnn_core.model import ParaRNNForCausalLM
-from tests.core.device.models import TorchNewton, on_device
+from tests.core.device.models import FakeCapturer, TorchNewton, on_device, with_graphs
 from tests.fixtures import tiny_config, tiny_model
 from tests.server.engine_fixtures import alone, greedy, random, running
 
@@ -40,6 +40,15 @@ def test_replies_of_a_batch_are_those_of_the_packed_model_alone(newton: bool) ->
         readers = [bench.submit(*work) for work in zip(PROMPTS, PARAMS, strict=True)]
         replies = [reader.wait().ids() for reader in readers]
     assert replies == [alone(packed(), *work) for work in zip(PROMPTS, PARAMS, strict=True)]
+
+
+def test_replies_through_graphs_are_those_of_the_packed_model_alone() -> None:
+    capturer = FakeCapturer()
+    with running(with_graphs(tiny_model("lstm", 1), capturer), max_num_seqs=4) as bench:
+        readers = [bench.submit(*work) for work in zip(PROMPTS, PARAMS, strict=True)]
+        replies = [reader.wait().ids() for reader in readers]
+    assert replies == [alone(packed(), *work) for work in zip(PROMPTS, PARAMS, strict=True)]
+    assert capturer.replays > 0
 
 
 def test_session_goes_on_from_its_state() -> None:

@@ -19,6 +19,7 @@ class CoreRun:
     def __init__(self, model: ParaRNNForCausalLM, num_slots: int) -> None:
         self._model = model
         self._state = model.new_state(num_slots)
+        model.capture_decodes(self._state)
         self._generator = torch.Generator().manual_seed(1)
 
     def prefill(self, length: int) -> Repetition:

@@ -1,6 +1,9 @@
 """Tiny models that serve through DeviceModel on the CPU."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,10 +11,12 @@ from torch import Tensor
 
 from pararnn_core.cells import ParaGRU, ParaLSTM
 from pararnn_core.device import DeviceModel
+from pararnn_core.device.graphs import Captured, Capturer
 from pararnn_core.device.layer import Recurrence
 from pararnn_core.device.solvers import NewtonReport, SolverChoice
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.newton import NewtonResult, newton_solve
+from pararnn_core.state import RecurrentState
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "gru": {"cell": "gru"},
@@ -38,11 +43,55 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def on_device(model: ParaRNNForCausalLM, solvers: SolverChoice | None = None) -> ParaRNNForCausalLM:
+def on_device(
+    model: ParaRNNForCausalLM, solvers: SolverChoice | None = None, capturer: Capturer | None = None
+) -> ParaRNNForCausalLM:
     """The model, serving through DeviceModel from now on."""
     head = None if model.config.tie_embeddings else model.lm_head
-    form = DeviceModel(model.config, model.embedding, model.blocks, model.norm, head, solvers)
+    form = DeviceModel(model.config, model.embedding, model.blocks, model.norm, head, solvers, capturer)
     return model.serve_with(form)
+
+
+def with_graphs(model: ParaRNNForCausalLM, capturer: FakeCapturer) -> ParaRNNForCausalLM:
+    """The model on a device that has graphs, for one state pool: the last that it made."""
+    make = model.new_state
+
+    def new_state(num_slots: int) -> RecurrentState:
+        capturer.state = make(num_slots)
+        return capturer.state
+
+    model.new_state = new_state  # type: ignore[method-assign]
+    return on_device(model, capturer=capturer)
+
+
+class FakeCapturer:
+    """Keeps the work and does it when it is replayed, from the inputs and into the output of its capture.
+
+    state: the pool that the work moves on, to be as before once it is recorded. refuses: whether all fails.
+    """
+
+    def __init__(self, refuses: bool = False) -> None:
+        self.refuses = refuses
+        self.state: RecurrentState | None = None
+        self.captures = self.replays = 0
+
+    def capture(self, work: Callable[[], Tensor]) -> Captured:
+        if self.refuses:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        assert self.state is not None
+        pools = (self.state.cell, self.state.conv, self.state.last_hidden, self.state.seen)
+        before = [pool.clone() for pool in pools]
+        output = work()
+        for pool, content in zip(pools, before, strict=True):
+            pool.copy_(content)
+        output.fill_(torch.nan)
+        self.captures += 1
+
+        def replay() -> None:
+            self.replays += 1
+            output.copy_(work())
+
+        return Captured(replay, output)
 
 
 class TorchNewton:

@@ -1,0 +1,119 @@
+"""Decode steps as CUDA graphs: all launches of a step in one, so that small batches are not bound by them.
+
+One graph for each number of sequences in BUCKETS. A step with fewer is filled up with sequences that are
+skipped; one with more, or with anything else than one token a sequence, runs launch by launch.
+"""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pararnn_core.device.arguments import StepArguments
+from pararnn_core.device.plan import StepInputs, StepPlan
+from pararnn_core.state import PAD_SLOT_ID
+
+BUCKETS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+Work = Callable[[StepInputs], Tensor]
+"""A step whose plan is on the device; returns logits."""
+
+logger = logging.getLogger(__name__)
+
+
+class Captured(NamedTuple):
+    """replay: does the work again, with what its inputs hold by then. output: where its result is."""
+
+    replay: Callable[[], None]
+    output: Tensor
+
+
+class Capturer(Protocol):
+    """What records work on a device."""
+
+    def capture(self, work: Callable[[], Tensor]) -> Captured:
+        """Records `work`, without doing it. RuntimeError for what cannot be recorded."""
+
+
+class CudaCapturer:
+    """CUDA graphs that share one pool of memory, as no two of them run at a time."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def capture(self, work: Callable[[], Tensor]) -> Captured:
+        """As of Capturer. What `work` needs must be loaded: let it run once before."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            output = work()
+        self._pool = graph.pool()
+        return Captured(graph.replay, output)
+
+
+def bucket_of(count: int) -> int | None:
+    """Sequences of the graph that takes so many; None if none does."""
+    place = bisect_left(BUCKETS, count)
+    return BUCKETS[place] if count > 0 and place < len(BUCKETS) else None
+
+
+def is_decode(arguments: StepArguments) -> bool:
+    """Whether every sequence has one token, and the logits of each are asked for in order."""
+    count = len(arguments.slots)
+    rows = arguments.logits_indices
+    return len(arguments.tokens) == count == len(rows) and bool((rows == np.arange(count)).all())
+
+
+def filled_up(decode: StepArguments, count: int) -> StepArguments:
+    """The same step with `count` sequences: those that it lacks are skipped."""
+    missing = count - len(decode.slots)
+    return StepArguments(
+        tokens=np.pad(decode.tokens, (0, missing)),
+        cu_seqlens=np.arange(count + 1, dtype=np.int32),
+        slots=np.pad(decode.slots, (0, missing), constant_values=PAD_SLOT_ID),
+        has_initial_state=np.pad(decode.has_initial_state, (0, missing), constant_values=True),
+        logits_indices=np.arange(count),
+    )
+
+
+class DecodeGraphs:
+    """The graphs of one model and one state pool, captured as their buckets come up.
+
+    The first step of a bucket runs launch by launch and gives the result; then its graph is recorded. A
+    bucket that cannot be recorded goes on without one, and the log says so once.
+    """
+
+    def __init__(self, work: Work, device: torch.device, capturer: Capturer) -> None:
+        self._work = work
+        self._device = device
+        self._capturer = capturer
+        self._inputs: dict[int, Tensor] = {}
+        self._captured: dict[int, Captured | None] = {}
+
+    def step(self, plan: StepPlan) -> Tensor:
+        """plan: of a decode that fills a bucket. Logits (bucket, V), the caller's to keep."""
+        bucket = len(plan.slots)
+        packed = plan.pack(pin=self._device.type == "cuda")
+        if bucket not in self._captured:
+            self._inputs[bucket] = packed.to(self._device)
+            return self._first(bucket, plan.inputs(self._inputs[bucket]))
+        self._inputs[bucket].copy_(packed, non_blocking=True)
+        captured = self._captured[bucket]
+        if captured is None:
+            return self._work(plan.inputs(self._inputs[bucket]))
+        captured.replay()
+        return captured.output.clone()
+
+    def _first(self, bucket: int, inputs: StepInputs) -> Tensor:
+        logits = self._work(inputs)
+        try:
+            self._captured[bucket] = self._capturer.capture(lambda: self._work(inputs))
+        except RuntimeError as error:
+            logger.warning("decodes of up to %d sequences run without a CUDA graph: %s", bucket, error)
+            self._captured[bucket] = None
+        return logits

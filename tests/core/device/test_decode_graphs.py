@@ -1,0 +1,136 @@
+"""Which decodes run as a graph, how they are filled up, and what happens where capturing fails."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from pararnn_core.device.arguments import StepArguments
+from pararnn_core.device.graphs import BUCKETS, bucket_of, filled_up, is_decode
+from pararnn_core.device.plan import plan_step
+from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.state import PAD_SLOT_ID, RecurrentState
+from tests.core.batches import poisoned
+from tests.core.device.models import FakeCapturer, on_device, with_graphs
+from tests.fixtures import tiny_model
+
+
+def decode_arguments(slots: Sequence[int]) -> StepArguments:
+    count = len(slots)
+    return StepArguments(
+        np.arange(count) + 5,
+        np.arange(count + 1, dtype=np.int32),
+        np.array(slots, np.int32),
+        np.zeros(count, np.bool_),
+        np.arange(count),
+    )
+
+
+def decode(
+    model: ParaRNNForCausalLM, state: RecurrentState, tokens: Sequence[int], slots: Sequence[int]
+) -> torch.Tensor:
+    bounds = torch.arange(len(tokens) + 1, dtype=torch.int32)
+    return model(torch.tensor(tokens), bounds, torch.tensor(slots, dtype=torch.int32), state)
+
+
+def captured_model(num_slots: int, **over: bool) -> tuple[ParaRNNForCausalLM, RecurrentState, FakeCapturer]:
+    capturer = FakeCapturer(**over)
+    model = with_graphs(tiny_model("lstm"), capturer)
+    state = model.new_state(num_slots)
+    model.capture_decodes(state)
+    return model, state, capturer
+
+
+def test_bucket_holds_the_step_and_is_less_than_twice_as_large() -> None:
+    for count in range(1, BUCKETS[-1] + 1):
+        bucket = bucket_of(count)
+        assert bucket is not None
+        assert count <= bucket < 2 * count
+
+
+def test_step_beyond_all_buckets_has_none() -> None:
+    assert bucket_of(BUCKETS[-1] + 1) is None
+    assert bucket_of(0) is None
+
+
+def test_filled_up_step_has_the_plan_of_its_bucket_whatever_it_lacks() -> None:
+    shapes = []
+    for count in (1, 5, 8):
+        padded = filled_up(decode_arguments(range(count)), 8)
+        assert padded.slots.tolist() == [*range(count), *[PAD_SLOT_ID] * (8 - count)]
+        plan = plan_step(padded, kernel=4, bitmap_bytes=34)
+        assert plan is not None
+        assert all(home < count for home in plan.homes)
+        shapes.append([(array.shape, array.dtype) for array in plan])
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
+def test_only_one_token_a_sequence_with_all_logits_in_order_is_a_decode() -> None:
+    step = decode_arguments([3, 0])
+    assert is_decode(step)
+    assert not is_decode(step._replace(logits_indices=np.array([1, 0])))
+    assert not is_decode(step._replace(logits_indices=np.array([0])))
+    assert not is_decode(step._replace(tokens=np.arange(3), cu_seqlens=np.array([0, 1, 3], np.int32)))
+
+
+def test_replayed_decodes_equal_those_without_graphs() -> None:
+    plain = on_device(tiny_model("lstm"))
+    model, state, capturer = captured_model(5)
+    expected = RecurrentState(plain.config, 5)
+    for tokens, slots in (
+        ([1, 2, 3], [4, 0, 2]),
+        ([9, 8, 7, 6], [0, 1, 2, 3]),
+        ([5, 5, 5], [2, -1, 0]),
+        ([8], [3]),
+        ([9], [3]),
+        ([1, 2, 3], [0, 1, 4]),
+    ):
+        wanted, logits = decode(plain, expected, tokens, slots), decode(model, state, tokens, slots)
+        used = [row for row, slot in enumerate(slots) if slot >= 0]
+        torch.testing.assert_close(logits[used], wanted[used], rtol=0, atol=1e-5)
+        assert len(logits) == len(tokens)
+    for name in ("cell", "conv", "last_hidden"):
+        torch.testing.assert_close(getattr(state, name), getattr(expected, name), rtol=0, atol=1e-5)
+    assert torch.equal(state.seen, expected.seen)
+    # Sizes 4 and 1, each first without its graph.
+    assert (capturer.captures, capturer.replays) == (2, 4)
+
+
+def test_logits_of_a_step_are_not_those_of_the_next() -> None:
+    model, state, _ = captured_model(1)
+    decode(model, state, [1], [0])
+    second = decode(model, state, [2], [0])
+    kept = second.clone()
+    decode(model, state, [3], [0])
+    assert torch.equal(second, kept)
+
+
+def test_prefills_other_pools_and_skipped_steps_use_no_graph() -> None:
+    model, state, capturer = captured_model(2)
+    other = poisoned(model, 2)
+    decode(model, other, [1], [0])
+    model(torch.tensor([1, 2]), torch.tensor([0, 2], dtype=torch.int32), torch.zeros(1).int(), state)
+    assert not decode(model, state, [1], [-1]).any()
+    assert capturer.captures == capturer.replays == 0
+
+
+def test_bucket_that_cannot_be_captured_goes_on_without_a_graph_and_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plain = on_device(tiny_model("lstm"))
+    model, state, _ = captured_model(3, refuses=True)
+    expected = RecurrentState(plain.config, 3)
+    with caplog.at_level(logging.WARNING):
+        for token in range(4):
+            torch.testing.assert_close(
+                decode(model, state, [token] * 3, [2, 0, 1]),
+                decode(plain, expected, [token] * 3, [2, 0, 1]),
+                rtol=0,
+                atol=1e-5,
+            )
+    assert caplog.messages == [
+        "decodes of up to 4 sequences run without a CUDA graph: "
+        "operation not permitted when stream is capturing"
+    ]
