@@ -11,6 +11,11 @@ class DeviceUnavailable(ValueError):
     """Not a device, or none that this machine has, or one that this build cannot use."""
 
 
+def multiprocessors(device: torch.device) -> int:
+    """Of a CUDA device."""
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
 def usable_device(device: str | torch.device) -> torch.device:
     """With its index, if it has one. DeviceUnavailable if this machine has none such."""
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pararnn_core.scan import affine_scan
+from pararnn_core.scan import Scan, affine_scan
 from pararnn_core.sequential import Step, sequential_solve
 from pararnn_core.varlen import Tile, time_tiles
 
@@ -68,10 +68,12 @@ def newton_solve(
     cu_seqlens: Tensor,
     tile_span: int = 256,
     options: NewtonOptions | None = None,
+    scan: Scan = affine_scan,
 ) -> tuple[Tensor, NewtonResult]:
     """States (T, N, D) of a packed batch, tile after tile of tile_span steps, each from the end of the last.
 
     bx: (T, G, D) float32 or float64; initial_state: (S, N, D); cu_seqlens: (S+1,) int32
+    scan: what solves the linear recurrence of an update
     Working memory grows with tile_span and S, not with T, but for some integers per token.
     """
     options = options or NewtonOptions()
@@ -81,7 +83,7 @@ def newton_solve(
     entry = initial_state[layout.by_length]
     results = []
     for tile in layout.tiles():
-        solve = _TileSolve(step, linearize, bx[tile.rows], entry[: tile.active], tile, tol)
+        solve = _TileSolve(step, linearize, bx[tile.rows], entry[: tile.active], tile, tol, scan)
         results.append(solve.run(options))
         states[tile.rows] = solve.h
         entry[: tile.active] = solve.h[tile.last]
@@ -102,9 +104,16 @@ class _TileSolve:
     """One tile. h: (n, N, D), the trajectory so far; value, jacobian: of the step taken from it."""
 
     def __init__(
-        self, step: Step, linearize: Linearize, bx: Tensor, entry: Tensor, tile: Tile, tol: float
+        self,
+        step: Step,
+        linearize: Linearize,
+        bx: Tensor,
+        entry: Tensor,
+        tile: Tile,
+        tol: float,
+        scan: Scan,
     ) -> None:
-        self.step, self.linearize_step = step, linearize
+        self.step, self.linearize_step, self.scan = step, linearize, scan
         self.bx, self.entry, self.tile, self.tol = bx, entry, tile, tol
         guess_from = bx.new_zeros(bx.shape[0], *entry.shape[1:])
         guess_from[tile.first] = entry
@@ -125,7 +134,7 @@ class _TileSolve:
         """Updates h until every unit has converged; then, if allowed, solves the others step by step."""
         iterations, failed = 0, self.units(torch.ones_like(self.h, dtype=torch.bool))
         while iterations < options.max_iterations and bool(failed.any()):
-            update = affine_scan(self.jacobian, self.value - self.h, self.tile.starts)
+            update = self.scan(self.jacobian, self.value - self.h, self.tile.starts)
             self.h = self.h + update
             self.linearize()
             failed = self.units(~(self.small(update) & self.small(self.value - self.h)))

@@ -6,8 +6,13 @@ or one matrix over the whole flattened state, (N*D, N*D); the number of dimensio
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+Scan = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(jacobian, source, starts) -> states, as of affine_scan or of reverse_affine_scan."""
 
 
 def apply_jacobian(jacobian: Tensor, vector: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pararnn_core.scan import apply_jacobian, reverse_affine_scan, transpose
+from pararnn_core.scan import Scan, apply_jacobian, reverse_affine_scan, transpose
 from pararnn_core.varlen import Tile, time_tiles
 
 if TYPE_CHECKING:
@@ -21,9 +21,18 @@ class Adjoint:
 
     bx, grad_bx: (T, G, D); initial_state, grad_initial_state: (S, N, D); states: (T, N, D), a true trajectory
     parameters, grad_parameters: the cell's, as leaves that require gradients
+    reverse_scan: as of scan.reverse_affine_scan
     """
 
-    def __init__(self, bx: Tensor, initial_state: Tensor, states: Tensor, parameters: list[Tensor]) -> None:
+    def __init__(
+        self,
+        bx: Tensor,
+        initial_state: Tensor,
+        states: Tensor,
+        parameters: list[Tensor],
+        reverse_scan: Scan = reverse_affine_scan,
+    ) -> None:
+        self.reverse_scan = reverse_scan
         self.bx, self.initial_state, self.states, self.parameters = bx, initial_state, states, parameters
         self.grad_bx = torch.zeros_like(bx)
         self.grad_initial_state = torch.zeros_like(initial_state)
@@ -49,7 +58,7 @@ class Adjoint:
         """
         bx = self.bx[tile.rows]
         jacobian = cell.linearize(previous, bx)[1]
-        costate = reverse_affine_scan(jacobian, source, tile.starts)
+        costate = self.reverse_scan(jacobian, source, tile.starts)
         with torch.enable_grad():
             inputs = (previous.requires_grad_(), bx.requires_grad_(), *self.parameters)
             output = cell.advance(previous, bx)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pararnn_core import ops
+from pararnn_core.cells import kernels
 from pararnn_core.cells.inputs import check_recurrence, check_sizes, check_x, full_initial_state
 from pararnn_core.cells.jacobian import linearize_dense, linearize_per_channel
 from pararnn_core.cells.solve import Solver, solve
@@ -137,12 +138,14 @@ class Cell(nn.Module):
         """States (T, N, D) of a packed batch; differentiable in every mode.
 
         bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
-        mode: "sequential", step by step; "parallel", Newton; "parallel_cuda", "parallel_fused", CUDA kernels;
-        "auto", on a CPU the native kernel if it knows cell and dtype, else step by step, elsewhere Newton.
+        mode: "sequential", step by step; "parallel", Newton; on a CUDA device also "parallel_cuda", Newton
+        whose linear recurrences a kernel solves, and "parallel_fused", all in one kernel, for ParaGRU and
+        ParaLSTM; "auto", the native kernel that is fastest if one knows cell and dtype, else on a CPU step
+        by step and elsewhere Newton.
         """
         sizes = (self.num_gates, self.num_states, self.state_dim)
         check_recurrence(bx, initial_state, cu_seqlens, sizes, self.compute_dtype)
-        solver = self._solver(mode, bx)
+        solver = self._solver(mode, bx, cu_seqlens)
         self.last_solve = None
         if solver is None:
             return self._native_recurrence(bx, initial_state, cu_seqlens)
@@ -177,19 +180,25 @@ class Cell(nn.Module):
         """Sizes, for repr()."""
         return f"input_dim={self.input_dim}, state_dim={self.state_dim}, num_heads={self.num_heads}"
 
-    def _solver(self, mode: str, bx: Tensor) -> Solver | None:
-        """None stands for the native kernel."""
+    def _solver(self, mode: str, bx: Tensor, cu_seqlens: Tensor) -> Solver | None:
+        """None stands for the native kernel of the CPU, which has a derivative of its own."""
         if mode not in MODES:
             raise ValueError(f"mode: {mode!r} is unknown; use one of {', '.join(MODES)}")
         if mode in ("parallel_cuda", "parallel_fused"):
-            raise ValueError(
-                f"mode: {mode!r} needs CUDA kernels, which this build lacks; use 'parallel' or 'auto'"
-            )
-        on_cpu = bx.device.type == "cpu"
-        if mode == "parallel" or (mode == "auto" and not on_cpu):
-            return _newton
+            fused = mode == "parallel_fused"
+            problem = kernels.why_not(self, bx, fused)
+            if problem is not None:
+                raise ValueError(f"mode: {mode!r} {problem}; use 'parallel' or 'auto'")
+            return kernels.PARALLEL_FUSED if fused else kernels.PARALLEL_CUDA
+        if mode == "parallel":
+            return _NEWTON
+        if mode == "sequential":
+            return _SEQUENTIAL
+        if bx.device.type != "cpu":
+            known = kernels.why_not(self, bx, fused=True) is None
+            return kernels.fastest(self, bx, cu_seqlens) if known else _NEWTON
         native = self.native_name is not None and bx.dtype == torch.float32 and ops.is_available()
-        return None if mode == "auto" and native else _sequential
+        return None if native else _SEQUENTIAL
 
     def _native_recurrence(self, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
         name = str(self.native_name)
@@ -207,6 +216,9 @@ def _sequential(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tenso
 def _newton(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, NewtonResult]:
     span, options = cell.tile_span, cell.newton
     return newton_solve(cell.advance, cell.linearize, bx, initial_state, cu_seqlens, span, options)
+
+
+_SEQUENTIAL, _NEWTON = Solver(_sequential), Solver(_newton)
 
 
 def _final_state(states: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:

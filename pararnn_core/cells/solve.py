@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,21 @@ from torch.func import functional_call
 
 from pararnn_core.cells.adjoint import Adjoint
 from pararnn_core.newton import NewtonResult
+from pararnn_core.scan import Scan, reverse_affine_scan
 
 if TYPE_CHECKING:
     from pararnn_core.cells.base import Cell
 
 Result = TypeVar("Result")
-Solver = Callable[["Cell", Tensor, Tensor, Tensor], tuple[Tensor, NewtonResult | None]]
+Run = Callable[["Cell", Tensor, Tensor, Tensor], tuple[Tensor, NewtonResult | None]]
 """(cell, bx (T, G, D), initial_state (S, N, D), cu_seqlens) -> states (T, N, D) and how the solve went."""
+
+
+class Solver(NamedTuple):
+    """A way to the states, and the scan that their derivative takes."""
+
+    run: Run
+    reverse_scan: Scan = reverse_affine_scan
 
 
 def solve(solver: Solver, cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
@@ -55,10 +63,10 @@ class _Solve(torch.autograd.Function):
     def forward(ctx: Any, solver: Solver, cell: Cell, *tensors: Tensor) -> Tensor:
         cu_seqlens, bx, initial_state, *parameters = tensors
         states, result = _with_parameters(
-            cell, parameters, lambda bound: solver(bound, bx, initial_state, cu_seqlens)
+            cell, parameters, lambda bound: solver.run(bound, bx, initial_state, cu_seqlens)
         )
         cell.last_solve = result
-        ctx.cell, ctx.result = cell, result
+        ctx.cell, ctx.result, ctx.reverse_scan = cell, result, solver.reverse_scan
         ctx.save_for_backward(states, *tensors)
         return states
 
@@ -72,6 +80,6 @@ class _Solve(torch.autograd.Function):
             )
         states, cu_seqlens, bx, initial_state, *parameters = ctx.saved_tensors
         leaves = [p.detach().requires_grad_() for p in parameters]
-        adjoint = Adjoint(bx, initial_state, states, leaves)
+        adjoint = Adjoint(bx, initial_state, states, leaves, ctx.reverse_scan)
         _with_parameters(ctx.cell, leaves, lambda bound: adjoint.run(bound, grad_states, cu_seqlens))
         return (None, None, None, adjoint.grad_bx, adjoint.grad_initial_state, *adjoint.grad_parameters)

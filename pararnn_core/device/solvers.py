@@ -9,8 +9,9 @@ from torch import Tensor
 
 from pararnn_core import ops
 from pararnn_core.device.layer import Recurrence
-from pararnn_core.device.solver_table import SolverTable, read_table
+from pararnn_core.devices import multiprocessors
 from pararnn_core.ops import NativeLibraryMissing
+from pararnn_core.solver_table import SolverTable, read_table
 
 
 class NewtonReport(NamedTuple):
@@ -49,7 +50,7 @@ class Solvers:
             )
         self._cell = cell
         self._table = table or read_table()
-        self._multiprocessors = torch.cuda.get_device_properties(device).multi_processor_count
+        self._multiprocessors = multiprocessors(device)
         self._tally = _Tally(device)
 
     def choose(self, channels: int, longest: int) -> Recurrence:

@@ -7,12 +7,13 @@ beside the chip's multiprocessors and sequences are long.
 
 The table says so in numbers: per cell and type of bx, pairs (channels per multiprocessor, tokens), ascending.
 The first pair that has room for the channels counts: Newton from so many tokens of the longest sequence on.
-Where none has room, step by step. `measured_on` is the GPU on which `python -m pararnn_core.device.tune`
+Where none has room, step by step. `measured_on` is the GPU on which `python -m pararnn_core.tune_solvers`
 found them; null: they are an estimate from counting instructions, and no GPU has been asked yet.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class SolverTable:
         return json.dumps({"measured_on": self.measured_on, "newton_from": self.newton_from}, indent=2) + "\n"
 
 
+@functools.cache
 def read_table(path: Path = TABLE_PATH) -> SolverTable:
     """The table of the project, or another one."""
     fields = json.loads(path.read_text(encoding="utf-8"))

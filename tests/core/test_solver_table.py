@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pararnn_core.device.solver_table import SolverTable, read_table
+from pararnn_core.solver_table import SolverTable, read_table
 
 TABLE = SolverTable("a chip", {"gru": {"float32": [(16, 128), (48, 512)]}})
 
