@@ -2,17 +2,18 @@
 #pragma once
 
 #include "../params.h"
-#include "int_simd.h"
+#include "int_formats.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {
 
-// Per row and head: padded_inputs integers, groups scales, and groups starts: what a sum over a group of
-// weights that are stored `zero` too large has to start from.
+// Per row and head: padded_inputs integers, groups scales, and starts: what the sums over a group of weights
+// that are stored too large have to start from, as the format of the weights wants it.
 template <class Integer>
 struct Activations {
   int64_t padded_inputs;
   int64_t groups;
+  int64_t starts_per_group;
   Integer* values;
   float* scales;
   int32_t* starts;
@@ -38,9 +39,9 @@ PARARNN_HD IntLanes nearest(Vec x) {
 }
 
 // One group of `count` inputs; the values up to `padded` become 0.
-template <class Integer>
-PARARNN_HD void quantize_group(const float* x, int64_t count, int64_t padded, int32_t zero, Integer* values,
-                               float* scale, int32_t* start) {
+template <class Format>
+PARARNN_HD void quantize_group(const float* x, int64_t count, int64_t padded,
+                               typename Format::Activation* values, float* scale, int32_t* starts) {
   constexpr int32_t kInfinity = 0x7f800000;
   constexpr float kLargest = 127.0f;
   const int32_t word = largest_bits(x, count);
@@ -49,31 +50,32 @@ PARARNN_HD void quantize_group(const float* x, int64_t count, int64_t padded, in
   const float inverse = kLargest / largest;
   const bool usable = word < kInfinity && inverse <= 3.0e38f;
   const Vec factor(usable ? inverse : 0.0f);
-  IntLanes sums{};
-  for (int64_t i = 0; i < padded; i += kLanes) {
-    // Not usable: a product with NaN or infinity would be no integer.
-    const IntLanes q = usable ? nearest(load(x + i, count - i) * factor) : IntLanes{};
-    sums += q;
-    store_narrow(values + i, q);
+  for (int64_t i = 0; i < padded;) {
+    const int64_t left = padded - i, run = Format::kStartUnits * kUnit;
+    const int64_t end = i + (left < run ? left : run);
+    IntLanes sums{};
+    for (; i < end; i += kLanes) {
+      // Not usable: a product with NaN or infinity would be no integer.
+      const IntLanes q = usable ? nearest(load(x + i, count - i) * factor) : IntLanes{};
+      sums += q;
+      store_narrow(values + i, q);
+    }
+    *starts++ = Format::start(sums);
   }
-  int32_t lanes[kLanes], sum = 0;
-  memcpy(lanes, &sums, sizeof(lanes));
-  for (const int32_t lane : lanes) sum += lane;
   *scale = word < kInfinity ? largest / kLargest : __builtin_nanf("");
-  *start = -zero * sum;
 }
 
 // The inputs of one head of one row.
-template <class Integer>
-PARARNN_HD void quantize_row(const float* x, int64_t inputs, int64_t group_size, int32_t zero, int64_t index,
-                             const Activations<Integer>& to) {
-  Integer* const values = to.values + index * to.padded_inputs;
+template <class Format>
+PARARNN_HD void quantize_row(const float* x, int64_t inputs, int64_t group_size, int64_t index,
+                             const Activations<typename Format::Activation>& to) {
+  auto* const values = to.values + index * to.padded_inputs;
   for (int64_t group = 0; group < to.groups; ++group) {
     const int64_t begin = group * group_size, left = inputs - begin;
     const int64_t count = left < group_size ? left : group_size;
     const int64_t at = index * to.groups + group;
-    quantize_group(x + begin, count, rounded_up(count, kGroupStep), zero, values + begin, to.scales + at,
-                   to.starts + at);
+    quantize_group<Format>(x + begin, count, rounded_up(count, kGroupStep), values + begin, to.scales + at,
+                           to.starts + at * to.starts_per_group);
   }
 }
 

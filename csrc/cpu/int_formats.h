@@ -14,6 +14,29 @@ constexpr int64_t kUnit = kGroupStep;  // inputs that every group has a multiple
 template <int Rows, int Tiles>
 using IntSums = IntLanes[Rows][Tiles * kTileVectors];
 
+// Units that one start serves, where that is not fewer than a group has.
+constexpr int64_t kWholeGroup = int64_t(1) << 40;
+
+// What a sum over weights that are stored kZero too large has to start from; sums: of its inputs, by lanes.
+template <int32_t kZero>
+PARARNN_HD int32_t start_for(IntLanes sums) {
+  int32_t lanes[kLanes], sum = 0;
+  memcpy(lanes, &sums, sizeof(lanes));
+  for (const int32_t lane : lanes) sum += lane;
+  return -kZero * sum;
+}
+
+// starts: of the first row.
+template <int32_t kZero, int Rows, int Vectors>
+PARARNN_HD void start_sums(IntLanes (&sums)[Rows][Vectors], const int32_t* starts, int64_t starts_stride) {
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+    const IntLanes start = kZero == 0 ? IntLanes{} : broadcast(starts[r * starts_stride]);
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) sums[r][v] = start;
+  }
+}
+
 // Several rows read few tiles at once, too slowly for the processor to read ahead of them by itself.
 PARARNN_HD void prefetch(const uint8_t* tile) { __builtin_prefetch(tile + 2048); }
 
@@ -24,11 +47,16 @@ struct Int8Wide {
   using Activation = int16_t;
   static constexpr bool kSwapsMiddleBytes = true;  // so that even and odd bytes are neighbouring inputs
   static constexpr int32_t kZero = 128;
+  static constexpr int64_t kStartUnits = kWholeGroup;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs;
+
+  PARARNN_HD static int32_t start(IntLanes sums) { return start_for<kZero>(sums); }
 
   template <int Rows, int Tiles>
   PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
-                             const Activation* x, int64_t stride, int64_t units) {
+                             const Activation* x, int64_t stride, int64_t units, const int32_t* starts,
+                             int64_t starts_stride) {
+    start_sums<kZero>(sums, starts, starts_stride);
     for (int64_t step = 0; step < units * 4; ++step, tile += 4 * kTileOutputs, x += 4) {
 #pragma GCC unroll 4
       for (int t = 0; t < Tiles; ++t) {
@@ -59,11 +87,16 @@ struct Int4Wide {
   using Activation = int16_t;
   static constexpr bool kSwapsMiddleBytes = true;
   static constexpr int32_t kZero = 8;
+  static constexpr int64_t kStartUnits = kWholeGroup;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs / 2;
+
+  PARARNN_HD static int32_t start(IntLanes sums) { return start_for<kZero>(sums); }
 
   template <int Rows, int Tiles>
   PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
-                             const Activation* x, int64_t stride, int64_t units) {
+                             const Activation* x, int64_t stride, int64_t units, const int32_t* starts,
+                             int64_t starts_stride) {
+    start_sums<kZero>(sums, starts, starts_stride);
     for (int64_t step = 0; step < units * 2; ++step, tile += 4 * kTileOutputs, x += 8) {
 #pragma GCC unroll 16
       for (int v = 0; v < Tiles * kTileVectors; ++v) {
@@ -89,11 +122,16 @@ struct Int8Dot {
   using Activation = int8_t;
   static constexpr bool kSwapsMiddleBytes = false;
   static constexpr int32_t kZero = 128;
+  static constexpr int64_t kStartUnits = kWholeGroup;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs;
+
+  PARARNN_HD static int32_t start(IntLanes sums) { return start_for<kZero>(sums); }
 
   template <int Rows, int Tiles>
   PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
-                             const Activation* x, int64_t stride, int64_t units) {
+                             const Activation* x, int64_t stride, int64_t units, const int32_t* starts,
+                             int64_t starts_stride) {
+    start_sums<kZero>(sums, starts, starts_stride);
     for (int64_t step = 0; step < units * 4; ++step, tile += 4 * kTileOutputs, x += 4) {
 #pragma GCC unroll 4
       for (int t = 0; t < Tiles; ++t) {
@@ -112,11 +150,16 @@ struct Int4Dot {
   using Activation = int8_t;
   static constexpr bool kSwapsMiddleBytes = false;
   static constexpr int32_t kZero = 8;
+  static constexpr int64_t kStartUnits = kWholeGroup;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs / 2;
+
+  PARARNN_HD static int32_t start(IntLanes sums) { return start_for<kZero>(sums); }
 
   template <int Rows, int Tiles>
   PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
-                             const Activation* x, int64_t stride, int64_t units) {
+                             const Activation* x, int64_t stride, int64_t units, const int32_t* starts,
+                             int64_t starts_stride) {
+    start_sums<kZero>(sums, starts, starts_stride);
     for (int64_t step = 0; step < units * 2; ++step, tile += 4 * kTileOutputs, x += 8) {
 #pragma GCC unroll 4
       for (int t = 0; t < Tiles; ++t) {
@@ -150,11 +193,16 @@ struct Int8Bytes {
   using Activation = int8_t;
   static constexpr bool kSwapsMiddleBytes = false;
   static constexpr int32_t kZero = 0;
+  static constexpr int64_t kStartUnits = kWholeGroup;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs;
+
+  PARARNN_HD static int32_t start(IntLanes sums) { return start_for<kZero>(sums); }
 
   template <int Rows, int Tiles>
   PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
-                             const Activation* x, int64_t stride, int64_t units) {
+                             const Activation* x, int64_t stride, int64_t units, const int32_t* starts,
+                             int64_t starts_stride) {
+    start_sums<kZero>(sums, starts, starts_stride);
     for (int64_t step = 0; step < units * 4; ++step, tile += 4 * kTileOutputs, x += 4) {
 #pragma GCC unroll 4
       for (int t = 0; t < Tiles; ++t) {
@@ -184,28 +232,52 @@ using Int8Format = Int8Bytes;
 
 #endif
 
+// Sums in 16 bits hold 8 products of two nibbles with two inputs, each up to 2 * 15 * 127. They start from
+// what the two inputs of their half of a lane call for, and end within 16 bits whatever they overflow on the
+// way.
 struct Int4Bytes {
   using Activation = int8_t;
   static constexpr bool kSwapsMiddleBytes = false;
   static constexpr int32_t kZero = 8;
+  static constexpr int64_t kStartUnits = 2;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs / 2;
-  static constexpr int64_t kUnitsInWords = 2;  // 16-bit sums hold 8 products of 2 * 15 * 127
+
+  PARARNN_HD static int32_t start(IntLanes sums) {
+    int32_t lanes[kLanes], halves[2] = {0, 0};
+    memcpy(lanes, &sums, sizeof(lanes));
+    for (int i = 0; i < kLanes; ++i) halves[i / 2 % 2] += lanes[i];
+    return int32_t(uint32_t(-kZero * halves[1]) << 16 | (uint32_t(-kZero * halves[0]) & 0xffff));
+  }
 
   template <int Rows, int Tiles>
   PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
-                             const Activation* x, int64_t stride, int64_t units) {
-    for (; units >= kUnitsInWords; units -= kUnitsInWords) {
-      add_words<Rows, Tiles, kUnitsInWords>(sums, tile, tile_stride, x, stride);
-      tile += kUnitsInWords * kUnitBytes;
-      x += kUnitsInWords * kUnit;
+                             const Activation* x, int64_t stride, int64_t units, const int32_t* starts,
+                             int64_t starts_stride) {
+    if (units == kStartUnits) {
+      add_words<Rows, Tiles, kStartUnits, false>(sums, tile, tile_stride, x, stride, starts, starts_stride);
+      return;
     }
-    if (units > 0) add_words<Rows, Tiles, 1>(sums, tile, tile_stride, x, stride);
+    start_sums<0>(sums, starts, starts_stride);
+    for (; units >= kStartUnits; units -= kStartUnits) {
+      add_words<Rows, Tiles, kStartUnits, true>(sums, tile, tile_stride, x, stride, starts++, starts_stride);
+      tile += kStartUnits * kUnitBytes;
+      x += kStartUnits * kUnit;
+    }
+    if (units > 0) add_words<Rows, Tiles, 1, true>(sums, tile, tile_stride, x, stride, starts, starts_stride);
   }
 
-  template <int Rows, int Tiles, int kUnits>
+  // kGoesOn: to the sums so far.
+  template <int Rows, int Tiles, int kUnits, bool kGoesOn>
   PARARNN_HD static void add_words(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
-                                   const Activation* x, int64_t stride) {
-    WordLanes words[Rows][Tiles * kTileVectors] = {};
+                                   const Activation* x, int64_t stride, const int32_t* starts,
+                                   int64_t starts_stride) {
+    WordLanes words[Rows][Tiles * kTileVectors];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      const WordLanes start = (WordLanes)broadcast(starts[r * starts_stride]);
+#pragma GCC unroll 16
+      for (int v = 0; v < Tiles * kTileVectors; ++v) words[r][v] = start;
+    }
 #pragma GCC unroll 4
     for (int step = 0; step < kUnits * 2; ++step, tile += 4 * kTileOutputs, x += 8) {
 #pragma GCC unroll 4
@@ -237,7 +309,8 @@ struct Int4Bytes {
     for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 16
       for (int v = 0; v < Tiles * kTileVectors; ++v) {
-        sums[r][v] = add_products16(sums[r][v], (IntLanes)words[r][v], broadcast(0x00010001));
+        const IntLanes before = kGoesOn ? sums[r][v] : IntLanes{};
+        sums[r][v] = add_products16(before, (IntLanes)words[r][v], broadcast(0x00010001));
       }
     }
   }

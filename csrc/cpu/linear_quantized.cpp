@@ -81,6 +81,9 @@ void multiply_tiles(const Panel<Format>& panel, const TileGroup& tile, int64_t f
   const int64_t first = first_row * shape.heads + tile.head, groups = panel.x.groups;
   const int64_t stride = shape.heads * panel.x.padded_inputs, tile_stride = tile.apart * tile_bytes(weight);
   const auto* x = panel.x.values + first * panel.x.padded_inputs;
+  const int64_t starts_per_row = groups * panel.x.starts_per_group;
+  const int64_t starts_stride = shape.heads * starts_per_row;
+  const int32_t* starts = panel.x.starts + first * starts_per_row;
   const uint8_t* data = tile.data;
   Vec sums[Rows][kVectors];
   for (auto& row : sums) {
@@ -90,15 +93,11 @@ void multiply_tiles(const Panel<Format>& panel, const TileGroup& tile, int64_t f
     const int64_t units =
         smaller(weight.group_size, panel.x.padded_inputs - group * weight.group_size) / kUnit;
     IntSums<Rows, Tiles> products;
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      const IntLanes start = broadcast(panel.x.starts[(first + r * shape.heads) * groups + group]);
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) products[r][v] = start;
-    }
     const uint8_t* const scales = data + group % 2 * kGroupScaleBytes;
     const uint8_t* const integers = data + kPairScaleBytes + group % 2 * group_bytes(weight);
-    Format::template add<Rows, Tiles>(products, integers, tile_stride, x, stride, units);
+    Format::template add<Rows, Tiles>(products, integers, tile_stride, x, stride, units, starts,
+                                      starts_stride);
+    starts += panel.x.starts_per_group;
     data += group % 2 * (kPairScaleBytes + 2 * group_bytes(weight));
     x += units * kUnit;
 #pragma GCC unroll 16
@@ -153,12 +152,14 @@ template <class Format>
 Activations<typename Format::Activation> make_room(const PackedMatrix& weight, int64_t rows) {
   using Integer = typename Format::Activation;
   const int64_t padded = rounded_up(weight.shape.inputs, kGroupStep), groups = groups_per_row(weight);
+  const int64_t starts = ceil_div(weight.group_size, smaller(weight.group_size, Format::kStartUnits * kUnit));
   const int64_t parts = rows * weight.shape.heads;
   const int64_t values = floats_for(parts * padded * int64_t(sizeof(Integer))),
                 scales = floats_for(parts * groups * 4);
-  float* const room = scratch(values + 2 * scales);
-  return {padded, groups, reinterpret_cast<Integer*>(room), room + values,
-          reinterpret_cast<int32_t*>(room + values + scales)};
+  float* const room = scratch(values + scales + floats_for(parts * groups * starts * 4));
+  return {padded,        groups,
+          starts,        reinterpret_cast<Integer*>(room),
+          room + values, reinterpret_cast<int32_t*>(room + values + scales)};
 }
 
 template <class Format>
@@ -167,7 +168,7 @@ void run_panel(const LinearParams& p, int64_t first_row, int64_t rows) {
   const Panel<Format> panel{p, first_row, rows, make_room<Format>(p.weight, rows)};
   const float* const x = p.x + first_row * shape.heads * shape.inputs;
   parallel_lots(rows * shape.heads, shape.inputs, [&](int64_t index) {
-    quantize_row(x + index * shape.inputs, shape.inputs, p.weight.group_size, Format::kZero, index, panel.x);
+    quantize_row<Format>(x + index * shape.inputs, shape.inputs, p.weight.group_size, index, panel.x);
   });
   // Tiles as the smallest block of rows takes them.
   const int64_t tiles = tiles_for(int(smaller(rows, kMaxRows)));

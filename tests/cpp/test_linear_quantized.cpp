@@ -73,14 +73,20 @@ void check_values(const Level& level, Checks& checks, const Weight& weight, cons
   checks.close("out", got.data(), want, bounds);
 }
 
-// Activations that are integers up to 127 in every group, scales of 1: the result is the integer itself.
+// Activations that are integers up to 127 in every group, in some rows 127 or -127 alone, scales of 1: the
+// result is the integer itself.
 void check_integers(const Level& level, Checks& checks, const Weight& weight, const Packed& packed,
                     int64_t rows, Random& random) {
   const BlockShape& shape = weight.shape();
   std::vector<float> x(size_t(rows * shape.heads * shape.inputs));
+  int64_t kind_of_row = 0;
   for (size_t i = 0; i < x.size(); ++i) {
-    const bool first_of_group = int64_t(i) % shape.inputs % weight.matrix.group_size == 0;
-    const int64_t kind = first_of_group ? random.integer(0, 1) : random.integer(0, 7);
+    const int64_t k = int64_t(i) % shape.inputs;
+    if (k == 0) kind_of_row = random.integer(0, 3);
+    const bool first_of_group = k % weight.matrix.group_size == 0;
+    const int64_t kind = kind_of_row < 2  ? kind_of_row
+                         : first_of_group ? random.integer(0, 1)
+                                          : random.integer(0, 7);
     x[i] = kind == 0 ? 127.0f : kind == 1 ? -127.0f : float(random.integer(-127, 127));
   }
   const std::vector<float> got = product(level, packed.matrix(), rows, x, {});

@@ -44,10 +44,11 @@ Weight integer_weight(Random& random, const BlockShape& shape, WeightFormat form
   for (uint16_t& scale : weight.scales) scale = narrowed(unit_scales ? 1.0f : random.number(0.1f));
   weight.values.resize(weight.numbers.size());
   for (int64_t row = 0; row < weight.rows(); ++row) {
+    // Often the ends of the range, and rows of nothing else: there sums overflow first.
+    const int64_t kind_of_row = random.integer(0, 7);
     for (int64_t k = 0; k < shape.inputs; ++k) {
       const int low = bytes ? -127 : -8, high = bytes ? 127 : 7;
-      // Often the ends of the range: there sums overflow first.
-      const int64_t kind = random.integer(0, 7);
+      const int64_t kind = kind_of_row < 2 ? kind_of_row : random.integer(0, 7);
       const int value = kind == 0 ? low : kind == 1 ? high : int(random.integer(low, high));
       put(weight, row, k, value);
       const size_t at = size_t(row * shape.inputs + k);
