@@ -15,7 +15,7 @@ help:
 	@echo "make lint     formatting, lint, types      make format   rewrite to the house format"
 	@echo "make bench    measure on this machine      make soak     the long tests"
 	@echo "make sanitize the native tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
-	@echo "make gpu      build and test what runs on a GPU (needs nvcc and a GPU)"
+	@echo "make gpu      build, test and tune what runs on a GPU (needs nvcc and a GPU)"
 
 .venv/.created:
 	@echo "==> [1/3] creating .venv with $$($(PYTHON) --version)"
@@ -87,13 +87,15 @@ cuda-check: .venv/.build-tools
 	  $(BIN)/cmake --build build/cuda-check --target cuda_compile_check; \
 	else echo "==> no nvcc here: the device code is not checked"; fi
 
-# Runs with the machine's own python3 and its torch, without .venv.
+# Runs with the machine's own python3 and its torch, without .venv. At last it measures when Newton's method is the
+# faster one and rewrites the table that the server and the cells choose by.
 gpu:
 	cmake -S csrc -B build/gpu -DPython_EXECUTABLE=$$(command -v $(PYTHON))
 	cmake --build build/gpu --parallel
 	cmake --build build/gpu --target cuda_compile_check
-	PYTHONPATH=$(CURDIR) PARARNN_LIBRARY=$(CURDIR)/build/gpu/libpararnn_cpu.so \
+	PYTHONPATH=$(CURDIR):$(CURDIR)/server:$(CURDIR)/clients/python PARARNN_LIBRARY=$(CURDIR)/build/gpu/libpararnn_cpu.so \
 	  $(PYTHON) -m pytest -c /dev/null --rootdir=. -v -rs tests/gpu $(ARGS)
+	PYTHONPATH=$(CURDIR) PARARNN_LIBRARY=$(CURDIR)/build/gpu/libpararnn_cpu.so $(PYTHON) -m pararnn_core.tune_solvers
 
 clean:
 	rm -rf build .venv
