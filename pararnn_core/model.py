@@ -227,6 +227,12 @@ class ParaRNNForCausalLM(nn.Module):
             raise RuntimeError(f"this model serves on {form.device}, where nothing is packed")
         return form
 
+    def wait(self) -> None:
+        """Until the model's device has done all that it was asked for. On a CPU that is always so."""
+        form = self._form()
+        if isinstance(form, DeviceModel):
+            form.wait()
+
     def capture_decodes(self, state: RecurrentState) -> None:
         """From now on decodes of this pool, and of no other, run as CUDA graphs. Nothing on a CPU."""
         form = self._form()

@@ -44,13 +44,15 @@ class Capturer(Protocol):
 class CudaCapturer:
     """CUDA graphs that share one pool of memory, as no two of them run at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._pool: Any = None
 
     def capture(self, work: Callable[[], Tensor]) -> Captured:
         """As of Capturer. What `work` needs must be loaded: let it run once before."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        recording = torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local")
+        with torch.cuda.device(self._device), recording:
             output = work()
         self._pool = graph.pool()
         return Captured(graph.replay, output)

@@ -54,7 +54,7 @@ class DeviceModel:
         self._norm = vector(norm.weight)
         self._head = self._embedding if head is None else DeviceMatrix(head.weight)
         self._solvers = solvers or solvers_on(self.device, config.cell)
-        self._capturer = capturer or (CudaCapturer() if self.device.type == "cuda" else None)
+        self._capturer = capturer or (CudaCapturer(self.device) if self.device.type == "cuda" else None)
         self._graphs: tuple[RecurrentState, DecodeGraphs] | None = None
 
     @property
@@ -142,6 +142,11 @@ class DeviceModel:
             return None
         takes = is_decode(arguments) and bucket_of(len(arguments.slots)) is not None
         return self._graphs[1] if takes else None
+
+    def wait(self) -> None:
+        """Until the device has done all that it was asked for."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def take_newton_report(self) -> NewtonReport | None:
         """How Newton went since the last call; None if it solved nothing. Waits for the device otherwise."""

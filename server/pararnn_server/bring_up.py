@@ -8,6 +8,7 @@ import time
 
 from jinja2 import TemplateError
 
+from pararnn_core.device.graphs import BUCKETS
 from pararnn_core.device.memory import free_bytes, pool_size, step_bytes
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.state import state_bytes
@@ -29,6 +30,9 @@ from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.settings import Settings
 from pararnn_server.stores import open_store
 from pararnn_server.tokenizer import Tokenizer, TokenizerError
+
+_GRAPHS = 3
+"""Decodes of all slots whose working memory is counted: graphs of several sizes keep theirs for good."""
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +95,8 @@ def num_slots(model: ParaRNNForCausalLM, settings: Settings) -> int:
     asked = settings.max_num_seqs
     if model.device.type == "cpu":
         return asked
-    working = step_bytes(model.config, settings.max_num_batched_tokens)
+    rows = settings.max_num_batched_tokens + _GRAPHS * min(asked, BUCKETS[-1])
+    working = step_bytes(model.config, rows)
     try:
         size = pool_size(free_bytes(model.device), working, state_bytes(model.config), asked, spare=1)
     except ValueError as error:

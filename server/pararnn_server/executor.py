@@ -74,13 +74,21 @@ class Executor:
     def run(self, scheduled: ScheduledBatch, requests: Mapping[str, Running]) -> StepResult:
         """States move on. Whatever raises leaves the states of the batch, and only those, undefined."""
         batch = Batch(scheduled, requests)
-        # Ids are drawn on the host, from a device's logits in one copy.
-        logits = batch.logits(self._model, self._state).cpu()
+        logits = self._on_host(batch.logits(self._model, self._state))
         for running in batch.prefilled:
             self._share_state(running)
         scores = [(score.running, _scored(score, logits)) for score in batch.scores]
         sampled, broken = self._sample(logits, batch.draws)
         return StepResult(batch.prefilled, scores, sampled, broken, self._model.take_newton_report())
+
+    def _on_host(self, logits: Tensor) -> Tensor:
+        """Ids are drawn on the host, from a device's logits in one copy: that is what a step waits for.
+
+        One without logits must not end before it is done either, or the next ones would pile up unseen.
+        """
+        if not len(logits):
+            self._model.wait()
+        return logits.cpu()
 
     def _share_state(self, running: Running) -> None:
         """All choices go on from where the prompt ends."""

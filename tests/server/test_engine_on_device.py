@@ -11,7 +11,9 @@ from pararnn_server import bring_up
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.settings import Settings
 
+from pararnn_core.device.memory import step_bytes
 from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.state import state_bytes
 from tests.core.device.models import FakeCapturer, TorchNewton, on_device, with_graphs
 from tests.fixtures import tiny_config, tiny_model
 from tests.server.engine_fixtures import alone, greedy, random, running
@@ -102,7 +104,10 @@ def test_gpu_runs_as_many_requests_as_its_memory_holds_and_the_log_says_why(
     settings = Settings(max_num_seqs=64, max_num_batched_tokens=64)
     caplog.set_level(logging.INFO)
     assert bring_up.num_slots(gpu_with(1 << 30, monkeypatch), settings) == 64
-    assert bring_up.num_slots(gpu_with(430_000, monkeypatch), settings) < 64
+    model = gpu_with(0, monkeypatch)
+    working = step_bytes(model.config, 64 + 3 * 64)
+    fits = gpu_with(working + 20 * state_bytes(model.config), monkeypatch)
+    assert bring_up.num_slots(fits, settings) == 19
     assert "64 requests run at once, in " in caplog.messages[0]
     assert "instead of 64" in caplog.messages[1]
     with pytest.raises(ConfigurationError, match="no state of a session fits"):

@@ -119,7 +119,10 @@ class StateReader:
             num_ids = shape[0]
         expected = tensor_headers(self._parts, num_ids)
         for name, entry in expected.items():
-            if tensors.get(name) != entry:
+            found = tensors.get(name)
+            if name == "conv" and isinstance(found, dict):
+                _check_activations(found.get("dtype"), entry["dtype"])
+            if found != entry:
                 raise _bad(name, f"the header must say {json.dumps(entry)}")
         if unknown := tensors.keys() - expected.keys():
             raise _bad(sorted(unknown)[0][:64], "no tensor of a session has this name")
@@ -199,6 +202,12 @@ class StateReader:
         ):
             raise _bad("metadata", f"it may hold {entries} texts of {longest} characters")
         return dict(value)
+
+
+def _check_activations(found: Any, kept: str) -> None:
+    """Both types are sound; which one a state has, its device decides."""
+    if found in ("F32", "BF16") and found != kept:
+        raise _bad("conv", f"the state is of a device with activations in {found}, this one has {kept}")
 
 
 def _bad(param: str, why: str) -> ServerError:
