@@ -1,0 +1,68 @@
+"""A step runs on tensors that have no values, so none of it waits for a device to learn one."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pararnn_core.device import DeviceModel
+from pararnn_core.device.arguments import check_arguments
+from pararnn_core.device.plan import StepInputs, plan_step
+from pararnn_core.model import ParaRNNForCausalLM
+from tests.core.device.models import VARIANTS, TorchNewton
+from tests.fixtures import TINY_VOCAB_SIZE, tiny_model
+from tests.quantized_fixtures import tiny_quantized_model
+
+META = torch.device("meta")
+
+
+def unsolved(
+    cell: str, bx: Tensor, a: Tensor, c: Tensor | None, cu_seqlens: Tensor, *state: Tensor
+) -> Tensor:
+    """In the place of a kernel, which looks at nothing on the host either."""
+    assert bx.is_contiguous()
+    assert a.is_contiguous()
+    return bx.new_empty(bx.shape[0], bx.shape[2])
+
+
+def inputs_without_values(model: ParaRNNForCausalLM) -> StepInputs:
+    arguments = check_arguments(
+        torch.tensor([1, 2, 3, 4]),
+        torch.tensor([0, 3, 4], dtype=torch.int32),
+        torch.tensor([2, -1], dtype=torch.int32),
+        torch.tensor([False, True]),
+        None,
+        TINY_VOCAB_SIZE,
+        3,
+    )
+    plan = plan_step(arguments, model.config.conv_kernel, (TINY_VOCAB_SIZE + 7) // 8)
+    assert plan is not None
+    return StepInputs(*(tensor.to(META) for tensor in plan.on(torch.device("cpu"))))
+
+
+def logits_without_values(model: ParaRNNForCausalLM) -> Tensor:
+    state = model.new_state(3)
+    for name in ("cell", "conv", "last_hidden", "seen"):
+        setattr(state, name, getattr(state, name).to(META))
+    inputs = inputs_without_values(model)
+    for name, weight in list(model.named_parameters()):
+        model.set_weight(name, weight.detach().to(META))
+    for name, matrix in list(model.quantized_matrices()):
+        path, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(path), leaf, matrix.to(META))
+    head = None if model.config.tie_embeddings else model.lm_head
+    form = DeviceModel(model.config, model.embedding, model.blocks, model.norm, head, TorchNewton())
+    return form.run(inputs, state, unsolved)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_step_needs_no_value_of_the_device(variant: str, dtype: str) -> None:
+    over: dict[str, Any] = {**VARIANTS[variant], "dtype": dtype}
+    assert logits_without_values(tiny_model(**over)).shape == (2, TINY_VOCAB_SIZE)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_step_of_quantised_matrices_needs_no_value_of_the_device(cell: str) -> None:
+    assert logits_without_values(tiny_quantized_model(cell)).shape == (2, TINY_VOCAB_SIZE)
