@@ -91,19 +91,16 @@ class DeviceModel:
             self.config.vocab_size,
             state.num_slots,
         )
-        rows = len(arguments.logits_indices)
+        count = len(arguments.logits_indices)
         graphs = None if clock is not None else self._graphs_of(state, arguments)
         if graphs is not None:
-            arguments = filled_up(arguments, bucket_of(rows) or rows)
+            arguments = filled_up(arguments, bucket_of(count) or count)
         plan = plan_step(arguments, self.config.conv_kernel, state.seen.shape[1])
         if plan is None:
-            return torch.zeros(rows, self.config.vocab_size, device=self.device)
+            return torch.zeros(count, self.config.vocab_size, device=self.device)
         if graphs is not None:
-            return graphs.step(plan)[:rows]
-        logits = self.run(plan.on(self.device), state, self._recurrence(plan), clock)
-        if clock is not None:
-            clock.stop()
-        return logits
+            return graphs.step(plan)[:count]
+        return self._launch(plan, state, clock)
 
     def capture_decodes(self, state: RecurrentState) -> None:
         """From now on decodes of this pool, and of no other, run as CUDA graphs. Nothing on a CPU."""
@@ -133,16 +130,6 @@ class DeviceModel:
         """last_hidden (M, d) float32 on the device -> logits (M, V)."""
         return self._head.product(last_hidden)
 
-    def _recurrence(self, plan: StepPlan) -> Recurrence:
-        return self._solvers.choose(len(plan.slots) * self.config.hidden_size, plan.longest)
-
-    def _graphs_of(self, state: RecurrentState, arguments: StepArguments) -> DecodeGraphs | None:
-        """Those that take this step, if there are any."""
-        if self._graphs is None or self._graphs[0] is not state:
-            return None
-        takes = is_decode(arguments) and bucket_of(len(arguments.slots)) is not None
-        return self._graphs[1] if takes else None
-
     def wait(self) -> None:
         """Until the device has done all that it was asked for."""
         if self.device.type == "cuda":
@@ -151,6 +138,21 @@ class DeviceModel:
     def take_newton_report(self) -> NewtonReport | None:
         """How Newton went since the last call; None if it solved nothing. Waits for the device otherwise."""
         return self._solvers.take_report()
+
+    def _launch(self, plan: StepPlan, state: RecurrentState, clock: StageClock | None) -> Tensor:
+        """Operation by operation."""
+        recurrence = self._solvers.choose(len(plan.slots) * self.config.hidden_size, plan.longest)
+        logits = self.run(plan.on(self.device), state, recurrence, clock)
+        if clock is not None:
+            clock.stop()
+        return logits
+
+    def _graphs_of(self, state: RecurrentState, arguments: StepArguments) -> DecodeGraphs | None:
+        """Those that take this step, if there are any."""
+        if self._graphs is None or self._graphs[0] is not state:
+            return None
+        takes = is_decode(arguments) and bucket_of(len(arguments.slots)) is not None
+        return self._graphs[1] if takes else None
 
 
 def _see(step: StepInputs, seen: Tensor) -> None:
