@@ -15,6 +15,9 @@ from pararnn_core.quantized_matrix import QuantizedMatrix
 
 Weight = nn.Parameter | QuantizedMatrix
 
+BLOCK_WEIGHTS = 1 << 24
+"""Of a quantised matrix that are dequantised at a time: 64 MiB in float32."""
+
 
 class HoldsMatrix(Protocol):
     """A module whose one weight is a matrix (O, I)."""
@@ -38,8 +41,8 @@ def multiply(x: Tensor, weight: Tensor) -> Tensor:
 class DeviceMatrix:
     """heads blocks of (O, I), one below the other.
 
-    A quantised one is dequantised for each product, to bfloat16 on CUDA and to float32 elsewhere: it takes
-    little memory, but reads and writes more than a float one.
+    A quantised one is dequantised for each product, a block of rows at a time, to bfloat16 on CUDA and to
+    float32 elsewhere: it takes little memory, but reads and writes more than a float one.
     """
 
     def __init__(self, weight: Weight, heads: int = 1) -> None:
@@ -60,19 +63,24 @@ class DeviceMatrix:
 
     def product(self, x: Tensor) -> Tensor:
         """x (T, I) float32 -> (T, O) float32."""
-        return multiply(x, self._dense().T)
+        weight = self._weight
+        if not isinstance(weight, QuantizedMatrix):
+            return multiply(x, weight.T)
+        outputs, inputs = weight.shape
+        step = max(1, BLOCK_WEIGHTS // inputs)
+        blocks = (_dequantized(weight, slice(row, row + step)) for row in range(0, outputs, step))
+        return torch.cat([multiply(x, block.T) for block in blocks], dim=1)
 
     def product_by_head(self, x: Tensor) -> Tensor:
         """x (T, H * I) float32 -> (H, T, O) float32, block h of its own inputs."""
-        blocks = self._dense()
         if isinstance(self._weight, QuantizedMatrix):
-            blocks = blocks.view(self._heads, -1, blocks.shape[1]).transpose(1, 2)
+            rows = _dequantized(self._weight, slice(None))
+            blocks = rows.view(self._heads, -1, rows.shape[1]).transpose(1, 2)
         else:
-            blocks = blocks.flatten(2)
+            blocks = self._weight.flatten(2)
         return multiply(x.view(len(x), self._heads, -1).transpose(0, 1), blocks)
 
-    def _dense(self) -> Tensor:
-        if not isinstance(self._weight, QuantizedMatrix):
-            return self._weight
-        whole = self._weight.dequantize()
-        return whole.to(torch.bfloat16) if whole.is_cuda else whole
+
+def _dequantized(matrix: QuantizedMatrix, rows: slice) -> Tensor:
+    wide = matrix.dequantize(rows)
+    return wide.to(torch.bfloat16) if wide.is_cuda else wide

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from pararnn_core.config import ModelConfig
+from pararnn_core.device.matrix import BLOCK_WEIGHTS
 
 _FLOAT = 4
 _ALIVE_AT_ONCE = 2
@@ -30,7 +31,16 @@ def step_bytes(config: ModelConfig, tokens: int) -> int:
     """Working memory of a step of so many tokens whose logits are all asked for, not less than it takes."""
     mixer = (8 + config.conv_kernel) * config.hidden_size
     row = mixer + 3 * config.mlp_hidden_size + config.vocab_size
-    return _ALIVE_AT_ONCE * _FLOAT * tokens * row
+    return _ALIVE_AT_ONCE * _FLOAT * tokens * row + _dequantized_bytes(config)
+
+
+def _dequantized_bytes(config: ModelConfig) -> int:
+    """Of what stands in float32 beside a quantised matrix while it is used: integers, scales, weights."""
+    if config.quantization is None:
+        return 0
+    largest = config.hidden_size * max(config.vocab_size, config.mlp_hidden_size, 2 * config.hidden_size)
+    by_head = 3 * config.hidden_size**2 // config.num_heads
+    return 3 * _FLOAT * max(min(largest, BLOCK_WEIGHTS), by_head)
 
 
 def pool_size(free: int, working: int, bytes_per_slot: int, asked: int, spare: int = 0) -> PoolSize:

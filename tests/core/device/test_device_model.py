@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from pararnn_core.device import matrix
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.ops import STEP_STAGES
 from pararnn_core.state import PAD_SLOT_ID, RecurrentState
@@ -114,6 +115,16 @@ def test_quantised_matrices_serve_as_their_dequantised_values(cell: str, quantiz
     served = on_device(model)
     assert_close(run_alone(served, TOKENS)[0], expected)
     assert served.weight_bytes == sum(matrix.nbytes for _, matrix in model.quantized_matrices())
+
+
+@pytest.mark.parametrize("block", [1, 32 * 7, 32 * 265])
+def test_how_much_is_dequantised_at_a_time_changes_nothing(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = on_device(tiny_quantized_model("gru"))
+    expected, _ = run_alone(model, TOKENS[:9])
+    monkeypatch.setattr(matrix, "BLOCK_WEIGHTS", block)
+    assert_close(run_alone(model, TOKENS[:9])[0], expected)
 
 
 @every_variant

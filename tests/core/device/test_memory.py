@@ -1,9 +1,14 @@
 """The pool's size from free memory, in numbers and in words."""
 
+from dataclasses import replace
+
 import pytest
 
 from pararnn_core.config import ModelConfig
+from pararnn_core.device.matrix import BLOCK_WEIGHTS
 from pararnn_core.device.memory import pool_size, step_bytes, too_large
+from pararnn_core.quantization_config import QuantizationConfig
+from tests.fixtures import tiny_config
 
 MIB = 1 << 20
 
@@ -41,6 +46,14 @@ def test_working_memory_grows_with_the_tokens_of_a_step_alone() -> None:
     config = ModelConfig.preset("1.4b")
     assert step_bytes(config, 1024) == 2 * step_bytes(config, 512)
     assert step_bytes(config, 512) > 512 * config.vocab_size * 4
+
+
+def test_working_memory_of_a_quantised_model_holds_the_block_that_is_dequantised() -> None:
+    config = ModelConfig.preset("7b")
+    quantized = replace(config, quantization=QuantizationConfig("round", 4, 128))
+    assert step_bytes(quantized, 8) - step_bytes(config, 8) == 3 * 4 * BLOCK_WEIGHTS
+    small = tiny_config(quantization=QuantizationConfig("round", 8, 128))
+    assert step_bytes(small, 8) - step_bytes(tiny_config(), 8) == 3 * 4 * 32 * 265
 
 
 def test_weights_that_do_not_fit_are_told_with_both_numbers() -> None:
