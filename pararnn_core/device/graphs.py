@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from pararnn_core.device.arguments import StepArguments
+from pararnn_core.device.decode_plan import DecodePlanner
 from pararnn_core.device.plan import StepInputs, StepPlan
-from pararnn_core.state import PAD_SLOT_ID
 
 BUCKETS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -71,18 +71,6 @@ def is_decode(arguments: StepArguments) -> bool:
     return len(arguments.tokens) == count == len(rows) and bool((rows == np.arange(count)).all())
 
 
-def filled_up(decode: StepArguments, count: int) -> StepArguments:
-    """The same step with `count` sequences: those that it lacks are skipped."""
-    missing = count - len(decode.slots)
-    return StepArguments(
-        tokens=np.pad(decode.tokens, (0, missing)),
-        cu_seqlens=np.arange(count + 1, dtype=np.int32),
-        slots=np.pad(decode.slots, (0, missing), constant_values=PAD_SLOT_ID),
-        has_initial_state=np.pad(decode.has_initial_state, (0, missing), constant_values=True),
-        logits_indices=np.arange(count),
-    )
-
-
 class DecodeGraphs:
     """The graphs of one model and one state pool, captured as their buckets come up.
 
@@ -90,16 +78,26 @@ class DecodeGraphs:
     bucket that cannot be recorded goes on without one, and the log says so once.
     """
 
-    def __init__(self, work: Work, device: torch.device, capturer: Capturer) -> None:
+    def __init__(self, work: Work, planner: DecodePlanner, device: torch.device, capturer: Capturer) -> None:
         self._work = work
+        self._planner = planner
         self._device = device
         self._capturer = capturer
         self._inputs: dict[int, Tensor] = {}
         self._captured: dict[int, Captured | None] = {}
 
-    def step(self, plan: StepPlan) -> Tensor:
-        """plan: of a decode that fills a bucket. Logits (bucket, V), the caller's to keep."""
-        bucket = len(plan.slots)
+    def takes(self, arguments: StepArguments) -> bool:
+        """Whether there is a graph for this step, or will be."""
+        return is_decode(arguments) and bucket_of(len(arguments.slots)) is not None
+
+    def step(self, decode: StepArguments) -> Tensor | None:
+        """A step that it takes. Logits (S, V), the caller's to keep; None if all sequences are skipped."""
+        count = len(decode.slots)
+        bucket = bucket_of(count) or count
+        plan = self._planner.plan(decode, bucket)
+        return None if plan is None else self._run(bucket, plan)[:count]
+
+    def _run(self, bucket: int, plan: StepPlan) -> Tensor:
         packed = plan.pack(pin=self._device.type == "cuda")
         if bucket not in self._captured:
             self._inputs[bucket] = packed.to(self._device)

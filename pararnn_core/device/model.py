@@ -13,17 +13,11 @@ from torch import Tensor
 
 from pararnn_core.config import ModelConfig
 from pararnn_core.device.arguments import StepArguments, check_arguments
-from pararnn_core.device.graphs import (
-    Capturer,
-    CudaCapturer,
-    DecodeGraphs,
-    bucket_of,
-    filled_up,
-    is_decode,
-)
+from pararnn_core.device.decode_plan import DecodePlanner
+from pararnn_core.device.graphs import Capturer, CudaCapturer, DecodeGraphs
 from pararnn_core.device.layer import DeviceLayer, Mark, Recurrence, rms_norm, vector
 from pararnn_core.device.matrix import DeviceMatrix, HoldsMatrix
-from pararnn_core.device.plan import StepInputs, StepPlan, plan_step
+from pararnn_core.device.plan import StepInputs, plan_step
 from pararnn_core.device.solvers import NewtonReport, SolverChoice, solvers_on
 from pararnn_core.device.stages import StageClock, unmeasured
 from pararnn_core.layers import Block, RMSNorm
@@ -91,22 +85,23 @@ class DeviceModel:
             self.config.vocab_size,
             state.num_slots,
         )
-        count = len(arguments.logits_indices)
-        graphs = None if clock is not None else self._graphs_of(state, arguments)
-        if graphs is not None:
-            arguments = filled_up(arguments, bucket_of(count) or count)
-        plan = plan_step(arguments, self.config.conv_kernel, state.seen.shape[1])
-        if plan is None:
-            return torch.zeros(count, self.config.vocab_size, device=self.device)
-        if graphs is not None:
-            return graphs.step(plan)[:count]
-        return self._launch(plan, state, clock)
+        if clock is None and self._graphs is not None and self._graphs[0] is state:
+            graphs = self._graphs[1]
+            logits = graphs.step(arguments) if graphs.takes(arguments) else self._launch(arguments, state)
+        else:
+            logits = self._launch(arguments, state, clock)
+        if logits is None:
+            return torch.zeros(len(arguments.logits_indices), self.config.vocab_size, device=self.device)
+        return logits
 
     def capture_decodes(self, state: RecurrentState) -> None:
         """From now on decodes of this pool, and of no other, run as CUDA graphs. Nothing on a CPU."""
         if self._capturer is not None:
             recurrence = self._solvers.choose(self.config.hidden_size, 1)
-            graphs = DecodeGraphs(lambda step: self.run(step, state, recurrence), self.device, self._capturer)
+            planner = DecodePlanner(self.config.conv_kernel, state.seen.shape[1])
+            graphs = DecodeGraphs(
+                lambda step: self.run(step, state, recurrence), planner, self.device, self._capturer
+            )
             self._graphs = state, graphs
 
     def run(
@@ -139,20 +134,18 @@ class DeviceModel:
         """How Newton went since the last call; None if it solved nothing. Waits for the device otherwise."""
         return self._solvers.take_report()
 
-    def _launch(self, plan: StepPlan, state: RecurrentState, clock: StageClock | None) -> Tensor:
-        """Operation by operation."""
+    def _launch(
+        self, arguments: StepArguments, state: RecurrentState, clock: StageClock | None = None
+    ) -> Tensor | None:
+        """Operation by operation. None if all sequences are skipped."""
+        plan = plan_step(arguments, self.config.conv_kernel, state.seen.shape[1])
+        if plan is None:
+            return None
         recurrence = self._solvers.choose(len(plan.slots) * self.config.hidden_size, plan.longest)
         logits = self.run(plan.on(self.device), state, recurrence, clock)
         if clock is not None:
             clock.stop()
         return logits
-
-    def _graphs_of(self, state: RecurrentState, arguments: StepArguments) -> DecodeGraphs | None:
-        """Those that take this step, if there are any."""
-        if self._graphs is None or self._graphs[0] is not state:
-            return None
-        takes = is_decode(arguments) and bucket_of(len(arguments.slots)) is not None
-        return self._graphs[1] if takes else None
 
 
 def _see(step: StepInputs, seen: Tensor) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pararnn_core.device.arguments import StepArguments
-from pararnn_core.device.graphs import BUCKETS, bucket_of, filled_up, is_decode
+from pararnn_core.device.decode_plan import DecodePlanner
+from pararnn_core.device.graphs import BUCKETS, bucket_of, is_decode
 from pararnn_core.device.plan import plan_step
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.state import PAD_SLOT_ID, RecurrentState
@@ -55,16 +56,31 @@ def test_step_beyond_all_buckets_has_none() -> None:
     assert bucket_of(0) is None
 
 
-def test_filled_up_step_has_the_plan_of_its_bucket_whatever_it_lacks() -> None:
-    shapes = []
-    for count in (1, 5, 8):
-        padded = filled_up(decode_arguments(range(count)), 8)
-        assert padded.slots.tolist() == [*range(count), *[PAD_SLOT_ID] * (8 - count)]
-        plan = plan_step(padded, kernel=4, bitmap_bytes=34)
-        assert plan is not None
-        assert all(home < count for home in plan.homes)
-        shapes.append([(array.shape, array.dtype) for array in plan])
-    assert shapes[0] == shapes[1] == shapes[2]
+def filled_up(decode: StepArguments, count: int) -> StepArguments:
+    """The same step with so many sequences: those that it lacks are skipped."""
+    missing = count - len(decode.slots)
+    return StepArguments(
+        np.pad(decode.tokens, (0, missing)),
+        np.arange(count + 1, dtype=np.int32),
+        np.pad(decode.slots, (0, missing), constant_values=PAD_SLOT_ID),
+        np.pad(decode.has_initial_state, (0, missing), constant_values=True),
+        np.arange(count),
+    )
+
+
+@pytest.mark.parametrize("kernel", [2, 4])
+@pytest.mark.parametrize("slots", [[0], [7], [5, 2, 9], [-1, 3], [4, -1, -1, 0, 1], [-1], [-1, -1, -1]])
+def test_plan_of_a_decode_is_the_plan_of_the_step_filled_up(slots: list[int], kernel: int) -> None:
+    planner, decode = DecodePlanner(kernel, 34), decode_arguments(slots)
+    decode.has_initial_state[::2] = True
+    for count in (len(slots), 8, 5, 8):
+        plan, expected = planner.plan(decode, count), plan_step(filled_up(decode, count), kernel, 34)
+        if plan is None or expected is None:
+            assert plan is expected is None
+            continue
+        for name, array in plan._asdict().items():
+            wanted = getattr(expected, name)
+            assert (array.dtype, array.tolist()) == (wanted.dtype, wanted.tolist()), name
 
 
 def test_only_one_token_a_sequence_with_all_logits_in_order_is_a_decode() -> None:
