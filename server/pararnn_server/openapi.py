@@ -81,20 +81,21 @@ def documented(
     errors: Sequence[int],
     *,
     body: type[RequestBody] | None = None,
-    chunk: type[BaseModel] | None = None,
+    events: Sequence[type[BaseModel]] = (),
     status: int = 200,
     file_body: bool = False,
     file_answer: bool = False,
 ) -> dict[str, Any]:
-    """Arguments of a route's decorator. answer None: plain text. chunk: what the events of a stream hold.
+    """Arguments of a route's decorator. answer None: plain text. events: what those of a stream may hold.
 
     file_body, file_answer: an exported session is taken or given, instead of `body` and `answer` or beside.
     """
     content = {} if answer is None else _content(answer)
     if file_answer:
         content |= _FILE
-    if chunk is not None:
-        content |= {"text/event-stream": {"schema": {"$ref": _REF.format(model=chunk.__name__)}}}
+    if events:
+        kinds = [{"$ref": _REF.format(model=event.__name__)} for event in events]
+        content |= {"text/event-stream": {"schema": {"anyOf": kinds} if len(kinds) > 1 else kinds[0]}}
     responses: dict[int, Any] = {status: {"description": "Success", "content": content}}
     for code in sorted(set(errors)):
         responses[code] = {"description": _MEANINGS[code], "content": _content(ErrorBody)}

@@ -79,7 +79,10 @@ def _found() -> Found:
         ],
         starts=[Start("random 1.4b gru int4", 800 << 20, 100 << 20, 2.5, 0.1, 1000 << 20)],
         parked=[Parked(10, 1000, 1020, 1100, *([0.001] * 5), 0.002, 0.01)],
-        conversations=[Conversation("stateless", 200, 0.01, 0.012, 0.1)],
+        conversations=[
+            ("random 130m gru int8", Conversation("stateless", 200, 0.01, 0.012, 0.1)),
+            ("shipped", Conversation("in a session", 200, 0.01, 0.009, 0.1)),
+        ],
         peer_versions={"fake 1"},
         notes=["something is absent"],
     )
@@ -102,8 +105,9 @@ def test_every_target_is_a_share_or_ratio_of_its_own_figures() -> None:
             "random 1.4b gru int4, memory beyond weights and sessions, of 400 MiB": 0.25,
             "10 waiting sessions, resident memory of their states' size": 1.02,
             "10 waiting sessions, store of their states' size": 1.1,
-            "chat stateless, first token of turn 200, of turn 2's": 1.2,
-            "chat stateless, commit, of a 64-token turn": 0.02,
+            "random 130m gru int8, chat stateless, first token of turn 200, of turn 2's": 1.2,
+            "random 130m gru int8, chat stateless, commit, of a 64-token turn": 0.02,
+            "shipped, chat in a session, first token of turn 200, of turn 2's": 0.9,
         }
     )
     reached = {each.what: each.is_reached for each in targets(_found()) if each.value is not None}
@@ -111,7 +115,7 @@ def test_every_target_is_a_share_or_ratio_of_its_own_figures() -> None:
         "130m int4, decode b1, share of the limit",
         "130m int8, prefill 512, of the best peer's in any format",
         "130m int8, decode b32, of b1's",
-        "chat stateless, first token of turn 200, of turn 2's",
+        "random 130m gru int8, chat stateless, first token of turn 200, of turn 2's",
     ]
 
 

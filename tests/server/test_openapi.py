@@ -75,6 +75,12 @@ def test_every_error_has_the_one_body(document: dict[str, Any]) -> None:
                     assert schema == {"$ref": "#/components/schemas/ErrorBody"}
 
 
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_a_stream_may_end_with_an_error(document: dict[str, Any], path: str) -> None:
+    content = document["paths"][path]["post"]["responses"]["200"]["content"]
+    assert {"$ref": "#/components/schemas/ErrorBody"} in content["text/event-stream"]["schema"]["anyOf"]
+
+
 def check(model: type[ResponseBody], value: Any) -> None:
     """The models are what the document is made of; they forbid what they do not name."""
     model.model_validate_json(json.dumps(value))

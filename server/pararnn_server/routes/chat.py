@@ -23,6 +23,7 @@ from pararnn_server.routes.generate import (
     view_session,
 )
 from pararnn_server.schemas.chat import ChatChunk, ChatRequest, ChatResponse
+from pararnn_server.schemas.errors import ErrorBody
 from pararnn_server.service import Serving, owner_of, service_of
 from pararnn_server.state_cache import Partition
 
@@ -32,7 +33,8 @@ router = APIRouter(tags=["generate"])
 
 
 @router.post(
-    "/v1/chat/completions", **documented(ChatResponse, GENERATING, body=ChatRequest, chunk=ChatChunk)
+    "/v1/chat/completions",
+    **documented(ChatResponse, GENERATING, body=ChatRequest, events=(ChatChunk, ErrorBody)),
 )
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation. With `session_id` the messages hold only what is new."""

@@ -22,6 +22,7 @@ from pararnn_server.routes.generate import (
 )
 from pararnn_server.schemas.base import kind_of
 from pararnn_server.schemas.completions import CompletionChunk, CompletionRequest, CompletionResponse
+from pararnn_server.schemas.errors import ErrorBody
 from pararnn_server.service import Service, owner_of, service_of
 
 DEFAULT_MAX_TOKENS = 16
@@ -31,7 +32,7 @@ router = APIRouter(tags=["generate"])
 
 @router.post(
     "/v1/completions",
-    **documented(CompletionResponse, GENERATING, body=CompletionRequest, chunk=CompletionChunk),
+    **documented(CompletionResponse, GENERATING, body=CompletionRequest, events=(CompletionChunk, ErrorBody)),
 )
 async def create_completion(request: Request) -> Response:
     """Continue text or token ids. With `session_id` the prompt holds only what is new."""

@@ -33,7 +33,7 @@ DEFAULT_MAX_TOKENS = 1024
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
 
 
-@router.post("", **documented(ModelResponse, GENERATING, body=ResponseRequest, chunk=ResponseEvent))
+@router.post("", **documented(ModelResponse, GENERATING, body=ResponseRequest, events=(ResponseEvent,)))
 async def create_response(request: Request) -> Response:
     """Answer a conversation; the next request need only name this one."""
     service, owner = service_of(request), responses_owner(owner_of(request))
