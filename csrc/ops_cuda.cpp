@@ -161,7 +161,7 @@ std::tuple<Tensor, Tensor> linear_scan(const Tensor& jacobian, const Tensor& sou
   const int32_t device = source.get_device_index();
   check_cuda_tensor("source", source, device, ScalarType::Float, {kAnySize, kAnySize, kAnySize});
   const int64_t tokens = source.size(0), states = source.size(1), channels = source.size(2);
-  PARARNN_REQUIRE(states == 1 || states == 2, "source: expected 1 or 2 state rows, got ", states);
+  PARARNN_REQUIRE(states > 0, "source: expected at least one state row");
   check_cuda_tensor("jacobian", jacobian, device, ScalarType::Float, {tokens, states, states, channels});
   check_cuda_tensor("cu_seqlens", cu_seqlens, device, ScalarType::Int, {kAnySize});
   PARARNN_REQUIRE(cu_seqlens.numel() > 0, "cu_seqlens: expected at least one entry");

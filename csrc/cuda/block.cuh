@@ -23,6 +23,8 @@ constexpr int kWarp = 32;
 #define PARARNN_DEVICE __device__ __forceinline__
 #define PARARNN_SHARED(Type, name) __shared__ Type name
 #define PARARNN_UNROLL _Pragma("unroll")
+#define PARARNN_UNROLL_BY(count) PARARNN_PRAGMA(unroll count)
+#define PARARNN_PRAGMA(text) _Pragma(#text)
 
 namespace pararnn {
 namespace PARARNN_ISA {

@@ -7,6 +7,11 @@
 namespace pararnn {
 namespace PARARNN_ISA {
 
+// Whether the next tile is on its way while one is solved. With four states both together are more than the
+// registers of a thread, and other blocks have to fill the time.
+template <int kStates>
+constexpr bool kLoadsAhead = kStates < 4;
+
 template <int kStates, int kChannels>
 struct LinearTiles {
   Tile<kStates * kStates, kChannels> jacobian;
@@ -118,10 +123,11 @@ PARARNN_DEVICE void linear_scan_block(const LinearScanParams& p) {
     next_jacobian.lay_down(tiles.jacobian, carrier);
     next_source.lay_down(tiles.source, carrier);
     sync_block();
-    load(i + 1);
+    if constexpr (kLoadsAhead<kStates>) load(i + 1);
     solve_tile<kReverse>(tiles, int(window.count), carried);
     sync_block();
     store_tile(tiles.source, carrier, p.x, window);
+    if constexpr (!kLoadsAhead<kStates>) load(i + 1);
   }
   PARARNN_UNROLL
   for (int n = 0; n < kStates; ++n) {

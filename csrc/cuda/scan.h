@@ -27,7 +27,7 @@ struct NewtonParams {
 // x_t = jacobian_t x_{t-1} + source_t of every sequence, from x before its first step. Reverse, what a
 // gradient takes: x_t = source_t + v_{t+1} with v_t = jacobian_t^T x_t, from v after its last step.
 struct LinearScanParams {
-  int64_t states;  // N: 1 or 2
+  int64_t states;  // N
   Sequences sequences;
   int64_t channels;
   bool reverse;

@@ -139,9 +139,9 @@ class Cell(nn.Module):
 
         bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
         mode: "sequential", step by step; "parallel", Newton; on a CUDA device also "parallel_cuda", Newton
-        whose linear recurrences a kernel solves, and "parallel_fused", all in one kernel, for ParaGRU and
-        ParaLSTM; "auto", the native kernel that is fastest if one knows cell and dtype, else on a CPU step
-        by step and elsewhere Newton.
+        whose linear recurrences a kernel solves, for any cell in float32, and "parallel_fused", all in one
+        kernel, for ParaGRU and ParaLSTM; "auto", the native kernel that is fastest if one knows cell and
+        dtype, else on a CPU step by step and elsewhere Newton.
         """
         sizes = (self.num_gates, self.num_states, self.state_dim)
         check_recurrence(bx, initial_state, cu_seqlens, sizes, self.compute_dtype)

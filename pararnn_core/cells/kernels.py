@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 
 def kernel_scan(jacobian: Tensor, source: Tensor, starts: Tensor) -> Tensor:
     """scan.affine_scan, by the kernel."""
-    return ops.linear_scan(jacobian.contiguous(), source.contiguous(), None, _bounds(starts))[0]
+    return _scan(jacobian, source, starts, reverse=False)
 
 
 def kernel_reverse_scan(jacobian: Tensor, source: Tensor, starts: Tensor) -> Tensor:
     """scan.reverse_affine_scan, by the kernel."""
-    return ops.linear_scan(jacobian.contiguous(), source.contiguous(), None, _bounds(starts), reverse=True)[0]
+    return _scan(jacobian, source, starts, reverse=True)
+
+
+def _scan(jacobian: Tensor, source: Tensor, starts: Tensor, reverse: bool) -> Tensor:
+    """A dense Jacobian (n, N*D, N*D) is that of one channel with N*D states."""
+    rows = source
+    if jacobian.dim() == 3:
+        jacobian, rows = jacobian.unsqueeze(3), source.reshape(len(source), -1, 1)
+    x, _ = ops.linear_scan(jacobian.contiguous(), rows.contiguous(), None, _bounds(starts), reverse)
+    return x.view_as(source)
 
 
 def _bounds(starts: Tensor) -> Tensor:
@@ -104,8 +113,6 @@ def why_not(cell: Cell, bx: Tensor, fused: bool) -> str | None:
         return f"computes in float32, and this cell in {bx.dtype}"
     if fused and cell.native_name is None:
         return f"knows ParaGRU and ParaLSTM, and no {type(cell).__name__}"
-    if cell.jacobian_structure == "dense" or cell.num_states > 2:
-        return "scans Jacobians of one or two states a channel, in which channels do not mix"
     return None
 
 

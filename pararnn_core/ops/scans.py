@@ -69,7 +69,8 @@ def linear_scan(
 ) -> tuple[Tensor, Tensor]:
     """x_t = J_t x_{t-1} + source_t; reverse: x_t = source_t + v_{t+1} with v_t = J_t^T x_t.
 
-    jacobian: (T, N, N, D); source: (T, N, D), N 1 or 2; all float32 and contiguous
+    jacobian: (T, N, N, D); source: (T, N, D); all float32 and contiguous. Any N: up to 4 parallel in time,
+    beyond step after step, parallel in the N^2 products of a step. Matrices over all channels: D is 1.
     entry: (S, N, D), x before each sequence's first step, in reverse v after its last; None is 0
     Returns x (T, N, D) and (S, N, D) the last x, in reverse the first v.
     """

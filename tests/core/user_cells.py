@@ -24,6 +24,14 @@ class Oscillator(Cell):
         return torch.stack((place * torch.sigmoid(bx[..., 1, :]) + speed, speed), dim=-2)
 
 
+class Ring(Cell):
+    num_states = 3
+    jacobian_structure = "block_diagonal"
+
+    def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
+        return torch.tanh(h.roll(1, -2) * self.A + 0.3 * h + bx)
+
+
 class Mixing(Cell):
     jacobian_structure = "dense"
 
@@ -50,7 +58,7 @@ class MiscalledDiagonal(Mixing):
         self.A = torch.nn.Parameter(torch.randn(1, state_dim, state_dim))
 
 
-USER_CELLS = [Elman, Oscillator, Mixing, MixingPair]
+USER_CELLS = [Elman, Oscillator, Ring, Mixing, MixingPair]
 ALL_CELLS = [ParaGRU, ParaLSTM, *USER_CELLS]
 
 

@@ -16,7 +16,7 @@ namespace {
 constexpr int kWarp = PARARNN_ISA::kWarp;
 constexpr size_t kStackBytes = size_t(1) << 17;
 constexpr size_t kSharedBytes = size_t(48) << 10;  // what every GPU gives a block without being asked
-constexpr size_t kExchangeBytes = 64;
+constexpr size_t kExchangeBytes = 128;
 
 enum class Wait { kNothing, kWarp, kBlock, kFinished };
 

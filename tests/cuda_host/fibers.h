@@ -9,6 +9,7 @@
 #define PARARNN_DEVICE inline __attribute__((always_inline))
 #define PARARNN_SHARED(Type, name) Type& name = *static_cast<Type*>(::pararnn::fibers::shared(sizeof(Type)))
 #define PARARNN_UNROLL
+#define PARARNN_UNROLL_BY(count)
 
 namespace pararnn {
 namespace fibers {

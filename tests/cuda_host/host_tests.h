@@ -8,7 +8,8 @@
   X(fibers)                        \
   X(sequential_scan)               \
   X(newton_scan)                   \
-  X(linear_scan)
+  X(linear_scan)                   \
+  X(linear_steps)
 
 namespace pararnn {
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pararnn_core.cells import Cell, ParaGRU, ParaLSTM
+from tests.core.user_cells import USER_CELLS
 
 pytestmark = [
     pytest.mark.skipif(
@@ -25,8 +26,13 @@ def test_cells_on_a_gpu_equal_cells_on_a_cpu(cls: type[Cell], mode: str) -> None
         torch.testing.assert_close(result.cpu(), wanted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("mode", ["parallel_cuda", "parallel_fused", "auto"])
-@pytest.mark.parametrize("cls", [ParaGRU, ParaLSTM])
+@pytest.mark.parametrize(
+    ("cls", "mode"),
+    [
+        *((cls, mode) for cls in (ParaGRU, ParaLSTM) for mode in ("parallel_cuda", "parallel_fused", "auto")),
+        *((cls, "parallel_cuda") for cls in USER_CELLS),
+    ],
+)
 def test_kernels_give_states_and_gradients_of_a_cpu(cls: type[Cell], mode: str) -> None:
     cell = cls(16, 24, 2)
     cu_seqlens = torch.tensor([0, 1, 1, 300, 700], dtype=torch.int32)

@@ -109,19 +109,44 @@ def test_newton_without_updates_is_the_sequential_scan(cell: str) -> None:
     assert report.fallbacks.tolist() == (tiles * CHANNELS).tolist()
 
 
-@pytest.mark.parametrize("states", [1, 2])
+@pytest.mark.parametrize(
+    ("states", "channels"), [*((n, CHANNELS) for n in (1, 2, 3, 4, 5, 17)), (3, 1), (5, 1), (40, 1), (257, 1)]
+)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_linear_scan_gives_what_torch_gives(states: int, reverse: bool) -> None:
+def test_linear_scan_gives_what_torch_gives(states: int, channels: int, reverse: bool) -> None:
     cu_seqlens = torch.tensor((0, *LENGTHS)).cumsum(0)
     starts = torch.zeros(sum(LENGTHS), dtype=torch.bool)
     starts[cu_seqlens[:-1][torch.tensor(LENGTHS) > 0]] = True
-    jacobian = (torch.rand(sum(LENGTHS), states, states, CHANNELS) * 2 - 1) * 0.7
-    source = torch.randn(sum(LENGTHS), states, CHANNELS)
+    jacobian = (torch.rand(sum(LENGTHS), states, states, channels) * 2 - 1) / states**0.5
+    source = torch.randn(sum(LENGTHS), states, channels)
     scan = reverse_affine_scan if reverse else affine_scan
-    expected = scan(jacobian.double(), source.double(), starts).float()
+    # One channel as a dense matrix: torch then keeps no N^3 products of two.
+    matrices = jacobian.double().squeeze(3) if channels == 1 else jacobian.double()
+    expected = scan(matrices, source.double(), starts).float()
     x, _ = linear_scan(jacobian.cuda(), source.cuda(), None, cu_seqlens.int().cuda(), reverse)
     bound = BOUND * max(1.0, float(expected.abs().max()))
     torch.testing.assert_close(x.cpu(), expected, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize(("states", "channels"), [(2, 3), (4, 5), (5, 9), (40, 1)])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_linear_scan_in_two_halves_joined_by_entry_and_exit_is_the_whole(
+    states: int, channels: int, reverse: bool
+) -> None:
+    jacobian = (torch.rand(300, states, states, channels, device="cuda") * 2 - 1) / states**0.5
+    source = torch.randn(300, states, channels, device="cuda")
+    entry = torch.randn(1, states, channels, device="cuda")
+
+    def scan(start: int, stop: int, entry: Tensor) -> tuple[Tensor, Tensor]:
+        bounds = torch.tensor([0, stop - start], dtype=torch.int32, device="cuda")
+        return linear_scan(jacobian[start:stop], source[start:stop], entry, bounds, reverse)
+
+    whole, leaving = scan(0, 300, entry)
+    halves = [(130, 300), (0, 130)] if reverse else [(0, 130), (130, 300)]
+    for start, stop in halves:
+        x, entry = scan(start, stop, entry)
+        torch.testing.assert_close(x, whole[start:stop], rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(entry, leaving, rtol=1e-5, atol=1e-4)
 
 
 def test_sequential_scan_runs_on_the_callers_stream_and_in_a_graph() -> None:
