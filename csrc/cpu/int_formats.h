@@ -17,14 +17,21 @@ using IntSums = IntLanes[Rows][Tiles * kTileVectors];
 // Units that one start serves, where that is not fewer than a group has.
 constexpr int64_t kWholeGroup = int64_t(1) << 40;
 
-// What a sum over weights that are stored kZero too large has to start from; sums: of its inputs, by lanes.
-template <int32_t kZero>
-PARARNN_HD int32_t start_for(IntLanes sums) {
-  int32_t lanes[kLanes], sum = 0;
-  memcpy(lanes, &sums, sizeof(lanes));
-  for (const int32_t lane : lanes) sum += lane;
-  return -kZero * sum;
-}
+// A format in which one start serves a group: what a sum over weights that are stored kTooLarge too large has
+// to start from.
+template <int32_t kTooLarge>
+struct OneStart {
+  static constexpr int32_t kZero = kTooLarge;
+  static constexpr int64_t kStartUnits = kWholeGroup;
+
+  // sums: of the group's inputs, by lanes.
+  PARARNN_HD static int32_t start(IntLanes sums) {
+    int32_t lanes[kLanes], sum = 0;
+    memcpy(lanes, &sums, sizeof(lanes));
+    for (const int32_t lane : lanes) sum += lane;
+    return -kZero * sum;
+  }
+};
 
 // starts: of the first row.
 template <int32_t kZero, int Rows, int Vectors>
@@ -43,14 +50,10 @@ PARARNN_HD void prefetch(const uint8_t* tile) { __builtin_prefetch(tile + 2048);
 PARARNN_HD const uint8_t* vector_of(const uint8_t* tile, int v) { return tile + v * kLanes * 4; }
 
 // Bytes times 16-bit activations, for levels without a product of bytes that cannot overflow.
-struct Int8Wide {
+struct Int8Wide : OneStart<128> {
   using Activation = int16_t;
   static constexpr bool kSwapsMiddleBytes = true;  // so that even and odd bytes are neighbouring inputs
-  static constexpr int32_t kZero = 128;
-  static constexpr int64_t kStartUnits = kWholeGroup;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs;
-
-  PARARNN_HD static int32_t start(IntLanes sums) { return start_for<kZero>(sums); }
 
   template <int Rows, int Tiles>
   PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
@@ -83,14 +86,10 @@ struct Int8Wide {
   }
 };
 
-struct Int4Wide {
+struct Int4Wide : OneStart<8> {
   using Activation = int16_t;
   static constexpr bool kSwapsMiddleBytes = true;
-  static constexpr int32_t kZero = 8;
-  static constexpr int64_t kStartUnits = kWholeGroup;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs / 2;
-
-  PARARNN_HD static int32_t start(IntLanes sums) { return start_for<kZero>(sums); }
 
   template <int Rows, int Tiles>
   PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
@@ -118,14 +117,10 @@ struct Int4Wide {
 
 #if defined(__AVX512VNNI__)
 
-struct Int8Dot {
+struct Int8Dot : OneStart<128> {
   using Activation = int8_t;
   static constexpr bool kSwapsMiddleBytes = false;
-  static constexpr int32_t kZero = 128;
-  static constexpr int64_t kStartUnits = kWholeGroup;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs;
-
-  PARARNN_HD static int32_t start(IntLanes sums) { return start_for<kZero>(sums); }
 
   template <int Rows, int Tiles>
   PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
@@ -146,14 +141,10 @@ struct Int8Dot {
   }
 };
 
-struct Int4Dot {
+struct Int4Dot : OneStart<8> {
   using Activation = int8_t;
   static constexpr bool kSwapsMiddleBytes = false;
-  static constexpr int32_t kZero = 8;
-  static constexpr int64_t kStartUnits = kWholeGroup;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs / 2;
-
-  PARARNN_HD static int32_t start(IntLanes sums) { return start_for<kZero>(sums); }
 
   template <int Rows, int Tiles>
   PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
@@ -189,14 +180,10 @@ using Int8Format = Int8Wide;
 
 // Signed bytes times signed bytes, the sign of a weight moved to its input: |weight| <= 128 and |input| <=
 // 127 leave the sum of two products within 16 bits.
-struct Int8Bytes {
+struct Int8Bytes : OneStart<0> {
   using Activation = int8_t;
   static constexpr bool kSwapsMiddleBytes = false;
-  static constexpr int32_t kZero = 0;
-  static constexpr int64_t kStartUnits = kWholeGroup;
   static constexpr int64_t kUnitBytes = kUnit * kTileOutputs;
-
-  PARARNN_HD static int32_t start(IntLanes sums) { return start_for<kZero>(sums); }
 
   template <int Rows, int Tiles>
   PARARNN_HD static void add(IntSums<Rows, Tiles>& sums, const uint8_t* tile, int64_t tile_stride,
