@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from pararnn_core.devices import usable_device
 from pararnn_server.app import create_app
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.loading import Loaded
@@ -36,7 +37,8 @@ def run(
 
     loading: of the checkpoint of the settings, if it has begun.
     on_ready: called once, on the event loop, with what is served and the server's URL.
-    Raises ConfigurationError before anything listens, and whatever kept the checkpoint from loading.
+    Raises ConfigurationError and DeviceUnavailable before anything listens, and whatever kept the checkpoint
+    from loading.
     """
     logging.basicConfig(
         level=settings.log_level.upper(),
@@ -44,6 +46,7 @@ def run(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     find_checkpoint(settings)
+    usable_device(settings.device)
     failures: list[Exception] = []
 
     def fail(error: Exception) -> None:

@@ -14,7 +14,7 @@ def test_other_devices_are_refused_by_name(name: str) -> None:
         usable_device(name)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
 def test_cuda_is_refused_where_there_is_none(name: str) -> None:
     with pytest.raises(ValueError, match=f"device must be 'cpu' here, got '{name}': .*CUDA"):

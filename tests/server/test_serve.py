@@ -2,18 +2,29 @@ import socket
 from pathlib import Path
 
 import pytest
+import torch
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.serve import run
 from pararnn_server.settings import Settings
 from pararnn_server.tokenizer import TokenizerError
 
 from pararnn_core.checkpoint import CheckpointError
+from pararnn_core.devices import DeviceUnavailable
 from tests.fixtures import tiny_checkpoint
 
 
 def test_missing_checkpoint_fails_before_anything_listens() -> None:
     with pytest.raises(ConfigurationError, match="no-such-checkpoint"):
         run(Settings(checkpoint="no-such-checkpoint", port=0))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
+def test_missing_device_fails_before_anything_listens(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pararnn_server.serve._listen", lambda _: pytest.fail("it listens"))
+    with pytest.raises(DeviceUnavailable, match="device must be 'cpu' here, got 'cuda'"):
+        run(Settings(checkpoint=str(checkpoint), device="cuda", port=0))
 
 
 def test_port_in_use_is_named(checkpoint: Path) -> None:

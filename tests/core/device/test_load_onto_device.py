@@ -62,7 +62,7 @@ def test_memory_that_others_took_meanwhile_is_the_same_error(
         load_checkpoint(path, "cuda", pack=False)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
 def test_device_that_is_not_there_is_refused_before_the_checkpoint_is_looked_at(tmp_path: Path) -> None:
     with pytest.raises(DeviceUnavailable, match="device must be 'cpu' here, got 'cuda'"):
         load_checkpoint(tmp_path / "nothing", "cuda")
