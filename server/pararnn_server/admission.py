@@ -18,7 +18,7 @@ class Admission:
     """Counts the choices of requests that have not ended. Any thread may call it."""
 
     def __init__(self, max_choices: int) -> None:
-        self._max_choices = max_choices
+        self.max_choices = max_choices
         self._choices: dict[str, int] = {}
         self._lock = Lock()
 
@@ -27,7 +27,7 @@ class Admission:
         with self._lock:
             if request.request_id in self._choices:
                 raise ValueError(f"request {request.request_id!r} has not ended")
-            if sum(self._choices.values()) + request.num_choices > self._max_choices:
+            if sum(self._choices.values()) + request.num_choices > self.max_choices:
                 raise TooManyRequests("too many requests are waiting; try again later", code="queue_full")
             self._choices[request.request_id] = request.num_choices
 

@@ -69,6 +69,11 @@ class Engine:
         """Whether any request waits or runs."""
         return self._worker.has_work
 
+    @property
+    def max_choices(self) -> int:
+        """Replies that may run and wait at once."""
+        return self._admission.max_choices
+
     def stats(self) -> PoolStats:
         """Requests and slots at this moment."""
         return self._worker.stats()

@@ -230,8 +230,13 @@ def test_large_body_is_read_like_a_small_one(server: HttpServer) -> None:
     check_refused(server, refused, 400, "tokens")
 
 
-def test_more_replies_than_can_ever_be_held_are_a_400(loaded: Loaded) -> None:
-    with serving(loaded, max_num_seqs=2, max_queue=3) as server:
+@pytest.mark.parametrize("asked", [2, 64])
+def test_more_replies_than_can_ever_be_held_are_a_400(
+    loaded: Loaded, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two slots are what there is, however many were asked for: so it is where memory holds no more."""
+    monkeypatch.setattr("pararnn_server.bring_up.num_slots", lambda *_: 2)
+    with serving(loaded, max_num_seqs=asked, max_queue=3) as server:
         body = {"prompt": ["a", "b", "c"], "max_tokens": 1}
         assert server.post(COMPLETIONS, body).status_code == 200
         refused = server.post(COMPLETIONS, {**body, "n": 2})

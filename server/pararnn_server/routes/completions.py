@@ -73,14 +73,14 @@ async def _read_prompts(body: CompletionRequest, view: SessionView, service: Ser
     kind = kind_of(body.prompt)
     entries = body.prompt if kind in ("|texts", "|id_lists") else [body.prompt or ""]
     assert isinstance(entries, list)
-    settings = service.settings
-    if len(entries) > settings.max_prompts:
-        raise BadRequest(f"prompt: at most {settings.max_prompts} prompts.", param="prompt")
-    room = settings.max_num_seqs + settings.max_queue
+    serving, max_prompts = service.reading(), service.settings.max_prompts
+    if len(entries) > max_prompts:
+        raise BadRequest(f"prompt: at most {max_prompts} prompts.", param="prompt")
+    room = serving.engine.max_choices
     if (replies := len(entries) * (body.n or 1)) > room:
         message = f"prompt: {replies} replies in all; this server holds at most {room} at once."
         raise BadRequest(message, param="prompt")
-    reader = service.reading().prompts
+    reader = serving.prompts
     encoded: list[EncodedPrompt] = []
     for entry in entries:
         if not entry and view.is_empty:
