@@ -1,36 +1,12 @@
-// Tensor -> params on a GPU: checks, allocation, the caller's stream. Registered when the library loads,
-// beside the schemas of bindings.cpp.
-#include <torch/csrc/stable/accelerator.h>
+// The scans of a GPU, Tensor -> params. Registered when the library loads, beside the schemas of
+// bindings.cpp.
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
 
-#include "checks.h"
 #include "cuda/scan.h"
-
-// The header declares it only where torch was built with CUDA.
-extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
+#include "ops_cuda.h"
 
 namespace pararnn {
 namespace {
-
-// While it lives, the device is current; its stream is the caller's.
-class CallersStream {
- public:
-  explicit CallersStream(int32_t device) : guard_(device) {
-    PARARNN_REQUIRE(aoti_torch_get_current_cuda_stream(device, &stream_) == 0, "no current CUDA stream");
-  }
-  void* get() const { return stream_; }
-
- private:
-  torch::stable::accelerator::DeviceGuard guard_;
-  void* stream_ = nullptr;
-};
-
-Tensor empty_beside(const Tensor& tensor, std::initializer_list<int64_t> shape,
-                    ScalarType dtype = ScalarType::Float) {
-  const std::vector<int64_t> sizes(shape);
-  return torch::stable::new_empty(tensor, sizes, dtype);
-}
 
 // What all recurrences check and have in common.
 struct Inputs {
