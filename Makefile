@@ -6,7 +6,7 @@ CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE)) $(wildcard tests/cpp/*.h t
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format bench soak sanitize cuda-check gpu clean
+.PHONY: help install serve test lint format bench soak sanitize cuda-check cuda-races gpu clean
 
 help:
 	@echo "make serve    set up everything and serve the shipped model on 127.0.0.1:8000"
@@ -63,20 +63,23 @@ bench: .venv/.dev
 soak: .venv/.dev
 	$(BIN)/python -m pytest -v -m soak $(ARGS)
 
-# $(1): a name. $(2): flags. $(3): levels, all if empty.
+# $(1): a name. $(2): flags. $(3): levels, all if empty. $(4): programs.
 define sanitized
-	@echo "==> native tests with $(2)"
+	@echo "==> $(4) with $(2)"
 	@$(BIN)/cmake -S csrc -B build/sanitize-$(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
 	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DPARARNN_TEST_LEVELS=$(3) -DCMAKE_BUILD_TYPE=None \
 	  "-DCMAKE_CXX_FLAGS=-O1 -g -fno-omit-frame-pointer $(2) -fno-sanitize-recover=all" >/dev/null
-	@$(BIN)/cmake --build build/sanitize-$(1) --target native_tests
-	@build/sanitize-$(1)/native_tests/native_tests
+	@$(BIN)/cmake --build build/sanitize-$(1) --target $(4)
+	@set -e; for program in $(4); do build/sanitize-$(1)/$$program/$$program; done
 endef
 
 # Memory and arithmetic at every level; races, which no level has for itself, at one.
 sanitize: .venv/.build-tools
-	$(call sanitized,address,-fsanitize=address -fsanitize=undefined,)
-	$(call sanitized,thread,-fsanitize=thread,baseline)
+	$(call sanitized,address,-fsanitize=address -fsanitize=undefined,,native_tests cuda_host_tests)
+	$(call sanitized,thread,-fsanitize=thread,baseline,native_tests cuda_host_tests)
+
+cuda-races: .venv/.build-tools
+	$(call sanitized,thread,-fsanitize=thread,baseline,cuda_host_tests)
 
 # nvcc alone is enough: nothing runs.
 cuda-check: .venv/.build-tools

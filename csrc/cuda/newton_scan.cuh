@@ -68,6 +68,8 @@ PARARNN_DEVICE void newton_scan_sequence(Tile<3, kChannelsOf<kThreads>>& tile, c
     sync_block();
     store_tile<Cell>(tile, carrier, p.scan, window);
   }
+  // Without a tile there was no barrier since all lanes read the state that one of them writes.
+  sync_warp();
   if (has_channel && thread_index() % kWarp == 0)
     store_final_state<Cell>(solve.entry.of, p.scan, span, channel);
   report(p, sequence, outcome);

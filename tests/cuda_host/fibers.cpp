@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cuda/block.cuh"
+#include "races.h"
 #include "random.h"
 
 namespace pararnn {
@@ -33,28 +34,56 @@ const char* name(Wait wait) {
   }
 }
 
+// Not a call of memcpy, of which ThreadSanitizer would know: how values get from lane to lane is no race.
+void copy(void* to, const void* from, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) static_cast<volatile char*>(to)[i] = static_cast<const char*>(from)[i];
+}
+
 bool same(Site one, Site other) { return one.line == other.line && std::strcmp(one.file, other.file) == 0; }
+
+// What fibers run on, one after the other. A stack that had more than one thread would look like a race.
+struct Carrier {
+  races::Thread thread = races::begin();
+  std::unique_ptr<char[]> stack{new char[kStackBytes]};
+};
+
+// Those that nobody uses. Beginning a thread takes ThreadSanitizer longer than running most blocks.
+std::vector<std::unique_ptr<Carrier>> idle;
 
 struct Fiber {
   bool is_with(const Fiber& other) const { return wait == other.wait && same(site, other.site); }
 
   ucontext_t context;
-  std::unique_ptr<char[]> stack{new char[kStackBytes]};
+  Carrier* carrier = nullptr;
   Wait wait = Wait::kNothing;
   Site site{"", 0};
   bool has_shared = false;
+  // How often it met its block and its warp, and how many exchanges that was. Each takes turns between two
+  // places: a thread may be at the next meeting while others still leave this one, but not further.
+  int barriers = 0;
+  int warp_barriers = 0;
   int exchanges = 0;
-  // Two: a lane may be at the next exchange while others still read this one, but not further.
   alignas(16) char offered[2][kExchangeBytes];
+};
+
+// Two points, taken in turn, that order memory.
+struct Meeting {
+  char points[2];
 };
 
 class Block {
  public:
   Block(int threads, Order order, const std::function<void()>& body)
-      : fibers_(size_t(threads)), shared_(new char[kSharedBytes]), order_(order), body_(body) {
+      : fibers_(size_t(threads)),
+        meetings_(size_t(threads / kWarp)),
+        order_(order),
+        scheduler_thread_(races::current()),
+        body_(body) {
     current = this;
+    while (idle.size() < fibers_.size()) idle.push_back(std::make_unique<Carrier>());
+    carriers_.swap(idle);
   }
-  ~Block() { current = nullptr; }
+  ~Block();
   Block(const Block&) = delete;
   Block& operator=(const Block&) = delete;
 
@@ -62,8 +91,10 @@ class Block {
 
   void run(int64_t index);
   void meet(Wait wait, Site site);
-  const char* exchange(Site site, const void* value, size_t bytes, int from);
-  bool any_in_warp(Site site, bool condition);
+  void sync_block(Site site);
+  void sync_warp(Site site);
+  void exchange(Site site, const void* value, size_t bytes);
+  const char* offered_by(int lane) const;
   void* shared(size_t bytes);
 
   int thread() const { return thread_; }
@@ -73,6 +104,8 @@ class Block {
   static void start();
 
   int threads() const { return int(fibers_.size()); }
+  Fiber& fiber() { return fibers_[size_t(thread_)]; }
+  size_t warp() const { return size_t(thread_ / kWarp); }
   void prepare();
   size_t choose(size_t count);
   bool advance_warp(int first);
@@ -81,9 +114,14 @@ class Block {
   void check_together(int first, int end, int step) const;
 
   std::vector<Fiber> fibers_;
-  std::unique_ptr<char[]> shared_;
+  std::vector<std::unique_ptr<Carrier>> carriers_;
+  std::unique_ptr<FreshMemory> shared_;
+  Meeting block_meeting_;
+  std::vector<Meeting> meetings_;  // of each warp
+  char begin_ = 0, end_ = 0;
   Order order_;
   Random random_{17};
+  races::Thread scheduler_thread_;
   const std::function<void()>& body_;
   ucontext_t scheduler_;
   int thread_ = 0;
@@ -92,20 +130,40 @@ class Block {
 
 Block* Block::current = nullptr;
 
+// The scheduler sees what all blocks did; no block sees what another did.
+Block::~Block() {
+  races::acquire(&end_);
+  for (Fiber& fiber : fibers_) {
+    // It never ends: its thread is somewhere in the middle.
+    if (fiber.carrier != nullptr && fiber.wait != Wait::kFinished) {
+      races::end(fiber.carrier->thread);
+      *fiber.carrier = Carrier();
+    }
+  }
+  carriers_.swap(idle);
+  current = nullptr;
+}
+
 void Block::start() {
+  races::acquire(&current->begin_);
   current->body_();
   current->meet(Wait::kFinished, {"", 0});
 }
 
 void Block::prepare() {
+  shared_ = std::make_unique<FreshMemory>(kSharedBytes);
   // Of bytes 0xff a float is NaN, and an index far outside.
-  std::memset(shared_.get(), 0xff, kSharedBytes);
+  std::memset(shared_->data(), 0xff, kSharedBytes);
+  races::release(&begin_);
+  // No thread goes on where one of the same index was in the block before: that would order the two.
+  size_t next = size_t(index_);
   for (Fiber& fiber : fibers_) {
+    fiber.carrier = carriers_[next++ % fibers_.size()].get();
     fiber.wait = Wait::kNothing;
     fiber.has_shared = false;
-    fiber.exchanges = 0;
+    fiber.barriers = fiber.warp_barriers = fiber.exchanges = 0;
     getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
+    fiber.context.uc_stack.ss_sp = fiber.carrier->stack.get();
     fiber.context.uc_stack.ss_size = kStackBytes;
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, &Block::start, 0);
@@ -119,7 +177,8 @@ size_t Block::choose(size_t count) {
 
 void Block::resume(int thread) {
   thread_ = thread;
-  swapcontext(&scheduler_, &fibers_[size_t(thread)].context);
+  races::switch_to(fiber().carrier->thread);
+  swapcontext(&scheduler_, &fiber().context);
 }
 
 // Runs those threads of a warp that can. Returns whether they met in an operation of the warp and can go on.
@@ -153,36 +212,45 @@ void Block::run(int64_t index) {
 }
 
 void Block::meet(Wait wait, Site site) {
-  Fiber& fiber = fibers_[size_t(thread_)];
-  fiber.wait = wait;
-  fiber.site = site;
-  swapcontext(&fiber.context, &scheduler_);
+  Fiber& own = fiber();
+  own.wait = wait;
+  own.site = site;
+  races::release(&end_);
+  races::switch_to(scheduler_thread_);
+  swapcontext(&own.context, &scheduler_);
 }
 
-const char* Block::exchange(Site site, const void* value, size_t bytes, int from) {
-  if (bytes > kExchangeBytes) throw std::logic_error("an exchange of more bytes than there is room for");
-  Fiber& fiber = fibers_[size_t(thread_)];
-  const int side = fiber.exchanges++ % 2;
-  std::memcpy(fiber.offered[side], value, bytes);
-  const int lane_0 = thread_ / kWarp * kWarp;
+void Block::sync_block(Site site) {
+  char* const point = &block_meeting_.points[fiber().barriers++ % 2];
+  races::release(point);
+  meet(Wait::kBlock, site);
+  races::acquire(point);
+}
+
+void Block::sync_warp(Site site) {
+  char* const point = &meetings_[warp()].points[fiber().warp_barriers++ % 2];
+  races::release(point);
   meet(Wait::kWarp, site);
-  return fibers_[size_t(lane_0 + from)].offered[side];
+  races::acquire(point);
 }
 
-bool Block::any_in_warp(Site site, bool condition) {
-  const int lane_0 = thread_ / kWarp * kWarp;
-  const int side = fibers_[size_t(thread_)].exchanges % 2;
-  exchange(site, &condition, sizeof(condition), 0);
-  bool any = false;
-  for (int i = lane_0; i < lane_0 + kWarp; ++i) any = any || fibers_[size_t(i)].offered[side][0] != 0;
-  return any;
+// Orders no memory: a shuffle does not.
+void Block::exchange(Site site, const void* value, size_t bytes) {
+  if (bytes > kExchangeBytes) throw std::logic_error("an exchange of more bytes than there is room for");
+  copy(fiber().offered[fiber().exchanges++ % 2], value, bytes);
+  meet(Wait::kWarp, site);
+}
+
+const char* Block::offered_by(int lane) const {
+  const Fiber& own = fibers_[size_t(thread_)];
+  return fibers_[warp() * kWarp + size_t(lane)].offered[(own.exchanges - 1) % 2];
 }
 
 void* Block::shared(size_t bytes) {
-  Fiber& fiber = fibers_[size_t(thread_)];
-  if (bytes > kSharedBytes || fiber.has_shared) throw std::logic_error("a kernel shares one piece of memory");
-  fiber.has_shared = true;
-  return shared_.get();
+  if (bytes > kSharedBytes || fiber().has_shared)
+    throw std::logic_error("a kernel shares one piece of memory");
+  fiber().has_shared = true;
+  return shared_->data();
 }
 
 // Threads first, first + step, ... have stopped; apart from each other they would wait for ever.
@@ -209,21 +277,31 @@ bool Block::release(int first, int count, Wait wait) {
 
 void run_grid(int64_t blocks, int threads, Order order, const std::function<void()>& body) {
   if (threads % kWarp != 0) throw std::logic_error("a block is a number of whole warps");
-  Block block(threads, order, body);
-  for (int64_t i = 0; i < blocks; ++i) block.run(i);
+  const int64_t races_before = races::count();
+  {
+    Block block(threads, order, body);
+    for (int64_t i = 0; i < blocks; ++i) block.run(i);
+  }
+  if (races::count() != races_before) throw std::runtime_error("threads race for memory, as reported above");
 }
 
 int thread_index() { return Block::current->thread(); }
 int64_t block_index() { return Block::current->index(); }
 void* shared(size_t bytes) { return Block::current->shared(bytes); }
-void sync_block(Site site) { Block::current->meet(Wait::kBlock, site); }
-void sync_warp(Site site) { Block::current->meet(Wait::kWarp, site); }
+void sync_block(Site site) { Block::current->sync_block(site); }
+void sync_warp(Site site) { Block::current->sync_warp(site); }
 
-const void* exchange(Site site, const void* value, size_t bytes, int from) {
-  return Block::current->exchange(site, value, bytes, from);
+void exchange(Site site, const void* value, void* out, size_t bytes, int from) {
+  Block::current->exchange(site, value, bytes);
+  copy(out, Block::current->offered_by(from), bytes);
 }
 
-bool any_in_warp(Site site, bool condition) { return Block::current->any_in_warp(site, condition); }
+bool any_in_warp(Site site, bool condition) {
+  Block::current->exchange(site, &condition, sizeof(condition));
+  bool any = false;
+  for (int lane = 0; lane < kWarp; ++lane) any = any || *Block::current->offered_by(lane) != 0;
+  return any;
+}
 
 }  // namespace fibers
 }  // namespace pararnn

@@ -25,7 +25,8 @@ struct Site {
 };
 
 // Runs body in every thread of every block. Throws std::runtime_error where threads wait for others that
-// never come. Shared memory holds NaN when a block begins.
+// never come, and under ThreadSanitizer where they race for memory: nothing but a barrier orders it, and
+// nothing those of different blocks. Shared memory holds NaN when a block begins.
 void run_grid(int64_t blocks, int threads, Order order, const std::function<void()>& body);
 
 int thread_index();
@@ -34,8 +35,8 @@ void* shared(size_t bytes);
 void sync_block(Site site);
 void sync_warp(Site site);
 
-// Lays `bytes` of value before the other lanes; returns those of lane `from` when all have done so.
-const void* exchange(Site site, const void* value, size_t bytes, int from);
+// Lays `bytes` of value before the other lanes; out gets those of lane `from` when all have done so.
+void exchange(Site site, const void* value, void* out, size_t bytes, int from);
 bool any_in_warp(Site site, bool condition);
 
 }  // namespace fibers
@@ -56,7 +57,7 @@ T value_of_lane(fibers::Site site, const T& value, int from) {
   static_assert(sizeof(T) % sizeof(uint32_t) == 0 && std::is_trivially_copyable<T>::value,
                 "shuffles move whole words");
   T out;
-  std::memcpy(&out, fibers::exchange(site, &value, sizeof(T), from), sizeof(T));
+  fibers::exchange(site, &value, &out, sizeof(T), from);
   return out;
 }
 
@@ -80,10 +81,13 @@ T shuffle_xor(const T& value, int mask, PARARNN_SITE) {
 
 template <class T>
 void atomic_max(T* to, T value) {
-  if (value > *to) *to = value;
+  T old = __atomic_load_n(to, __ATOMIC_RELAXED);
+  while (value > old &&
+         !__atomic_compare_exchange_n(to, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
 }
 
-inline void atomic_add(int32_t* to, int32_t value) { *to += value; }
+inline void atomic_add(int32_t* to, int32_t value) { __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
 
 }  // namespace PARARNN_ISA
 }  // namespace pararnn

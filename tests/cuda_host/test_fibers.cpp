@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "host_tests.h"
+#include "races.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {
@@ -69,11 +70,38 @@ void barrier_in_one_warp_shuffle_in_the_other(float* out) {
   out[thread_index()] = shuffle_up(1.0f, 1);
 }
 
+// The next three give the same in every order: only the rules of memory forbid them.
+
+void write_the_same_without_a_barrier(float* out) {
+  PARARNN_SHARED(Numbers, numbers);
+  numbers.of[0] = 1.0f;
+  out[thread_index()] = numbers.of[0];
+}
+
+void take_a_shuffle_for_a_barrier(float* out) {
+  PARARNN_SHARED(Numbers, numbers);
+  numbers.of[thread_index()] = float(thread_index());
+  const float one = shuffle_up(1.0f, 1);
+  out[thread_index()] = numbers.of[thread_index() ^ 1] * one;
+}
+
+void write_where_another_block_does(float* out) { out[thread_index() - block_index() * kThreads] = 1.0f; }
+
+// What they should have done.
+void sync_a_warp(float* out) {
+  PARARNN_SHARED(Numbers, numbers);
+  numbers.of[thread_index()] = float(thread_index());
+  sync_warp();
+  out[thread_index()] = numbers.of[thread_index() ^ 1];
+}
+
 using Kernel = void (*)(float*);
 
+constexpr int kBlocks = 2;
+
 std::vector<float> run(Kernel kernel, fibers::Order order) {
-  std::vector<float> out(kThreads, -1.0f);
-  fibers::run_grid(2, kThreads, order, [&] { kernel(out.data()); });
+  std::vector<float> out(kBlocks * kThreads, -1.0f);
+  fibers::run_grid(kBlocks, kThreads, order, [&] { kernel(out.data() + block_index() * kThreads); });
   return out;
 }
 
@@ -81,7 +109,7 @@ std::vector<float> run(Kernel kernel, fibers::Order order) {
 bool gives(Kernel kernel, float (*want)(int thread), fibers::Order order) {
   const std::vector<float> got = run(kernel, order);
   for (int i = 0; i < kThreads; ++i) {
-    if (!(got[size_t(i)] == want(i))) return false;
+    if (!(got[size_t((kBlocks - 1) * kThreads + i)] == want(i))) return false;
   }
   return true;
 }
@@ -92,20 +120,38 @@ bool gives_in_every_order(Kernel kernel, float (*want)(int thread)) {
   return all;
 }
 
+// Why the kernel is refused; empty if it is not.
+std::string refusal(Kernel kernel, fibers::Order order) {
+  try {
+    run(kernel, order);
+    return "";
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+}
+
 bool comes_apart(Kernel kernel) {
   for (const fibers::Order order : kOrders) {
-    try {
-      run(kernel, order);
-      return false;
-    } catch (const std::runtime_error& error) {
-      if (std::string(error.what()).find("threads went apart") == std::string::npos) return false;
-    }
+    if (refusal(kernel, order).find("threads went apart") == std::string::npos) return false;
   }
   return true;
 }
 
+bool is_seen_to_race(Kernel kernel) {
+  for (const fibers::Order order : kOrders) {
+    const bool is_refused = refusal(kernel, order).find("race") != std::string::npos;
+    if (is_refused != fibers::races::are_found()) return false;
+  }
+  return true;
+}
+
+bool is_noticed(Kernel kernel, float (*want)(int thread)) {
+  return fibers::races::are_found() ? is_seen_to_race(kernel) : !gives_in_every_order(kernel, want);
+}
+
 float next(int thread) { return float((thread + 1) % kThreads); }
 float previous(int thread) { return float((thread + kThreads - 1) % kThreads); }
+float partner(int thread) { return float(thread ^ 1); }
 float running_sum(int thread) { return float(thread % kWarp + 1) * (thread < kWarp ? 1.0f : -1.0f); }
 
 }  // namespace
@@ -113,16 +159,22 @@ float running_sum(int thread) { return float(thread % kWarp + 1) * (thread < kWa
 
 void test_fibers(Checks& checks) {
   using namespace PARARNN_ISA;
+  fibers::races::expect(true);
   checks.that(gives_in_every_order(pass_on<1, true>, next), "a barrier");
   checks.that(gives_in_every_order(pass_on<-1, true>, previous), "a barrier, the other way");
   checks.that(gives_in_every_order(add_up, running_sum), "shuffles and votes");
-  checks.that(!gives_in_every_order(pass_on<1, false>, next), "a missing barrier is noticed");
-  checks.that(!gives_in_every_order(pass_on<-1, false>, previous), "and the other way");
+  checks.that(gives_in_every_order(sync_a_warp, partner), "a barrier of a warp");
+  checks.that(is_noticed(pass_on<1, false>, next), "a missing barrier is noticed");
+  checks.that(is_noticed(pass_on<-1, false>, previous), "and the other way");
   checks.that(comes_apart(shuffle_in_some_lanes), "a shuffle that half a warp does not reach");
   checks.that(comes_apart(shuffle_in_two_places), "a warp that shuffles in two places");
   checks.that(comes_apart(leave_before_a_barrier), "a thread that returns before a barrier");
   checks.that(comes_apart(leave_before_a_barrier_as_a_warp), "a warp that returns before a barrier");
   checks.that(comes_apart(barrier_in_one_warp_shuffle_in_the_other), "a barrier that only one warp reaches");
+  checks.that(is_seen_to_race(write_the_same_without_a_barrier), "threads that write the same to one place");
+  checks.that(is_seen_to_race(take_a_shuffle_for_a_barrier), "a shuffle in the place of a barrier");
+  checks.that(is_seen_to_race(write_where_another_block_does), "two blocks that write to one place");
+  fibers::races::expect(false);
 }
 
 }  // namespace pararnn
