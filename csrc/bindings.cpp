@@ -19,7 +19,7 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
       "Tensor initial_state, Tensor cu_seqlens) -> (Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "recurrence_(int cell, Tensor bx, Tensor a, Tensor? c, Tensor cu_seqlens, Tensor slots, "
-      "Tensor has_initial_state, Tensor(a!) state) -> Tensor");
+      "Tensor has_initial_state, Tensor(a!) state, Tensor? bias) -> Tensor");
 
   // Of a GPU only.
   library.def(
@@ -27,7 +27,7 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
       "float tolerance, int max_iterations) -> (Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "newton_recurrence_(int cell, Tensor bx, Tensor a, Tensor? c, Tensor cu_seqlens, Tensor slots, "
-      "Tensor has_initial_state, Tensor(a!) state, float tolerance, int max_iterations) -> "
+      "Tensor has_initial_state, Tensor(a!) state, Tensor? bias, float tolerance, int max_iterations) -> "
       "(Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "linear_scan(Tensor jacobian, Tensor source, Tensor? entry, Tensor cu_seqlens, bool reverse) -> "

@@ -25,7 +25,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(int64_t cell, 
 
 Tensor recurrence_slots_op(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                            const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
-                           Tensor state);
+                           Tensor state, std::optional<Tensor> bias);
 
 // A matrix of heads x gates blocks as this level packs it (PackedMatrix in params.h), one dimension of bytes;
 // and back.

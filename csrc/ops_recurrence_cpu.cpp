@@ -77,7 +77,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(int64_t cell, 
 
 Tensor recurrence_slots_op(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                            const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
-                           Tensor state) {
+                           Tensor state, std::optional<Tensor> bias) {
+  PARARNN_REQUIRE(!bias.has_value(), "bias: on a CPU bx has it already");
   RecurrenceParams params = check_inputs(cell, bx, a, c);
   check_rows("state", state, ScalarType::Float, {kAnySize, num_states(params.cell), params.channels});
   params.sequences = check_sequences(cu_seqlens, slots, has_initial_state, bx.size(0), state.size(0));

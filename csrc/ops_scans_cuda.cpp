@@ -37,6 +37,12 @@ struct Inputs {
     params.sequences = {cu_seqlens.numel() - 1, cu_seqlens.const_data_ptr<int32_t>(), nullptr, nullptr};
   }
 
+  void add(const std::optional<Tensor>& bias) {
+    if (!bias.has_value()) return;
+    check_cuda_tensor("bias", *bias, device, ScalarType::Float, {3, params.channels});
+    params.bias = bias->const_data_ptr<float>();
+  }
+
   // Sequence s starts from row s; the states of all steps are wanted.
   Tensor start_from(const Tensor& initial_state) {
     const int64_t rows = num_states(params.cell);
@@ -80,8 +86,9 @@ Tensor recurrence(int64_t cell, const Tensor& bx, const Tensor& a, std::optional
 
 Tensor recurrence_slots(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                         const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
-                        Tensor state) {
+                        Tensor state, std::optional<Tensor> bias) {
   Inputs inputs(cell, bx, a, c, cu_seqlens);
+  inputs.add(bias);
   const CallersStream stream(inputs.device);
   Tensor y = inputs.move_on(slots, has_initial_state, state);
   sequential_scan_cuda(inputs.params, stream.get());
@@ -123,8 +130,10 @@ Solved newton_recurrence(int64_t cell, const Tensor& bx, const Tensor& a, std::o
 
 Solved newton_recurrence_slots(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                                const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
-                               Tensor state, double tolerance, int64_t max_iterations) {
+                               Tensor state, std::optional<Tensor> bias, double tolerance,
+                               int64_t max_iterations) {
   Inputs inputs(cell, bx, a, c, cu_seqlens);
+  inputs.add(bias);
   const CallersStream stream(inputs.device);
   Tensor y = inputs.move_on(slots, has_initial_state, state);
   Outcome outcome(cu_seqlens);

@@ -29,6 +29,20 @@ PARARNN_DEVICE void load_parameters(StepValues<Cell, float>& values, const ScanP
   for (int i = 0; i < Cell::kPeepholes; ++i) values.peephole[i] = p.c[i * p.channels + channel];
 }
 
+// What is added to bx of this channel, as it is read.
+struct Bias {
+  float of[3];
+
+  PARARNN_DEVICE Bias(const ScanParams& p, int64_t channel) {
+    PARARNN_UNROLL
+    for (int i = 0; i < 3; ++i) {
+      of[i] = p.bias != nullptr && channel < p.channels ? p.bias[i * p.channels + channel] : 0.0f;
+    }
+  }
+
+  PARARNN_DEVICE float plus(int row, float bx) const { return of[row] + bx; }
+};
+
 template <class Cell>
 PARARNN_DEVICE void load_state(float (&state)[Cell::kStates], const ScanParams& p, const Span& span,
                                int64_t channel) {

@@ -54,6 +54,7 @@ PARARNN_DEVICE void newton_scan_sequence(Tile<3, kChannelsOf<kThreads>>& tile, c
   Outcome outcome;
   if (has_channel) solve.start(p.scan, span, channel);
 
+  const Bias bias(p.scan, carrier.channel);
   const Scalar* const bx = static_cast<const Scalar*>(p.scan.bx);
   const int64_t tiles = tiles_of(span.end - span.begin);
   TileAhead<Scalar, 3> next;
@@ -61,7 +62,7 @@ PARARNN_DEVICE void newton_scan_sequence(Tile<3, kChannelsOf<kThreads>>& tile, c
   for (int64_t i = 0; i < tiles; ++i) {
     const Window window = Window::of(span.begin, span.end, i, false);
     // Needs no barrier before: a thread lays down where it alone has read the states of the last tile.
-    next.lay_down(tile, carrier);
+    next.lay_down(tile, carrier, [&](int row, float x) { return bias.plus(row, x); });
     sync_block();
     next.load(bx, carrier, Window::of(span.begin, span.end, i + 1, false));
     if (has_channel) solve.solve(tile, int(window.count), p.tolerance, p.max_iterations, outcome);

@@ -29,6 +29,7 @@ struct InputsAhead {
 
 template <class Cell, class Scalar>
 PARARNN_DEVICE void scan_channel(const ScanParams& p, const Span& span, int64_t channel) {
+  const Bias bias(p, channel);
   StepValues<Cell, float> values;
   load_parameters<Cell>(values, p, channel);
   load_state<Cell>(values.state, p, span, channel);
@@ -41,7 +42,7 @@ PARARNN_DEVICE void scan_channel(const ScanParams& p, const Span& span, int64_t 
     for (int k = 0; k < kAhead; ++k) {
       if (first + k >= span.end) continue;
       PARARNN_UNROLL
-      for (int i = 0; i < 3; ++i) values.bx[i] = widen(inputs.rows[k][i]);
+      for (int i = 0; i < 3; ++i) values.bx[i] = bias.plus(i, widen(inputs.rows[k][i]));
       advance<Cell>(values);
       PARARNN_UNROLL
       for (int n = 0; n < Cell::kStates; ++n) store_output<Cell>(values.state[n], n, p, first + k, channel);

@@ -98,14 +98,21 @@ struct TileAhead {
     }
   }
 
-  template <int kChannels>
-  PARARNN_DEVICE void lay_down(Tile<kRows, kChannels>& tile, const Carrier<kChannels>& carrier) const {
+  // change(row, x): what is laid down for x.
+  template <int kChannels, class Change>
+  PARARNN_DEVICE void lay_down(Tile<kRows, kChannels>& tile, const Carrier<kChannels>& carrier,
+                               const Change& change) const {
     PARARNN_UNROLL
     for (int row = 0; row < kRows; ++row) {
       PARARNN_UNROLL
       for (int k = 0; k < kSteps; ++k)
-        tile.element(row, carrier.local_channel, carrier.step(k)) = widen(values[row][k]);
+        tile.element(row, carrier.local_channel, carrier.step(k)) = change(row, widen(values[row][k]));
     }
+  }
+
+  template <int kChannels>
+  PARARNN_DEVICE void lay_down(Tile<kRows, kChannels>& tile, const Carrier<kChannels>& carrier) const {
+    lay_down(tile, carrier, [](int, float x) { return x; });
   }
 };
 

@@ -16,8 +16,10 @@ from pararnn_core.device.matrix import DeviceMatrix
 from pararnn_core.device.plan import StepInputs
 from pararnn_core.layers import Block
 
-Recurrence = Callable[[str, Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(cell, bx (T, 3, D), a, c, cu_seqlens, slots, has_initial_state, state) -> y, as of ops.recurrence_."""
+Recurrence = Callable[
+    [str, Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor
+]
+"""(cell, bx (T, 3, D), a, c, cu_seqlens, slots, has_initial_state, state, bias) -> y, as ops.recurrence_."""
 
 Mark = Callable[[str], None]
 """Told the name of each stage, of ops.STEP_STAGES, when the next one begins."""
@@ -78,7 +80,7 @@ class DeviceLayer:
         bx = self._input(v)
         mark("recurrence")
         held = (step.cu_seqlens, step.slots, step.has_initial_state)
-        y = recurrence(config.cell, bx, self._a, self._c, *held, cell_state)
+        y = recurrence(config.cell, bx, self._a, self._c, *held, cell_state, None)
         if kept is not None:
             x, y, g = x[kept], y[kept], g[kept]
         mark("gate")

@@ -72,8 +72,9 @@ class Solvers:
         slots: Tensor,
         has_initial_state: Tensor,
         state: Tensor,
+        bias: Tensor | None,
     ) -> Tensor:
-        y, report = ops.newton_recurrence_(cell, bx, a, c, cu_seqlens, slots, has_initial_state, state)
+        y, report = ops.newton_recurrence_(cell, bx, a, c, cu_seqlens, slots, has_initial_state, state, bias)
         self._tally.add(report)
         return y
 

@@ -3,10 +3,11 @@
 T tokens of S sequences laid end to end, D channels, N states each: 1 for "gru" (h), 2 for "lstm" (c, h).
 cu_seqlens: (S+1,) int32, sequence s owns rows cu_seqlens[s] to cu_seqlens[s+1]; a sequence may be empty.
 
-On CUDA all tensors are on one device, bx may be bfloat16, and the values of cu_seqlens and slots are taken
-on trust: reading them would wait for the device.
+On CUDA all tensors are on one device, bx may be bfloat16 everywhere, and the values of cu_seqlens and slots
+are taken on trust: reading them would wait for the device.
 """
 
+import torch
 from torch import Tensor
 
 from pararnn_core.ops.choices import CELLS, number
@@ -36,14 +37,31 @@ def recurrence_(
     slots: Tensor,
     has_initial_state: Tensor,
     state: Tensor,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Outputs of all sequences; the final state of sequence s is written to state[slots[s]].
 
-    bx: (T, 3, D) float32; slots: (S,) int32, -1 skips the sequence (its rows of the result are 0)
+    bx: (T, 3, D) float32 or bfloat16; bias: (3, D) float32, added to every row of bx in float32
+    slots: (S,) int32, -1 skips the sequence (its rows of the result are 0)
     has_initial_state: (S,) bool, False starts from zeros
     state: (slots, N, D) float32, the last dimension contiguous
     Returns y (T, D) float32. Raises RuntimeError for a slot out of range or used twice.
     """
     kind = number("cell", cell, CELLS)
-    y: Tensor = native().recurrence_(kind, bx, a, c, cu_seqlens, slots, has_initial_state, state)
+    if bx.device.type == "cpu":
+        bx, bias = _with_bias(bx, bias), None
+    y: Tensor = native().recurrence_(kind, bx, a, c, cu_seqlens, slots, has_initial_state, state, bias)
     return y
+
+
+def _with_bias(bx: Tensor, bias: Tensor | None) -> Tensor:
+    """What the kernel of a CPU reads: it knows float32 alone and adds nothing."""
+    wide = bx.float() if bx.dtype == torch.bfloat16 else bx
+    if bias is None:
+        return wide
+    if bias.shape != bx.shape[1:] or bias.dtype != torch.float32:
+        raise RuntimeError(
+            f"bias: expected float32 of shape {tuple(bx.shape[1:])}, got {bias.dtype} "
+            f"of shape {tuple(bias.shape)}"
+        )
+    return wide + bias

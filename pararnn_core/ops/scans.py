@@ -53,13 +53,17 @@ def newton_recurrence_(
     slots: Tensor,
     has_initial_state: Tensor,
     state: Tensor,
+    bias: Tensor | None = None,
     tolerance: float = 1e-6,
     max_iterations: int = 8,
 ) -> tuple[Tensor, ScanReport]:
-    """Outputs of all sequences, (T, D) float32; final states go to their slots, as with `recurrence_`."""
+    """Outputs of all sequences, (T, D) float32; final states go to their slots, as with `recurrence_`.
+
+    bias: (3, D) float32, added to every row of bx in float32
+    """
     kind = number("cell", cell, CELLS)
     y, *report = native().newton_recurrence_(
-        kind, bx, a, c, cu_seqlens, slots, has_initial_state, state, tolerance, max_iterations
+        kind, bx, a, c, cu_seqlens, slots, has_initial_state, state, bias, tolerance, max_iterations
     )
     return y, ScanReport(*report)
 

@@ -61,6 +61,7 @@ Problem::Problem(CellKind kind, DType type, int64_t width, const Batch& sequence
       slot_stride_(states_ * row_stride_ + 5),
       weights_(weights),
       bx_(random.numbers(batch.begin(batch.count()) * 3 * width, 2.0f)),
+      bias_(random.numbers(width == 1 ? 0 : 3 * width)),
       a_(random.numbers(3 * width, weights)),
       c_(random.numbers(peepholes_of(kind) * width, weights)),
       pool_(random.numbers((kPoolSlots - 1) * slot_stride_ + (states_ - 1) * row_stride_ + width)) {
@@ -92,13 +93,17 @@ void Problem::each_step(const Step& step) const {
       const auto column = [&](const std::vector<float>& from, int64_t row) {
         return Real(from[size_t(row * channels + d)]);
       };
+      const auto input = [&](int64_t t, int64_t i) {
+        const float bias = bias_.empty() ? 0.0f : bias_[size_t(i * channels + d)];
+        return Real(bx_[size_t((t * 3 + i) * channels + d)] + bias);
+      };
       Real state[2] = {}, bx[3], a[3], c[2] = {};
       for (int64_t i = 0; i < 3; ++i) a[i] = column(a_, i);
       for (int64_t i = 0; i < peepholes_of(cell); ++i) c[i] = column(c_, i);
       for (int64_t n = 0; n < states_ && batch.held[size_t(s)]; ++n)
         state[n] = Real(pool_[size_t(place(s, n) + d)]);
       for (int64_t t = batch.begin(s); t < batch.begin(s + 1); ++t) {
-        for (int64_t i = 0; i < 3; ++i) bx[i] = column(bx_, t * 3 + i);
+        for (int64_t i = 0; i < 3; ++i) bx[i] = input(t, i);
         step(s, t, d, bx, a, c, state);
       }
     }
@@ -160,6 +165,7 @@ ProblemMemory::ProblemMemory(const Problem& problem)
       held_(problem.batch.held),
       bx_(problem.bx_),
       narrow_bx_(int64_t(problem.bx_.size())),
+      bias_(problem.bias_),
       a_(problem.a_),
       c_(problem.c_),
       pool_(problem.pool_),
@@ -183,7 +189,8 @@ ScanParams ProblemMemory::params() {
        problem_.row_stride_,
        states_.data(),
        y_.data()},
-      problem_.dtype};
+      problem_.dtype,
+      problem_.bias_.empty() ? nullptr : bias_.data()};
 }
 
 }  // namespace pararnn

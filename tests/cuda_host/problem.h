@@ -28,7 +28,7 @@ struct States {
 
 class Problem {
  public:
-  // Recurrent weights are in +-weights; bx is rounded to its dtype.
+  // Recurrent weights are in +-weights; bx is rounded to its dtype. One channel alone has no bias.
   Problem(CellKind cell, DType dtype, int64_t channels, const Batch& batch, float weights, Random& random);
 
   // Makes the states forget slowly: an error then is many times the residual that it leaves.
@@ -62,7 +62,7 @@ class Problem {
   int64_t row_stride_;
   int64_t slot_stride_;
   float weights_;
-  std::vector<float> bx_, a_, c_, pool_;
+  std::vector<float> bx_, bias_, a_, c_, pool_;
 };
 
 // The same in memory of exact size, outputs not yet written.
@@ -81,7 +81,7 @@ class ProblemMemory {
   Exact<uint8_t> held_;
   Exact<float> bx_;
   Exact<uint16_t> narrow_bx_;
-  Exact<float> a_, c_, pool_, states_, y_;
+  Exact<float> bias_, a_, c_, pool_, states_, y_;
 };
 
 }  // namespace pararnn

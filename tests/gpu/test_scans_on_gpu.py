@@ -32,6 +32,7 @@ class Batch:
         self.initial = torch.rand(len(LENGTHS), ROWS[cell], CHANNELS) * 2 - 1
         self.pool = torch.rand(9, ROWS[cell], CHANNELS) * 2 - 1
         self.slots = torch.tensor((8, 2, -1, 0, 5), dtype=torch.int32)
+        self.bias = torch.randn(3, CHANNELS)
         self.held = torch.tensor((True, True, True, False, True))
 
     def states(self) -> Tensor:
@@ -40,8 +41,8 @@ class Batch:
     def outputs(self) -> tuple[Tensor, Tensor]:
         """y, and the pool afterwards."""
         pool = self.pool.clone()
-        bx = self.bx.float()
-        y = recurrence_(self.cell, bx, self.a, self.c, self.cu_seqlens, self.slots, self.held, pool)
+        held = (self.cu_seqlens, self.slots, self.held)
+        y = recurrence_(self.cell, self.bx, self.a, self.c, *held, pool, self.bias)
         return y, pool
 
     def on_gpu(self) -> "Batch":
@@ -73,7 +74,7 @@ def test_sequential_scan_gives_the_states_of_the_cpu(cell: str, dtype: torch.dty
 def test_sequential_scan_moves_the_slots_on_as_on_the_cpu(cell: str, dtype: torch.dtype) -> None:
     batch = Batch(cell, dtype, 0.5)
     g = batch.on_gpu()
-    y = recurrence_(cell, g.bx, g.a, g.c, g.cu_seqlens, g.slots, g.held, g.pool)
+    y = recurrence_(cell, g.bx, g.a, g.c, g.cu_seqlens, g.slots, g.held, g.pool, g.bias)
     expected_y, expected_pool = batch.outputs()
     assert_close(y, expected_y)
     assert_close(g.pool, expected_pool)
@@ -94,7 +95,7 @@ def test_newton_gives_the_states_of_the_cpu_and_converges(cell: str, dtype: torc
 def test_newton_moves_the_slots_on_as_on_the_cpu(cell: str, dtype: torch.dtype) -> None:
     batch = Batch(cell, dtype, 0.5)
     g = batch.on_gpu()
-    y, _ = newton_recurrence_(cell, g.bx, g.a, g.c, g.cu_seqlens, g.slots, g.held, g.pool)
+    y, _ = newton_recurrence_(cell, g.bx, g.a, g.c, g.cu_seqlens, g.slots, g.held, g.pool, g.bias)
     expected_y, expected_pool = batch.outputs()
     assert_close(y, expected_y)
     assert_close(g.pool, expected_pool)

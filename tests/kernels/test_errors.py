@@ -28,7 +28,8 @@ def recurrence_arguments() -> dict[str, Any]:
 def slot_arguments() -> dict[str, Any]:
     common = {name: value for name, value in recurrence_arguments().items() if name != "initial_state"}
     held = torch.ones(2, dtype=torch.bool)
-    return {**common, "slots": ends(1, 3), "has_initial_state": held, "state": torch.zeros(4, 2, 8)}
+    state = torch.zeros(4, 2, 8)
+    return {**common, "slots": ends(1, 3), "has_initial_state": held, "state": state, "bias": None}
 
 
 def conv_arguments() -> dict[str, Any]:
@@ -98,6 +99,8 @@ def test_recurrence_names_the_bad_argument(name: str, value: Any, words: str) ->
     [
         *SLOT_MISTAKES,
         *CELL_MISTAKES,
+        ("bias", torch.zeros(3, 1), "(3, 8)"),
+        ("bias", torch.zeros(3, 8, dtype=torch.float64), "float32"),
         ("state", torch.zeros(4, 1, 8), "(*, 2, 8)"),
         ("state", torch.zeros(4, 2, 8, dtype=torch.bfloat16), "float32"),
         ("state", torch.zeros(4, 2, 16)[:, :, ::2], "contiguous"),

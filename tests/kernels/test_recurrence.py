@@ -109,6 +109,18 @@ def test_slots_give_the_same_states_in_place(generator: torch.Generator, cell: s
     assert pool[untouched].isnan().all()
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_bias_is_added_in_float32(generator: torch.Generator, cell: str, dtype: torch.dtype) -> None:
+    inputs = Inputs(generator, cell, 37)
+    narrow, bias = inputs.bx.to(dtype), torch.randn(3, 37, generator=generator)
+    inputs.bx = narrow.float() + bias
+    pool, slots = pool_for(inputs)
+    held = torch.ones(len(LENGTHS), dtype=torch.bool)
+    y = ops.recurrence_(cell, narrow, inputs.a, inputs.c, inputs.cu_seqlens, slots, held, pool, bias)
+    assert torch.equal(y, inputs.native()[:, -1])
+
+
 def pool_for(inputs: Inputs) -> tuple[Tensor, Tensor]:
     """A pool (slots, N, D) with strides, NaN where no sequence is, and the slots (S,)."""
     count, rows, channels = inputs.initial.shape

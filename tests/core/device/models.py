@@ -125,7 +125,9 @@ class TorchNewton:
         slots: Tensor,
         has_initial_state: Tensor,
         state: Tensor,
+        bias: Tensor | None,
     ) -> Tensor:
+        bx = bx.float() if bias is None else bx + bias
         cell = _cell(name, bx.shape[2])
         parameters = {"A": a} if c is None else {"A": a, "C": c}
         for key, value in parameters.items():
