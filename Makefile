@@ -6,7 +6,7 @@ CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE)) $(wildcard tests/cpp/*.h t
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format bench soak sanitize cuda-check cuda-races gpu clean
+.PHONY: help install serve test lint format bench soak sanitize cuda-check cuda-races gpu gpu-build gpu-test gpu-sanitize gpu-tune gpu-bench clean
 
 help:
 	@echo "make serve    set up everything and serve the shipped model on 127.0.0.1:8000"
@@ -15,7 +15,8 @@ help:
 	@echo "make lint     formatting, lint, types      make format   rewrite to the house format"
 	@echo "make bench    measure on this machine      make soak     the long tests"
 	@echo "make sanitize the native tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
-	@echo "make gpu      build, test and tune what runs on a GPU (needs nvcc and a GPU)"
+	@echo "make gpu      build, test, tune and measure what runs on a GPU (needs nvcc and a GPU); its parts:"
+	@echo "              gpu-build gpu-test gpu-sanitize gpu-tune gpu-bench"
 
 .venv/.created:
 	@echo "==> [1/3] creating .venv with $$($(PYTHON) --version)"
@@ -90,15 +91,49 @@ cuda-check: .venv/.build-tools
 	  $(BIN)/cmake --build build/cuda-check --target cuda_compile_check; \
 	else echo "==> no nvcc here: the device code is not checked"; fi
 
-# Runs with the machine's own python3 and its torch, without .venv. At last it measures when Newton's method is the
-# faster one and rewrites the table that the server and the cells choose by.
+# These run with the machine's own python3 and its torch, without .venv. WHEELS: a folder of wheels that it lacks.
+GPU_PACKAGES := $(CURDIR)/build/gpu-packages
+GPU_ENVIRONMENT = PYTHONPATH=$(CURDIR):$(CURDIR)/server:$(CURDIR)/clients/python:$(GPU_PACKAGES) \
+  PARARNN_LIBRARY=$(CURDIR)/build/gpu/libpararnn_cpu.so
+GPU_TESTS = -m pytest -c /dev/null --rootdir=. -rs tests/gpu
+# Kernels by themselves, on small shapes: a sanitizer makes them a hundred times slower.
+SANITIZED ?= not (test_cells or test_graphs or test_model or test_serving)
+WHEELS ?=
+
+# All parts in turn, each with its time. Without a build there is nothing to run; else the others go on after one fails.
 gpu:
+	@failed=; for part in build test sanitize tune bench; do \
+	  began=$$(date +%s); [ $$part = bench ] && arguments='$(ARGS)' || arguments=; \
+	  $(MAKE) --no-print-directory gpu-$$part ARGS="$$arguments" || failed="$$failed gpu-$$part"; \
+	  echo "==> gpu-$$part: $$(($$(date +%s) - began)) s"; \
+	  [ "$$failed" != " gpu-build" ] || break; \
+	done; [ -z "$$failed" ] || { echo "==> failed:$$failed"; exit 1; }
+
+gpu-build:
+	@if [ -n "$(WHEELS)" ]; then \
+	  $(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target $(GPU_PACKAGES) $(WHEELS)/*.whl; fi
 	cmake -S csrc -B build/gpu -DPython_EXECUTABLE=$$(command -v $(PYTHON))
 	cmake --build build/gpu --parallel
-	cmake --build build/gpu --target cuda_compile_check
-	PYTHONPATH=$(CURDIR):$(CURDIR)/server:$(CURDIR)/clients/python PARARNN_LIBRARY=$(CURDIR)/build/gpu/libpararnn_cpu.so \
-	  $(PYTHON) -m pytest -c /dev/null --rootdir=. -v -rs tests/gpu $(ARGS)
-	PYTHONPATH=$(CURDIR) PARARNN_LIBRARY=$(CURDIR)/build/gpu/libpararnn_cpu.so $(PYTHON) -m pararnn_core.tune_solvers
+
+gpu-test:
+	$(GPU_ENVIRONMENT) $(PYTHON) $(GPU_TESTS) -v $(ARGS)
+
+gpu-sanitize:
+	@sanitizer=$$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer); \
+	if [ ! -x "$$sanitizer" ]; then \
+	  echo "==> no compute-sanitizer here: memory accesses and races are not checked on the device"; exit 0; fi; \
+	failed=0; for tool in memcheck racecheck; do \
+	  echo "==> $$tool"; \
+	  $(GPU_ENVIRONMENT) $$sanitizer --tool $$tool --error-exitcode 1 \
+	    $(PYTHON) $(GPU_TESTS) -q -k '$(SANITIZED)' || failed=1; \
+	done; exit $$failed
+
+# Measures which way through a recurrence is the faster one, and rewrites the table that server and cells choose by.
+gpu-tune:
+	$(GPU_ENVIRONMENT) $(PYTHON) -m pararnn_core.tune_solvers $(ARGS)
+
+gpu-bench:
+	$(GPU_ENVIRONMENT) $(PYTHON) -m benchmarks.gpu $(ARGS)
 
 clean:
 	rm -rf build .venv

@@ -22,7 +22,8 @@ from benchmarks.parts import (
     Start,
 )
 from benchmarks.stall import Stall
-from benchmarks.targets import Target, targets
+from benchmarks.target import TARGET_HEADINGS, target_row
+from benchmarks.targets import targets
 
 SERVER_HEADINGS = (
     "server",
@@ -41,7 +42,6 @@ STALL_HEADINGS = (
     "p99 of quiet median",
 )
 START_HEADINGS = ("server", "weights", "64 sessions", "ready", "first token", "resident")
-TARGET_HEADINGS = ("target", "measured", "wanted", "reached")
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,6 @@ def start_row(start: Start) -> tuple[str, ...]:
         f"{start.first_token_seconds * 1e3:.0f} ms",
         f"{start.resident_bytes / 2**20:,.0f} MiB",
     )
-
-
-def target_row(target: Target) -> tuple[str, ...]:
-    """In the order of TARGET_HEADINGS."""
-    bound = "at most" if target.at_most else "at least"
-    said = {None: "not measured", True: "yes", False: "no"}[target.is_reached]
-    value = "" if target.value is None else f"{target.value:.2f} {target.unit}"
-    return target.what, value, f"{bound} {target.wanted:g} {target.unit}", said
 
 
 def _preamble(report: Report) -> str:

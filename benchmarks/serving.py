@@ -88,12 +88,12 @@ def serving(checkpoint: Path, threads: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def pararnn_server(checkpoint: Path, threads: int) -> Iterator[Server]:
-    """`pararnn serve` on this machine, once it is ready."""
+def pararnn_server(checkpoint: Path, threads: int, **others: object) -> Iterator[Server]:
+    """`pararnn serve` on this machine, once it is ready. others: settings by name."""
     ours = {f"PARARNN_{name.upper()}" for name in Settings.model_fields}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     options = {"checkpoint": checkpoint, "host": "127.0.0.1", "threads": threads, "max_num_seqs": 64}
-    options |= {"store": "memory"}
+    options |= {"store": "memory", **others}
     environment |= {f"PARARNN_{name.upper()}": str(value) for name, value in options.items()}
 
     def command(port: int) -> list[str]:

@@ -9,7 +9,7 @@ import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,18 +46,30 @@ def profile(model: ParaRNNForCausalLM, serving: PackedModel, batch: int, steps: 
     state = RecurrentState(model.config, batch)
     tokens = torch.arange(batch) % model.config.vocab_size
     bounds, slots = torch.arange(batch + 1, dtype=torch.int32), torch.arange(batch, dtype=torch.int32)
+    step, stages = stage_medians(
+        lambda seconds: model(tokens, bounds, slots, state, stage_seconds=seconds), steps
+    )
+    return Profile(step, stages, _nbytes(serving))
+
+
+def stage_medians(
+    step: Callable[[torch.Tensor], object], steps: int = _STEPS
+) -> tuple[float, dict[str, float]]:
+    """Seconds of a step that adds those of its stages to what it is given; the first ones are not counted.
+
+    Returns the median step, and of each stage, the call from Python besides, the median.
+    """
     taken: list[tuple[float, list[float]]] = []
     for _ in range(_WARM_UP + steps):
         seconds = torch.zeros(len(ops.STEP_STAGES), dtype=torch.float64)
         start = time.perf_counter()
-        model(tokens, bounds, slots, state, stage_seconds=seconds)
+        step(seconds)
         taken.append((time.perf_counter() - start, seconds.tolist()))
     kept = taken[_WARM_UP:]
-    step = statistics.median(whole for whole, _ in kept)
     columns = zip(*(each for _, each in kept), strict=True)
     stages = dict(zip(ops.STEP_STAGES, map(statistics.median, columns), strict=True))
     stages[_PYTHON] = statistics.median(whole - sum(each) for whole, each in kept)
-    return Profile(step, stages, _nbytes(serving))
+    return statistics.median(whole for whole, _ in kept), stages
 
 
 def _nbytes(serving: PackedModel) -> dict[str, int]:

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pararnn_server.bench.measure import Figure
 
 from benchmarks.groups import groups
 from benchmarks.parts import Found, Served
+from benchmarks.target import Target
 
 _BUDGET_BYTES = 400 << 20
 _PEER_OF = {size.name: group.name for group in groups() for size, _ in group.peers}
 _COMPARED = ("bf16", "int8", "int4")
-
-
-@dataclass(frozen=True)
-class Target:
-    """value: what was measured, None where its figures are absent. wanted: at least, or at most."""
-
-    what: str
-    value: float | None
-    wanted: float
-    at_most: bool = False
-    unit: str = "x"
-
-    @property
-    def is_reached(self) -> bool | None:
-        """None where it was not measured."""
-        if self.value is None:
-            return None
-        return self.value <= self.wanted if self.at_most else self.value >= self.wanted
 
 
 def targets(found: Found) -> list[Target]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import torch
 
 KINDS = ("cpu", "cuda")
@@ -14,6 +17,25 @@ class DeviceUnavailable(ValueError):
 def multiprocessors(device: torch.device) -> int:
     """Of a CUDA device."""
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+def seconds_on(device: torch.device, work: Callable[[], object]) -> float:
+    """From when the device begins with what `work` asks of it until it has done it; waits for that."""
+    if device.type != "cuda":
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+    with torch.cuda.device(device):
+        began, ended = _event(), _event()
+        began.record()
+        work()
+        ended.record()
+        ended.synchronize()
+    return float(began.elapsed_time(ended)) / 1e3
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's
 
 
 def usable_device(device: str | torch.device) -> torch.device:

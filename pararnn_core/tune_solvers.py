@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from pararnn_core import ops
-from pararnn_core.devices import multiprocessors, usable_device
+from pararnn_core.devices import multiprocessors, seconds_on, usable_device
 from pararnn_core.solver_table import TABLE_PATH, SolverTable
 
 ROOMS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -66,25 +66,12 @@ def measure(cell: str, dtype: torch.dtype, channels: int, tokens: int, device: t
     bounds = torch.tensor([0, tokens], dtype=torch.int32, device=device)
     slots, held = torch.zeros_like(bounds[:1]), torch.ones(1, dtype=torch.bool, device=device)
     arguments = (cell, bx, a, c, bounds, slots, held, state)
-    return _in_turn(lambda: ops.recurrence_(*arguments), lambda: ops.newton_recurrence_(*arguments))
+    return _in_turn(device, lambda: ops.recurrence_(*arguments), lambda: ops.newton_recurrence_(*arguments))
 
 
-def _in_turn(sequential: Callable[[], object], newton: Callable[[], object]) -> Timing:
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for repetition in range(REPETITIONS + 1):
-        for work, taken in zip((sequential, newton), seconds, strict=True):
-            began, ended = _event(), _event()
-            began.record()
-            work()
-            ended.record()
-            ended.synchronize()
-            if repetition:
-                taken.append(began.elapsed_time(ended) / 1e3)
-    return Timing(*(statistics.median(taken) for taken in seconds))
-
-
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's
+def _in_turn(device: torch.device, *ways: Callable[[], object]) -> Timing:
+    rounds = [[seconds_on(device, way) for way in ways] for _ in range(REPETITIONS + 1)]
+    return Timing(*(statistics.median(taken) for taken in zip(*rounds[1:], strict=True)))
 
 
 def lines(title: str, timings: Timings) -> list[str]:

@@ -1,7 +1,9 @@
+import time
+
 import pytest
 import torch
 
-from pararnn_core.devices import usable_device
+from pararnn_core.devices import seconds_on, usable_device
 
 
 def test_cpu_is_usable() -> None:
@@ -19,3 +21,7 @@ def test_other_devices_are_refused_by_name(name: str) -> None:
 def test_cuda_is_refused_where_there_is_none(name: str) -> None:
     with pytest.raises(ValueError, match=f"device must be 'cpu' here, got '{name}': .*CUDA"):
         usable_device(name)
+
+
+def test_time_on_a_cpu_is_that_of_the_work() -> None:
+    assert 0.02 <= seconds_on(torch.device("cpu"), lambda: time.sleep(0.02)) < 5

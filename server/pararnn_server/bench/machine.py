@@ -31,7 +31,12 @@ class Machine:
     @property
     def slug(self) -> str:
         """The processor's name, fit for a file's name."""
-        return re.sub(r"[^a-z0-9]+", "-", self.cpu.lower()).strip("-")
+        return slug(self.cpu)
+
+
+def slug(name: str) -> str:
+    """A name, fit for a file's."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _cpu_name() -> str:

@@ -38,9 +38,13 @@ class Subject:
     @classmethod
     def random(cls, preset: str, weights: str, cell: str = "gru") -> Subject:
         """Raises ValueError for a preset, format or cell that there is not."""
+        return cls.random_like(f"random {preset}", ModelConfig.preset(preset, cell), weights)
+
+    @classmethod
+    def random_like(cls, name: str, config: ModelConfig, weights: str) -> Subject:
+        """config: of float32 weights. Raises ValueError for a format that there is not."""
         if weights not in WEIGHTS:
             raise ValueError(f"weights must be one of {list(WEIGHTS)}, got {weights!r}")
-        config = ModelConfig.preset(preset, cell)
         if weights in _BITS:
             bits = _BITS[weights]
             config = replace(
@@ -48,7 +52,7 @@ class Subject:
             )
         elif weights == "bf16":
             config = replace(config, dtype="bfloat16")
-        return cls(f"random {preset}", config)
+        return cls(name, config)
 
     @property
     def weights(self) -> str:
@@ -101,17 +105,17 @@ class Subject:
         """2 per parameter of body and head and sequence."""
         return 2.0 * batch * (self.body_parameters + self.head_parameters)
 
-    def load(self, *, pack: bool = True) -> ParaRNNForCausalLM:
-        """Ready to serve, unless pack is False. Random weights are the same in every call."""
+    def load(self, *, pack: bool = True, device: str | torch.device = "cpu") -> ParaRNNForCausalLM:
+        """Ready to serve, unless pack is False. Random weights are the same in every call, on any device."""
         if self.path is not None:
-            return load_checkpoint(self.path, pack=pack, verify=False)
-        model = _random_model(self.config)
+            return load_checkpoint(self.path, device, pack=pack, verify=False)
+        model = _random_model(self.config, torch.device(device))
         return model.pack() if pack else model
 
 
-def _random_model(config: ModelConfig) -> ParaRNNForCausalLM:
+def _random_model(config: ModelConfig, device: torch.device) -> ParaRNNForCausalLM:
     """Never holds more than the weights in their own format."""
-    source = _Numbers()
+    source = _Numbers(device)
     model = empty_model(config)
     qweight = torch.empty(0)
     for name, tensor in sorted(expected_tensors(config).items()):
@@ -139,16 +143,17 @@ def _quantized(
 class _Numbers:
     """The same million of random numbers again and again: drawing billions would take minutes."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         generator = torch.Generator().manual_seed(0)
-        self._uniform = torch.rand(_DRAWN, generator=generator) * 2 - 1
-        self._signed = torch.randint(-127, 128, (_DRAWN,), generator=generator, dtype=torch.int8)
-        self._bytes = torch.randint(256, (_DRAWN,), generator=generator, dtype=torch.uint8)
+        self._uniform = (torch.rand(_DRAWN, generator=generator) * 2 - 1).to(device)
+        signed = torch.randint(-127, 128, (_DRAWN,), generator=generator, dtype=torch.int8)
+        self._signed = signed.to(device)
+        self._bytes = torch.randint(256, (_DRAWN,), generator=generator, dtype=torch.uint8).to(device)
 
     def tensor(self, name: str, like: StoredTensor) -> torch.Tensor:
         dtype = getattr(torch, like.dtype)
         if name.endswith(("norm.weight", "residual_scale")):
-            return torch.ones(like.shape, dtype=dtype)
+            return torch.ones(like.shape, dtype=dtype, device=self._uniform.device)
         if dtype in (torch.int8, torch.uint8):
             return self._filled(self._signed if dtype == torch.int8 else self._bytes, like.shape)
         largest = _LARGEST_WEIGHT / 127 if name.endswith(SCALES) else _LARGEST_WEIGHT
@@ -156,7 +161,7 @@ class _Numbers:
 
     def _filled(self, source: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         count = math.prod(shape)
-        out = torch.empty(count, dtype=source.dtype)
+        out = torch.empty(count, dtype=source.dtype, device=source.device)
         for start in range(0, count, _DRAWN):
             part = out[start : start + _DRAWN]
             part.copy_(source[: len(part)])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from pararnn_server.bench.core import CHUNK, CoreRun
 from pararnn_server.bench.measure import (
     MATRIX_RATE,
@@ -110,3 +113,25 @@ def test_a_prefill_of_several_chunks_leaves_the_state_of_one_sequence() -> None:
     run = CoreRun(tiny_model().pack(), 1)
     assert run.prefill(2 * CHUNK + 3)() > 0
     assert run.decode(1)() > 0
+
+
+def test_a_run_counts_as_it_is_told_and_feeds_chunks_of_its_own() -> None:
+    model = tiny_model().pack()
+    lengths: list[int] = []
+    forward = model.forward
+
+    def counted(tokens: torch.Tensor, *rest: Any, **others: Any) -> torch.Tensor:
+        lengths.append(len(tokens))
+        return forward(tokens, *rest, **others)
+
+    def twelve(work: Callable[[], object]) -> float:
+        work()
+        return 12.0
+
+    model.forward = counted  # type: ignore[method-assign]  # a wrapper of it
+    run = CoreRun(model, 2, chunk=5, timed=twelve)
+    assert (run.prefill(12)(), lengths) == (12.0, [5, 5, 2])
+    lengths.clear()
+    assert (run.decode(2, steps=4)(), lengths) == (3.0, [2] * 5)
+    lengths.clear()
+    assert (run.generate(2, 5, 3)(), lengths) == (12.0, [5, 5, 2, 2])

@@ -77,3 +77,9 @@ def test_a_checkpoint_is_measured_under_its_own_name(tmp_path: Path) -> None:
 def test_what_there_is_not_is_named(arguments: tuple[str, ...], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         Subject.random(*arguments)
+
+
+@pytest.mark.parametrize("weights", ["bf16", "int4"])
+def test_a_random_model_is_made_on_the_device_that_is_asked_for(weights: str) -> None:
+    model = Subject.random("25m", weights).load(pack=False, device="meta")
+    assert all(tensor.is_meta for _, tensor in model.weights())

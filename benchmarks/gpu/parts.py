@@ -1,0 +1,109 @@
+"""The parts of a run, the most telling first: time may end before the last."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pararnn_server.bench.core import CHUNK
+
+from benchmarks.gpu.clock import DeviceClock
+from benchmarks.gpu.found import Found
+from benchmarks.gpu.limits import measure_limits
+from benchmarks.gpu.model import measure_decodes, measure_longest, measure_prefills, measure_stages
+from benchmarks.gpu.scans import measure_loops, measure_scans
+from benchmarks.gpu.sizes import Sizes
+
+GROUPS = ("scans", "model", "server")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """end: of the whole run, by time.monotonic."""
+
+    sizes: Sizes
+    clock: DeviceClock
+    device_name: str
+    end: float
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self.end - time.monotonic()
+
+
+@dataclass(frozen=True)
+class Part:
+    """group: of GROUPS, empty for what every run has. share: of the run's time; least: seconds that it needs.
+
+    measure(setting, found, left): adds to found, and looks at left(), seconds, before what may be left out.
+    """
+
+    name: str
+    group: str
+    share: float
+    measure: Callable[[Setting, Found, Callable[[], float]], None]
+    least: float = 0.0
+
+
+def _limits(setting: Setting, found: Found, left: Callable[[], float]) -> None:
+    found.limits = measure_limits(setting.sizes, setting.clock, setting.device_name, left())
+
+
+def _decodes(setting: Setting, found: Found, left: Callable[[], float]) -> None:
+    found.decodes += measure_decodes(setting.sizes, setting.clock, left())
+
+
+def _prefills(setting: Setting, found: Found, left: Callable[[], float]) -> None:
+    measure_prefills(setting.sizes, setting.clock, found.prefills, found.notes, left)
+
+
+def _scans(setting: Setting, found: Found, left: Callable[[], float]) -> None:
+    measure_scans(setting.sizes, setting.clock, found.scans, found.notes, left)
+
+
+def _loops(setting: Setting, found: Found, left: Callable[[], float]) -> None:
+    measure_loops(setting.sizes, setting.clock, found.loops, found.notes, left)
+
+
+def _server(setting: Setting, found: Found, left: Callable[[], float]) -> None:
+    """Its packages may not be there, which is no failure."""
+    try:
+        served = importlib.import_module("benchmarks.gpu.served")
+    except ImportError as error:
+        found.notes.append(
+            f"The server is left out: {error}. benchmarks/README.md says which wheels to carry (WHEELS=...)."
+        )
+        return
+    found.served.append(served.measure_served(setting.sizes, setting.clock, left))
+
+
+def _stages(setting: Setting, found: Found, left: Callable[[], float]) -> None:
+    found.profiles += measure_stages(setting.sizes, setting.clock)
+
+
+def _longest(setting: Setting, found: Found, left: Callable[[], float]) -> None:
+    """It cannot be broken off: begun only where the prefills before say that it will be in time."""
+    tokens = setting.sizes.longest_prompt
+    known = [each.tokens / each.seconds.median for each in found.prefills if each.chunk == CHUNK]
+    rate = max(known, default=None)
+    if rate is not None and tokens / rate > setting.left:
+        found.notes.append(
+            f"Left out for want of time: a prompt of {tokens:,} tokens, at {rate:,.0f} tokens/s."
+        )
+        return
+    measure_longest(setting.sizes, setting.clock, found.prefills)
+
+
+PARTS = (
+    Part("limits", "", 0.04, _limits),
+    Part("decodes", "model", 0.15, _decodes),
+    Part("prefills", "model", 0.2, _prefills),
+    Part("scans", "scans", 0.28, _scans),
+    Part("time loops", "scans", 0.06, _loops),
+    Part("server", "server", 0.2, _server, least=40.0),
+    Part("stages", "model", 0.02, _stages),
+    Part("longest prompt", "model", 0.05, _longest),
+)

@@ -1,0 +1,108 @@
+"""One problem of a scan, and the ways through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu.sizes import Sizes
+from pararnn_core import ops
+from pararnn_core.cells import Cell, ParaGRU, ParaLSTM
+from pararnn_core.device.solvers import solvers_on
+
+CELLS: dict[str, type[Cell]] = {"gru": ParaGRU, "lstm": ParaLSTM}
+_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """sequences of `tokens` tokens each; dtype: of bx, "float32" or "bfloat16"."""
+
+    cell: str
+    dtype: str
+    sequences: int
+    tokens: int
+    channels: int
+
+    @property
+    def steps(self) -> int:
+        """Of all channels and sequences together."""
+        return self.sequences * self.tokens * self.channels
+
+    @property
+    def moved(self) -> int:
+        """Bytes: bx read once, y written once."""
+        return self.steps * (3 * self.torch_dtype.itemsize + _FLOAT)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """dtype as torch has it."""
+        found: torch.dtype = getattr(torch, self.dtype)
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.cell}, {self.dtype}, T {self.tokens:,}, D {self.channels}, B {self.sequences}"
+
+
+def shapes(sizes: Sizes) -> list[Shape]:
+    """Cell by cell and type by type, the smallest first."""
+    return [
+        Shape(cell, str(dtype).removeprefix("torch."), sequences, tokens, channels)
+        for cell in CELLS
+        for dtype in sizes.dtypes
+        for tokens in sizes.lengths
+        for channels in sizes.widths
+        for sequences in sizes.sequences
+    ]
+
+
+class ScanProblem:
+    """Random bx, weights within the range of trained ones, fresh states."""
+
+    def __init__(self, shape: Shape, device: torch.device) -> None:
+        self._shape = shape
+        self._device = device
+        with torch.device(device):
+            self._cell = CELLS[shape.cell](shape.channels, shape.channels, num_heads=shape.channels)
+            for weights in self._cell.recurrent_parameters():
+                torch.nn.init.uniform_(weights, -0.5, 0.5)
+            total = shape.sequences * shape.tokens
+            self._bx = torch.empty(total, 3, shape.channels, dtype=shape.torch_dtype).normal_()
+            self._bounds = torch.arange(shape.sequences + 1, dtype=torch.int32) * shape.tokens
+            self._slots = torch.arange(shape.sequences, dtype=torch.int32)
+            self._held = torch.ones(shape.sequences, dtype=torch.bool)
+            self._state = torch.zeros(shape.sequences, self._cell.num_states, shape.channels)
+
+    def ways(self) -> dict[str, Callable[[], object]]:
+        """sequential; newton where the device has it; auto: as the model goes, with its report's sums."""
+        found: dict[str, Callable[[], object]] = {"sequential": lambda: ops.recurrence_(*self._arguments)}
+        if self._device.type == "cuda":
+            found["newton"] = lambda: ops.newton_recurrence_(*self._arguments)
+        solvers = solvers_on(self._device, self._shape.cell)
+        chosen = solvers.choose(self._shape.sequences * self._shape.channels, self._shape.tokens)
+        return found | {"auto": lambda: chosen(*self._arguments)}
+
+    def newton_report(self) -> ops.ScanReport:
+        """Of one more solve."""
+        return ops.newton_recurrence_(*self._arguments)[1]
+
+    @torch.inference_mode()
+    def time_loop(self) -> Tensor:
+        """The cell's own step in torch, one time after the other -> (B, T, N, D)."""
+        bx = self._bx.float().view(self._shape.sequences, self._shape.tokens, 3, -1)
+        states, outputs = self._state, []
+        for t in range(self._shape.tokens):
+            states = self._cell.advance(states, bx[:, t])
+            outputs.append(states)
+        return torch.stack(outputs, dim=1)
+
+    @property
+    def _arguments(
+        self,
+    ) -> tuple[str, Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, None]:
+        a = self._cell.A.detach()
+        c = self._cell.C.detach() if isinstance(self._cell, ParaLSTM) else None
+        return (self._shape.cell, self._bx, a, c, self._bounds, self._slots, self._held, self._state, None)

@@ -1,0 +1,185 @@
+"""Figures as rows of text. Times in microseconds, unless the heading says another unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pararnn_server.bench.table import number
+from pararnn_server.bench.timing import Spread
+
+from benchmarks.gpu.found import Found, ServedFigure
+from benchmarks.gpu.limits import DeviceLimits
+from benchmarks.gpu.model import PrefillFigure, StageProfile
+from benchmarks.gpu.scans import LoopFigure, ScanFigure
+
+Row = tuple[str, ...]
+
+LIMIT_HEADINGS = ("limit of the device", "median", "least to greatest")
+DECODE_HEADINGS = (
+    "weights",
+    "batch",
+    "tokens/s",
+    "us a step",
+    "least to greatest",
+    "of the read bandwidth",
+    "of bf16's tokens/s",
+)
+PREFILL_HEADINGS = (
+    "tokens",
+    "chunk",
+    "tokens/s",
+    "ms",
+    "products alone, ms",
+    "ratio",
+    "working memory, MiB",
+    "repetitions",
+)
+SCAN_HEADINGS = (
+    "cell, bx",
+    "T",
+    "D",
+    "B",
+    "sequential us",
+    "of copy",
+    "of its bound",
+    "newton us",
+    "of copy",
+    "of its bound",
+    "updates",
+    "fallbacks",
+    "auto us",
+    "auto of the best",
+)
+LOOP_HEADINGS = ("cell", "T", "D", "B", "loop in torch us", "auto us", "times faster")
+STAGE_HEADINGS = ("stage", "us", "of the step")
+SERVED_HEADINGS = (
+    "server",
+    "streams",
+    "tokens/s",
+    "least to greatest",
+    "model alone on the same work",
+    "of it",
+    "first token p50 ms",
+    "between p50 / p99 ms",
+    "one more prompt: tokens",
+    "its first token ms",
+    "others meanwhile, between p99 ms",
+)
+
+
+def limit_rows(limits: DeviceLimits) -> Iterator[Row]:
+    """In the order of LIMIT_HEADINGS."""
+    if limits.multiprocessors is not None:
+        yield "multiprocessors", str(limits.multiprocessors), ""
+    if limits.clock is not None:
+        yield "clock", f"{limits.clock / 1e9:.3f} GHz", ""
+    yield "copy bandwidth, read and written", *_scaled(limits.copy, 1e9, "GB/s")
+    yield f"read bandwidth ({limits.reader})", *_scaled(limits.read, 1e9, "GB/s")
+    yield "bfloat16 products", *_scaled(limits.matrix, 1e12, "Tflop/s")
+    yield "a launch, one by one", *_scaled(limits.launch, 1e-6, "us")
+    if limits.node is not None:
+        yield "a node of a graph", *_scaled(limits.node, 1e-6, "us")
+
+
+def decode_rows(found: Found) -> Iterator[Row]:
+    """In the order of DECODE_HEADINGS."""
+    for each in found.decodes:
+        beside = found.decode("bf16", each.batch)
+        share = None if found.limits is None else each.share(found.limits.read)
+        yield (
+            each.weights,
+            str(each.batch),
+            number(each.tokens_per_second),
+            *_scaled(each.seconds, 1e-6, ""),
+            _percent(share) if each.batch == 1 else "",
+            f"{beside.seconds.median / each.seconds.median:.2f}x" if beside else "",
+        )
+
+
+def prefill_row(each: PrefillFigure) -> Row:
+    """In the order of PREFILL_HEADINGS."""
+    return (
+        f"{each.tokens:,}",
+        str(each.chunk),
+        number(each.tokens / each.seconds.median),
+        number(each.seconds.median * 1e3),
+        "" if each.products is None else number(each.products.median * 1e3),
+        "" if each.ratio is None else f"{each.ratio:.2f}",
+        "" if each.working is None else number(each.working / 2**20),
+        str(each.seconds.count),
+    )
+
+
+def scan_row(found: Found, each: ScanFigure) -> Row:
+    """In the order of SCAN_HEADINGS."""
+    shape = each.shape
+
+    def way(name: str) -> Row:
+        if name not in each.seconds:
+            return "", "", ""
+        bound = found.bound_share(each, name)
+        return (
+            number(each.seconds[name].median * 1e6),
+            _percent(found.copy_share(each, name)),
+            "unknown" if bound is None else _percent(bound),
+        )
+
+    auto = each.seconds["auto"].median
+    return (
+        f"{shape.cell}, {shape.dtype}",
+        f"{shape.tokens:,}",
+        str(shape.channels),
+        str(shape.sequences),
+        *way("sequential"),
+        *way("newton"),
+        "" if each.updates is None else str(each.updates),
+        "" if each.fallbacks is None else str(each.fallbacks),
+        number(auto * 1e6),
+        f"{auto / each.best:.2f}",
+    )
+
+
+def loop_row(each: LoopFigure) -> Row:
+    """In the order of LOOP_HEADINGS."""
+    return (
+        each.shape.cell,
+        str(each.shape.tokens),
+        str(each.shape.channels),
+        str(each.shape.sequences),
+        number(each.loop.median * 1e6),
+        number(each.auto.median * 1e6),
+        f"{each.ratio:,.1f}x",
+    )
+
+
+def stage_rows(profile: StageProfile) -> Iterator[Row]:
+    """In the order of STAGE_HEADINGS."""
+    for name, seconds in profile.stages.items():
+        yield name, number(seconds * 1e6), f"{seconds / profile.step:.1%}"
+
+
+def served_row(each: ServedFigure) -> Row:
+    """In the order of SERVED_HEADINGS."""
+    speed = each.tokens_per_second
+    return (
+        each.label,
+        str(each.streams),
+        number(speed.median),
+        f"{number(speed.low)} to {number(speed.high)}",
+        number(each.alone.median),
+        f"{each.share:.0%}",
+        f"{each.first_p50 * 1e3:.0f}",
+        f"{each.between_p50 * 1e3:.1f} / {each.between_p99 * 1e3:.1f}",
+        f"{each.late_tokens:,}",
+        "" if each.late_first is None else f"{each.late_first * 1e3:.0f}",
+        "" if each.late_between_p99 is None else f"{each.late_between_p99 * 1e3:.1f}",
+    )
+
+
+def _scaled(spread: Spread, unit: float, name: str) -> tuple[str, str]:
+    low, high = number(spread.low / unit), number(spread.high / unit)
+    return f"{number(spread.median / unit)} {name}".rstrip(), f"{low} to {high}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
