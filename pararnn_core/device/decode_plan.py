@@ -12,9 +12,8 @@ from pararnn_core.state import PAD_SLOT_ID
 class DecodePlanner:
     """What plan_step gives for one token a sequence, in a fraction of its time."""
 
-    def __init__(self, kernel: int, bitmap_bytes: int) -> None:
+    def __init__(self, bitmap_bytes: int) -> None:
         """As of plan_step."""
-        self._kernel = kernel
         self._bitmap_bytes = bitmap_bytes
         self._templates: dict[int, StepPlan] = {}
 
@@ -35,7 +34,6 @@ class DecodePlanner:
         fed = tokens[stands_for]
         return template._replace(
             tokens=tokens,
-            tails=template.tails[stands_for],
             homes=homes,
             last_rows=stands_for,
             seen_bytes=homes * self._bitmap_bytes + (fed >> 3),
@@ -55,7 +53,7 @@ class DecodePlanner:
                 has_initial_state=np.ones(count, np.bool_),
                 logits_indices=rows,
             )
-            plan = plan_step(arguments, self._kernel, self._bitmap_bytes)
+            plan = plan_step(arguments, self._bitmap_bytes)
             if plan is None:
                 raise ValueError(f"count must be at least 1, got {count}")
             self._templates[count] = plan

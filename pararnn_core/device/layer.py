@@ -1,19 +1,21 @@
 """One layer of the model on a device: from the residual stream to the residual stream, states in place.
 
-T rows of a step, S sequences, d = D channels, H heads, K convolution width. All but products is float32.
+T rows of a step, S sequences, d = D channels, H heads, K convolution width. Products take and give narrow
+rows (see matrix.py); the residual stream, states and all arithmetic are float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pararnn_core.cells import ParaLSTM
 from pararnn_core.device.matrix import DeviceMatrix
 from pararnn_core.device.plan import StepInputs
+from pararnn_core.device.rows import RowOperations
 from pararnn_core.layers import Block
 
 Recurrence = Callable[
@@ -25,6 +27,13 @@ Mark = Callable[[str], None]
 """Told the name of each stage, of ops.STEP_STAGES, when the next one begins."""
 
 
+class Norm(NamedTuple):
+    """An RMSNorm of the residual stream: its weight (d,) float32 and the type that it rounds to."""
+
+    weight: Tensor
+    dtype: torch.dtype
+
+
 def vector(parameter: Tensor) -> Tensor:
     """A parameter that is no matrix, as arithmetic takes it."""
     return parameter.detach().float().contiguous()
@@ -33,22 +42,23 @@ def vector(parameter: Tensor) -> Tensor:
 class DeviceLayer:
     """The matrices are those of the block, the rest float32 copies."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, rows: RowOperations) -> None:
         cell, mlp, config = block.cell, block.mlp, block.config
         self._config = config
-        self._norm = vector(block.norm.weight)
+        self._rows = rows
         self._in_proj = DeviceMatrix(block.in_proj.weight)
+        self.norm = Norm(vector(block.norm.weight), self._in_proj.narrow)
         self._conv_taps = vector(block.conv.weight.T)
         self._conv_bias = vector(block.conv.bias)
-        self._cell_input = DeviceMatrix(cell.B, cell.num_heads)
-        self._cell_bias = vector(cell.b).view(cell.num_gates, cell.num_heads, -1)
+        self._cell_input = DeviceMatrix(cell.B, cell.num_heads, cell.num_gates)
+        self._cell_bias = vector(cell.b)
         self._a = vector(cell.A)
         self._c = vector(cell.C) if isinstance(cell, ParaLSTM) else None
         self._gate_norm = vector(block.gate_norm.weight)
         self._out_proj = DeviceMatrix(block.out_proj.weight)
         self._residual_scale = None if block.residual_scale is None else vector(block.residual_scale)
-        self._mlp_norm = vector(block.mlp_norm.weight)
         self._gate_proj = DeviceMatrix(mlp.gate_proj.weight)
+        self._mlp_norm = Norm(vector(block.mlp_norm.weight), self._gate_proj.narrow)
         self._up_proj = DeviceMatrix(mlp.up_proj.weight)
         self._down_proj = DeviceMatrix(mlp.down_proj.weight)
 
@@ -61,74 +71,63 @@ class DeviceLayer:
     def forward(
         self,
         x: Tensor,
+        u: Tensor,
         step: StepInputs,
         conv_state: Tensor,
         cell_state: Tensor,
         recurrence: Recurrence,
         mark: Mark,
+        following: Norm,
         kept: Tensor | None = None,
-    ) -> Tensor:
-        """x (T, d) -> (T, d), or the rows in `kept`. conv_state (slots, K-1, D); cell_state (slots, N, D)."""
-        config = self._config
-        mark("norms")
-        u = rms_norm(x, self._norm, config.norm_eps)
-        mark("in_proj")
-        v, g = self._in_proj.product(u).chunk(2, dim=-1)
-        mark("convolution")
-        v = self._convolve(v, step, conv_state)
-        mark("cell input")
-        bx = self._input(v)
-        mark("recurrence")
-        held = (step.cu_seqlens, step.slots, step.has_initial_state)
-        y = recurrence(config.cell, bx, self._a, self._c, *held, cell_state, None)
+    ) -> tuple[Tensor, Tensor]:
+        """x (T, d) float32, changed in place, and u, `norm` of it -> x, and `following` of it.
+
+        kept: rows that are gone on with once the recurrence is done, as copies; None: all.
+        conv_state (slots, K-1, D); cell_state (slots, N, D)
+        """
+        config, rows, eps = self._config, self._rows, self._config.norm_eps
+        y, g = self._recur(u, step, conv_state, cell_state, recurrence, mark)
         if kept is not None:
             x, y, g = x[kept], y[kept], g[kept]
         mark("gate")
-        gated = self._gate(y, g)
+        gated = rows.gated_rms_norm(y, g, self._gate_norm, eps, config.gate_order)
         mark("out_proj")
         mixed = self._out_proj.product(gated)
         mark("residuals")
-        x = x + mixed if self._residual_scale is None else torch.addcmul(mixed, x, self._residual_scale)
-        update = self._mlp(x, mark)
+        n = rows.add_rms_norm_(
+            x, mixed, self._residual_scale, self._mlp_norm.weight, eps, self._mlp_norm.dtype
+        )
+        update = self._mlp(n, mark)
         mark("residuals")
-        return x + update if config.mlp_residual else update
+        replaces = not config.mlp_residual
+        return x, rows.add_rms_norm_(x, update, None, following.weight, eps, following.dtype, replaces)
 
-    def _convolve(self, v: Tensor, step: StepInputs, conv_state: Tensor) -> Tensor:
-        """v (T, D), rounded as the state is -> (T, D); the state becomes the tails."""
-        past = conv_state.index_select(0, step.homes)
-        past = torch.where(step.has_initial_state[:, None, None], past, 0.0)
-        window = torch.cat((v.to(conv_state.dtype), past.flatten(0, 1)))
-        conv_state.index_copy_(0, step.homes, window[step.tails])
-        out = self._conv_bias.expand_as(v)
-        for rows, weight in zip(step.taps, self._conv_taps, strict=True):
-            out = torch.addcmul(out, window[rows].float(), weight)
-        return F.silu(out) if self._config.conv_activation == "silu" else out
+    def _recur(
+        self,
+        u: Tensor,
+        step: StepInputs,
+        conv_state: Tensor,
+        cell_state: Tensor,
+        recurrence: Recurrence,
+        mark: Mark,
+    ) -> tuple[Tensor, Tensor]:
+        """u (T, d) narrow -> y (T, D) float32 of the cell, and g (T, D) narrow, its gate."""
+        held = (step.cu_seqlens, step.slots, step.has_initial_state)
+        mark("in_proj")
+        v, g = self._in_proj.product(u).chunk(2, dim=-1)
+        mark("convolution")
+        activation = self._config.conv_activation
+        v = self._rows.causal_conv1d_(v, self._conv_taps.T, self._conv_bias, activation, *held, conv_state)
+        mark("cell input")
+        bx = self._cell_input.product_by_head(v)
+        mark("recurrence")
+        return recurrence(self._config.cell, bx, self._a, self._c, *held, cell_state, self._cell_bias), g
 
-    def _input(self, v: Tensor) -> Tensor:
-        """v (T, D) -> bx (T, 3, D): the sum with the bias lays the heads' rows out."""
-        gates, heads, _ = self._cell_bias.shape
-        by_head = self._cell_input.product_by_head(v).view(heads, len(v), gates, -1)
-        bx = v.new_empty(len(v), *self._cell_bias.shape)
-        torch.add(by_head.permute(1, 2, 0, 3), self._cell_bias, out=bx)
-        return bx.flatten(2)
-
-    def _gate(self, y: Tensor, g: Tensor) -> Tensor:
-        eps = self._config.norm_eps
-        if self._config.gate_order == "gate_then_norm":
-            return rms_norm(y * F.silu(g), self._gate_norm, eps)
-        return rms_norm(y, self._gate_norm, eps) * F.silu(g)
-
-    def _mlp(self, x: Tensor, mark: Mark) -> Tensor:
-        mark("norms")
-        n = rms_norm(x, self._mlp_norm, self._config.norm_eps)
+    def _mlp(self, n: Tensor, mark: Mark) -> Tensor:
+        """n (T, d) narrow -> (T, d) narrow."""
         mark("gate_proj, up_proj")
         gate, up = self._gate_proj.product(n), self._up_proj.product(n)
         mark("silu, product")
-        inner = F.silu(gate) * up
+        inner = self._rows.silu_mul(gate, up)
         mark("down_proj")
         return self._down_proj.product(inner)
-
-
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x (T, d), weight (d,), float32."""
-    return F.rms_norm(x, weight.shape, weight, eps)

@@ -1,6 +1,7 @@
 """Products with matrices as a checkpoint holds them, on any device: nothing is packed or copied.
 
-Rows enter a product in the type of the weights and leave it, and are added up, in float32.
+Rows enter a product and leave it in one type, the narrow one: that of float weights, and of quantised ones
+bfloat16 on CUDA and float32 elsewhere. Each element of a result is added up in float32 and rounded once.
 """
 
 from __future__ import annotations
@@ -25,62 +26,81 @@ class HoldsMatrix(Protocol):
     weight: Weight
 
 
-def multiply(x: Tensor, weight: Tensor) -> Tensor:
-    """x (T, I) float32, weight (I, O) float32 or bfloat16; or (H, T, I) and (H, I, O). -> float32."""
-    if weight.dtype == torch.float32:
-        return torch.matmul(x, weight)
-    narrow = x.to(weight.dtype)
-    if x.is_cuda:
-        if x.dim() == 3:
-            return torch.bmm(narrow, weight, out_dtype=torch.float32)
-        return torch.mm(narrow, weight, out_dtype=torch.float32)
-    # The same numbers where torch has no product of narrow rows to wide sums.
-    return torch.matmul(narrow.float(), weight.float())
+def multiply(x: Tensor, weight: Tensor, out: Tensor) -> None:
+    """out (T, O) = x (T, I) weight (I, O), or all with a first dimension H, one product for each head.
+
+    x and weight of one type, out of that type, or (T, O) of float32; any strides between rows.
+    """
+    if not x.is_cuda:
+        # The same numbers where torch has no product of narrow rows to wide sums.
+        out.copy_(torch.matmul(x.float(), weight.float()))
+    elif out.dtype != x.dtype:
+        torch.mm(x, weight, out_dtype=out.dtype, out=out)
+    elif x.dim() == 3:
+        torch.bmm(x, weight, out=out)
+    else:
+        torch.mm(x, weight, out=out)
 
 
 class DeviceMatrix:
-    """heads blocks of (O, I), one below the other.
+    """heads blocks of (gates * O / gates, I), one below the other.
 
-    A quantised one is dequantised for each product, a block of rows at a time, to bfloat16 on CUDA and to
-    float32 elsewhere: it takes little memory, but reads and writes more than a float one.
+    A quantised one is dequantised for each product, a block of rows at a time: it takes little memory, but
+    reads and writes more than a float one.
     """
 
-    def __init__(self, weight: Weight, heads: int = 1) -> None:
+    def __init__(self, weight: Weight, heads: int = 1, gates: int = 1) -> None:
         """weight: (O, I); of a cell (H, I, gates, O / gates), or quantised with the rows head by head."""
         self._weight = weight.detach() if isinstance(weight, Tensor) else weight
         self._heads = heads
+        self._gates = gates
 
     @property
     def nbytes(self) -> int:
         """As held on the device."""
         return self._weight.nbytes
 
+    @property
+    def narrow(self) -> torch.dtype:
+        """The type of a product's rows."""
+        if not isinstance(self._weight, QuantizedMatrix):
+            return self._weight.dtype
+        return torch.bfloat16 if self._weight.qweight.is_cuda else torch.float32
+
     def rows(self, tokens: Tensor) -> Tensor:
-        """tokens (T,) -> those rows (T, I) float32."""
+        """tokens (T,) -> those rows (T, I) float32, the caller's own."""
         if isinstance(self._weight, QuantizedMatrix):
             return self._weight.dequantize(tokens)
         return F.embedding(tokens, self._weight).float()
 
-    def product(self, x: Tensor) -> Tensor:
-        """x (T, I) float32 -> (T, O) float32."""
+    def product(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """x (T, I) narrow -> (T, O) in `dtype`: narrow if None, or float32."""
         weight = self._weight
-        if not isinstance(weight, QuantizedMatrix):
-            return multiply(x, weight.T)
         outputs, inputs = weight.shape
+        out = x.new_empty(len(x), outputs, dtype=dtype)
+        if not isinstance(weight, QuantizedMatrix):
+            multiply(x, weight.T, out)
+            return out
         step = max(1, BLOCK_WEIGHTS // inputs)
-        blocks = (_dequantized(weight, slice(row, row + step)) for row in range(0, outputs, step))
-        return torch.cat([multiply(x, block.T) for block in blocks], dim=1)
+        for row in range(0, outputs, step):
+            block = slice(row, row + step)
+            multiply(x, weight.dequantize(block).to(x.dtype).T, out[:, block])
+        return out
 
     def product_by_head(self, x: Tensor) -> Tensor:
-        """x (T, H * I) float32 -> (H, T, O) float32, block h of its own inputs."""
+        """x (T, H * I) narrow -> (T, gates, H * O / gates) narrow, head h from its own inputs."""
+        heads, gates = self._heads, self._gates
         if isinstance(self._weight, QuantizedMatrix):
-            rows = _dequantized(self._weight, slice(None))
-            blocks = rows.view(self._heads, -1, rows.shape[1]).transpose(1, 2)
+            rows = self._weight.dequantize().to(x.dtype)
+            blocks = rows.view(heads, gates, -1, rows.shape[1]).permute(0, 3, 1, 2)
         else:
-            blocks = self._weight.flatten(2)
-        return multiply(x.view(len(x), self._heads, -1).transpose(0, 1), blocks)
-
-
-def _dequantized(matrix: QuantizedMatrix, rows: slice) -> Tensor:
-    wide = matrix.dequantize(rows)
-    return wide.to(torch.bfloat16) if wide.is_cuda else wide
+            blocks = self._weight
+        out = x.new_empty(len(x), gates, heads * blocks.shape[3])
+        if heads == 1:
+            multiply(x, blocks[0].flatten(1), out.flatten(1))
+            return out
+        by_head = x.view(len(x), heads, -1).transpose(0, 1)
+        # Straight to where the rows belong: of one gate they are evenly apart.
+        for gate in range(gates):
+            multiply(by_head, blocks[:, :, gate], out[:, gate].view(len(x), heads, -1).transpose(0, 1))
+        return out

@@ -9,7 +9,7 @@ import torch
 from pararnn_core.config import ModelConfig
 from pararnn_core.device.matrix import BLOCK_WEIGHTS
 
-_FLOAT = 4
+_FLOAT, _NARROW = 4, 2
 _ALIVE_AT_ONCE = 2
 """Intermediate rows of a step, as a multiple of those that are counted: a generous guess."""
 
@@ -29,9 +29,12 @@ def free_bytes(device: torch.device) -> int:
 
 def step_bytes(config: ModelConfig, tokens: int) -> int:
     """Working memory of a step of so many tokens whose logits are all asked for, not less than it takes."""
-    mixer = (8 + config.conv_kernel) * config.hidden_size
-    row = mixer + 3 * config.mlp_hidden_size + config.vocab_size
-    return _ALIVE_AT_ONCE * _FLOAT * tokens * row + _dequantized_bytes(config)
+    narrow = _FLOAT if config.dtype == "float32" and config.quantization is None else _NARROW
+    # Of a row: the stream, y and the last norm in float32; between products u, v and g, v convolved, bx, what
+    # is gated and mixed, n and the update.
+    mixer = (3 * _FLOAT + 11 * narrow) * config.hidden_size
+    row = mixer + 3 * narrow * config.mlp_hidden_size + _FLOAT * config.vocab_size
+    return _ALIVE_AT_ONCE * tokens * row + _dequantized_bytes(config)
 
 
 def _dequantized_bytes(config: ModelConfig) -> int:

@@ -15,9 +15,10 @@ from pararnn_core.config import ModelConfig
 from pararnn_core.device.arguments import StepArguments, check_arguments
 from pararnn_core.device.decode_plan import DecodePlanner
 from pararnn_core.device.graphs import Capturer, CudaCapturer, DecodeGraphs
-from pararnn_core.device.layer import DeviceLayer, Mark, Recurrence, rms_norm, vector
+from pararnn_core.device.layer import DeviceLayer, Mark, Norm, Recurrence, vector
 from pararnn_core.device.matrix import DeviceMatrix, HoldsMatrix
 from pararnn_core.device.plan import StepInputs, plan_step
+from pararnn_core.device.rows import row_operations_on
 from pararnn_core.device.solvers import NewtonReport, SolverChoice, solvers_on
 from pararnn_core.device.stages import StageClock, unmeasured
 from pararnn_core.layers import Block, RMSNorm
@@ -44,8 +45,10 @@ class DeviceModel:
         self.config = config
         self.device = norm.weight.device
         self._embedding = DeviceMatrix(embedding.weight)
-        self._layers = tuple(DeviceLayer(block) for block in blocks)
-        self._norm = vector(norm.weight)
+        self._rows = row_operations_on(self.device)
+        self._layers = tuple(DeviceLayer(block, self._rows) for block in blocks)
+        # Each layer ends in the norm of the next one; the last in that of the rows that states keep.
+        self._norms = (*(layer.norm for layer in self._layers), Norm(vector(norm.weight), torch.float32))
         self._head = self._embedding if head is None else DeviceMatrix(head.weight)
         self._solvers = solvers or solvers_on(self.device, config.cell)
         self._capturer = capturer or (CudaCapturer(self.device) if self.device.type == "cuda" else None)
@@ -98,7 +101,7 @@ class DeviceModel:
         """From now on decodes of this pool, and of no other, run as CUDA graphs. Nothing on a CPU."""
         if self._capturer is not None:
             recurrence = self._solvers.choose(self.config.hidden_size, 1)
-            planner = DecodePlanner(self.config.conv_kernel, state.seen.shape[1])
+            planner = DecodePlanner(state.seen.shape[1])
             graphs = DecodeGraphs(
                 lambda step: self.run(step, state, recurrence), planner, self.device, self._capturer
             )
@@ -111,19 +114,22 @@ class DeviceModel:
         mark: Mark = unmeasured if clock is None else clock.mark
         mark("embedding")
         x = self._embedding.rows(step.tokens)
+        mark("norms")
+        weight, dtype = self._norms[0]
+        u = self._rows.add_rms_norm_(x, None, None, weight, self.config.norm_eps, dtype)
         for i, layer in enumerate(self._layers):
             kept = step.kept if i == len(self._layers) - 1 else None
-            x = layer.forward(x, step, state.conv[i], state.cell[i], recurrence, mark, kept)
+            states = state.conv[i], state.cell[i]
+            x, u = layer.forward(x, u, step, *states, recurrence, mark, self._norms[i + 1], kept)
         mark("final rows")
-        hidden = rms_norm(x, self._norm, self.config.norm_eps)
-        state.last_hidden.index_copy_(0, step.homes, hidden[step.last_rows])
+        state.last_hidden.index_copy_(0, step.homes, u[step.last_rows])
         _see(step, state.seen)
         mark("head")
-        return self._head.product(hidden[step.logits_rows])
+        return self.head_logits(u[step.logits_rows])
 
     def head_logits(self, last_hidden: Tensor) -> Tensor:
         """last_hidden (M, d) float32 on the device -> logits (M, V)."""
-        return self._head.product(last_hidden)
+        return self._head.product(last_hidden.to(self._head.narrow), torch.float32)
 
     def wait(self) -> None:
         """Until the device has done all that it was asked for."""
@@ -138,7 +144,7 @@ class DeviceModel:
         self, arguments: StepArguments, state: RecurrentState, clock: StageClock | None = None
     ) -> Tensor | None:
         """Operation by operation. None if all sequences are skipped."""
-        plan = plan_step(arguments, self.config.conv_kernel, state.seen.shape[1])
+        plan = plan_step(arguments, state.seen.shape[1])
         if plan is None:
             return None
         recurrence = self._solvers.choose(len(plan.slots) * self.config.hidden_size, plan.longest)

@@ -1,6 +1,6 @@
 """Where everything of a step is read and written, worked out on the host once and used by all layers.
 
-T tokens of S sequences, K convolution width, M rows of logits. Nothing here depends on the model's weights,
+T tokens of S sequences, M rows of logits. Nothing here depends on the model's weights,
 and nothing on the device has to look at a value to know what to do: so a step never waits for the device.
 
 A skipped sequence has no place to write to. Where rows go to slots it stands for the first sequence that is
@@ -9,7 +9,7 @@ not skipped: the same values go to the same place twice.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,9 @@ from pararnn_core.state import PAD_SLOT_ID
 
 
 class StepPlan(NamedTuple):
-    """A step's arguments and indices as arrays. The window of a layer is its T rows of v, then the tails.
+    """A step's arguments and indices as arrays.
 
     tokens: (T,)
-    taps: (K, T), rows of the window that meet each tap of the convolution, the newest last
-    tails: (S, K-1), rows of the window that become the convolution's state
     homes: (S,), slots that states go to
     kept: (U,), rows of tokens that something reads once the last recurrence is done
     logits_rows: (M,), last_rows: (S,), rows of those
@@ -34,8 +32,6 @@ class StepPlan(NamedTuple):
     """
 
     tokens: Int64s
-    taps: Int64s
-    tails: Int64s
     homes: Int64s
     kept: Int64s
     logits_rows: Int64s
@@ -76,8 +72,6 @@ class StepInputs(NamedTuple):
     """The arrays of a StepPlan as tensors on the device."""
 
     tokens: Tensor
-    taps: Tensor
-    tails: Tensor
     homes: Tensor
     kept: Tensor
     logits_rows: Tensor
@@ -92,8 +86,8 @@ class StepInputs(NamedTuple):
 _DTYPES = {"int64": torch.int64, "int32": torch.int32, "uint8": torch.uint8, "bool": torch.bool}
 
 
-def plan_step(arguments: StepArguments, kernel: int, bitmap_bytes: int) -> StepPlan | None:
-    """None if there is no sequence that is not skipped. kernel: K; bitmap_bytes: of one slot."""
+def plan_step(arguments: StepArguments, bitmap_bytes: int) -> StepPlan | None:
+    """None if there is no sequence that is not skipped. bitmap_bytes: of one slot."""
     tokens, bounds, slots, held, logits_indices = arguments
     real = slots != PAD_SLOT_ID
     if not real.any():
@@ -101,12 +95,9 @@ def plan_step(arguments: StepArguments, kernel: int, bitmap_bytes: int) -> StepP
     stands_for = np.where(real, np.arange(len(slots)), np.argmax(real))
     ends = bounds[1:].astype(np.int64)
     kept, places = np.unique(np.concatenate((logits_indices, ends - 1)), return_inverse=True)
-    taps, tails = _convolution(bounds.astype(np.int64), kernel)
     seen_bytes, seen_bits = _seen(arguments, real, bitmap_bytes)
     return StepPlan(
         tokens=tokens,
-        taps=taps,
-        tails=tails[stands_for],
         homes=slots[stands_for].astype(np.int64),
         kept=kept,
         logits_rows=places[: len(logits_indices)],
@@ -117,22 +108,6 @@ def plan_step(arguments: StepArguments, kernel: int, bitmap_bytes: int) -> StepP
         seen_bits=seen_bits,
         has_initial_state=held[stands_for],
     )
-
-
-def _convolution(bounds: Int64s, kernel: int) -> tuple[Int64s, Int64s]:
-    """taps and tails. A position before the sequence's start is a row of its tail, the newest -1."""
-    starts, lengths, rows = bounds[:-1], np.diff(bounds), bounds[-1]
-    sequences = np.arange(len(starts))
-
-    def window(sequence: Int64s, position: Int64s) -> Any:
-        tail = rows + sequence * (kernel - 1) + (kernel - 1) + position
-        return np.where(position >= 0, starts[sequence] + position, tail)
-
-    owner = np.repeat(sequences, lengths)
-    offsets = np.arange(kernel) - (kernel - 1)
-    taps = window(owner[None], (np.arange(rows) - starts[owner])[None] + offsets[:, None])
-    tails = window(sequences[:, None], lengths[:, None] + offsets[None, :-1])
-    return taps, tails
 
 
 def _seen(arguments: StepArguments, real: Bools, bitmap_bytes: int) -> tuple[Int64s, npt.NDArray[np.uint8]]:

@@ -68,13 +68,12 @@ def filled_up(decode: StepArguments, count: int) -> StepArguments:
     )
 
 
-@pytest.mark.parametrize("kernel", [2, 4])
 @pytest.mark.parametrize("slots", [[0], [7], [5, 2, 9], [-1, 3], [4, -1, -1, 0, 1], [-1], [-1, -1, -1]])
-def test_plan_of_a_decode_is_the_plan_of_the_step_filled_up(slots: list[int], kernel: int) -> None:
-    planner, decode = DecodePlanner(kernel, 34), decode_arguments(slots)
+def test_plan_of_a_decode_is_the_plan_of_the_step_filled_up(slots: list[int]) -> None:
+    planner, decode = DecodePlanner(34), decode_arguments(slots)
     decode.has_initial_state[::2] = True
     for count in (len(slots), 8, 5, 8):
-        plan, expected = planner.plan(decode, count), plan_step(filled_up(decode, count), kernel, 34)
+        plan, expected = planner.plan(decode, count), plan_step(filled_up(decode, count), 34)
         if plan is None or expected is None:
             assert plan is expected is None
             continue

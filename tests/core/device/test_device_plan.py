@@ -73,27 +73,11 @@ def test_bad_argument_is_refused_in_the_words_of_the_native_library(name: str, v
     assert [state.snapshot(slot) for slot in range(2)] == before
 
 
-def test_taps_meet_the_rows_before_within_the_sequence_and_then_its_tail() -> None:
-    plan = plan_step(arguments([2, 3], [4, 0]), kernel=3, bitmap_bytes=125)
-    assert plan is not None
-    # Rows 0 to 4 are tokens; 5, 6 the tail of the first sequence, 7, 8 that of the second, oldest first.
-    assert plan.taps.T.tolist() == [[5, 6, 0], [6, 0, 1], [7, 8, 2], [8, 2, 3], [2, 3, 4]]
-    assert plan.tails.tolist() == [[0, 1], [3, 4]]
-    assert plan.longest == 3
-
-
-def test_tail_of_a_sequence_shorter_than_it_keeps_the_newest_of_the_one_before() -> None:
-    plan = plan_step(arguments([1], [2]), kernel=4, bitmap_bytes=125)
-    assert plan is not None
-    assert plan.tails.tolist() == [[2, 3, 0]]
-
-
 def test_skipped_sequence_writes_what_the_first_other_one_writes() -> None:
-    plan = plan_step(arguments([1, 2, 1], [-1, 5, -1], [True, False, True]), kernel=2, bitmap_bytes=125)
+    plan = plan_step(arguments([1, 2, 1], [-1, 5, -1], [True, False, True]), bitmap_bytes=125)
     assert plan is not None
     assert plan.homes.tolist() == [5, 5, 5]
     assert plan.slots.tolist() == [-1, 5, -1]
-    assert plan.tails.tolist() == [[2], [2], [2]]
     assert plan.kept[plan.last_rows].tolist() == [2, 2, 2]
     assert plan.kept[plan.logits_rows].tolist() == [0, 2, 3]
     assert plan.has_initial_state.all()
@@ -101,12 +85,12 @@ def test_skipped_sequence_writes_what_the_first_other_one_writes() -> None:
 
 
 def test_step_that_skips_all_has_no_plan() -> None:
-    assert plan_step(arguments([1, 2], [-1, -1]), kernel=4, bitmap_bytes=125) is None
-    assert plan_step(arguments([], []), kernel=4, bitmap_bytes=125) is None
+    assert plan_step(arguments([1, 2], [-1, -1]), bitmap_bytes=125) is None
+    assert plan_step(arguments([], []), bitmap_bytes=125) is None
 
 
 def test_transfer_loses_nothing() -> None:
-    plan = plan_step(arguments([3, 1, 4], [7, -1, 2], [True, True, False]), kernel=4, bitmap_bytes=125)
+    plan = plan_step(arguments([3, 1, 4], [7, -1, 2], [True, True, False]), bitmap_bytes=125)
     assert plan is not None
     inputs = plan.on(torch.device("cpu"))
     assert inputs._fields == plan._fields

@@ -49,11 +49,19 @@ def test_working_memory_grows_with_the_tokens_of_a_step_alone() -> None:
 
 
 def test_working_memory_of_a_quantised_model_holds_the_block_that_is_dequantised() -> None:
-    config = ModelConfig.preset("7b")
-    quantized = replace(config, quantization=QuantizationConfig("round", 4, 128))
+    # Rows of quantised matrices are those of bfloat16 ones.
+    config = replace(ModelConfig.preset("7b"), dtype="bfloat16")
+    quantized = replace(config, dtype="float32", quantization=QuantizationConfig("round", 4, 128))
     assert step_bytes(quantized, 8) - step_bytes(config, 8) == 3 * 4 * BLOCK_WEIGHTS
     small = tiny_config(quantization=QuantizationConfig("round", 8, 128))
-    assert step_bytes(small, 8) - step_bytes(tiny_config(), 8) == 3 * 4 * 32 * 265
+    assert step_bytes(small, 8) - step_bytes(tiny_config(dtype="bfloat16"), 8) == 3 * 4 * 32 * 265
+
+
+def test_rows_of_bfloat16_weights_take_less_working_memory() -> None:
+    wide = ModelConfig.preset("1.4b")
+    narrow = replace(wide, dtype="bfloat16")
+    saved = step_bytes(wide, 512) - step_bytes(narrow, 512)
+    assert saved == 2 * 512 * 2 * (11 * 2048 + 3 * wide.mlp_hidden_size)
 
 
 def test_weights_that_do_not_fit_are_told_with_both_numbers() -> None:
