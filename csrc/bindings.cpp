@@ -33,6 +33,13 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
       "linear_scan(Tensor jacobian, Tensor source, Tensor? entry, Tensor cu_seqlens, bool reverse) -> "
       "(Tensor, Tensor)");
 
+  library.def(
+      "row_product(Tensor x, Tensor weight, Tensor? scales, int format, int heads, int gates, int inputs, "
+      "int outputs, int group_size, bool wide) -> Tensor");
+  library.def(
+      "dequantize(Tensor weight, Tensor scales, Tensor? rows, int format, int inputs, int group_size, "
+      "bool wide) -> Tensor");
+
   library.def("advise_huge_pages(Tensor(a!) buffer) -> ()");
   library.def(
       "packed_bytes(int format, int heads, int gates, int inputs, int outputs, int group_size) -> int");

@@ -1,5 +1,5 @@
-// All that a kernel knows of threads, warps and memory shared by a block. Tests put fibers in its place
-// (tests/cuda_host/fibers.h), so that the text of the kernels runs without a GPU too.
+// All that a kernel knows of threads, warps, memory shared by a block and accesses of several words. Tests
+// put fibers in its place (tests/cuda_host/fibers.h), so that the text of the kernels runs without a GPU too.
 //
 // A warp's operations are for all its threads at once: they are never called where only some threads go.
 #pragma once
@@ -12,6 +12,12 @@ namespace pararnn {
 namespace PARARNN_ISA {
 
 constexpr int kWarp = 32;
+
+// Words that lie together and go over in one access.
+template <int kCount>
+struct alignas(4 * kCount) Words {
+  uint32_t of[kCount];
+};
 
 }  // namespace PARARNN_ISA
 }  // namespace pararnn
@@ -66,6 +72,29 @@ PARARNN_DEVICE T shuffle_from(const T& value, int lane) {
 template <class T>
 PARARNN_DEVICE T shuffle_xor(const T& value, int mask) {
   return shuffle_words(value, [mask](uint32_t word) { return __shfl_xor_sync(kWholeWarp, word, mask); });
+}
+
+// Of memory that no kernel writes meanwhile.
+PARARNN_DEVICE Words<2> load_words(const Words<2>* from) {
+  const uint2 words = __ldg(reinterpret_cast<const uint2*>(from));
+  return {{words.x, words.y}};
+}
+PARARNN_DEVICE Words<4> load_words(const Words<4>* from) {
+  const uint4 words = __ldg(reinterpret_cast<const uint4*>(from));
+  return {{words.x, words.y, words.z, words.w}};
+}
+
+// The same where nobody else on this multiprocessor will ask for them.
+PARARNN_DEVICE Words<4> load_words_once(const Words<4>* from) {
+  Words<4> words;
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(words.of[0]), "=r"(words.of[1]), "=r"(words.of[2]), "=r"(words.of[3])
+      : "l"(from));
+  return words;
+}
+
+PARARNN_DEVICE void store_words(Words<4>* to, const Words<4>& words) {
+  *reinterpret_cast<uint4*>(to) = make_uint4(words.of[0], words.of[1], words.of[2], words.of[3]);
 }
 
 PARARNN_DEVICE void atomic_max(uint32_t* to, uint32_t value) { atomicMax(to, value); }

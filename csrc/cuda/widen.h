@@ -1,4 +1,4 @@
-// What a scan reads, as float32. Widening bfloat16 is exact.
+// Between what a kernel reads or writes and float32. Widening bfloat16 is exact.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,14 @@ PARARNN_HD float widen(BFloat16 x) {
   float out;
   memcpy(&out, &bits, sizeof(out));
   return out;
+}
+
+// To the nearest, of two the even one; NaN stays NaN.
+PARARNN_HD BFloat16 narrow(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof(bits));
+  if (x != x) return {uint16_t(bits >> 16 | 0x40)};
+  return {uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
 
 }  // namespace PARARNN_ISA

@@ -15,12 +15,14 @@ from pararnn_core.ops.linear import (
     unpack,
 )
 from pararnn_core.ops.model import STEP_STAGES, LayerWeights, ModelShape, NativeModel
+from pararnn_core.ops.products import MOST_PRODUCT_ROWS, dequantize, is_read_in_place, row_product
 from pararnn_core.ops.recurrence import recurrence, recurrence_
 from pararnn_core.ops.sampling import TokenLogprobs, sample, token_logprobs
 from pararnn_core.ops.scans import ScanReport, linear_scan, newton_recurrence, newton_recurrence_
 from pararnn_core.ops.threads import available_isa_levels, isa_level, num_threads, set_num_threads
 
 __all__ = [
+    "MOST_PRODUCT_ROWS",
     "STEP_STAGES",
     "LayerWeights",
     "ModelShape",
@@ -34,11 +36,13 @@ __all__ = [
     "available_isa_levels",
     "build_tag",
     "causal_conv1d_",
+    "dequantize",
     "embedding",
     "gated_rms_norm",
     "has_cuda_kernels",
     "huge_page_arena",
     "is_available",
+    "is_read_in_place",
     "isa_level",
     "linear",
     "linear_scan",
@@ -52,6 +56,7 @@ __all__ = [
     "recurrence",
     "recurrence_",
     "rms_norm",
+    "row_product",
     "sample",
     "set_num_threads",
     "silu_mul",

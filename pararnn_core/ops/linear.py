@@ -29,8 +29,8 @@ class WeightFormat(IntEnum):
 
 _FLOATS = {torch.float32: WeightFormat.FLOAT32, torch.bfloat16: WeightFormat.BFLOAT16}
 _DTYPES = {number: dtype for dtype, number in _FLOATS.items()}
-_INTEGERS = {8: WeightFormat.INT8, 4: WeightFormat.INT4}
-_BITS = {number: bits for bits, number in _INTEGERS.items()}
+INTEGER_FORMATS = {8: WeightFormat.INT8, 4: WeightFormat.INT4}
+_BITS = {number: bits for bits, number in INTEGER_FORMATS.items()}
 
 
 class PackedMatrix(NamedTuple):
@@ -121,7 +121,7 @@ def _description(weight: Tensor | QuantizedMatrix, heads: int, gates: int) -> Pa
     nothing = torch.empty(0, dtype=torch.uint8)
     if isinstance(weight, QuantizedMatrix):
         outputs = weight.out_features // (heads * gates)
-        number = _INTEGERS[weight.bits]
+        number = INTEGER_FORMATS[weight.bits]
         return PackedMatrix(nothing, number, heads, gates, weight.in_features, outputs, weight.group_size)
     if weight.dtype not in _FLOATS:
         raise RuntimeError(f"weight: expected dtype float32 or bfloat16, got {weight.dtype}")

@@ -296,6 +296,12 @@ void exchange(Site site, const void* value, void* out, size_t bytes, int from) {
   copy(out, Block::current->offered_by(from), bytes);
 }
 
+void gather(Site site, const void* value, void* out, size_t bytes) {
+  Block::current->exchange(site, value, bytes);
+  for (int lane = 0; lane < kWarp; ++lane)
+    copy(static_cast<char*>(out) + size_t(lane) * bytes, Block::current->offered_by(lane), bytes);
+}
+
 bool any_in_warp(Site site, bool condition) {
   Block::current->exchange(site, &condition, sizeof(condition));
   bool any = false;

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <functional>
+#include <stdexcept>
 #include <type_traits>
 
 #define PARARNN_DEVICE inline __attribute__((always_inline))
@@ -37,6 +38,8 @@ void sync_warp(Site site);
 
 // Lays `bytes` of value before the other lanes; out gets those of lane `from` when all have done so.
 void exchange(Site site, const void* value, void* out, size_t bytes, int from);
+// The same, and out gets those of all lanes, one after the other.
+void gather(Site site, const void* value, void* out, size_t bytes);
 bool any_in_warp(Site site, bool condition);
 
 }  // namespace fibers
@@ -78,6 +81,29 @@ T shuffle_xor(const T& value, int mask, PARARNN_SITE) {
 }
 
 #undef PARARNN_SITE
+
+// As on a GPU, an address that is no multiple of the size is an error.
+template <int kCount>
+void check_place(const Words<kCount>* words) {
+  if (reinterpret_cast<uintptr_t>(words) % sizeof(Words<kCount>) != 0)
+    throw std::logic_error("several words at an address that is no multiple of their size");
+}
+
+template <int kCount>
+Words<kCount> load_words(const Words<kCount>* from) {
+  check_place(from);
+  return *from;
+}
+
+template <int kCount>
+Words<kCount> load_words_once(const Words<kCount>* from) {
+  return load_words(from);
+}
+
+inline void store_words(Words<4>* to, const Words<4>& words) {
+  check_place(to);
+  *to = words;
+}
 
 template <class T>
 void atomic_max(T* to, T value) {

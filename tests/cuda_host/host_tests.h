@@ -9,7 +9,10 @@
   X(sequential_scan)               \
   X(newton_scan)                   \
   X(linear_scan)                   \
-  X(linear_steps)
+  X(linear_steps)                  \
+  X(mma)                           \
+  X(row_product)                   \
+  X(dequantize)
 
 namespace pararnn {
 
