@@ -24,10 +24,11 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
   // Of a GPU only.
   library.def(
       "newton_recurrence(int cell, Tensor bx, Tensor a, Tensor? c, Tensor initial_state, Tensor cu_seqlens, "
-      "float tolerance, int max_iterations) -> (Tensor, Tensor, Tensor, Tensor)");
+      "float tolerance, int max_iterations, int time_warps) -> (Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "newton_recurrence_(int cell, Tensor bx, Tensor a, Tensor? c, Tensor cu_seqlens, Tensor slots, "
-      "Tensor has_initial_state, Tensor(a!) state, Tensor? bias, float tolerance, int max_iterations) -> "
+      "Tensor has_initial_state, Tensor(a!) state, Tensor? bias, float tolerance, int max_iterations, int "
+      "time_warps) -> "
       "(Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "linear_scan(Tensor jacobian, Tensor source, Tensor? entry, Tensor cu_seqlens, bool reverse) -> "

@@ -104,11 +104,14 @@ struct Outcome {
         iterations(empty_beside(cu_seqlens, {cu_seqlens.numel() - 1}, ScalarType::Int)),
         fallbacks(empty_beside(cu_seqlens, {cu_seqlens.numel() - 1}, ScalarType::Int)) {}
 
-  void solve(const ScanParams& params, double tolerance, int64_t max_iterations, void* stream) {
+  void solve(const ScanParams& params, double tolerance, int64_t max_iterations, int64_t time_warps,
+             void* stream) {
     PARARNN_REQUIRE(tolerance > 0.0, "tolerance: must be positive, got ", tolerance);
     PARARNN_REQUIRE(max_iterations >= 0 && max_iterations <= 1000, "max_iterations: expected 0 to 1000, got ",
                     max_iterations);
-    newton_scan_cuda({params, float(tolerance), int32_t(max_iterations),
+    PARARNN_REQUIRE(time_warps == 0 || time_warps == 1 || time_warps == 2 || time_warps == 4,
+                    "time_warps: expected 1, 2, 4 or 0, got ", time_warps);
+    newton_scan_cuda({params, float(tolerance), int32_t(max_iterations), int32_t(time_warps),
                       static_cast<uint32_t*>(residual.mutable_data_ptr()),
                       iterations.mutable_data_ptr<int32_t>(), fallbacks.mutable_data_ptr<int32_t>()},
                      stream);
@@ -119,25 +122,25 @@ using Solved = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 Solved newton_recurrence(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                          const Tensor& initial_state, const Tensor& cu_seqlens, double tolerance,
-                         int64_t max_iterations) {
+                         int64_t max_iterations, int64_t time_warps) {
   Inputs inputs(cell, bx, a, c, cu_seqlens);
   const CallersStream stream(inputs.device);
   Tensor states = inputs.start_from(initial_state);
   Outcome outcome(cu_seqlens);
-  outcome.solve(inputs.params, tolerance, max_iterations, stream.get());
+  outcome.solve(inputs.params, tolerance, max_iterations, time_warps, stream.get());
   return {states, outcome.residual, outcome.iterations, outcome.fallbacks};
 }
 
 Solved newton_recurrence_slots(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                                const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
                                Tensor state, std::optional<Tensor> bias, double tolerance,
-                               int64_t max_iterations) {
+                               int64_t max_iterations, int64_t time_warps) {
   Inputs inputs(cell, bx, a, c, cu_seqlens);
   inputs.add(bias);
   const CallersStream stream(inputs.device);
   Tensor y = inputs.move_on(slots, has_initial_state, state);
   Outcome outcome(cu_seqlens);
-  outcome.solve(inputs.params, tolerance, max_iterations, stream.get());
+  outcome.solve(inputs.params, tolerance, max_iterations, time_warps, stream.get());
   return {y, outcome.residual, outcome.iterations, outcome.fallbacks};
 }
 

@@ -1,59 +1,68 @@
-"""`python -m pararnn_core.tune_solvers`: asks the GPU at hand when Newton is faster, and rewrites the table.
+"""`python -m pararnn_core.tune_solvers`: asks the GPU at hand which solver is faster, and rewrites the table.
 
-Both kernels solve one sequence of so many channels and tokens, in turn; what counts is the median.
+All ways solve one sequence of so many channels and tokens, in turn; what counts is the median.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from pararnn_core import ops
 from pararnn_core.devices import multiprocessors, seconds_on, usable_device
-from pararnn_core.solver_table import TABLE_PATH, SolverTable
+from pararnn_core.solver_table import STEP_BY_STEP, TABLE_PATH, Rows, SolverTable
 
 ROOMS = (1, 2, 4, 8, 16, 32, 64, 128)
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 DTYPES = (torch.float32, torch.bfloat16)
 REPETITIONS = 9
+WAYS = (STEP_BY_STEP, 1, 2, 4)
+LEAST_GAIN = 1.03
+"""Another number of time warps is worth a step of the table if it is faster by so much."""
+
 _CELLS = {"gru": (1, 0), "lstm": (2, 2)}
 """States and peepholes of a channel."""
 
 
-class Timing(NamedTuple):
-    """Seconds of each way."""
-
-    sequential: float
-    newton: float
-
+Timing = Mapping[int, float]
+"""Seconds by time warps, and of STEP_BY_STEP."""
 
 Timings = Mapping[float, Mapping[int, Timing]]
 """By channels per multiprocessor, then by tokens."""
 
 
-def thresholds(timings: Timings) -> list[tuple[float, int]]:
-    """Pairs of the table: Newton from the fewest tokens from which on it always was the faster one.
-
-    Ends before the first number of channels for which it never was; the tokens never fall.
-    """
-    found: list[tuple[float, int]] = []
-    least = 0
+def rows(timings: Timings) -> list[tuple[float, list[tuple[int, int]]]]:
+    """Of the table; they end before the first number of channels for which Newton never was faster."""
+    found = []
     for room in sorted(timings):
-        wins = None
-        for tokens in sorted(timings[room], reverse=True):
-            if timings[room][tokens].newton >= timings[room][tokens].sequential:
-                break
-            wins = tokens
-        if wins is None:
+        steps = _steps(timings[room])
+        if not steps:
             break
-        least = max(least, wins)
-        found.append((room, least))
+        found.append((room, steps))
     return found
+
+
+def _steps(timings: Mapping[int, Timing]) -> list[tuple[int, int]]:
+    """From the fewest tokens from which on Newton always was faster; then where others gain enough."""
+    lengths = sorted(timings)
+    lost = [tokens for tokens in lengths if _fastest(timings[tokens]) == STEP_BY_STEP]
+    steps: list[tuple[int, int]] = []
+    for tokens in lengths:
+        if lost and tokens <= lost[-1]:
+            continue
+        seconds, best = timings[tokens], _fastest(timings[tokens])
+        if not steps or seconds[best] * LEAST_GAIN < seconds[steps[-1][1]]:
+            steps.append((tokens, best))
+    return steps
+
+
+def _fastest(timing: Timing) -> int:
+    return min(timing, key=lambda warps: timing[warps])
 
 
 def measure(cell: str, dtype: torch.dtype, channels: int, tokens: int, device: torch.device) -> Timing:
@@ -66,23 +75,31 @@ def measure(cell: str, dtype: torch.dtype, channels: int, tokens: int, device: t
     bounds = torch.tensor([0, tokens], dtype=torch.int32, device=device)
     slots, held = torch.zeros_like(bounds[:1]), torch.ones(1, dtype=torch.bool, device=device)
     arguments = (cell, bx, a, c, bounds, slots, held, state)
-    return _in_turn(device, lambda: ops.recurrence_(*arguments), lambda: ops.newton_recurrence_(*arguments))
+
+    def solve(warps: int) -> object:
+        if warps == STEP_BY_STEP:
+            return ops.recurrence_(*arguments)
+        return ops.newton_recurrence_(*arguments, time_warps=warps)
+
+    return _in_turn(device, {warps: functools.partial(solve, warps) for warps in WAYS})
 
 
-def _in_turn(device: torch.device, *ways: Callable[[], object]) -> Timing:
-    rounds = [[seconds_on(device, way) for way in ways] for _ in range(REPETITIONS + 1)]
-    return Timing(*(statistics.median(taken) for taken in zip(*rounds[1:], strict=True)))
+def _in_turn(device: torch.device, ways: Mapping[int, Callable[[], object]]) -> Timing:
+    rounds = [[seconds_on(device, way) for way in ways.values()] for _ in range(REPETITIONS + 1)]
+    medians = (statistics.median(taken) for taken in zip(*rounds[1:], strict=True))
+    return dict(zip(ways, medians, strict=True))
 
 
 def lines(title: str, timings: Timings) -> list[str]:
-    """A table to read: microseconds of the sequential scan / of Newton."""
+    """A table to read: microseconds of the sequential scan / of Newton, by time warps."""
     lengths = sorted(next(iter(timings.values())))
     columns = " | ".join(map(str, lengths))
-    head = [f"{title}: sequential / newton, us", "", f"| channels a multiprocessor | {columns} |"]
+    ways = " / ".join("sequential" if way == STEP_BY_STEP else f"newton {way}" for way in WAYS)
+    head = [f"{title}: {ways}, us", "", f"| channels a multiprocessor | {columns} |"]
     rule = "|---" * (len(lengths) + 1) + "|"
     rows = [
         f"| {room:g} | "
-        + " | ".join(f"{t.sequential * 1e6:.1f} / {t.newton * 1e6:.1f}" for t in (by[n] for n in lengths))
+        + " | ".join(" / ".join(f"{by[n][way] * 1e6:.1f}" for way in WAYS) for n in lengths)
         + " |"
         for room, by in sorted(timings.items())
     ]
@@ -91,7 +108,7 @@ def lines(title: str, timings: Timings) -> list[str]:
 
 def tune(device: torch.device) -> SolverTable:
     """Measures all cells and types, and prints what it finds."""
-    table: dict[str, dict[str, list[tuple[float, int]]]] = {}
+    table: dict[str, dict[str, Rows]] = {}
     for cell in _CELLS:
         table[cell] = {}
         for dtype in DTYPES:
@@ -104,7 +121,7 @@ def tune(device: torch.device) -> SolverTable:
                 for room in ROOMS
             }
             print("\n".join(lines(f"{cell}, {name}", timings)), flush=True)
-            table[cell][name] = thresholds(timings)
+            table[cell][name] = rows(timings)
     return SolverTable(torch.cuda.get_device_name(device), table)
 
 

@@ -43,6 +43,8 @@ PARARNN_DEVICE int64_t block_index() { return int64_t(blockIdx.x); }
 PARARNN_DEVICE void sync_block() { __syncthreads(); }
 PARARNN_DEVICE void sync_warp() { __syncwarp(kWholeWarp); }
 PARARNN_DEVICE bool any_in_warp(bool condition) { return __any_sync(kWholeWarp, condition) != 0; }
+// A barrier too.
+PARARNN_DEVICE bool any_in_block(bool condition) { return __syncthreads_or(condition) != 0; }
 
 // A value of several words goes word by word.
 template <class T, class Move>

@@ -29,7 +29,7 @@ template <int kStates>
 void start_scan(const LinearScanParams& p, void* stream) {
   constexpr int kThreads = kScanThreads<kStates>;
   launch("linear_scan", p.reverse ? linear_scan<kStates, true> : linear_scan<kStates, false>,
-         p.sequences.count * channel_groups<kThreads>(p.channels), kThreads, stream, p);
+         p.sequences.count * BlockOf<kThreads>::groups(p.channels), kThreads, stream, p);
 }
 
 template <int kChannels>

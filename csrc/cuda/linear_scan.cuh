@@ -12,10 +12,10 @@ namespace PARARNN_ISA {
 template <int kStates>
 constexpr bool kLoadsAhead = kStates < 4;
 
-template <int kStates, int kChannels>
+template <int kStates, class Shape>
 struct LinearTiles {
-  Tile<kStates * kStates, kChannels> jacobian;
-  Tile<kStates, kChannels> source;
+  Tile<kStates * kStates, Shape> jacobian;
+  Tile<kStates, Shape> source;
 };
 
 template <int kStates>
@@ -25,10 +25,9 @@ struct LinearStep {
 };
 
 // Step k of the lane. Past the end it changes nothing, so that the last lane ends with the end.
-template <bool kReverse, int kStates, int kChannels>
-PARARNN_DEVICE LinearStep<kStates> read_step(const LinearTiles<kStates, kChannels>& tiles, int k,
-                                             bool exists) {
-  const int channel = thread_index() / kWarp, lane = thread_index() % kWarp;
+template <bool kReverse, int kStates, class Shape>
+PARARNN_DEVICE LinearStep<kStates> read_step(const LinearTiles<kStates, Shape>& tiles, int k, bool exists) {
+  const int channel = Shape::channel(), lane = Shape::lane();
   LinearStep<kStates> step;
   PARARNN_UNROLL
   for (int n = 0; n < kStates; ++n) {
@@ -52,9 +51,9 @@ PARARNN_DEVICE LinearStep<kStates> read_step(const LinearTiles<kStates, kChannel
 }
 
 // Replaces the sources of the warp's channel by x, and entry by what the next tile is entered with.
-template <bool kReverse, int kStates, int kChannels>
-PARARNN_DEVICE void solve_tile(LinearTiles<kStates, kChannels>& tiles, int count, Vector<kStates>& entry) {
-  const int channel = thread_index() / kWarp, lane = thread_index() % kWarp;
+template <bool kReverse, int kStates, class Shape>
+PARARNN_DEVICE void solve_tile(LinearTiles<kStates, Shape>& tiles, int count, Vector<kStates>& entry) {
+  const int channel = Shape::channel(), lane = Shape::lane();
   LinearStep<kStates> steps[kSteps];
   Affine<float, kStates> maps[kSteps];
   PARARNN_UNROLL
@@ -76,8 +75,8 @@ PARARNN_DEVICE void solve_tile(LinearTiles<kStates, kChannels>& tiles, int count
   entry = shuffle_from(carried, kWarp - 1);
 }
 
-template <int kStates, int kChannels>
-PARARNN_DEVICE void store_tile(Tile<kStates, kChannels>& tile, const Carrier<kChannels>& carrier, float* to,
+template <int kStates, class Shape>
+PARARNN_DEVICE void store_tile(Tile<kStates, Shape>& tile, const Carrier<Shape>& carrier, float* to,
                                const Window& window) {
   PARARNN_UNROLL
   for (int n = 0; n < kStates; ++n) {
@@ -92,14 +91,14 @@ PARARNN_DEVICE void store_tile(Tile<kStates, kChannels>& tile, const Carrier<kCh
 
 template <int kStates, bool kReverse, int kThreads>
 PARARNN_DEVICE void linear_scan_block(const LinearScanParams& p) {
-  constexpr int kChannels = kChannelsOf<kThreads>;
-  using Tiles = LinearTiles<kStates, kChannels>;
+  using Block = BlockOf<kThreads>;
+  using Tiles = LinearTiles<kStates, Block>;
   PARARNN_SHARED(Tiles, tiles);
-  const int64_t groups = channel_groups<kThreads>(p.channels);
+  const int64_t groups = Block::groups(p.channels);
   const int64_t sequence = block_index() / groups;
   const int64_t begin = p.sequences.cu_seqlens[sequence], end = p.sequences.cu_seqlens[sequence + 1];
-  const Carrier<kChannels> carrier(block_index() % groups * kChannels, p.channels);
-  const int64_t channel = carrier.channel_of_warp();
+  const Carrier<Block> carrier(block_index() % groups * Block::kChannels, p.channels);
+  const int64_t channel = carrier.channel_of_team();
   const int64_t ends = sequence * kStates * p.channels + channel;
 
   Vector<kStates> carried{};
@@ -110,14 +109,14 @@ PARARNN_DEVICE void linear_scan_block(const LinearScanParams& p) {
   TileAhead<float, kStates * kStates> next_jacobian;
   TileAhead<float, kStates> next_source;
   const auto load = [&](int64_t tile) {
-    const Window window = Window::of(begin, end, tile, kReverse);
+    const Window window = Window::of(begin, end, tile, Block::kTileSteps, kReverse);
     next_jacobian.load(p.jacobian, carrier, window);
     next_source.load(p.source, carrier, window);
   };
   load(0);
-  const int64_t count = tiles_of(end - begin);
+  const int64_t count = Block::tiles(end - begin);
   for (int64_t i = 0; i < count; ++i) {
-    const Window window = Window::of(begin, end, i, kReverse);
+    const Window window = Window::of(begin, end, i, Block::kTileSteps, kReverse);
     // Needs no barrier before: a thread lays sources down where it alone has read the x of the last tile, and
     // since the last barrier nobody has read Jacobians.
     next_jacobian.lay_down(tiles.jacobian, carrier);

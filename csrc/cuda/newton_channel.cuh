@@ -1,8 +1,8 @@
-// Newton's method for one tile of one channel, by one warp.
+// Newton's method for one tile of one channel, by one team.
 #pragma once
 
 #include "channel.cuh"
-#include "warp_scan.cuh"
+#include "team.cuh"
 
 namespace pararnn {
 namespace PARARNN_ISA {
@@ -19,56 +19,61 @@ PARARNN_DEVICE float worse(float x, float y) { return x >= y || x != x ? x : y; 
 
 PARARNN_DEVICE float relative(float error, float h) { return fabsf(error) / (1.0f + fabsf(h)); }
 
-template <class Cell, int kChannels>
+template <class Cell, class Shape>
 class ChannelSolve {
  public:
   static constexpr int kStates = Cell::kStates;
-  using BxTile = Tile<3, kChannels>;
+  using BxTile = Tile<3, Shape>;
+  using Memory = TeamMemory<kStates, Shape>;
 
   // entry: the state before the tile, then that after its last step.
   Vector<kStates> entry{};
+
+  explicit PARARNN_DEVICE ChannelSolve(Memory& memory) : team_(memory) {}
 
   PARARNN_DEVICE void start(const ScanParams& p, const Span& span, int64_t channel) {
     load_parameters<Cell>(values_, p, channel);
     load_state<Cell>(entry.of, p, span, channel);
   }
 
-  // Replaces the first rows of the channel in the tile by the states of its `count` steps.
+  // Replaces the first rows of the channel in the tile by the states of its `count` steps. A team without a
+  // channel has no steps; it comes along where others have to meet it.
   PARARNN_DEVICE void solve(BxTile& tile, int count, float tolerance, int max_iterations, Outcome& outcome) {
     count_ = count;
     read(tile);
     guess();
     linearize();
-    bool failed = true;
+    bool failed = count > 0, goes_on = true;
     int iterations = 0;
-    while (failed && iterations < max_iterations) {
+    while (goes_on && iterations < max_iterations) {
       const bool small_update = update(tolerance);
       linearize();
-      failed = any_in_warp(!(small_update && small_residual(tolerance)));
+      failed = !(small_update && small_residual(tolerance));
+      goes_on = team_.any_goes_on(failed);
       ++iterations;
     }
     if (iterations > outcome.iterations) outcome.iterations = iterations;
-    if (failed) {
-      ++outcome.fallbacks;
-      // Lane 0 is about to write where others have read.
-      sync_warp();
-      if (lane() == 0) solve_step_by_step(tile, outcome);
+    // Lane 0 is about to write where others have read.
+    if (goes_on && team_.any(failed)) {
+      if (lane() == 0) {
+        ++outcome.fallbacks;
+        solve_step_by_step(tile, outcome);
+      }
     } else {
       write(tile, outcome);
     }
-    sync_warp();
+    team_.sync();
     PARARNN_UNROLL
-    for (int n = 0; n < kStates; ++n) entry.of[n] = tile.element(n, local_channel(), count - 1);
+    for (int n = 0; n < kStates && count > 0; ++n) entry.of[n] = tile.element(n, Shape::channel(), count - 1);
   }
 
  private:
-  static PARARNN_DEVICE int lane() { return thread_index() % kWarp; }
-  static PARARNN_DEVICE int local_channel() { return thread_index() / kWarp; }
+  static PARARNN_DEVICE int lane() { return Shape::lane(); }
   PARARNN_DEVICE bool has(int k) const { return lane() * kSteps + k < count_; }
 
   PARARNN_DEVICE void read(const BxTile& tile) {
     PARARNN_UNROLL
-    for (int i = 0; i < 3; ++i) bx_[i] = tile.at[i][local_channel()][lane()];
+    for (int i = 0; i < 3; ++i) bx_[i] = tile.at[i][Shape::channel()][lane()];
   }
 
   PARARNN_DEVICE void take_input(const Vector<kStates>& from, int k) {
@@ -91,8 +96,7 @@ class ChannelSolve {
 
   // The step from every state of the trajectory, as the map of what would change in the next.
   PARARNN_DEVICE void linearize() {
-    Vector<kStates> before = shuffle_up(h_[kSteps - 1], 1);
-    if (lane() == 0) before = entry;
+    Vector<kStates> before = team_.last_before(h_[kSteps - 1], entry);
     PARARNN_UNROLL
     for (int k = 0; k < kSteps; ++k) {
       take_input(before, k);
@@ -113,7 +117,7 @@ class ChannelSolve {
 
   // Returns whether it changed nothing any more.
   PARARNN_DEVICE bool update(float tolerance) {
-    Vector<kStates> change = enter(maps_, Vector<kStates>{});
+    Vector<kStates> change = team_.enter(maps_);
     bool small = true;
     PARARNN_UNROLL
     for (int k = 0; k < kSteps; ++k) {
@@ -148,7 +152,7 @@ class ChannelSolve {
         quad.step[k] = h_[k].of[n];
         if (has(k)) outcome.residual = worse(outcome.residual, relative(maps_[k].offset[n], h_[k].of[n]));
       }
-      tile.at[n][local_channel()][lane()] = quad;
+      tile.at[n][Shape::channel()][lane()] = quad;
     }
   }
 
@@ -158,18 +162,19 @@ class ChannelSolve {
     for (int n = 0; n < kStates; ++n) values_.state[n] = entry.of[n];
     for (int step = 0; step < count_; ++step) {
       PARARNN_UNROLL
-      for (int i = 0; i < 3; ++i) values_.bx[i] = tile.element(i, local_channel(), step);
+      for (int i = 0; i < 3; ++i) values_.bx[i] = tile.element(i, Shape::channel(), step);
       advance<Cell>(values_);
       PARARNN_UNROLL
       for (int n = 0; n < kStates; ++n) {
         const float h = values_.state[n];
-        tile.element(n, local_channel(), step) = h;
+        tile.element(n, Shape::channel(), step) = h;
         outcome.residual = worse(outcome.residual, relative(h - h, h));
       }
     }
   }
 
-  StepValues<Cell, float> values_;  // the parameters; state and bx are those of the step being taken
+  Team<kStates, Shape> team_;
+  StepValues<Cell, float> values_{};  // the parameters; state and bx are those of the step being taken
   int count_;
   Quad bx_[3];
   Vector<kStates> h_[kSteps];

@@ -20,6 +20,7 @@ struct NewtonParams {
   ScanParams scan;
   float tolerance;
   int32_t max_iterations;
+  int32_t time_warps;  // of a channel, 128 steps each: 1, 2 or 4; 0: what fills the chip
   uint32_t* residual;
   int32_t* iterations;
   int32_t* fallbacks;

@@ -1,11 +1,12 @@
-// A tile: 128 steps of some neighbouring channels, on their way between memory and the lanes that solve them.
+// A tile: some steps of some neighbouring channels, on their way between memory and the lanes that solve
+// them.
 //
-// A warp has a channel and its lanes have the time, four consecutive steps each. In memory, though, channels
-// lie side by side. So a block takes as many channels as it has warps: it reads rows of that many channels
-// (eight of float32 or sixteen of bfloat16 are 32 bytes, the least that memory hands out), lays them down by
-// channel, and a lane finds its four steps as one piece. Warps then iterate each as often as its own channel
-// needs and meet only where a tile begins and ends. One quad of padding per channel keeps writes by row and
-// reads by channel off each other's banks.
+// A team of warps, mostly a single one, has a channel and its lanes have the time, four consecutive steps
+// each. In memory, though, channels lie side by side. So a block takes as many channels as it has teams: it
+// reads rows of that many channels (eight of float32 or sixteen of bfloat16 are 32 bytes, the least that
+// memory hands out), lays them down by channel, and a lane finds its four steps as one piece. Teams of one
+// warp then iterate each as often as its own channel needs and meet only where a tile begins and ends. One
+// quad of padding per channel keeps writes by row and reads by channel off each other's banks.
 #pragma once
 
 #include "block.cuh"
@@ -14,64 +15,71 @@
 namespace pararnn {
 namespace PARARNN_ISA {
 
+// Steps of a lane.
 constexpr int kSteps = 4;
-constexpr int kTileSteps = kWarp * kSteps;
 
-template <int kThreads>
-constexpr int kChannelsOf = kThreads / kWarp;
+// How a block of so many threads is divided: kTimeWarps warps to a channel.
+template <int kSize, int kTimeWarps = 1>
+struct BlockOf {
+  static constexpr int kThreads = kSize;
+  static constexpr int kTeamWarps = kTimeWarps;
+  static constexpr int kLanes = kTimeWarps * kWarp;
+  static constexpr int kChannels = kThreads / kLanes;
+  static constexpr int kTileSteps = kLanes * kSteps;
+  static_assert(kChannels * kLanes == kThreads, "a block is a number of whole teams");
 
-// Blocks that a sequence takes.
-template <int kThreads>
-PARARNN_HD int64_t channel_groups(int64_t channels) {
-  return (channels + kChannelsOf<kThreads> - 1) / kChannelsOf<kThreads>;
-}
+  // Of the thread.
+  static PARARNN_DEVICE int channel() { return thread_index() / kLanes; }
+  static PARARNN_DEVICE int lane() { return thread_index() % kLanes; }
 
-PARARNN_HD int64_t tiles_of(int64_t steps) { return (steps + kTileSteps - 1) / kTileSteps; }
+  // Blocks that a sequence takes.
+  static PARARNN_HD int64_t groups(int64_t channels) { return (channels + kChannels - 1) / kChannels; }
+  static PARARNN_HD int64_t tiles(int64_t steps) { return (steps + kTileSteps - 1) / kTileSteps; }
+};
 
 struct alignas(16) Quad {
   float step[kSteps];
 };
 
 // [row][channel][lane]
-template <int kRows, int kChannels>
+template <int kRows, class Shape>
 struct Tile {
-  Quad at[kRows][kChannels][kWarp + 1];
+  Quad at[kRows][Shape::kChannels][Shape::kLanes + 1];
 
   PARARNN_DEVICE float& element(int row, int channel, int step) {
     return at[row][channel][step / kSteps].step[step % kSteps];
   }
 };
 
-// Up to kTileSteps steps of a sequence, in the order in which a scan takes them.
+// The steps of a tile, in the order in which a scan takes them.
 struct Window {
   int64_t first;
   int64_t count;
   int direction;
 
-  // Window `index` of rows begin .. end.
-  static PARARNN_DEVICE Window of(int64_t begin, int64_t end, int64_t index, bool reverse) {
-    const int64_t before = index * kTileSteps, left = end - begin - before;
-    return {reverse ? end - 1 - before : begin + before, left < kTileSteps ? left : kTileSteps,
-            reverse ? -1 : 1};
+  // Window `index` of rows begin .. end, each of so many steps but the last.
+  static PARARNN_DEVICE Window of(int64_t begin, int64_t end, int64_t index, int steps, bool reverse) {
+    const int64_t before = index * steps, left = end - begin - before;
+    return {reverse ? end - 1 - before : begin + before, left < steps ? left : steps, reverse ? -1 : 1};
   }
 
   PARARNN_DEVICE int64_t time(int step) const { return first + step * direction; }
 };
 
-// What a thread moves: one channel, every 32nd step.
-template <int kChannels>
+// What a thread moves: one channel, a step of as many as a team has lanes.
+template <class Shape>
 struct Carrier {
-  int local_channel = thread_index() % kChannels;
-  int first_step = thread_index() / kChannels;
+  int local_channel = thread_index() % Shape::kChannels;
+  int first_step = thread_index() / Shape::kChannels;
   int64_t channel;
   int64_t channels;
 
   PARARNN_DEVICE Carrier(int64_t first_channel, int64_t all_channels)
       : channel(first_channel + local_channel), channels(all_channels) {}
 
-  // The channel that the thread's warp solves.
-  PARARNN_DEVICE int64_t channel_of_warp() const { return channel - local_channel + thread_index() / kWarp; }
-  PARARNN_DEVICE int step(int k) const { return first_step + k * kWarp; }
+  // The channel that the thread's team solves.
+  PARARNN_DEVICE int64_t channel_of_team() const { return channel - local_channel + Shape::channel(); }
+  PARARNN_DEVICE int step(int k) const { return first_step + k * Shape::kLanes; }
   PARARNN_DEVICE bool has(const Window& window, int k) const {
     return channel < channels && step(k) < window.count;
   }
@@ -83,8 +91,8 @@ struct TileAhead {
   Scalar values[kRows][kSteps];
 
   // Steps and channels that are not there are 0.
-  template <int kChannels>
-  PARARNN_DEVICE void load(const Scalar* from, const Carrier<kChannels>& carrier, const Window& window) {
+  template <class Shape>
+  PARARNN_DEVICE void load(const Scalar* from, const Carrier<Shape>& carrier, const Window& window) {
     PARARNN_UNROLL
     for (int row = 0; row < kRows; ++row) {
       PARARNN_UNROLL
@@ -99,8 +107,8 @@ struct TileAhead {
   }
 
   // change(row, x): what is laid down for x.
-  template <int kChannels, class Change>
-  PARARNN_DEVICE void lay_down(Tile<kRows, kChannels>& tile, const Carrier<kChannels>& carrier,
+  template <class Shape, class Change>
+  PARARNN_DEVICE void lay_down(Tile<kRows, Shape>& tile, const Carrier<Shape>& carrier,
                                const Change& change) const {
     PARARNN_UNROLL
     for (int row = 0; row < kRows; ++row) {
@@ -110,8 +118,8 @@ struct TileAhead {
     }
   }
 
-  template <int kChannels>
-  PARARNN_DEVICE void lay_down(Tile<kRows, kChannels>& tile, const Carrier<kChannels>& carrier) const {
+  template <class Shape>
+  PARARNN_DEVICE void lay_down(Tile<kRows, Shape>& tile, const Carrier<Shape>& carrier) const {
     lay_down(tile, carrier, [](int, float x) { return x; });
   }
 };

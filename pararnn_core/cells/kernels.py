@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -11,7 +12,7 @@ from pararnn_core import ops
 from pararnn_core.cells.solve import Solver
 from pararnn_core.devices import multiprocessors
 from pararnn_core.newton import NewtonResult, default_tolerance, newton_solve
-from pararnn_core.solver_table import read_table
+from pararnn_core.solver_table import STEP_BY_STEP, read_table
 
 if TYPE_CHECKING:
     from pararnn_core.cells.base import Cell
@@ -65,7 +66,7 @@ def _newton_with_scan(
 
 
 def _fused_newton(
-    cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor
+    cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, time_warps: int
 ) -> tuple[Tensor, NewtonResult]:
     """What does not converge is always finished step by step, also with cell.newton.fallback off."""
     name, a, c = _weights(cell)
@@ -80,6 +81,7 @@ def _fused_newton(
         cu_seqlens.contiguous(),
         tol,
         options.max_iterations,
+        time_warps,
     )
     if not len(report.residual):
         return states, NewtonResult(0, 0.0, True, 0)
@@ -98,8 +100,14 @@ def _step_by_step(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Ten
     return ops.recurrence(name, *tensors), None
 
 
+@functools.cache
+def fused_solver(time_warps: int) -> Solver:
+    """time_warps: as of ops.newton_recurrence."""
+    return Solver(functools.partial(_fused_newton, time_warps=time_warps), kernel_reverse_scan)
+
+
 PARALLEL_CUDA = Solver(_newton_with_scan, kernel_reverse_scan)
-PARALLEL_FUSED = Solver(_fused_newton, kernel_reverse_scan)
+PARALLEL_FUSED = fused_solver(0)
 SEQUENTIAL = Solver(_step_by_step, kernel_reverse_scan)
 
 
@@ -120,11 +128,11 @@ def fastest(cell: Cell, bx: Tensor, cu_seqlens: Tensor) -> Solver:
     """Of the kernels that know the cell, by the project's table."""
     lengths = cu_seqlens.diff()
     longest = int(lengths.max()) if len(lengths) else 0
-    newton = read_table().prefers_newton(
+    time_warps = read_table().time_warps(
         str(cell.native_name),
         str(bx.dtype).removeprefix("torch."),
         len(lengths) * cell.state_dim,
         longest,
         multiprocessors(bx.device),
     )
-    return PARALLEL_FUSED if newton else SEQUENTIAL
+    return SEQUENTIAL if time_warps == STEP_BY_STEP else fused_solver(time_warps)

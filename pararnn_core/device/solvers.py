@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple, Protocol
 
 import torch
@@ -11,7 +12,7 @@ from pararnn_core import ops
 from pararnn_core.device.layer import Recurrence
 from pararnn_core.devices import multiprocessors
 from pararnn_core.ops import NativeLibraryMissing
-from pararnn_core.solver_table import SolverTable, read_table
+from pararnn_core.solver_table import STEP_BY_STEP, SolverTable, read_table
 
 
 class NewtonReport(NamedTuple):
@@ -32,31 +33,39 @@ class SolverChoice(Protocol):
         """None if Newton solved nothing since the last one was taken."""
 
 
-def solvers_on(device: torch.device, cell: str) -> SolverChoice:
-    """The choice that the device leaves."""
-    return Solvers(cell, device) if device.type == "cuda" else StepByStep()
+def solvers_on(device: torch.device, cell: str, dtype: torch.dtype = torch.float32) -> SolverChoice:
+    """The choice that the device leaves. dtype: of bx."""
+    return Solvers(cell, device, dtype) if device.type == "cuda" else StepByStep()
 
 
 class Solvers:
-    """The two ways through a recurrence on a CUDA device.
+    """The ways through a recurrence on a CUDA device.
 
     What Newton reports stays on the device until somebody asks: asking waits for the device.
     """
 
-    def __init__(self, cell: str, device: torch.device, table: SolverTable | None = None) -> None:
+    def __init__(
+        self,
+        cell: str,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        table: SolverTable | None = None,
+    ) -> None:
+        """dtype: of bx; table: None is that of the project."""
         if not ops.has_cuda_kernels():
             raise NativeLibraryMissing(
                 "this build has no CUDA kernels: install again where nvcc is, with a torch that has CUDA"
             )
         self._cell = cell
+        self._dtype = str(dtype).removeprefix("torch.")
         self._table = table or read_table()
         self._multiprocessors = multiprocessors(device)
         self._tally = _Tally(device)
 
     def choose(self, channels: int, longest: int) -> Recurrence:
         """channels: of all sequences together; longest: tokens of the longest sequence."""
-        newton = self._table.prefers_newton(self._cell, "float32", channels, longest, self._multiprocessors)
-        return self._newton if newton else ops.recurrence_
+        warps = self._table.time_warps(self._cell, self._dtype, channels, longest, self._multiprocessors)
+        return ops.recurrence_ if warps == STEP_BY_STEP else functools.partial(self._newton, warps)
 
     def take_report(self) -> NewtonReport | None:
         """None if Newton solved nothing since the last one was taken."""
@@ -64,6 +73,7 @@ class Solvers:
 
     def _newton(
         self,
+        time_warps: int,
         cell: str,
         bx: Tensor,
         a: Tensor,
@@ -74,7 +84,8 @@ class Solvers:
         state: Tensor,
         bias: Tensor | None,
     ) -> Tensor:
-        y, report = ops.newton_recurrence_(cell, bx, a, c, cu_seqlens, slots, has_initial_state, state, bias)
+        tensors = (bx, a, c, cu_seqlens, slots, has_initial_state, state, bias)
+        y, report = ops.newton_recurrence_(cell, *tensors, time_warps=time_warps)
         self._tally.add(report)
         return y
 

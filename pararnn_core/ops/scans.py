@@ -13,7 +13,7 @@ class ScanReport:
     """How Newton went, of each sequence, on the device: (S,) each. Skipped and empty sequences have 0.
 
     residual: float32, max |f(h_{t-1}, x_t) - h_t| / (1 + |h_t|) of what is returned; NaN if it is not finite
-    iterations: int32, most updates that a unit (channel, tile of 128 steps) took
+    iterations: int32, most updates that a unit (channel, tile of 128 steps for each time warp) took
     fallbacks: int32, units that did not converge and were finished step by step
     """
 
@@ -31,15 +31,17 @@ def newton_recurrence(
     cu_seqlens: Tensor,
     tolerance: float = 1e-6,
     max_iterations: int = 8,
+    time_warps: int = 0,
 ) -> tuple[Tensor, ScanReport]:
     """All states of all sequences, (T, N, D) float32, as `recurrence` gives them. Not differentiable.
 
     bx: (T, 3, D) float32 or bfloat16; tolerance: of updates and residuals, relative to 1 + |h|
+    time_warps: 1, 2 or 4 warps solve a channel, 128 steps each at once; 0: what fills the chip
     Raises RuntimeError that names the bad argument.
     """
     kind = number("cell", cell, CELLS)
     states, *report = native().newton_recurrence(
-        kind, bx, a, c, initial_state, cu_seqlens, tolerance, max_iterations
+        kind, bx, a, c, initial_state, cu_seqlens, tolerance, max_iterations, time_warps
     )
     return states, ScanReport(*report)
 
@@ -56,14 +58,26 @@ def newton_recurrence_(
     bias: Tensor | None = None,
     tolerance: float = 1e-6,
     max_iterations: int = 8,
+    time_warps: int = 0,
 ) -> tuple[Tensor, ScanReport]:
     """Outputs of all sequences, (T, D) float32; final states go to their slots, as with `recurrence_`.
 
-    bias: (3, D) float32, added to every row of bx in float32
+    bias: (3, D) float32, added to every row of bx in float32; time_warps as with `newton_recurrence`
     """
     kind = number("cell", cell, CELLS)
     y, *report = native().newton_recurrence_(
-        kind, bx, a, c, cu_seqlens, slots, has_initial_state, state, bias, tolerance, max_iterations
+        kind,
+        bx,
+        a,
+        c,
+        cu_seqlens,
+        slots,
+        has_initial_state,
+        state,
+        bias,
+        tolerance,
+        max_iterations,
+        time_warps,
     )
     return y, ScanReport(*report)
 

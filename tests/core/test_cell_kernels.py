@@ -64,6 +64,7 @@ class ReferenceKernels:
         cu_seqlens: Tensor,
         tolerance: float,
         max_iterations: int,
+        time_warps: int,
     ) -> tuple[Tensor, ScanReport]:
         self.calls.append("newton")
         cell = bare_cell(name, a, c)
@@ -215,7 +216,7 @@ def test_fastest_kernel_is_that_of_the_table(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(kernels, "multiprocessors", lambda device: 100)
     cell, bx = ParaGRU(CHANNELS, CHANNELS), torch.empty(0, 3, CHANNELS)
     long, short = (torch.tensor([0, length], dtype=torch.int32) for length in (1 << 20, 1))
-    assert kernels.fastest(cell, bx, long) is kernels.PARALLEL_FUSED
+    assert kernels.fastest(cell, bx, long) is kernels.fused_solver(4)
     assert kernels.fastest(cell, bx, short) is kernels.SEQUENTIAL
     assert kernels.fastest(cell, bx, short[:1]) is kernels.SEQUENTIAL
     wide = ParaGRU(1 << 20, 1 << 20, 1 << 20)

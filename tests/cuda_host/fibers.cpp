@@ -64,6 +64,7 @@ struct Fiber {
   int warp_barriers = 0;
   int exchanges = 0;
   alignas(16) char offered[2][kExchangeBytes];
+  bool votes[2];  // at barriers
 };
 
 // Two points, taken in turn, that order memory.
@@ -92,6 +93,7 @@ class Block {
   void run(int64_t index);
   void meet(Wait wait, Site site);
   void sync_block(Site site);
+  bool any(Site site, bool condition);
   void sync_warp(Site site);
   void exchange(Site site, const void* value, size_t bytes);
   const char* offered_by(int lane) const;
@@ -227,6 +229,16 @@ void Block::sync_block(Site site) {
   races::acquire(point);
 }
 
+// What a vote orders is what a barrier does.
+bool Block::any(Site site, bool condition) {
+  const int turn = fiber().barriers % 2;
+  fiber().votes[turn] = condition;
+  sync_block(site);
+  bool any = false;
+  for (const Fiber& one : fibers_) any = any || one.votes[turn];
+  return any;
+}
+
 void Block::sync_warp(Site site) {
   char* const point = &meetings_[warp()].points[fiber().warp_barriers++ % 2];
   races::release(point);
@@ -289,6 +301,7 @@ int thread_index() { return Block::current->thread(); }
 int64_t block_index() { return Block::current->index(); }
 void* shared(size_t bytes) { return Block::current->shared(bytes); }
 void sync_block(Site site) { Block::current->sync_block(site); }
+bool any_in_block(Site site, bool condition) { return Block::current->any(site, condition); }
 void sync_warp(Site site) { Block::current->sync_warp(site); }
 
 void exchange(Site site, const void* value, void* out, size_t bytes, int from) {

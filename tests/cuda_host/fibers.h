@@ -41,6 +41,7 @@ void exchange(Site site, const void* value, void* out, size_t bytes, int from);
 // The same, and out gets those of all lanes, one after the other.
 void gather(Site site, const void* value, void* out, size_t bytes);
 bool any_in_warp(Site site, bool condition);
+bool any_in_block(Site site, bool condition);
 
 }  // namespace fibers
 
@@ -54,6 +55,9 @@ PARARNN_DEVICE int64_t block_index() { return fibers::block_index(); }
 inline void sync_block(PARARNN_SITE) { fibers::sync_block({file, line}); }
 inline void sync_warp(PARARNN_SITE) { fibers::sync_warp({file, line}); }
 inline bool any_in_warp(bool condition, PARARNN_SITE) { return fibers::any_in_warp({file, line}, condition); }
+inline bool any_in_block(bool condition, PARARNN_SITE) {
+  return fibers::any_in_block({file, line}, condition);
+}
 
 template <class T>
 T value_of_lane(fibers::Site site, const T& value, int from) {

@@ -8,6 +8,7 @@
   X(fibers)                        \
   X(sequential_scan)               \
   X(newton_scan)                   \
+  X(newton_teams)                  \
   X(linear_scan)                   \
   X(linear_steps)                  \
   X(mma)                           \

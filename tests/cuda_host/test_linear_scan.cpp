@@ -103,7 +103,7 @@ void check(Checks& checks, const LinearProblem& problem, bool reverse, bool has_
 template <int kStates, bool kReverse, int kThreads>
 void check_scan(Checks& checks, const LinearProblem& problem, Order order, bool has_entry) {
   using namespace PARARNN_ISA;
-  check(checks, problem, kReverse, has_entry, kThreads, order, channel_groups<kThreads>(problem.channels),
+  check(checks, problem, kReverse, has_entry, kThreads, order, BlockOf<kThreads>::groups(problem.channels),
         [](const LinearScanParams& p) { linear_scan_block<kStates, kReverse, kThreads>(p); });
 }
 

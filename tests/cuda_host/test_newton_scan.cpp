@@ -10,6 +10,7 @@ namespace pararnn {
 namespace {
 
 using fibers::Order;
+using PARARNN_ISA::BlockOf;
 
 constexpr float kTolerance = 1e-6f;
 constexpr int kMaxIterations = 8;
@@ -19,27 +20,34 @@ struct Report {
   std::vector<int32_t> iterations, fallbacks;
 };
 
-template <int kThreads>
+template <class Block>
 Report run(const ScanParams& scan, Order order, int max_iterations) {
-  using namespace PARARNN_ISA;
   const std::vector<int32_t> zeros(size_t(scan.sequences.count));
   Exact<uint32_t> residual(std::vector<uint32_t>(zeros.begin(), zeros.end()));
   Exact<int32_t> iterations(zeros), fallbacks(zeros);
-  const NewtonParams p{
-      scan, kTolerance, max_iterations, residual.data(), iterations.data(), fallbacks.data()};
-  on_fibers(
-      scan, scan.sequences.count * channel_groups<kThreads>(scan.channels), kThreads, order,
-      [&](auto cell, auto scalar) { newton_scan_block<decltype(cell), decltype(scalar), kThreads>(p); });
+  const NewtonParams p{scan,
+                       kTolerance,
+                       max_iterations,
+                       Block::kTeamWarps,
+                       residual.data(),
+                       iterations.data(),
+                       fallbacks.data()};
+  on_fibers(scan, scan.sequences.count * Block::groups(scan.channels), Block::kThreads, order,
+            [&](auto cell, auto scalar) {
+              PARARNN_ISA::newton_scan_block<decltype(cell), decltype(scalar), Block>(p);
+            });
   std::vector<float> residuals(zeros.size());
   if (!zeros.empty()) std::memcpy(residuals.data(), residual.data(), residuals.size() * sizeof(float));
   return {residuals, iterations.copy(), fallbacks.copy()};
 }
 
+template <class Block>
 int64_t tiles(const Problem& problem, int64_t s) {
-  return problem.batch.is_skipped(s) ? 0 : PARARNN_ISA::tiles_of(problem.batch.lengths[size_t(s)]);
+  return problem.batch.is_skipped(s) ? 0 : Block::tiles(problem.batch.lengths[size_t(s)]);
 }
 
 // What the report says is what the states are.
+template <class Block>
 void check_report(Checks& checks, const Problem& problem, const std::vector<float>& states,
                   const Report& report) {
   const std::vector<double> residuals = problem.residuals(states);
@@ -49,87 +57,135 @@ void check_report(Checks& checks, const Problem& problem, const std::vector<floa
     checks.that(std::fabs(double(report.residual[i]) - residuals[i]) <= kRounding, "residual");
     checks.that(report.residual[i] <= kTolerance, "the residual is within the tolerance");
     checks.that(report.iterations[i] <= kMaxIterations, "iterations");
-    checks.that((report.iterations[i] > 0) == (tiles(problem, s) > 0), "who has a tile takes an update");
-    checks.that(report.fallbacks[i] >= 0 && report.fallbacks[i] <= tiles(problem, s) * problem.channels,
-                "fallbacks");
+    checks.that((report.iterations[i] > 0) == (tiles<Block>(problem, s) > 0),
+                "who has a tile takes an update");
+    checks.that(
+        report.fallbacks[i] >= 0 && report.fallbacks[i] <= tiles<Block>(problem, s) * problem.channels,
+        "fallbacks");
   }
 }
 
-template <int kThreads>
+template <class Block>
 Report check(Checks& checks, const Problem& problem, Order order) {
-  checks.about("newton_scan, %d threads, order %d, %s", kThreads, int(order), problem.text().c_str());
+  checks.about("newton_scan, %d threads, %d to a channel, order %d, %s", Block::kThreads, Block::kLanes,
+               int(order), problem.text().c_str());
   ProblemMemory memory(problem);
-  const Report report = run<kThreads>(memory.params(), order, kMaxIterations);
+  const Report report = run<Block>(memory.params(), order, kMaxIterations);
   check_states(checks, memory, problem.exact(), std::max(kFloor, 4.0 * problem.float32_error()));
-  check_report(checks, problem, memory.states(), report);
+  check_report<Block>(checks, problem, memory.states(), report);
   return report;
 }
 
 // Without a single update every unit is finished step by step, to the bits of the kernel that always does so.
-template <int kThreads>
+template <class Block>
 void check_without_updates(Checks& checks, const Problem& problem) {
-  checks.about("newton_scan, no updates, %d threads, %s", kThreads, problem.text().c_str());
+  checks.about("newton_scan, no updates, %d threads, %d to a channel, %s", Block::kThreads, Block::kLanes,
+               problem.text().c_str());
   ProblemMemory memory(problem), sequential(problem);
-  const Report report = run<kThreads>(memory.params(), Order::kDescending, 0);
+  const Report report = run<Block>(memory.params(), Order::kDescending, 0);
   const ScanParams p = sequential.params();
-  on_fibers(p, PARARNN_ISA::sequential_scan_blocks<kThreads>(p), kThreads, Order::kAscending,
+  on_fibers(p, PARARNN_ISA::sequential_scan_blocks<64>(p), 64, Order::kAscending,
             [&](auto cell, auto scalar) {
-              PARARNN_ISA::sequential_scan_block<decltype(cell), decltype(scalar), kThreads>(p);
+              PARARNN_ISA::sequential_scan_block<decltype(cell), decltype(scalar), 64>(p);
             });
   const bool same = memory.states() == sequential.states() && memory.y() == sequential.y() &&
                     memory.pool() == sequential.pool();
   checks.that(same, "the states of the sequential kernel");
   for (int64_t s = 0; s < problem.batch.count(); ++s) {
-    checks.that(report.fallbacks[size_t(s)] == tiles(problem, s) * problem.channels, "every unit is counted");
+    checks.that(report.fallbacks[size_t(s)] == tiles<Block>(problem, s) * problem.channels,
+                "every unit is counted");
     checks.that(report.residual[size_t(s)] == 0.0f, "a step that was taken has no residual");
   }
 }
 
 // One update is enough for a tile of one step and hardly any other.
-template <int kThreads>
+template <class Block>
 void check_one_update(Checks& checks, const Problem& problem) {
-  checks.about("newton_scan, one update, %d threads, %s", kThreads, problem.text().c_str());
+  checks.about("newton_scan, one update, %d threads, %d to a channel, %s", Block::kThreads, Block::kLanes,
+               problem.text().c_str());
   ProblemMemory memory(problem);
-  const Report report = run<kThreads>(memory.params(), Order::kAscending, 1);
+  const Report report = run<Block>(memory.params(), Order::kAscending, 1);
   check_states(checks, memory, problem.exact(), std::max(kFloor, 4.0 * problem.float32_error()));
-  check_report(checks, problem, memory.states(), report);
-  checks.that(report.fallbacks[0] == tiles(problem, 0) * problem.channels, "all of the long sequence failed");
+  check_report<Block>(checks, problem, memory.states(), report);
+  checks.that(report.fallbacks[0] == tiles<Block>(problem, 0) * problem.channels,
+              "all of the long sequence failed");
 }
 
 int32_t most(const std::vector<int32_t>& counts) { return *std::max_element(counts.begin(), counts.end()); }
 
+template <class Block>
 void check_stiff(Checks& checks, Random& random) {
   const Batch batch{{300, 40, 0, 129}, {2, 0, 5, 7}, {1, 0, 1, 1}};
   for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
     for (const float weights : {2.0f, 4.0f}) {
       const Problem problem(cell, DType::kFloat32, 6, batch, weights, random);
-      const Report report = check<64>(checks, problem, Order::kShuffled);
+      const Report report = check<Block>(checks, problem, Order::kShuffled);
       checks.that(most(report.iterations) > 3, "three updates are not enough");
-      check_one_update<128>(checks, problem);
+      check_one_update<Block>(checks, problem);
     }
   }
 }
 
+// With so few updates that some tiles get there and others do not: what one hands on is the next one's start.
+template <class Block>
+void check_some_fail(Checks& checks, Random& random) {
+  const int64_t steps = 3 * Block::kTileSteps + 5;
+  const Problem problem(CellKind::kLstm, DType::kFloat32, 5, {{steps}, {3}, {1}}, 1.2f, random);
+  for (int updates = 3; updates < kMaxIterations; ++updates) {
+    checks.about("newton_scan, at most %d updates, %d lanes", updates, Block::kLanes);
+    ProblemMemory memory(problem);
+    const Report report = run<Block>(memory.params(), Order::kShuffled, updates);
+    check_states(checks, memory, problem.exact(), std::max(kFloor, 4.0 * problem.float32_error()));
+    check_report<Block>(checks, problem, memory.states(), report);
+    const int32_t all = int32_t(tiles<Block>(problem, 0) * problem.channels);
+    if (report.fallbacks[0] > 0 && report.fallbacks[0] < all) return;
+  }
+  checks.that(false, "some number of updates is enough for some tiles and not for others");
+}
+
+template <class Block>
 void check_slow(Checks& checks, Random& random) {
   for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
     for (const float by : {2.0f, 4.0f, 6.0f}) {
       Problem problem(cell, DType::kFloat32, 8, {{256, 100}, {1, 3}, {1, 1}}, 0.5f, random);
       problem.slow_down(by);
-      check<128>(checks, problem, Order::kShuffled);
+      check<Block>(checks, problem, Order::kShuffled);
     }
   }
 }
 
+template <class Block>
 void check_not_finite(Checks& checks, Random& random) {
-  checks.about("newton_scan, an input that is not finite");
-  const Problem problem(CellKind::kGru, DType::kFloat32, 3, {{200, 20}, {1, 0}, {1, 1}}, 0.5f, random);
+  checks.about("newton_scan, an input that is not finite, %d lanes", Block::kLanes);
+  const int64_t steps = Block::kTileSteps + 70;
+  const Problem problem(CellKind::kGru, DType::kFloat32, 3, {{steps, 20}, {1, 0}, {1, 1}}, 0.5f, random);
   ProblemMemory memory(problem);
   ScanParams p = memory.params();
   const_cast<float*>(static_cast<const float*>(p.bx))[50 * 3 * 3 + 1] = std::nanf("");
-  const Report report = run<64>(p, Order::kAscending, kMaxIterations);
+  const Report report = run<Block>(p, Order::kAscending, kMaxIterations);
   checks.that(std::isnan(report.residual[0]), "a state that is not finite shows in the residual");
   checks.that(report.fallbacks[0] == 2, "both tiles of that channel were tried step by step");
   checks.that(report.residual[1] <= kTolerance && report.fallbacks[1] == 0, "the other sequence is as ever");
+}
+
+// Steps up to a tile's end and beyond, some of whose channels have no place in the last block.
+template <class Block>
+void check_borders(Checks& checks, Random& random) {
+  const int64_t tile = Block::kTileSteps;
+  const Batch batch{{tile - 1, 0, tile + 1, 4, tile}, {2, 0, 1, kPadSlotId, 4}, {1, 1, 0, 1, 1}};
+  for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
+    const Problem problem(cell, DType::kFloat32, 2 * Block::kChannels - 1, batch, 0.5f, random);
+    for (const Order order : kOrders) check<Block>(checks, problem, order);
+  }
+}
+
+template <class Block>
+void check_hard(Checks& checks, Random& random) {
+  check_stiff<Block>(checks, random);
+  check_some_fail<Block>(checks, random);
+  check_slow<Block>(checks, random);
+  check_not_finite<Block>(checks, random);
+  check_borders<Block>(checks, random);
 }
 
 }  // namespace
@@ -138,16 +194,28 @@ void test_newton_scan(Checks& checks) {
   Random random(32);
   for_shapes([&](CellKind cell, DType dtype, int64_t channels, const Batch& batch) {
     const Problem problem(cell, dtype, channels, batch, 0.5f, random);
-    const Report report = check<64>(checks, problem, Order::kShuffled);
+    const Report report = check<BlockOf<64>>(checks, problem, Order::kShuffled);
     checks.that(most(report.fallbacks) == 0 && most(report.iterations) <= 5, "clipped weights converge fast");
-    const Report wide = check<128>(checks, problem, Order::kDescending);
+    const Report wide = check<BlockOf<128>>(checks, problem, Order::kDescending);
     checks.that(wide.iterations == report.iterations && wide.residual == report.residual,
                 "the size of a block changes nothing");
-    check_without_updates<64>(checks, problem);
+    check_without_updates<BlockOf<64>>(checks, problem);
   });
-  check_stiff(checks, random);
-  check_slow(checks, random);
-  check_not_finite(checks, random);
+  check_hard<BlockOf<128>>(checks, random);
+}
+
+// Teams of more than one warp.
+void test_newton_teams(Checks& checks) {
+  Random random(35);
+  for_shapes([&](CellKind cell, DType dtype, int64_t channels, const Batch& batch) {
+    const Problem problem(cell, dtype, channels, batch, 0.5f, random);
+    const Report report = check<BlockOf<128, 2>>(checks, problem, Order::kShuffled);
+    checks.that(most(report.fallbacks) == 0 && most(report.iterations) <= 5, "clipped weights converge fast");
+    check<BlockOf<128, 4>>(checks, problem, Order::kDescending);
+    check_without_updates<BlockOf<128, 2>>(checks, problem);
+  });
+  check_hard<BlockOf<128, 2>>(checks, random);
+  check_hard<BlockOf<256, 4>>(checks, random);
 }
 
 }  // namespace pararnn

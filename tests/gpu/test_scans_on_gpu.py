@@ -80,11 +80,19 @@ def test_sequential_scan_moves_the_slots_on_as_on_the_cpu(cell: str, dtype: torc
     assert_close(g.pool, expected_pool)
 
 
+@pytest.fixture(params=[0, 1, 2, 4], ids=lambda warps: f"{warps} warps")
+def time_warps(request: pytest.FixtureRequest) -> int:
+    return request.param  # type: ignore[no-any-return]  # pytest cannot know
+
+
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_newton_gives_the_states_of_the_cpu_and_converges(cell: str, dtype: torch.dtype) -> None:
+def test_newton_gives_the_states_of_the_cpu_and_converges(
+    cell: str, dtype: torch.dtype, time_warps: int
+) -> None:
     batch = Batch(cell, dtype, 0.5)
     g = batch.on_gpu()
-    states, report = newton_recurrence(cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens)
+    arguments = (cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens)
+    states, report = newton_recurrence(*arguments, time_warps=time_warps)
     assert_close(states, batch.states())
     assert report.residual.max() <= 1e-6
     assert int(report.fallbacks.sum()) == 0
@@ -92,22 +100,41 @@ def test_newton_gives_the_states_of_the_cpu_and_converges(cell: str, dtype: torc
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_newton_moves_the_slots_on_as_on_the_cpu(cell: str, dtype: torch.dtype) -> None:
+def test_newton_moves_the_slots_on_as_on_the_cpu(cell: str, dtype: torch.dtype, time_warps: int) -> None:
     batch = Batch(cell, dtype, 0.5)
     g = batch.on_gpu()
-    y, _ = newton_recurrence_(cell, g.bx, g.a, g.c, g.cu_seqlens, g.slots, g.held, g.pool, g.bias)
+    arguments = (cell, g.bx, g.a, g.c, g.cu_seqlens, g.slots, g.held, g.pool, g.bias)
+    y, _ = newton_recurrence_(*arguments, time_warps=time_warps)
     expected_y, expected_pool = batch.outputs()
     assert_close(y, expected_y)
     assert_close(g.pool, expected_pool)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_newton_without_updates_is_the_sequential_scan(cell: str) -> None:
+@pytest.mark.parametrize("warps", [1, 2, 4])
+def test_newton_without_updates_is_the_sequential_scan(cell: str, warps: int) -> None:
     g = Batch(cell, torch.float32, 4.0).on_gpu()
-    states, report = newton_recurrence(cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens, max_iterations=0)
+    arguments = (cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens)
+    states, report = newton_recurrence(*arguments, max_iterations=0, time_warps=warps)
     assert_close(states, recurrence(cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens).cpu())
-    tiles = torch.tensor([(length + 127) // 128 for length in LENGTHS])
+    tiles = torch.tensor([-(-length // (128 * warps)) for length in LENGTHS])
     assert report.fallbacks.tolist() == (tiles * CHANNELS).tolist()
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_newton_of_stiff_weights_gives_the_states_of_the_cpu(cell: str, time_warps: int) -> None:
+    batch = Batch(cell, torch.float32, 2.0)
+    g = batch.on_gpu()
+    arguments = (cell, g.bx, g.a, g.c, g.initial, g.cu_seqlens)
+    states, report = newton_recurrence(*arguments, time_warps=time_warps)
+    assert_close(states, batch.states())
+    assert report.residual.max() <= 1e-6
+
+
+def test_a_number_of_time_warps_that_there_is_not_is_refused() -> None:
+    g = Batch("gru", torch.float32, 0.5).on_gpu()
+    with pytest.raises(RuntimeError, match=r"^time_warps: expected 1, 2, 4 or 0, got 3"):
+        newton_recurrence("gru", g.bx, g.a, None, g.initial, g.cu_seqlens, time_warps=3)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pararnn_core.device.solvers import NewtonReport, Solvers, StepByStep, solve
 from pararnn_core.ops import NativeLibraryMissing, ScanReport
 from pararnn_core.solver_table import SolverTable
 
-TABLE = SolverTable("a chip", {"gru": {"float32": [(16, 128)]}})
+TABLE = SolverTable("a chip", {"gru": {"float32": [(4, [(128, 1), (512, 4)]), (16, [(128, 1)])]}})
 CPU = torch.device("cpu")
 
 
@@ -21,7 +21,7 @@ def choice(monkeypatch: pytest.MonkeyPatch) -> Solvers:
     """Of a chip of 100 multiprocessors, whose totals are kept on the CPU."""
     monkeypatch.setattr(solvers, "multiprocessors", lambda device: 100)
     monkeypatch.setattr(ops, "has_cuda_kernels", lambda: True)
-    return Solvers("gru", CPU, TABLE)
+    return Solvers("gru", CPU, table=TABLE)
 
 
 def report(residual: list[float], iterations: list[int], fallbacks: list[int]) -> ScanReport:
@@ -36,7 +36,8 @@ def solve(choice: Solvers, monkeypatch: pytest.MonkeyPatch, *reports: ScanReport
     """What the kernel was given last, after one solve for each report."""
     waiting, given = list(reports), []
 
-    def newton(cell: str, *tensors: Any) -> tuple[Tensor, ScanReport]:
+    def newton(cell: str, *tensors: Any, time_warps: int) -> tuple[Tensor, ScanReport]:
+        assert time_warps == 4
         given.append([cell, *tensors])
         return torch.zeros(1), waiting.pop(0)
 
