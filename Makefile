@@ -97,7 +97,7 @@ GPU_ENVIRONMENT = PYTHONPATH=$(CURDIR):$(CURDIR)/server:$(CURDIR)/clients/python
   PARARNN_LIBRARY=$(CURDIR)/build/gpu/libpararnn_cpu.so
 GPU_TESTS = -m pytest -c /dev/null --rootdir=. -rs tests/gpu
 # Kernels by themselves, on small shapes: a sanitizer makes them a hundred times slower.
-SANITIZED ?= not (test_cells or test_graphs or test_model or test_serving)
+SANITIZED ?= not (test_cells or test_graphs or test_model or test_serving or test_tables)
 WHEELS ?=
 
 # All parts in turn, each with its time. Without a build there is nothing to run; else the others go on after one fails.

@@ -95,7 +95,9 @@ def measure_prefills(
     subject = sizes.subject("bf16")
     model = subject.load(device=clock.device)
     dtype = torch.bfloat16 if clock.device.type == "cuda" else torch.float32
-    products = ProductsAlone(subject.config, dtype, clock.device, max(chunk for _, chunk in sizes.prefills))
+    most = max(chunk for _, chunk in sizes.prefills)
+    products = ProductsAlone(subject.config, dtype, clock.device, most)
+    _warm_up(model, most)
     for tokens, chunk in sizes.prefills:
         if left() <= 0:
             notes.append(
@@ -114,8 +116,9 @@ def measure_prefills(
 
 def measure_longest(sizes: Sizes, clock: DeviceClock, figures: list[PrefillFigure]) -> None:
     """Once, and without its products: what counts is the memory that it takes."""
-    run = CoreRun(sizes.subject("bf16").load(device=clock.device), 1, timed=clock.seconds)
-    prefill = run.prefill(sizes.longest_prompt)
+    model = sizes.subject("bf16").load(device=clock.device)
+    _warm_up(model, CHUNK)
+    prefill = CoreRun(model, 1, timed=clock.seconds).prefill(sizes.longest_prompt)
     taken: list[float] = []
     working = _working_memory(lambda: taken.append(prefill()), clock.device)
     figures.append(PrefillFigure(sizes.longest_prompt, CHUNK, Spread.of(taken), None, working))
@@ -143,6 +146,12 @@ def _profile(what: str, model: ParaRNNForCausalLM, tokens: int) -> StageProfile:
 
 def _alone(products: ProductsAlone, tokens: int, chunk: int, clock: DeviceClock) -> Repetition:
     return lambda: clock.seconds(lambda: products.prefill(tokens, chunk))
+
+
+def _warm_up(model: ParaRNNForCausalLM, tokens: int) -> None:
+    """A product's library takes memory of its own when it is first called, and keeps it."""
+    CoreRun(model, 1, tokens).prefill(tokens)()
+    model.wait()
 
 
 def _working_memory(work: Callable[[], object], device: torch.device) -> int | None:

@@ -14,9 +14,8 @@ from benchmarks.gpu.sizes import Sizes
 from pararnn_core.device.memory import free_bytes
 
 _SECONDS_A_SHAPE = 1.5
-_KEPT_FREE = 0.2
-_COPIES = 2
-"""Of what a problem moves: bx and y, and y again where a way takes memory of its own before it is free."""
+_ROOM = 0.9
+"""Of the memory that is free: for bx and y, a way's y being gone before the next one's comes."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _lacking(shape: Shape, device: torch.device) -> str | None:
     """Why it does not fit, if it does not."""
     if device.type != "cuda":
         return None
-    needed, free = _COPIES * shape.moved, (1 - _KEPT_FREE) * free_bytes(device)
-    if needed <= free:
+    free = free_bytes(device)
+    if shape.moved <= _ROOM * free:
         return None
-    return f"{needed / 2**30:,.0f} GiB of {free / 2**30:,.0f} GiB"
+    return f"{shape.moved / 2**30:,.1f} GiB where {free / 2**30:,.1f} GiB are free"

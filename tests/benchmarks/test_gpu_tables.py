@@ -12,6 +12,7 @@ from pararnn_server.bench.timing import Spread
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu import __main__ as command
+from benchmarks.gpu import scans
 from benchmarks.gpu.found import Found, ServedFigure
 from benchmarks.gpu.instructions import StepCount, least_seconds, read_counts
 from benchmarks.gpu.limits import DeviceLimits
@@ -25,7 +26,10 @@ from benchmarks.gpu.sizes import TINY
 from benchmarks.gpu.targets import targets
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVERS_PACKAGES = ("fastapi", "uvicorn", "pydantic", "pydantic_settings", "httpx", "typer", "rich", "jinja2")
+SERVERS_PACKAGES = (
+    *("fastapi", "uvicorn", "pydantic", "pydantic_settings", "prometheus_client", "jinja2"),
+    *("httpx", "typer", "rich"),
+)
 
 
 def run(folder: Path, *options: str, code: str = "") -> dict[str, Any]:
@@ -79,7 +83,7 @@ def test_every_table_is_written(report: dict[str, Any], folder: Path) -> None:
     ]
     assert found["notes"] == [command._TINY]
     assert len(found["decodes"]) == len(TINY.batches) + 2 * len(TINY.narrow_batches)
-    assert [each["tokens"] for each in found["prefills"]] == [32, 48, 48, TINY.longest_prompt]
+    assert [each["tokens"] for each in found["prefills"]] == [600, 1100, 48, TINY.longest_prompt]
     grid = len(TINY.lengths) * len(TINY.widths) * len(TINY.sequences)
     assert len(found["scans"]) == 2 * len(TINY.dtypes) * grid
     assert len(found["loops"]) == 2 * len(TINY.widths) * len(TINY.sequences)
@@ -265,6 +269,16 @@ def test_a_bound_is_unknown_until_instructions_are_counted(tmp_path: Path) -> No
     assert least_seconds(counts, "sequential", "gru float32", 1000, 0, 1e9) == pytest.approx(1e-6)
     assert least_seconds(counts, "sequential", "lstm float32", 1000, 0, 1e9) is None
     assert least_seconds(counts, "sequential", "gru float32", 1000, 0, None) is None
+
+
+def test_a_scan_that_does_not_fit_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = Shape("gru", "bfloat16", 64, 65536, 1024)
+    assert shape.moved == 64 * 65536 * 1024 * (3 * 2 + 4)
+    monkeypatch.setattr(scans, "free_bytes", lambda device: 45 << 30)
+    assert scans._lacking(shape, torch.device("cuda")) is None
+    monkeypatch.setattr(scans, "free_bytes", lambda device: 44 << 30)
+    assert scans._lacking(shape, torch.device("cuda")) == "40.0 GiB where 44.0 GiB are free"
+    assert scans._lacking(shape, torch.device("cpu")) is None
 
 
 def _host() -> Any:
