@@ -23,6 +23,7 @@ DECODE_HEADINGS = (
     "least to greatest",
     "of the read bandwidth",
     "of bf16's tokens/s",
+    "repetitions",
 )
 PREFILL_HEADINGS = (
     "tokens",
@@ -49,8 +50,9 @@ SCAN_HEADINGS = (
     "fallbacks",
     "auto us",
     "auto of the best",
+    "repetitions",
 )
-LOOP_HEADINGS = ("cell", "T", "D", "B", "loop in torch us", "auto us", "times faster")
+LOOP_HEADINGS = ("cell", "T", "D", "B", "loop in torch us", "auto us", "times faster", "repetitions")
 STAGE_HEADINGS = ("stage", "us", "of the step")
 SERVED_HEADINGS = (
     "server",
@@ -93,6 +95,7 @@ def decode_rows(found: Found) -> Iterator[Row]:
             *_scaled(each.seconds, 1e-6, ""),
             _percent(share) if each.batch == 1 else "",
             f"{beside.seconds.median / each.seconds.median:.2f}x" if beside else "",
+            str(each.seconds.count),
         )
 
 
@@ -136,6 +139,7 @@ def scan_row(found: Found, each: ScanFigure) -> Row:
         "" if each.fallbacks is None else str(each.fallbacks),
         number(auto * 1e6),
         f"{auto / each.best:.2f}",
+        str(min(spread.count for spread in each.seconds.values())),
     )
 
 
@@ -149,6 +153,7 @@ def loop_row(each: LoopFigure) -> Row:
         number(each.loop.median * 1e6),
         number(each.auto.median * 1e6),
         f"{each.ratio:,.1f}x",
+        str(min(each.loop.count, each.auto.count)),
     )
 
 
