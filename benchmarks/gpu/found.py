@@ -68,7 +68,7 @@ class Found:
             way,
             f"{figure.shape.cell} {figure.shape.dtype}",
             figure.shape.steps,
-            float(figure.updates or 0),
+            figure.solves[way].updates if way in figure.solves else 0,
             None if processors is None or clock is None else processors * clock,
         )
         return None if least is None else least / figure.seconds[way].median

@@ -1,8 +1,9 @@
 """How fast the chip's issue slots and special-function units let a scan be, from counts of its instructions.
 
-The counts are data, `instruction_counts.json`: what `cuobjdump -sass` shows of the compiled kernels. By
-kernel ("sequential", "newton"), then by cell and type of bx ("gru float32"): the instructions of a channel's
-step, all of them and those of the special-function units; Newton's that come with each update apart.
+The counts are data, `instruction_counts.json`: what `cuobjdump -sass` shows of the compiled kernels. By way
+("sequential"; "newton 1", with one time warp), then by cell and type of bx ("gru float32"): the instructions
+of a channel's step, all of them and those of the special-function units; Newton's that come with each update
+apart.
 """
 
 from __future__ import annotations
@@ -42,16 +43,16 @@ def read_counts(path: Path = COUNTS_PATH) -> Counts:
     if not path.exists():
         return {}
     return {
-        kernel: {name: StepCount(**fields) for name, fields in by_name.items()}
-        for kernel, by_name in json.loads(path.read_text(encoding="utf-8")).items()
+        way: {name: StepCount(**fields) for name, fields in by_name.items()}
+        for way, by_name in json.loads(path.read_text(encoding="utf-8")).items()
     }
 
 
 def least_seconds(
-    counts: Counts, kernel: str, name: str, steps: int, updates: float, cycles_per_second: float | None
+    counts: Counts, way: str, name: str, steps: int, updates: float, cycles_per_second: float | None
 ) -> float | None:
     """steps: of all channels together; cycles_per_second: of all multiprocessors together. None: unknown."""
-    count = counts.get(kernel, {}).get(name)
+    count = counts.get(way, {}).get(name)
     if count is None or cycles_per_second is None:
         return None
     return steps * count.cycles(updates) / cycles_per_second

@@ -23,8 +23,8 @@ _DECODES_FOOT = (
 _SCANS_FOOT = (
     "Medians, each from a cold L2 cache. Of copy: bx read once and y written once, of the copy bandwidth. "
     "Of its bound: what issue slots and special-function units allow, with the most updates of any unit "
-    "for all. auto is what the model calls, sums of Newton's report included. The original's fused kernel "
-    "is not in this table: its code is not at hand."
+    "for all. newton: with the number of warps that was fastest. auto: the way that the table of the "
+    "project names. The original's fused kernel is not in this table: its code is not at hand."
 )
 _LOOPS_FOOT = (
     "float32. The loop is the cell's step in torch, one time after the other. The paper's figures, 665x "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,12 @@ from torch import Tensor
 from benchmarks.gpu.sizes import Sizes
 from pararnn_core import ops
 from pararnn_core.cells import Cell, ParaGRU, ParaLSTM
-from pararnn_core.device.solvers import solvers_on
+from pararnn_core.devices import multiprocessors
+from pararnn_core.solver_table import STEP_BY_STEP, read_table
+from pararnn_core.tune_solvers import WAYS
+
+SEQUENTIAL, AUTO = "sequential", "auto"
+NEWTON_WARPS = tuple(warps for warps in WAYS if warps != STEP_BY_STEP)
 
 CELLS: dict[str, type[Cell]] = {"gru": ParaGRU, "lstm": ParaLSTM}
 _FLOAT = 4
@@ -47,6 +53,11 @@ class Shape:
         return f"{self.cell}, {self.dtype}, T {self.tokens:,}, D {self.channels}, B {self.sequences}"
 
 
+def way_of(time_warps: int) -> str:
+    """Its name."""
+    return SEQUENTIAL if time_warps == STEP_BY_STEP else f"newton {time_warps}"
+
+
 def shapes(sizes: Sizes) -> list[Shape]:
     """Cell by cell and type by type, the smallest first."""
     return [
@@ -76,18 +87,26 @@ class ScanProblem:
             self._held = torch.ones(shape.sequences, dtype=torch.bool)
             self._state = torch.zeros(shape.sequences, self._cell.num_states, shape.channels)
 
-    def ways(self) -> dict[str, Callable[[], object]]:
-        """sequential; newton where the device has it; auto: as the model goes, with its report's sums."""
-        found: dict[str, Callable[[], object]] = {"sequential": lambda: ops.recurrence_(*self._arguments)}
-        if self._device.type == "cuda":
-            found["newton"] = lambda: ops.newton_recurrence_(*self._arguments)
-        solvers = solvers_on(self._device, self._shape.cell)
-        chosen = solvers.choose(self._shape.sequences * self._shape.channels, self._shape.tokens)
-        return found | {"auto": lambda: chosen(*self._arguments)}
+    @property
+    def choice(self) -> str:
+        """The way that the project's table names for this device."""
+        if self._device.type != "cuda":
+            return SEQUENTIAL
+        shape = self._shape
+        channels, processors = shape.sequences * shape.channels, multiprocessors(self._device)
+        warps = read_table().time_warps(shape.cell, shape.dtype, channels, shape.tokens, processors)
+        return way_of(warps)
 
-    def newton_report(self) -> ops.ScanReport:
-        """Of one more solve."""
-        return ops.newton_recurrence_(*self._arguments)[1]
+    def ways(self) -> dict[str, Callable[[], object]]:
+        """All that the device has, by name, and AUTO, which is the table's choice."""
+        found: dict[str, Callable[[], object]] = {SEQUENTIAL: lambda: ops.recurrence_(*self._arguments)}
+        if self._device.type == "cuda":
+            found |= {way_of(warps): partial(self.newton, warps) for warps in NEWTON_WARPS}
+        return found | {AUTO: found[self.choice]}
+
+    def newton(self, time_warps: int) -> ops.ScanReport:
+        """One solve, on a CUDA device."""
+        return ops.newton_recurrence_(*self._arguments, time_warps=time_warps)[1]
 
     @torch.inference_mode()
     def time_loop(self) -> Tensor:

@@ -9,32 +9,43 @@ import torch
 from pararnn_server.bench.timing import Spread
 
 from benchmarks.gpu.clock import DeviceClock
-from benchmarks.gpu.scan_problem import CELLS, ScanProblem, Shape, shapes
+from benchmarks.gpu.scan_problem import AUTO, CELLS, NEWTON_WARPS, ScanProblem, Shape, shapes, way_of
 from benchmarks.gpu.sizes import Sizes
 from pararnn_core.device.memory import free_bytes
+from pararnn_core.ops import ScanReport
 
-_SECONDS_A_SHAPE = 1.5
+_SECONDS_A_SHAPE = 2.5
 _ROOM = 0.9
 """Of the memory that is free: for bx and y, a way's y being gone before the next one's comes."""
 
 
 @dataclass(frozen=True)
-class ScanFigure:
-    """seconds by way: "sequential", "newton", "auto". updates, residual, fallbacks: of Newton, if it ran.
+class Solve:
+    """How Newton went: updates: the most of any unit; fallbacks: units that were finished step by step."""
 
-    updates: the most of any unit.
-    """
+    updates: int
+    residual: float
+    fallbacks: int
+
+
+@dataclass(frozen=True)
+class ScanFigure:
+    """seconds: by way, and of AUTO, which is the way called `choice`. solves: of Newton's ways, if it ran."""
 
     shape: Shape
     seconds: Mapping[str, Spread]
-    updates: int | None = None
-    residual: float | None = None
-    fallbacks: int | None = None
+    choice: str
+    solves: Mapping[str, Solve]
+
+    @property
+    def newton(self) -> str | None:
+        """The fastest of Newton's ways."""
+        return min(self.solves, key=lambda way: self.seconds[way].median, default=None)
 
     @property
     def best(self) -> float:
-        """Seconds of the faster of the two ways, medians."""
-        return min(self.seconds[way].median for way in ("sequential", "newton") if way in self.seconds)
+        """Seconds of the fastest way, median."""
+        return min(spread.median for way, spread in self.seconds.items() if way != AUTO)
 
 
 @dataclass(frozen=True)
@@ -82,27 +93,23 @@ def measure_loops(
                     notes.append(f"Left out for want of time: time loops in torch from {shape} on.")
                     return
                 problem = ScanProblem(shape, clock.device)
-                cases = {"loop": problem.time_loop, "auto": problem.ways()["auto"]}
+                cases = {"loop": problem.time_loop, AUTO: problem.ways()[AUTO]}
                 taken = clock.compare(
                     {name: clock.cold(work) for name, work in cases.items()}, sizes.rounds, _SECONDS_A_SHAPE
                 )
-                figures.append(LoopFigure(shape, taken["loop"], taken["auto"]))
+                figures.append(LoopFigure(shape, taken["loop"], taken[AUTO]))
 
 
 def _measure(shape: Shape, clock: DeviceClock, rounds: int) -> ScanFigure:
     problem = ScanProblem(shape, clock.device)
     ways = problem.ways()
     taken = clock.compare({way: clock.cold(work) for way, work in ways.items()}, rounds, _SECONDS_A_SHAPE)
-    if "newton" not in ways:
-        return ScanFigure(shape, taken)
-    report = problem.newton_report()
-    return ScanFigure(
-        shape,
-        taken,
-        updates=int(report.iterations.max()),
-        residual=float(report.residual.max()),
-        fallbacks=int(report.fallbacks.sum()),
-    )
+    solves = {way_of(n): _solve(problem.newton(n)) for n in NEWTON_WARPS if way_of(n) in ways}
+    return ScanFigure(shape, taken, problem.choice, solves)
+
+
+def _solve(report: ScanReport) -> Solve:
+    return Solve(int(report.iterations.max()), float(report.residual.max()), int(report.fallbacks.sum()))
 
 
 def _lacking(shape: Shape, device: torch.device) -> str | None:

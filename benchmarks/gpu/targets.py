@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pararnn_server.bench.core import CHUNK
 
 from benchmarks.gpu.found import Found
+from benchmarks.gpu.scan_problem import AUTO, SEQUENTIAL
 from benchmarks.gpu.scans import ScanFigure
 from benchmarks.target import Target
 
@@ -14,7 +15,7 @@ FULL_CHANNELS = 1 << 17
 """Sequences times channels from which on the sequential scan fills the chip."""
 
 LONG = 2048
-"""Tokens from which on Newton is held against its bound, where it is the faster way."""
+"""Tokens from which on Newton is held against its bound, where it is the fastest way."""
 
 PAPER = {"gru": 447.0, "lstm": 665.0}
 """How often faster than a time loop in torch the paper's kernels are, at 512 tokens."""
@@ -42,21 +43,22 @@ def _model_targets(found: Found) -> Iterator[Target]:
 
 def _scan_targets(found: Found) -> Iterator[Target]:
     full = [each for each in found.scans if each.shape.sequences * each.shape.channels >= FULL_CHANNELS]
-    shares = _known(found.copy_share(each, "sequential") for each in full)
+    shares = _known(found.copy_share(each, SEQUENTIAL) for each in full)
     yield Target(
         f"sequential, least share of the copy bandwidth from {FULL_CHANNELS:,} channels on",
         min(shares, default=None),
         0.6,
     )
-    won = [each for each in found.scans if each.shape.tokens >= LONG and _is_newtons(each)]
-    shares = _known(found.bound_share(each, "newton") for each in won)
+    shares = _known(
+        found.bound_share(each, way) for each in found.scans if (way := _winning_newton(each)) is not None
+    )
     yield Target(
-        f"newton, least share of its instruction bound from {LONG:,} tokens on where it is the faster way",
+        f"newton, least share of its instruction bound from {LONG:,} tokens on where it is the fastest way",
         min(shares, default=None),
         0.6,
     )
-    ratios = [each.seconds["auto"].median / each.best for each in found.scans if "newton" in each.seconds]
-    yield Target("auto, the slowest of the faster way", _worst(ratios), 1.1, at_most=True)
+    ratios = [each.seconds[AUTO].median / each.best for each in found.scans if each.solves]
+    yield Target("auto, the slowest of the fastest way", _worst(ratios), 1.1, at_most=True)
     for cell, wanted in PAPER.items():
         best = max((each.ratio for each in found.loops if each.shape.cell == cell), default=None)
         yield Target(f"{cell}, auto, of a time loop in torch, its best shape", best, wanted)
@@ -73,8 +75,12 @@ def _server_targets(found: Found) -> Iterator[Target]:
     )
 
 
-def _is_newtons(figure: ScanFigure) -> bool:
-    return "newton" in figure.seconds and figure.best < figure.seconds["sequential"].median
+def _winning_newton(figure: ScanFigure) -> str | None:
+    """Newton's fastest way, where sequences are long and none is faster."""
+    way = figure.newton
+    if way is None or figure.shape.tokens < LONG or figure.seconds[way].median > figure.best:
+        return None
+    return way
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from benchmarks.gpu.__main__ import main
+from benchmarks.gpu.scan_problem import way_of
+from pararnn_core.tune_solvers import WAYS
 
 pytestmark = [
     pytest.mark.skipif(
@@ -31,10 +33,12 @@ def test_limits_and_scans_of_a_device_are_measured(tmp_path: Path) -> None:
     assert 1e8 < limits["clock"] < 1e10
     assert 0 < limits["node"]["median"] < 1e-3
     for each in found["scans"]:
-        assert set(each["seconds"]) == {"sequential", "newton", "auto"}
-        assert 0 < each["updates"] <= 8
-        assert each["residual"] <= 1e-6
-        assert each["fallbacks"] == 0
+        assert set(each["seconds"]) == {"auto", *map(way_of, WAYS)}
+        assert set(each["solves"]) == set(each["seconds"]) - {"auto", "sequential"}
+        for solve in each["solves"].values():
+            assert 0 < solve["updates"] <= 8
+            assert solve["residual"] <= 1e-6
+            assert solve["fallbacks"] == 0
 
 
 def test_models_of_a_device_are_measured_with_their_memory(tmp_path: Path) -> None:
