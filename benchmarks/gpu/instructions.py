@@ -1,9 +1,9 @@
 """How fast the chip's issue slots and special-function units let a scan be, from counts of its instructions.
 
 The counts are data, `instruction_counts.json`: what `cuobjdump -sass` shows of the compiled kernels. By way
-("sequential"; "newton 1", with one time warp), then by cell and type of bx ("gru float32"): the instructions
-of a channel's step, all of them and those of the special-function units; Newton's that come with each update
-apart.
+("sequential"; "newton", with one time warp, "newton 2" with two), then by cell and type of bx ("gru
+float32"): the instructions of a channel's step, all of them and those of the special-function units;
+Newton's that come with each update apart.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def scan_row(found: Found, each: ScanFigure) -> Row:
         str(shape.sequences),
         *_way(found, each, SEQUENTIAL),
         *(("", "", "") if newton is None else _way(found, each, newton)),
-        "" if newton is None else newton.rpartition(" ")[2],
+        "" if newton is None else newton.partition(" ")[2] or "1",
         "" if solve is None else str(solve.updates),
         "" if solve is None else str(solve.fallbacks),
         each.choice,

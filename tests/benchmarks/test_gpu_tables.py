@@ -183,8 +183,8 @@ def spread(value: float) -> Spread:
 def scan(sequential: float, newton: tuple[float, float], auto: float, **shape: Any) -> ScanFigure:
     """newton: with one time warp and with two."""
     fields = {"cell": "gru", "dtype": "float32", "sequences": 1, "tokens": 4096, "channels": 1024, **shape}
-    taken = {"sequential": sequential, "newton 1": newton[0], "newton 2": newton[1], "auto": auto}
-    solves = {"newton 1": Solve(2, 1e-7, 0), "newton 2": Solve(3, 1e-7, 0)}
+    taken = {"sequential": sequential, "newton": newton[0], "newton 2": newton[1], "auto": auto}
+    solves = {"newton": Solve(2, 1e-7, 0), "newton 2": Solve(3, 1e-7, 0)}
     seconds = {way: spread(each) for way, each in taken.items()}
     return ScanFigure(Shape(**fields), seconds, "newton 2", solves)
 
