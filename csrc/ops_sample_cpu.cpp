@@ -4,20 +4,16 @@
 #include "checks.h"
 #include "kernels.h"
 #include "ops.h"
+#include "sampling_limits.h"
 
 namespace pararnn {
 namespace {
 
-constexpr int64_t kNumbers = sizeof(SampleNumbers) / sizeof(double);
-constexpr int64_t kCounters = sizeof(SampleCounters) / sizeof(int64_t);
-// Beyond it the weights of a row might not sum up in 63 bits.
-constexpr int64_t kMaxVocab = int64_t(1) << 20;
 constexpr int64_t kMaxTop = 1024;
 
 void check_logits(const Tensor& logits) {
   check_tensor("logits", logits, ScalarType::Float, {kAnySize, kAnySize});
-  PARARNN_REQUIRE(logits.size(1) >= 1 && logits.size(1) <= kMaxVocab, "logits: expected 1 to ", kMaxVocab,
-                  " columns, got ", logits.size(1));
+  check_vocab(logits.size(1));
 }
 
 template <class Id>
@@ -71,9 +67,9 @@ Tensor sample_op(const Tensor& logits, const Tensor& rows, const Tensor& slots, 
   check_tensor("rows", rows, ScalarType::Long, {kAnySize});
   const int64_t count = rows.size(0);
   check_ids("rows", rows.const_data_ptr<int64_t>(), count, logits.size(0));
-  check_tensor("numbers", numbers, ScalarType::Double, {kAnySize, kNumbers});
+  check_tensor("numbers", numbers, ScalarType::Double, {kAnySize, kSampleNumbers});
   const int64_t num_slots = numbers.size(0);
-  check_tensor("counters", counters, ScalarType::Long, {num_slots, kCounters});
+  check_tensor("counters", counters, ScalarType::Long, {num_slots, kSampleCounters});
   check_slots(slots, count, num_slots);
   check_tensor("seen", seen, ScalarType::Byte, {kAnySize, (vocab + 7) / 8});
   check_tensor("counts", counts, ScalarType::Int, {kAnySize, vocab});

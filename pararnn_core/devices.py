@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 KINDS = ("cpu", "cuda")
 
@@ -36,6 +37,11 @@ def seconds_on(device: torch.device, work: Callable[[], object]) -> float:
 
 def _event() -> torch.cuda.Event:
     return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on the device, which nobody waits for; the same one on a CPU."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def usable_device(device: str | torch.device) -> torch.device:

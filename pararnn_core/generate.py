@@ -78,7 +78,7 @@ def _replies(
     stops = set(params.stop_token_ids)
     if model.config.eos_token_id is not None and not params.ignore_eos:
         stops.add(model.config.eos_token_id)
-    table = SamplingTable(1, model.config.vocab_size)
+    table = SamplingTable(1, model.config.vocab_size, state.seen.device)
     table.start(0, params)
     row, seen = torch.tensor([0]), state.seen[slot : slot + 1]
     tokens = prompt
@@ -86,7 +86,7 @@ def _replies(
         logits = _feed(model, tokens, state, slot)
         if params.max_tokens == 0:
             return
-        tokens = table.sample(logits.cpu(), row, row.int(), seen)
+        tokens = table.sample(logits, row, row.int(), seen)
         if tokens[0] < 0:
             raise NonFiniteLogits([0])
         if tokens[0] in stops:

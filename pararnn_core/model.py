@@ -239,6 +239,18 @@ class ParaRNNForCausalLM(nn.Module):
         if isinstance(form, DeviceModel):
             form.capture_decodes(state)
 
+    def decodes_ahead(self, state: RecurrentState, count: int) -> bool:
+        """Whether `decode_ahead` takes so many sequences of the pool. Never on a CPU."""
+        form = self._form()
+        return isinstance(form, DeviceModel) and form.decodes_ahead(state, count)
+
+    def decode_ahead(self, ids: Tensor, slots: Tensor, state: RecurrentState) -> Tensor:
+        """`forward` of one token a sequence, as of DeviceModel."""
+        form = self._form()
+        if not isinstance(form, DeviceModel):
+            raise ValueError("on a CPU nothing is ahead of the host")
+        return form.decode_ahead(ids, slots, state)
+
     def take_newton_report(self) -> NewtonReport | None:
         """How Newton went in `forward` since the last call; None if it solved nothing.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pararnn_core.config import ModelConfig
-from pararnn_core.devices import usable_device
+from pararnn_core.devices import on_device, usable_device
 
 PAD_SLOT_ID = -1
 
@@ -134,7 +134,7 @@ class RecurrentState:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole pool."""
-        return sum(pool.nbytes for pool in (self.cell, self.last_hidden, self.conv, self.seen))
+        return sum(pool.nbytes for pool in self._pools)
 
     def reset(self, slot: int) -> None:
         """Zeros: the state before any token."""
@@ -150,6 +150,12 @@ class RecurrentState:
         """Slot `dst` becomes equal to slot `src`."""
         for source, target in zip(self._views(src), self._views(dst), strict=True):
             target.copy_(source)
+
+    def take(self, other: RecurrentState, slots: Tensor) -> None:
+        """slots (M,), on the host, become equal to those of another pool of the same model and device."""
+        where = on_device(slots.long(), self.seen.device)
+        for dim, mine, its in zip((1, 0, 1, 0), self._pools, other._pools, strict=True):
+            mine.index_copy_(dim, where, its.index_select(dim, where))
 
     def snapshot(self, slot: int) -> StateSnapshot:
         """A copy of the slot, on the host. Waits for the device."""
@@ -170,6 +176,10 @@ class RecurrentState:
         sources = snapshot.views() if self._transit is None else self._transit.into(snapshot.buffer)
         for source, target in zip(sources.values(), views, strict=True):
             target.copy_(source)
+
+    @property
+    def _pools(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.cell, self.last_hidden, self.conv, self.seen
 
     def _views(self, slot: int) -> tuple[Tensor, ...]:
         self._check(slot)

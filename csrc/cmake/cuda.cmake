@@ -21,6 +21,8 @@ file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS ops_*_cuda.cpp cuda/*.cu)
 add_library(pararnn_cuda SHARED EXCLUDE_FROM_ALL checks.cpp ${CUDA_SOURCES})
 target_compile_definitions(pararnn_cuda PRIVATE PARARNN_ISA=cuda)
 target_compile_options(pararnn_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Werror all-warnings>")
+# It has to draw what a CPU draws.
+set_source_files_properties(cuda/sample.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
 set_target_properties(pararnn_cuda PROPERTIES
   CUDA_ARCHITECTURES "${CUDA_ARCHITECTURES}" CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_VISIBILITY_PRESET hidden)
 use_torch(pararnn_cuda)

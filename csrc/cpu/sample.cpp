@@ -1,10 +1,9 @@
 // Logits to ids; reference, which gives the same ids: pararnn_core/reference_sampler.py.
 #include <cmath>
 
-#include "../params.h"
+#include "../draw.h"
 #include "candidates.h"
 #include "gradual_underflow.h"
-#include "philox.h"
 #include "scratch.h"
 #include "weights.h"
 
@@ -34,35 +33,9 @@ class Pieces {
   char* next_;
 };
 
-// One row with its options.
-struct Row {
-  const float* logits;
-  int64_t vocab;
-  SampleNumbers numbers;
-  SampleCounters counters;
-  const uint8_t* seen;
-  const int32_t* counts;
-  const int32_t* bias_ids;
-  const double* biases;
-  int64_t num_biases;
+bool has_list(const SampleRow& row) { return row.has_top_k() || row.has_top_p(); }
 
-  bool repeats() const { return numbers.repetition_penalty != 1.0; }
-  bool counts_matter() const { return numbers.presence_penalty != 0.0 || numbers.frequency_penalty != 0.0; }
-  bool changes_logits() const { return num_biases > 0 || repeats() || counts_matter(); }
-  bool has_top_k() const { return counters.top_k > 0 && counters.top_k < vocab; }
-  bool has_top_p() const { return numbers.top_p < 1.0; }
-  bool has_list() const { return has_top_k() || has_top_p(); }
-  double least_weight() const { return numbers.min_p * double(int64_t(1) << kWeightBits); }
-
-  // floor(u * total): the running sum of the weights that the draw must exceed.
-  int64_t target(int64_t total) const {
-    const uint64_t u = uniform_bits(counters.seed, counters.choice, counters.output_index);
-    return int64_t((unsigned __int128)(u)*uint64_t(total) >> kUniformBits);
-  }
-};
-
-void penalise_seen(const Row& row, double* scores) {
-  const double penalty = row.numbers.repetition_penalty;
+void penalise_seen(const SampleRow& row, double* scores) {
   const int64_t bytes = ceil_div(row.vocab, 8);
   for (int64_t start = 0; start < bytes; start += 8) {
     uint64_t word = 0;
@@ -70,20 +43,18 @@ void penalise_seen(const Row& row, double* scores) {
     for (; word != 0; word &= word - 1) {
       const int64_t id = start * 8 + __builtin_ctzll(word);
       if (id >= row.vocab) return;
-      scores[id] = scores[id] > 0.0 ? scores[id] / penalty : scores[id] * penalty;
+      scores[id] = row.repeated(scores[id]);
     }
   }
 }
 
-void penalise_counted(const Row& row, double* scores) {
+void penalise_counted(const SampleRow& row, double* scores) {
   for (int64_t id = 0; id < row.vocab; ++id) {
-    if (row.counts[id] == 0) continue;
-    const double occurrences = row.numbers.frequency_penalty * double(row.counts[id]);
-    scores[id] -= row.numbers.presence_penalty + occurrences;
+    if (row.counts[id] != 0) scores[id] = row.counted(scores[id], row.counts[id]);
   }
 }
 
-void penalise(const Row& row, double* scores) {
+void penalise(const SampleRow& row, double* scores) {
   for (int64_t id = 0; id < row.vocab; ++id) scores[id] = double(row.logits[id]);
   for (int64_t i = 0; i < row.num_biases; ++i) scores[row.bias_ids[i]] += row.biases[i];
   if (row.repeats()) penalise_seen(row, scores);
@@ -92,7 +63,8 @@ void penalise(const Row& row, double* scores) {
 
 // Without top_k and top_p: the sums of the chunks, then a second look at the one that the draw falls into.
 template <class Score>
-int64_t draw_from_all(const Row& row, const Peaks<Score>& peaks, const Tempered& tempered, int64_t* ends) {
+int64_t draw_from_all(const SampleRow& row, const Peaks<Score>& peaks, const Tempered& tempered,
+                      int64_t* ends) {
   double weights[kChunk];
   int64_t total = 0;
   const double least = row.least_weight();
@@ -110,7 +82,7 @@ int64_t draw_from_all(const Row& row, const Peaks<Score>& peaks, const Tempered&
 }
 
 template <class Score>
-int64_t take_top_k(const Row& row, const Peaks<Score>& peaks, const Tempered& tempered, Score* groups,
+int64_t take_top_k(const SampleRow& row, const Peaks<Score>& peaks, const Tempered& tempered, Score* groups,
                    Candidate* out, Candidate* spare) {
   const int64_t k = row.counters.top_k;
   const Score bound = reached_by(peaks, k, groups);
@@ -121,7 +93,7 @@ int64_t take_top_k(const Row& row, const Peaks<Score>& peaks, const Tempered& te
 }
 
 // Tempered scores below it, all together, weigh less than (1 - top_p) of `total`: no nucleus needs them.
-double nucleus_floor(const Row& row, int64_t total) {
+double nucleus_floor(const SampleRow& row, int64_t total) {
   const double spare = 0.5 * (1.0 - row.numbers.top_p) * double(total) - double(row.vocab);
   if (!(spare > 1.0)) return lowest<double>();
   return log(spare / (double(row.vocab) * double(int64_t(1) << kWeightBits))) - 1e-3;
@@ -129,8 +101,8 @@ double nucleus_floor(const Row& row, int64_t total) {
 
 // All that a nucleus of the whole row can hold. Also gives the whole row's weight.
 template <class Score>
-int64_t take_nucleus(const Row& row, const Peaks<Score>& peaks, const Tempered& tempered, double* weights,
-                     Candidate* out, int64_t& total) {
+int64_t take_nucleus(const SampleRow& row, const Peaks<Score>& peaks, const Tempered& tempered,
+                     double* weights, Candidate* out, int64_t& total) {
   total = 0;
   for (int64_t chunk = 0; chunk < peaks.chunks(); ++chunk) {
     const int64_t start = chunk * kChunk;
@@ -157,30 +129,22 @@ int64_t take_nucleus(const Row& row, const Peaks<Score>& peaks, const Tempered& 
   return found;
 }
 
-// Candidates by how far they lie below the best: sixteenths, so that a cut need be sought in one bucket only.
-constexpr int kBuckets = 512;
-
-PARARNN_HD int bucket_of(const Candidate& candidate, const Tempered& tempered) {
-  const double depth = -16.0 * tempered(candidate.score);
-  return depth < double(kBuckets - 1) ? int(depth) : kBuckets - 1;
-}
-
 Candidate nucleus_cut(const Candidate* candidates, int64_t size, const Tempered& tempered, double wanted,
                       Candidate* spare) {
   int64_t masses[kBuckets] = {};
   for (int64_t i = 0; i < size; ++i)
-    masses[bucket_of(candidates[i], tempered)] += int64_t(candidates[i].weight);
+    masses[bucket_of(tempered(candidates[i].score))] += int64_t(candidates[i].weight);
   int64_t before = 0;
   int bucket = 0;
   while (bucket < kBuckets - 1 && double(before + masses[bucket]) < wanted) before += masses[bucket++];
   int64_t inside = 0;
   for (int64_t i = 0; i < size; ++i) {
-    if (bucket_of(candidates[i], tempered) == bucket) spare[inside++] = candidates[i];
+    if (bucket_of(tempered(candidates[i].score)) == bucket) spare[inside++] = candidates[i];
   }
   return cut_by_mass(spare, inside, before, wanted);
 }
 
-int64_t draw_from_list(const Row& row, Candidate* candidates, int64_t size, double* weights) {
+int64_t draw_from_list(const SampleRow& row, Candidate* candidates, int64_t size, double* weights) {
   int64_t total = 0;
   const double least = row.least_weight();
   for (int64_t i = 0; i < size; ++i) {
@@ -191,7 +155,8 @@ int64_t draw_from_list(const Row& row, Candidate* candidates, int64_t size, doub
 }
 
 template <class Score>
-int64_t filtered_draw(const Row& row, const Peaks<Score>& peaks, const Tempered& tempered, Pieces& pieces) {
+int64_t filtered_draw(const SampleRow& row, const Peaks<Score>& peaks, const Tempered& tempered,
+                      Pieces& pieces) {
   Candidate* const list = pieces.take<Candidate>(row.vocab + 1);
   Candidate* const spare = pieces.take<Candidate>(row.vocab + 1);
   double* const weights = pieces.take<double>(row.vocab);
@@ -210,25 +175,25 @@ int64_t filtered_draw(const Row& row, const Peaks<Score>& peaks, const Tempered&
 }
 
 template <class Score>
-int64_t choose(const Row& row, const Peaks<Score>& peaks, Pieces& pieces) {
-  if (row.numbers.temperature == 0.0) return peaks.best_id;
+int64_t choose(const SampleRow& row, const Peaks<Score>& peaks, Pieces& pieces) {
+  if (row.is_greedy()) return peaks.best_id;
   const Tempered tempered{double(peaks.best), row.numbers.temperature};
-  if (row.has_list()) return filtered_draw(row, peaks, tempered, pieces);
+  if (has_list(row)) return filtered_draw(row, peaks, tempered, pieces);
   return draw_from_all(row, peaks, tempered, pieces.take<int64_t>(peaks.chunks()));
 }
 
-int64_t scratch_bytes(const Row& row) {
+int64_t scratch_bytes(const SampleRow& row) {
   const int64_t groups = num_groups(row.vocab);
   int64_t bytes = Pieces::bytes_of<float>(groups) + Pieces::bytes_of<int64_t>(ceil_div(row.vocab, kChunk));
   if (row.changes_logits()) bytes += Pieces::bytes_of<double>(groups) + Pieces::bytes_of<double>(row.vocab);
-  if (row.has_list()) {
+  if (has_list(row)) {
     bytes += 2 * Pieces::bytes_of<Candidate>(row.vocab + 1) + Pieces::bytes_of<double>(row.vocab) +
              Pieces::bytes_of<double>(groups);
   }
   return bytes;
 }
 
-int64_t sample_row(const Row& row) {
+int64_t sample_row(const SampleRow& row) {
   const GradualUnderflow gradual;
   Pieces pieces(scratch_bytes(row));
   const Peaks<float> raw = find_peaks(row.logits, row.vocab, pieces.take<float>(num_groups(row.vocab)));
@@ -243,22 +208,10 @@ int64_t sample_row(const Row& row) {
 
 void sample(const SampleParams& p) {
   parallel(p.rows, [&](int64_t i) {
-    const int64_t slot = p.slots[i];
-    SampleCounters& counters = p.counters[slot];
-    const Row row{p.logits + p.logits_rows[i] * p.vocab,
-                  p.vocab,
-                  p.numbers[slot],
-                  counters,
-                  p.seen == nullptr ? nullptr : p.seen + slot * p.seen_stride,
-                  p.counts == nullptr ? nullptr : p.counts + slot * p.vocab,
-                  p.bias_ids + p.bias_bounds[slot],
-                  p.biases + p.bias_bounds[slot],
-                  p.bias_bounds[slot + 1] - p.bias_bounds[slot]};
+    const SampleRow row = SampleRow::of(p, i);
     const int64_t token = sample_row(row);
     p.tokens[i] = token;
-    if (token < 0) return;
-    ++counters.output_index;
-    if (row.counts_matter()) ++p.counts[slot * p.vocab + token];
+    if (token >= 0) count_draw(p, i, row, token);
   });
 }
 

@@ -1,13 +1,10 @@
-// What a score weighs in the draw: 2^kWeightBits e^((score - best) / temperature), rounded half to even.
-// Whole numbers below 2^53, so that sums are exact in doubles and in integers and have no order.
+// Weights of the draw (draw.h), a vector at a time.
 #pragma once
 
 #include "peaks.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {
-
-constexpr int kWeightBits = 42;
 
 struct Tempered {
   double best;
@@ -23,7 +20,6 @@ struct Tempered {
 PARARNN_HD DoubleLanes weight(DoubleLanes tempered) {
   return round_to_integer(exp_scaled(tempered, kWeightBits));
 }
-PARARNN_HD double weight(double tempered) { return weight(broadcast(tempered))[0]; }
 
 // Weights of one chunk, those below `least` taken as 0, into out (kChunk). Returns their sum.
 template <class Score>

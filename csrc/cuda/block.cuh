@@ -102,6 +102,11 @@ PARARNN_DEVICE void store_words(Words<4>* to, const Words<4>& words) {
 PARARNN_DEVICE void atomic_max(uint32_t* to, uint32_t value) { atomicMax(to, value); }
 PARARNN_DEVICE void atomic_max(int32_t* to, int32_t value) { atomicMax(to, value); }
 PARARNN_DEVICE void atomic_add(int32_t* to, int32_t value) { atomicAdd(to, value); }
+PARARNN_DEVICE void atomic_add(int64_t* to, int64_t value) {
+  atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
+}
+// Returns what stood there before.
+PARARNN_DEVICE int32_t fetch_add(int32_t* to, int32_t value) { return atomicAdd(to, value); }
 
 }  // namespace PARARNN_ISA
 }  // namespace pararnn

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pararnn_core.device.arguments import StepArguments
-from pararnn_core.device.plan import StepPlan, plan_step
+from pararnn_core.device.plan import StepInputs, StepPlan, plan_step
 from pararnn_core.state import PAD_SLOT_ID
 
 
@@ -41,6 +43,13 @@ class DecodePlanner:
             seen_bits=np.left_shift(1, fed & 7).astype(np.uint8),
             has_initial_state=decode.has_initial_state[stands_for],
         )
+
+    def feed(self, inputs: StepInputs, ids: Tensor) -> None:
+        """Puts ids (S,) of the device, those of the first sequences, into the inputs of a plan."""
+        inputs.tokens[: len(ids)] = ids.clamp(min=0)
+        fed = inputs.tokens[inputs.last_rows]
+        inputs.seen_bytes.copy_(inputs.homes * self._bitmap_bytes + (fed >> 3))
+        inputs.seen_bits.copy_(torch.bitwise_left_shift(1, fed & 7))
 
     def _template(self, count: int) -> StepPlan:
         """Of so many sequences in slots of their own."""

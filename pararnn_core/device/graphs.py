@@ -97,15 +97,40 @@ class DecodeGraphs:
         plan = self._planner.plan(decode, bucket)
         return None if plan is None else self._run(bucket, plan)[:count]
 
-    def _run(self, bucket: int, plan: StepPlan) -> Tensor:
+    def step_from(self, ids: Tensor, slots: Tensor) -> Tensor:
+        """The same for ids (S,) int64 that are on the device and that the host does not know: one below 0
+        stands for 0. slots: (S,) int32, on the host, all of the pool.
+        """
+        count = len(slots)
+        rows = np.arange(count)
+        decode = StepArguments(
+            tokens=np.zeros(count, np.int64),
+            cu_seqlens=np.arange(count + 1, dtype=np.int32),
+            slots=slots.numpy(),
+            has_initial_state=np.ones(count, np.bool_),
+            logits_indices=rows,
+        )
+        bucket = bucket_of(count) or count
+        plan = self._planner.plan(decode, bucket)
+        if plan is None:
+            raise ValueError("slots: expected one that is not skipped")
+        return self._run(bucket, plan, ids)[:count]
+
+    def _run(self, bucket: int, plan: StepPlan, ids: Tensor | None = None) -> Tensor:
         packed = plan.pack(pin=self._device.type == "cuda")
-        if bucket not in self._captured:
+        is_first = bucket not in self._captured
+        if is_first:
             self._inputs[bucket] = packed.to(self._device)
-            return self._first(bucket, plan.inputs(self._inputs[bucket]))
-        self._inputs[bucket].copy_(packed, non_blocking=True)
+        else:
+            self._inputs[bucket].copy_(packed, non_blocking=True)
+        inputs = plan.inputs(self._inputs[bucket])
+        if ids is not None:
+            self._planner.feed(inputs, ids)
+        if is_first:
+            return self._first(bucket, inputs)
         captured = self._captured[bucket]
         if captured is None:
-            return self._work(plan.inputs(self._inputs[bucket]))
+            return self._work(inputs)
         captured.replay()
         return captured.output.clone()
 

@@ -49,14 +49,15 @@ def _dequantized_bytes(config: ModelConfig) -> int:
 def pool_size(free: int, working: int, bytes_per_slot: int, asked: int, spare: int = 0) -> PoolSize:
     """States of running requests: as many as are asked for, or as fit.
 
-    free: bytes that weights have left; working: bytes of a step; spare: states beyond those of requests.
+    free: bytes that weights have left; working: bytes of a step; bytes_per_slot: of a state and its copy;
+    spare: states beyond those of requests.
     Raises ValueError if not even one fits.
     """
     room = free - working
     fits = max(room, 0) // bytes_per_slot - spare
     sums = (
         f"{_as_text(free)} of device memory are free beside the weights, a step takes up to"
-        f" {_as_text(working)} and a state {_as_text(bytes_per_slot)}"
+        f" {_as_text(working)} and a state with its copy {_as_text(bytes_per_slot)}"
     )
     if fits < 1:
         raise ValueError(f"no state of a session fits: {sums}")

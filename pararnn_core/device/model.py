@@ -14,7 +14,7 @@ from torch import Tensor
 from pararnn_core.config import ModelConfig
 from pararnn_core.device.arguments import StepArguments, check_arguments
 from pararnn_core.device.decode_plan import DecodePlanner
-from pararnn_core.device.graphs import Capturer, CudaCapturer, DecodeGraphs
+from pararnn_core.device.graphs import Capturer, CudaCapturer, DecodeGraphs, bucket_of
 from pararnn_core.device.layer import DeviceLayer, Mark, Norm, Recurrence, vector
 from pararnn_core.device.matrix import DeviceMatrix, HoldsMatrix
 from pararnn_core.device.plan import StepInputs, plan_step
@@ -106,6 +106,21 @@ class DeviceModel:
                 lambda step: self.run(step, state, recurrence), planner, self.device, self._capturer
             )
             self._graphs = state, graphs
+
+    def decodes_ahead(self, state: RecurrentState, count: int) -> bool:
+        """Whether `decode_ahead` takes so many sequences of the pool."""
+        return self._graphs is not None and self._graphs[0] is state and bucket_of(count) is not None
+
+    @torch.inference_mode()
+    def decode_ahead(self, ids: Tensor, slots: Tensor, state: RecurrentState) -> Tensor:
+        """As `step` of one token a sequence, whose ids (S,) int64 the host does not know yet.
+
+        ids: on the device, one below 0 stands for 0. slots: (S,) int32, on the host, none skipped.
+        Returns logits (S, V). ValueError unless `decodes_ahead`.
+        """
+        if self._graphs is None or not self.decodes_ahead(state, len(slots)):
+            raise ValueError(f"no graph takes {len(slots)} sequences of this pool")
+        return self._graphs[1].step_from(ids, slots)
 
     def run(
         self, step: StepInputs, state: RecurrentState, recurrence: Recurrence, clock: StageClock | None = None

@@ -29,6 +29,8 @@ def sample(
     the drawn id's grows by one; both may have fewer rows if no option of the missing ones needs them;
     bias_bounds: (S+1,) int64, slot s adds biases[i] (float64) to the logit of bias_ids[i] (int32) for i in
     [bias_bounds[s], bias_bounds[s+1]).
+    All on one device. On CUDA the ids of a slot's biases rise, and what rows, slots and biases hold is
+    taken on trust: to look at it would wait for the device.
     Returns (M,) int64, -1 where the row has NaN, +inf or nothing but -inf; there nothing else changes.
     """
     tokens: Tensor = native().sample(

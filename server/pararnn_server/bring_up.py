@@ -98,7 +98,9 @@ def num_slots(model: ParaRNNForCausalLM, settings: Settings) -> int:
     rows = settings.max_num_batched_tokens + _GRAPHS * min(asked, BUCKETS[-1])
     working = step_bytes(model.config, rows)
     try:
-        size = pool_size(free_bytes(model.device), working, state_bytes(model.config), asked, spare=1)
+        # A second one is the copy that stays while the next step is under way.
+        bytes_per_slot = 2 * state_bytes(model.config)
+        size = pool_size(free_bytes(model.device), working, bytes_per_slot, asked, spare=1)
     except ValueError as error:
         raise ConfigurationError(f"max_num_batched_tokens: {error}") from error
     logger.info(size.explanation)

@@ -50,6 +50,11 @@ class ScheduledBatch:
         """Rows of the packed batch."""
         return len(self.decodes) + sum(prefill.num_tokens for prefill in self.prefills)
 
+    @property
+    def request_ids(self) -> set[str]:
+        """Of all that is in it."""
+        return {prefill.request_id for prefill in self.prefills} | {one.request_id for one in self.decodes}
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -128,6 +133,11 @@ class Scheduler:
     def has_work(self) -> bool:
         """Whether any request waits or runs."""
         return bool(self._waiting or self._slots)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the next step has the same replies and nothing else, if none of them ends."""
+        return not self._waiting and not self._prefilling
 
     def add(self, request_id: str, num_tokens: int, num_choices: int = 1) -> None:
         """Joins the queue. ValueError for an id that is known, or more choices than there are slots."""

@@ -29,7 +29,7 @@ from pararnn_server.request import (
 )
 from pararnn_server.reuse import StateReuse
 from pararnn_server.running import Choice, Ending, Running
-from pararnn_server.scheduler import Admitted, ScheduledBatch, Scheduler
+from pararnn_server.scheduler import Admitted, Scheduler
 from pararnn_server.sessions.manager import SessionManager
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.turn import TurnResult
@@ -73,6 +73,7 @@ class Worker:
         self._requests: dict[str, Running] = {}
         self._deaf: set[str] = set()
         self._next_expiry = 0.0
+        self._told_at = 0.0
 
     @property
     def has_work(self) -> bool:
@@ -131,6 +132,7 @@ class Worker:
 
     def fail_all(self, error: ServerError) -> None:
         """Ends every request and starts over with a pool that is wholly free."""
+        self._executor.drop()
         self._scheduler = self._new_scheduler()
         for request_id in list(self._requests):
             self.fail(request_id, error)
@@ -141,6 +143,9 @@ class Worker:
         for request_id in self._deaf:
             self.abort(request_id)
         self._deaf.clear()
+        if self._executor.is_ahead:
+            self._land()
+            return
         if not self._scheduler.has_work and self._idle.has_work:
             self._idle.step()
             return
@@ -153,15 +158,27 @@ class Worker:
         if not scheduled.prefills and not scheduled.decodes:
             return
         try:
-            result = self._executor.run(scheduled, self._requests)
+            result = self._executor.run(scheduled, self._requests, scheduler.is_steady)
         except Exception:
-            logger.exception("a step failed; its requests end with a 500")
-            self._fail_step(scheduled)
+            self._fail_step(scheduled.request_ids)
         else:
             self._reuse.keep_prompts(scheduled.prefills, self._requests)
             self._tell(result)
             decodes = len(scheduled.decodes)
             self._pace.observe(decodes, scheduled.num_tokens - decodes, self._clock() - began)
+            self._told_at = self._clock()
+
+    def _land(self) -> None:
+        """The end of a step that is under way. With it the next one begins, if that is clear by now."""
+        began, request_ids = self._told_at, self._executor.ahead
+        try:
+            result = self._executor.land(self._requests, self._scheduler.is_steady)
+        except Exception:
+            self._fail_step(request_ids)
+        else:
+            self._tell(result)
+            self._told_at = self._clock()
+            self._pace.observe(len(result.sampled), 0, self._told_at - began)
 
     def _new_scheduler(self) -> Scheduler:
         settings = self._settings
@@ -315,9 +332,10 @@ class Worker:
         del self._requests[running.id]
         self._on_end(running.id)
 
-    def _fail_step(self, scheduled: ScheduledBatch) -> None:
-        request_ids = {prefill.request_id for prefill in scheduled.prefills}
-        request_ids |= {decode.request_id for decode in scheduled.decodes}
+    def _fail_step(self, request_ids: set[str]) -> None:
+        """In the handler of what it failed with."""
+        logger.exception("a step failed; its requests end with a 500")
+        self._executor.drop()
         for request_id in request_ids:
             self.fail(request_id, Internal("the model failed on this request's batch"))
 

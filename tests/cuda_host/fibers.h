@@ -117,7 +117,15 @@ void atomic_max(T* to, T value) {
   }
 }
 
-inline void atomic_add(int32_t* to, int32_t value) { __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
+template <class T>
+T fetch_add(T* to, T value) {
+  return __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
+}
+
+template <class T>
+void atomic_add(T* to, T value) {
+  fetch_add(to, value);
+}
 
 }  // namespace PARARNN_ISA
 }  // namespace pararnn

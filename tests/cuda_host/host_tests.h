@@ -13,7 +13,8 @@
   X(linear_steps)                  \
   X(mma)                           \
   X(row_product)                   \
-  X(dequantize)
+  X(dequantize)                    \
+  X(sample)
 
 namespace pararnn {
 

@@ -106,7 +106,7 @@ def test_gpu_runs_as_many_requests_as_its_memory_holds_and_the_log_says_why(
     assert bring_up.num_slots(gpu_with(1 << 30, monkeypatch), settings) == 64
     model = gpu_with(0, monkeypatch)
     working = step_bytes(model.config, 64 + 3 * 64)
-    fits = gpu_with(working + 20 * state_bytes(model.config), monkeypatch)
+    fits = gpu_with(working + 40 * state_bytes(model.config), monkeypatch)
     assert bring_up.num_slots(fits, settings) == 19
     assert "64 requests run at once, in " in caplog.messages[0]
     assert "instead of 64" in caplog.messages[1]

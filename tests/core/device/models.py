@@ -53,15 +53,16 @@ def on_device(
 
 
 def with_graphs(model: ParaRNNForCausalLM, capturer: FakeCapturer) -> ParaRNNForCausalLM:
-    """The model on a device that has graphs, for one state pool: the last that it made."""
-    make = model.new_state
+    """The model on a device that has graphs, for the state pool whose decodes are to be captured."""
+    served = on_device(model, capturer=capturer)
+    capture = served.capture_decodes
 
-    def new_state(num_slots: int) -> RecurrentState:
-        capturer.state = make(num_slots)
-        return capturer.state
+    def capture_decodes(state: RecurrentState) -> None:
+        capturer.state = state
+        capture(state)
 
-    model.new_state = new_state  # type: ignore[method-assign]
-    return on_device(model, capturer=capturer)
+    served.capture_decodes = capture_decodes  # type: ignore[method-assign]
+    return served
 
 
 class FakeCapturer:

@@ -18,7 +18,7 @@ def test_pool_has_what_is_asked_for_where_it_fits() -> None:
     assert size.num_slots == 64
     assert size.explanation == (
         "64 requests run at once, in 65.0 MiB of states; 79 would fit: 100.0 MiB of device memory are free"
-        " beside the weights, a step takes up to 20.0 MiB and a state 1.0 MiB"
+        " beside the weights, a step takes up to 20.0 MiB and a state with its copy 1.0 MiB"
     )
 
 
@@ -30,7 +30,7 @@ def test_pool_has_what_fits_where_less_does_and_says_so() -> None:
 
 @pytest.mark.parametrize(("free", "working"), [(21 * MIB, 20 * MIB), (10 * MIB, 20 * MIB), (0, 0)])
 def test_pool_without_room_for_one_state_is_an_error_with_the_numbers(free: int, working: int) -> None:
-    with pytest.raises(ValueError, match=r"no state of a session fits: .* and a state 1.0 MiB"):
+    with pytest.raises(ValueError, match=r"no state of a session fits: .* and a state with its copy 1.0 MiB"):
         pool_size(free, working, bytes_per_slot=MIB, asked=64, spare=1)
 
 

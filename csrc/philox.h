@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "../host_device.h"
+#include "host_device.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {
