@@ -98,12 +98,16 @@ GPU_ENVIRONMENT = PYTHONPATH=$(CURDIR):$(CURDIR)/server:$(CURDIR)/clients/python
 GPU_TESTS = -m pytest -c /dev/null --rootdir=. -rs tests/gpu
 # Kernels by themselves, on small shapes: a sanitizer makes them a hundred times slower.
 SANITIZED ?= not (test_cells or test_graphs or test_model or test_serving or test_tables)
+SANITIZER_SECONDS ?= 90
+GPU_SECONDS ?= 570
 WHEELS ?=
 
 # All parts in turn, each with its time. Without a build there is nothing to run; else the others go on after one fails.
+# The tables get what is left of GPU_SECONDS, and a minute at least.
 gpu:
-	@failed=; for part in build test sanitize tune bench; do \
-	  began=$$(date +%s); [ $$part = bench ] && arguments='$(ARGS)' || arguments=; \
+	@failed=; start=$$(date +%s); for part in build test sanitize tune bench; do \
+	  began=$$(date +%s); arguments=; left=$$(($(GPU_SECONDS) - began + start)); [ $$left -gt 60 ] || left=60; \
+	  [ $$part != bench ] || arguments="--time-limit $$left $(ARGS)"; \
 	  $(MAKE) --no-print-directory gpu-$$part ARGS="$$arguments" || failed="$$failed gpu-$$part"; \
 	  echo "==> gpu-$$part: $$(($$(date +%s) - began)) s"; \
 	  [ "$$failed" != " gpu-build" ] || break; \
@@ -124,8 +128,10 @@ gpu-sanitize:
 	  echo "==> no compute-sanitizer here: memory accesses and races are not checked on the device"; exit 0; fi; \
 	failed=0; for tool in memcheck racecheck; do \
 	  echo "==> $$tool"; \
-	  $(GPU_ENVIRONMENT) $$sanitizer --tool $$tool --error-exitcode 1 \
-	    $(PYTHON) $(GPU_TESTS) -q -k '$(SANITIZED)' || failed=1; \
+	  $(GPU_ENVIRONMENT) timeout $(SANITIZER_SECONDS) $$sanitizer --tool $$tool --error-exitcode 1 \
+	    $(PYTHON) $(GPU_TESTS) -q -k '$(SANITIZED)'; code=$$?; \
+	  [ $$code -ne 124 ] || echo "==> $$tool: broken off after $(SANITIZER_SECONDS) s"; \
+	  [ $$code -eq 0 ] || failed=1; \
 	done; exit $$failed
 
 # Measures which way through a recurrence is the faster one, and rewrites the table that server and cells choose by.
