@@ -18,7 +18,8 @@ from benchmarks.target import TARGET_HEADINGS, target_row
 
 _DECODES_FOOT = (
     "Steps in a row, as CUDA graphs where the device has them; no sampling. The weights are larger than "
-    "any L2 cache. Of the read bandwidth: the stored weights that a step reads."
+    "any L2 cache. Of the read bandwidth: the stored weights that a step reads. The paper gives about 37 "
+    "tokens/s for a ParaGRU of 1.42 billion parameters at batch 1, on an A100."
 )
 _SCANS_FOOT = (
     "Medians, each from a cold L2 cache. Of copy: bx read once and y written once, of the copy bandwidth. "

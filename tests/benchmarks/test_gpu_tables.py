@@ -224,7 +224,8 @@ def invented() -> Found:
 
 
 def test_targets_are_judged_by_the_figures_of_the_run() -> None:
-    judged = {each.what: (each.value, each.is_reached) for each in targets(invented())}
+    measured = [each for each in targets(invented()) if each.value is not None]
+    judged = {each.what: (each.value, each.is_reached) for each in measured}
     steps = 4096 * 1024
     cycles = max((40 + 3 * 80) / 128, (4 + 3 * 5) / 16)
     moved = 64 * 2048 * 1024 * (3 * 4 + 4)

@@ -1,4 +1,5 @@
 import time
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -25,3 +26,26 @@ def test_cuda_is_refused_where_there_is_none(name: str) -> None:
 
 def test_time_on_a_cpu_is_that_of_the_work() -> None:
     assert 0.02 <= seconds_on(torch.device("cpu"), lambda: time.sleep(0.02)) < 5
+
+
+def test_time_on_a_gpu_is_between_events_around_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            done.append("record")
+
+        def synchronize(self) -> None:
+            done.append("wait")
+
+        def elapsed_time(self, ended: "Event") -> float:
+            assert ended is not self
+            return 1500.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    assert seconds_on(torch.device("cuda"), lambda: done.append("work")) == 1.5
+    assert done == ["record", "work", "record", "wait"]
