@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pararnn_core.device.products import ProductKernels, kernels_for, most_rows
 from pararnn_core.quantized_matrix import QuantizedMatrix
 
 Weight = nn.Parameter | QuantizedMatrix
 
 BLOCK_WEIGHTS = 1 << 24
-"""Of a quantised matrix that are dequantised at a time: 64 MiB in float32."""
+"""Of a quantised matrix that are dequantised at a time: 32 MiB in bfloat16."""
 
 
 class HoldsMatrix(Protocol):
@@ -45,15 +46,22 @@ def multiply(x: Tensor, weight: Tensor, out: Tensor) -> None:
 class DeviceMatrix:
     """heads blocks of (gates * O / gates, I), one below the other.
 
-    A quantised one is dequantised for each product, a block of rows at a time: it takes little memory, but
-    reads and writes more than a float one.
+    Products of few rows read a quantised one in place where there are kernels for that (products.py). Else
+    it is dequantised for each product, a block of rows at a time: that takes little memory, but reads and
+    writes more than a float matrix.
     """
 
-    def __init__(self, weight: Weight, heads: int = 1, gates: int = 1) -> None:
-        """weight: (O, I); of a cell (H, I, gates, O / gates), or quantised with the rows head by head."""
+    def __init__(
+        self, weight: Weight, heads: int = 1, gates: int = 1, kernels: ProductKernels | None = None
+    ) -> None:
+        """weight: (O, I); of a cell (H, I, gates, O / gates), or quantised with the rows head by head.
+
+        kernels: None stands for what the device has for this matrix.
+        """
         self._weight = weight.detach() if isinstance(weight, Tensor) else weight
         self._heads = heads
         self._gates = gates
+        self._kernels = kernels or kernels_for(self._weight)
 
     @property
     def nbytes(self) -> int:
@@ -65,17 +73,21 @@ class DeviceMatrix:
         """The type of a product's rows."""
         if not isinstance(self._weight, QuantizedMatrix):
             return self._weight.dtype
-        return torch.bfloat16 if self._weight.qweight.is_cuda else torch.float32
+        on_cuda = self._kernels is not None or self._weight.qweight.is_cuda
+        return torch.bfloat16 if on_cuda else torch.float32
 
     def rows(self, tokens: Tensor) -> Tensor:
         """tokens (T,) -> those rows (T, I) float32, the caller's own."""
         if isinstance(self._weight, QuantizedMatrix):
-            return self._weight.dequantize(tokens)
+            return self._dequantized(self._weight, tokens, torch.float32)
         return F.embedding(tokens, self._weight).float()
 
     def product(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """x (T, I) narrow -> (T, O) in `dtype`: narrow if None, or float32."""
         weight = self._weight
+        kernels = self._kernels_of_rows(len(x))
+        if kernels is not None:
+            return kernels.row_product(x, weight, wide=dtype == torch.float32)
         outputs, inputs = weight.shape
         out = x.new_empty(len(x), outputs, dtype=dtype)
         if not isinstance(weight, QuantizedMatrix):
@@ -84,14 +96,18 @@ class DeviceMatrix:
         step = max(1, BLOCK_WEIGHTS // inputs)
         for row in range(0, outputs, step):
             block = slice(row, row + step)
-            multiply(x, weight.dequantize(block).to(x.dtype).T, out[:, block])
+            multiply(x, self._dequantized(weight, block, x.dtype).T, out[:, block])
         return out
 
     def product_by_head(self, x: Tensor) -> Tensor:
         """x (T, H * I) narrow -> (T, gates, H * O / gates) narrow, head h from its own inputs."""
         heads, gates = self._heads, self._gates
+        kernels = self._kernels_of_rows(len(x))
+        if kernels is not None:
+            flat = kernels.row_product(x, self._weight, heads, gates)
+            return flat.view(len(x), gates, flat.shape[1] // gates)
         if isinstance(self._weight, QuantizedMatrix):
-            rows = self._weight.dequantize().to(x.dtype)
+            rows = self._dequantized(self._weight, slice(None), x.dtype)
             blocks = rows.view(heads, gates, -1, rows.shape[1]).permute(0, 3, 1, 2)
         else:
             blocks = self._weight
@@ -104,3 +120,11 @@ class DeviceMatrix:
         for gate in range(gates):
             multiply(by_head, blocks[:, :, gate], out[:, gate].view(len(x), heads, -1).transpose(0, 1))
         return out
+
+    def _kernels_of_rows(self, count: int) -> ProductKernels | None:
+        return self._kernels if count <= most_rows(self._weight) else None
+
+    def _dequantized(self, weight: QuantizedMatrix, rows: Tensor | slice, dtype: torch.dtype) -> Tensor:
+        if self._kernels is not None:
+            return self._kernels.dequantize(weight, rows, wide=dtype == torch.float32)
+        return weight.dequantize(rows).to(dtype)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from pararnn_core import ops
 from pararnn_core.config import ModelConfig
 from pararnn_core.device.matrix import BLOCK_WEIGHTS
 
@@ -38,12 +39,20 @@ def step_bytes(config: ModelConfig, tokens: int) -> int:
 
 
 def _dequantized_bytes(config: ModelConfig) -> int:
-    """Of what stands in float32 beside a quantised matrix while it is used: integers, scales, weights."""
+    """Of what stands beside a quantised matrix while torch multiplies with it.
+
+    In one pass to bfloat16 where the kernels take all matrices; else integers, scales and weights in float32.
+    """
     if config.quantization is None:
         return 0
     largest = config.hidden_size * max(config.vocab_size, config.mlp_hidden_size, 2 * config.hidden_size)
     by_head = 3 * config.hidden_size**2 // config.num_heads
-    return 3 * _FLOAT * max(min(largest, BLOCK_WEIGHTS), by_head)
+    formats = {config.quantization.default, *(each for _, each in config.quantization.overrides)}
+    widths = {config.hidden_size, config.hidden_size // config.num_heads, config.mlp_hidden_size}
+    in_one_pass = all(
+        ops.takes_integers(its.bits, its.group_size, width) for its in formats for width in widths
+    )
+    return (_NARROW if in_one_pass else 3 * _FLOAT) * max(min(largest, BLOCK_WEIGHTS), by_head)
 
 
 def pool_size(free: int, working: int, bytes_per_slot: int, asked: int, spare: int = 0) -> PoolSize:

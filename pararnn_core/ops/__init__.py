@@ -15,7 +15,13 @@ from pararnn_core.ops.linear import (
     unpack,
 )
 from pararnn_core.ops.model import STEP_STAGES, LayerWeights, ModelShape, NativeModel
-from pararnn_core.ops.products import MOST_PRODUCT_ROWS, dequantize, is_read_in_place, row_product
+from pararnn_core.ops.products import (
+    MOST_PRODUCT_ROWS,
+    dequantize,
+    row_product,
+    takes_floats,
+    takes_integers,
+)
 from pararnn_core.ops.recurrence import recurrence, recurrence_
 from pararnn_core.ops.sampling import TokenLogprobs, sample, token_logprobs
 from pararnn_core.ops.scans import ScanReport, linear_scan, newton_recurrence, newton_recurrence_
@@ -42,7 +48,6 @@ __all__ = [
     "has_cuda_kernels",
     "huge_page_arena",
     "is_available",
-    "is_read_in_place",
     "isa_level",
     "linear",
     "linear_scan",
@@ -60,6 +65,8 @@ __all__ = [
     "sample",
     "set_num_threads",
     "silu_mul",
+    "takes_floats",
+    "takes_integers",
     "token_logprobs",
     "unpack",
 ]

@@ -18,15 +18,14 @@ _INPUT_STEP = 32
 _INT4_GROUP_STEP = 32
 
 
-def is_read_in_place(weight: QuantizedMatrix | Tensor) -> bool:
-    """Whether `row_product` takes such a matrix (O, I).
+def takes_integers(bits: int, group_size: int, inputs: int) -> bool:
+    """Whether `row_product` and `dequantize` take such a matrix: I and 4-bit groups are multiples of 32."""
+    return inputs % _INPUT_STEP == 0 and (bits == 8 or group_size % _INT4_GROUP_STEP == 0)
 
-    I and 4-bit groups must be multiples of 32: rows then are whole pieces of 16 bytes.
-    """
-    inputs = weight.shape[1]
-    if isinstance(weight, Tensor):
-        return weight.dtype == torch.bfloat16 and inputs % _INPUT_STEP == 0
-    return inputs % _INPUT_STEP == 0 and (weight.bits == 8 or weight.group_size % _INT4_GROUP_STEP == 0)
+
+def takes_floats(weight: Tensor) -> bool:
+    """Whether `row_product` takes such a matrix: (O, I) bfloat16, I a multiple of 32."""
+    return weight.dtype == torch.bfloat16 and weight.dim() == 2 and weight.shape[1] % _INPUT_STEP == 0
 
 
 def row_product(
@@ -50,13 +49,19 @@ def row_product(
     return out
 
 
-def dequantize(weight: QuantizedMatrix, rows: Tensor | None = None, wide: bool = False) -> Tensor:
-    """(O, I), or (T, I) of rows (T,) int64, each in [0, O): bfloat16, each rounded once, or exact float32.
+def dequantize(weight: QuantizedMatrix, rows: Tensor | slice = slice(None), wide: bool = False) -> Tensor:
+    """(O, I), or some rows: bfloat16, each rounded once, or exact float32 if `wide`.
 
-    I must be a multiple of 32. Raises RuntimeError that names the bad argument.
+    rows: a slice, or (T,) int64 in [0, O) on the device. I must be a multiple of 32.
+    Raises RuntimeError that names the bad argument.
     """
+    integers, scales = weight.qweight, weight.scales
+    if isinstance(rows, slice):
+        integers, scales, chosen = integers[rows], scales[rows], None
+    else:
+        chosen = rows
     number = INTEGER_FORMATS[weight.bits]
     out: Tensor = native().dequantize(
-        weight.qweight, weight.scales, rows, number, weight.in_features, weight.group_size, wide
+        integers, scales, chosen, number, weight.in_features, weight.group_size, wide
     )
     return out

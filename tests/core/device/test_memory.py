@@ -48,13 +48,29 @@ def test_working_memory_grows_with_the_tokens_of_a_step_alone() -> None:
     assert step_bytes(config, 512) > 512 * config.vocab_size * 4
 
 
+def dequantised_bytes(config: ModelConfig, quantization: QuantizationConfig) -> int:
+    """Rows of quantised matrices are those of bfloat16 ones."""
+    quantized = replace(config, dtype="float32", quantization=quantization)
+    return step_bytes(quantized, 8) - step_bytes(replace(config, dtype="bfloat16"), 8)
+
+
 def test_working_memory_of_a_quantised_model_holds_the_block_that_is_dequantised() -> None:
-    # Rows of quantised matrices are those of bfloat16 ones.
-    config = replace(ModelConfig.preset("7b"), dtype="bfloat16")
-    quantized = replace(config, dtype="float32", quantization=QuantizationConfig("round", 4, 128))
-    assert step_bytes(quantized, 8) - step_bytes(config, 8) == 3 * 4 * BLOCK_WEIGHTS
-    small = tiny_config(quantization=QuantizationConfig("round", 8, 128))
-    assert step_bytes(small, 8) - step_bytes(tiny_config(dtype="bfloat16"), 8) == 3 * 4 * 32 * 265
+    large = ModelConfig.preset("7b")
+    assert dequantised_bytes(large, QuantizationConfig("round", 4, 128)) == 2 * BLOCK_WEIGHTS
+    small = tiny_config(num_heads=1, intermediate_size=64)
+    assert dequantised_bytes(small, QuantizationConfig("round", 8, 128)) == 2 * 32 * 265
+
+
+@pytest.mark.parametrize(
+    ("heads", "quantization"),
+    [(2, QuantizationConfig("round", 8, 128)), (1, QuantizationConfig("round", 4, 48))],
+    ids=["inputs of a head", "groups"],
+)
+def test_working_memory_holds_the_float32_block_of_what_the_kernels_do_not_take(
+    heads: int, quantization: QuantizationConfig
+) -> None:
+    small = tiny_config(num_heads=heads, intermediate_size=64)
+    assert dequantised_bytes(small, quantization) == 3 * 4 * 32 * 265
 
 
 def test_rows_of_bfloat16_weights_take_less_working_memory() -> None:
