@@ -67,6 +67,11 @@ STABLE_TORCH_LIBRARY(pararnn, library) {
       "Tensor? logits_indices, Tensor(a!) cell, Tensor(b!) conv, Tensor(c!) last_hidden, Tensor(d!) seen, "
       "Tensor(e!)? stage_seconds) -> Tensor");
 
+  // Of a GPU only.
+  library.def(
+      "add_rms_norm_(Tensor(a!) x, Tensor? update, Tensor? scale, Tensor weight, float eps, int dtype, "
+      "bool replaces) -> Tensor");
+
   library.def("rms_norm(Tensor x, Tensor weight, float eps) -> Tensor");
   library.def("gated_rms_norm(Tensor y, Tensor gate, Tensor weight, float eps, int gate_order) -> Tensor");
   library.def("silu_mul(Tensor gate, Tensor up) -> Tensor");

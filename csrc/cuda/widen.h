@@ -4,6 +4,10 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef __CUDACC__
+#include <cuda_bf16.h>
+#endif
+
 #include "../host_device.h"
 
 namespace pararnn {
@@ -22,12 +26,28 @@ PARARNN_HD float widen(BFloat16 x) {
   return out;
 }
 
-// To the nearest, of two the even one; NaN stays NaN.
+// To the nearest, of two the even one; NaN stays NaN. One instruction on a GPU.
 PARARNN_HD BFloat16 narrow(float x) {
+#ifdef __CUDA_ARCH__
+  const __nv_bfloat16 nearest = __float2bfloat16_rn(x);
+  BFloat16 out;
+  memcpy(&out, &nearest, sizeof(out));
+  return out;
+#else
   uint32_t bits;
   memcpy(&bits, &x, sizeof(bits));
   if (x != x) return {uint16_t(bits >> 16 | 0x40)};
   return {uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
+#endif
+}
+
+template <class Scalar>
+PARARNN_HD Scalar narrow_to(float x) {
+  if constexpr (sizeof(Scalar) == sizeof(float)) {
+    return x;
+  } else {
+    return narrow(x);
+  }
 }
 
 }  // namespace PARARNN_ISA

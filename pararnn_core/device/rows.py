@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pararnn_core import ops
+
 
 class RowOperations(Protocol):
     """As of pararnn_core.ops, which has each as one kernel of a CUDA device."""
@@ -49,8 +51,8 @@ class RowOperations(Protocol):
 
 
 def row_operations_on(device: torch.device) -> RowOperations:
-    """What the device has."""
-    return TorchRows()
+    """Kernels on a CUDA device, torch elsewhere."""
+    return ops if device.type == "cuda" else TorchRows()
 
 
 class TorchRows:

@@ -1,7 +1,14 @@
 """The native kernels: the only door to torch.ops.pararnn."""
 
 from pararnn_core.ops.build import build_tag
-from pararnn_core.ops.elementwise import add_scaled, causal_conv1d_, gated_rms_norm, rms_norm, silu_mul
+from pararnn_core.ops.elementwise import (
+    add_rms_norm_,
+    add_scaled,
+    causal_conv1d_,
+    gated_rms_norm,
+    rms_norm,
+    silu_mul,
+)
 from pararnn_core.ops.library import NativeLibraryMissing, has_cuda_kernels, is_available
 from pararnn_core.ops.limits import multiply_add, read_bytes
 from pararnn_core.ops.linear import (
@@ -38,6 +45,7 @@ __all__ = [
     "ScanReport",
     "TokenLogprobs",
     "WeightFormat",
+    "add_rms_norm_",
     "add_scaled",
     "available_isa_levels",
     "build_tag",

@@ -1,14 +1,39 @@
-"""Norms, gates, residual sums and the causal convolution of the block. All float32 arithmetic, row by row."""
+"""Norms, gates, residual sums and the causal convolution of the block. All float32 arithmetic, row by row.
 
+On CUDA what products take and give may be bfloat16: the gate and result of gated_rms_norm, all of silu_mul, v
+and the result of causal_conv1d_. Results are in that type. Values of cu_seqlens and slots are taken on trust.
+"""
+
+import torch
 from torch import Tensor
 
-from pararnn_core.ops.choices import ACTIVATIONS, GATE_ORDERS, number
+from pararnn_core.ops.choices import ACTIVATIONS, DTYPES, GATE_ORDERS, number
 from pararnn_core.ops.library import native
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x: (T, d); weight: (d,). Returns x / sqrt(mean(x^2) + eps) * weight."""
     out: Tensor = native().rms_norm(x, weight, eps)
+    return out
+
+
+def add_rms_norm_(
+    x: Tensor,
+    update: Tensor | None,
+    scale: Tensor | None,
+    weight: Tensor,
+    eps: float,
+    dtype: torch.dtype,
+    replaces: bool = False,
+) -> Tensor:
+    """x becomes scale * x + update, or update where that replaces it; the result is its norm. On CUDA only.
+
+    x: (T, d) float32, the residual stream; update: (T, d) float32 or bfloat16, None leaves x as it is
+    scale: (1,) float32 or None for 1; weight: (d,) float32
+    Returns x / sqrt(mean(x^2) + eps) * weight, (T, d) in dtype: float32 or bfloat16.
+    """
+    kind = number("dtype", str(dtype).removeprefix("torch."), DTYPES)
+    out: Tensor = native().add_rms_norm_(x, update, scale, weight, eps, kind, replaces)
     return out
 
 
@@ -47,7 +72,8 @@ def causal_conv1d_(
     """Depthwise causal convolution of packed sequences; conv_state[slots[s]] becomes the tail of sequence s.
 
     v: (T, D) float32, its last dimension contiguous, rounded to conv_state's dtype before use;
-    weight: (D, K) float32, [:, K-1] meets the newest row; bias: (D,) or None; activation: "silu" or "none";
+    weight: (D, K) float32, [:, K-1] meets the newest row, contiguous, on CUDA the transpose of what is;
+    bias: (D,) or None; activation: "silu" or "none";
     cu_seqlens: (S+1,) int32; slots: (S,) int32, -1 skips the sequence (its rows of the result are 0);
     has_initial_state: (S,) bool; conv_state: (slots, K-1, D) float32 or bfloat16, oldest first.
     Returns (T, D) float32.

@@ -14,7 +14,11 @@
   X(mma)                           \
   X(row_product)                   \
   X(dequantize)                    \
-  X(sample)
+  X(sample)                        \
+  X(add_rms_norm)                  \
+  X(gated_rms_norm)                \
+  X(silu_mul)                      \
+  X(slot_conv)
 
 namespace pararnn {
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "bfloat16.h"
 #include "cell_math.h"
 #include "cell_reference.h"
 
@@ -11,18 +12,6 @@ namespace pararnn {
 namespace {
 
 constexpr int64_t kPoolSlots = 9;
-
-uint16_t bfloat16_bits(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  return uint16_t((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
-float rounded(float x) {
-  const uint32_t bits = uint32_t(bfloat16_bits(x)) << 16;
-  std::memcpy(&x, &bits, sizeof(x));
-  return x;
-}
 
 std::vector<int32_t> bounds_of(const Batch& batch) {
   std::vector<int32_t> out;
