@@ -155,10 +155,11 @@ inline int64_t conv_rows_per_thread(const SlotConvParams& p) { return p.tokens <
 
 template <class Scalar, class State, int kTaps, int kPack, int kThreads>
 PARARNN_DEVICE void causal_conv1d_block(const SlotConvParams& p, int64_t rows) {
-  const int64_t groups = conv_channel_groups<kPack, kThreads>(p);
-  const int64_t channel = (block_index() % groups * kThreads + thread_index()) * kPack;
+  // A grid has fewer than 2^31 blocks, and dividing 64 bits takes a hundred instructions.
+  const unsigned block = unsigned(block_index()), groups = unsigned(conv_channel_groups<kPack, kThreads>(p));
+  const int64_t channel = (int64_t(block % groups) * kThreads + thread_index()) * kPack;
   if (channel >= p.channels) return;
-  const int64_t begin = block_index() / groups * rows;
+  const int64_t begin = int64_t(block / groups) * rows;
   const int64_t end = begin + rows < p.tokens ? begin + rows : p.tokens;
   ConvWindow<Scalar, State, kTaps, kPack> window(p, channel);
   int64_t t = begin;
