@@ -72,6 +72,14 @@ void check_form(const char* name, const Tensor& tensor, ScalarType dtype,
                   ": the last dimension must be contiguous");
 }
 
+bool is_on_gpu(const Tensor& tensor, int32_t device) {
+#ifdef PARARNN_CUDA_HOST  // tests, where fibers stand for a GPU
+  return tensor.is_cpu() && tensor.get_device_index() == device;
+#else
+  return tensor.is_cuda() && tensor.get_device_index() == device;
+#endif
+}
+
 void check_contiguous(const char* name, const Tensor& tensor) {
   PARARNN_REQUIRE(tensor.numel() == 0 || tensor.is_contiguous(), name, ": must be contiguous");
 }
@@ -92,8 +100,7 @@ void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
 
 void check_cuda_rows(const char* name, const Tensor& tensor, int32_t device, ScalarType dtype,
                      std::initializer_list<int64_t> shape) {
-  PARARNN_REQUIRE(tensor.is_cuda() && tensor.get_device_index() == device, name,
-                  ": expected a tensor on CUDA device ", device);
+  PARARNN_REQUIRE(is_on_gpu(tensor, device), name, ": expected a tensor on CUDA device ", device);
   check_form(name, tensor, dtype, shape);
 }
 

@@ -6,6 +6,13 @@
 
 #include "checks.h"
 
+#ifdef PARARNN_CUDA_HOST
+#include "host_ops.h"
+#else
+
+// Begins what a file of ops registers.
+#define PARARNN_CUDA_OPS(library) STABLE_TORCH_LIBRARY_IMPL(pararnn, CUDA, library)
+
 // The header declares it only where torch was built with CUDA.
 extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
 
@@ -23,6 +30,12 @@ class CallersStream {
   torch::stable::accelerator::DeviceGuard guard_;
   void* stream_ = nullptr;
 };
+
+}  // namespace pararnn
+
+#endif
+
+namespace pararnn {
 
 inline Tensor empty_beside(const Tensor& tensor, std::initializer_list<int64_t> shape,
                            ScalarType dtype = ScalarType::Float) {

@@ -119,7 +119,7 @@ Tensor causal_conv1d(const Tensor& v, const Tensor& weight, std::optional<Tensor
 }  // namespace
 }  // namespace pararnn
 
-STABLE_TORCH_LIBRARY_IMPL(pararnn, CUDA, library) {
+PARARNN_CUDA_OPS(library) {
   library.impl("add_rms_norm_", TORCH_BOX(&pararnn::add_rms_norm));
   library.impl("gated_rms_norm", TORCH_BOX(&pararnn::gated_rms_norm));
   library.impl("silu_mul", TORCH_BOX(&pararnn::silu_mul));

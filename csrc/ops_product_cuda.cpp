@@ -80,7 +80,7 @@ Tensor dequantize(const Tensor& weight, const Tensor& scales, std::optional<Tens
 }  // namespace
 }  // namespace pararnn
 
-STABLE_TORCH_LIBRARY_IMPL(pararnn, CUDA, library) {
+PARARNN_CUDA_OPS(library) {
   library.impl("row_product", TORCH_BOX(&pararnn::row_product));
   library.impl("dequantize", TORCH_BOX(&pararnn::dequantize));
 }

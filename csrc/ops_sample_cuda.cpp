@@ -29,20 +29,13 @@ Tensor sample(const Tensor& logits, const Tensor& rows, const Tensor& slots, con
   check_cuda_tensor("biases", biases, device, ScalarType::Double, {bias_ids.size(0)});
   const CallersStream stream(device);
   Tensor tokens = empty_beside(rows, {count}, ScalarType::Long);
-  sample_cuda({count,
-               vocab,
-               logits.const_data_ptr<float>(),
-               rows.const_data_ptr<int64_t>(),
-               slots.const_data_ptr<int32_t>(),
-               static_cast<const SampleNumbers*>(numbers.const_data_ptr()),
+  sample_cuda({count, vocab, logits.const_data_ptr<float>(), rows.const_data_ptr<int64_t>(),
+               slots.const_data_ptr<int32_t>(), static_cast<const SampleNumbers*>(numbers.const_data_ptr()),
                static_cast<SampleCounters*>(counters.mutable_data_ptr()),
-               seen.size(0) == 0 ? nullptr : seen.const_data_ptr<uint8_t>(),
-               seen.size(1),
+               seen.size(0) == 0 ? nullptr : seen.const_data_ptr<uint8_t>(), seen.size(1),
                counts.size(0) == 0 ? nullptr : counts.mutable_data_ptr<int32_t>(),
-               bias_bounds.const_data_ptr<int64_t>(),
-               bias_ids.const_data_ptr<int32_t>(),
-               biases.const_data_ptr<double>(),
-               tokens.mutable_data_ptr<int64_t>()},
+               bias_bounds.const_data_ptr<int64_t>(), bias_ids.const_data_ptr<int32_t>(),
+               biases.const_data_ptr<double>(), tokens.mutable_data_ptr<int64_t>()},
               stream.get());
   return tokens;
 }
@@ -50,4 +43,4 @@ Tensor sample(const Tensor& logits, const Tensor& rows, const Tensor& slots, con
 }  // namespace
 }  // namespace pararnn
 
-STABLE_TORCH_LIBRARY_IMPL(pararnn, CUDA, library) { library.impl("sample", TORCH_BOX(&pararnn::sample)); }
+PARARNN_CUDA_OPS(library) { library.impl("sample", TORCH_BOX(&pararnn::sample)); }

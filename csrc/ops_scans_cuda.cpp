@@ -175,7 +175,7 @@ std::tuple<Tensor, Tensor> linear_scan(const Tensor& jacobian, const Tensor& sou
 }  // namespace
 }  // namespace pararnn
 
-STABLE_TORCH_LIBRARY_IMPL(pararnn, CUDA, library) {
+PARARNN_CUDA_OPS(library) {
   library.impl("recurrence", TORCH_BOX(&pararnn::recurrence));
   library.impl("recurrence_", TORCH_BOX(&pararnn::recurrence_slots));
   library.impl("newton_recurrence", TORCH_BOX(&pararnn::newton_recurrence));

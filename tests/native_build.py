@@ -25,11 +25,16 @@ def _build_folder() -> Path:
     return OWN_BUILD
 
 
-def run_program(name: str) -> str:
-    """What the test program prints. Fails if it does not build or does not end well."""
+def build(target: str) -> Path:
+    """The build folder, which has it now. Fails if it does not build."""
     (ROOT / "build").mkdir(exist_ok=True)
     with (ROOT / "build" / ".tests.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         folder = _build_folder()
-        _run(TOOLS / "cmake", "--build", folder, "--target", name)
-    return _run(folder / name / name)
+        _run(TOOLS / "cmake", "--build", folder, "--target", target)
+    return folder
+
+
+def run_program(name: str) -> str:
+    """What the test program prints. Fails if it does not build or does not end well."""
+    return _run(build(name) / name / name)

@@ -35,6 +35,12 @@ struct alignas(4 * kCount) Words {
 namespace pararnn {
 namespace PARARNN_ISA {
 
+template <class... Arguments>
+void start_grid(void (*kernel)(Arguments...), int64_t blocks, int threads, void* stream,
+                Arguments... arguments) {
+  kernel<<<unsigned(blocks), unsigned(threads), 0, static_cast<cudaStream_t>(stream)> > >(arguments...);
+}
+
 constexpr unsigned kWholeWarp = 0xffffffffu;
 
 PARARNN_DEVICE int thread_index() { return int(threadIdx.x); }

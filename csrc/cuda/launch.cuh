@@ -5,6 +5,7 @@
 
 #include "../cell_math.h"
 #include "../require.h"
+#include "block.cuh"
 #include "scan.h"
 #include "widen.h"
 
@@ -22,7 +23,7 @@ void launch(const char* name, void (*kernel)(Arguments...), int64_t blocks, int 
   constexpr int64_t kMostBlocks = 0x7fffffff;
   PARARNN_REQUIRE(blocks <= kMostBlocks, name, ": ", blocks, " blocks are more than a GPU starts at once");
   if (blocks == 0) return;
-  kernel<<<unsigned(blocks), unsigned(threads), 0, static_cast<cudaStream_t>(stream)>>>(arguments...);
+  start_grid(kernel, blocks, threads, stream, arguments...);
   check(cudaGetLastError(), name);
 }
 

@@ -47,6 +47,11 @@ bool any_in_block(Site site, bool condition);
 
 namespace PARARNN_ISA {
 
+template <class... Arguments>
+void start_grid(void (*kernel)(Arguments...), int64_t blocks, int threads, void*, Arguments... arguments) {
+  fibers::run_grid(blocks, threads, fibers::Order::kShuffled, [&] { kernel(arguments...); });
+}
+
 #define PARARNN_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 PARARNN_DEVICE int thread_index() { return fibers::thread_index(); }

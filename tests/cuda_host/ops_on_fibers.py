@@ -1,0 +1,84 @@
+"""The ops of a GPU from Python's call to the kernel's last thread, on CPU tensors, fibers for the GPU."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pararnn_core import ops
+from pararnn_core.device import matrix, model, products, rows, solvers
+from pararnn_core.ops.library import native
+from pararnn_core.solver_table import STEP_BY_STEP, SolverTable
+from tests.native_build import build
+
+MULTIPROCESSORS = 2
+_NAMESPACE = "pararnn_on_fibers"
+
+
+@functools.cache
+def library() -> Any:
+    """torch.ops.pararnn_on_fibers."""
+    path = build("cuda_ops_on_fibers") / "cuda_host_tests" / "libcuda_ops_on_fibers.so"
+    native()
+    torch.ops.load_library(str(path))
+    return getattr(torch.ops, _NAMESPACE)
+
+
+def has_kernel(name: str) -> bool:
+    """Whether it is an op of a GPU."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(f"{_NAMESPACE}::{name}", "CPU"))
+
+
+class _Ops:
+    """In the place of torch.ops.pararnn: what a GPU has goes to fibers."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(library() if has_kernel(name) else native(), name)
+
+
+def use_fibers(patch: pytest.MonkeyPatch, time_warps: int = STEP_BY_STEP) -> None:
+    """From now on pararnn_core takes CPU tensors for those of a GPU wherever kernels of ours run there.
+
+    time_warps: of every recurrence of a model.
+    """
+    on_fibers = _Ops()
+    library()
+    for name in ("elementwise", "products", "recurrence", "sampling", "scans"):
+        patch.setattr(importlib.import_module(f"pararnn_core.ops.{name}"), "native", lambda: on_fibers)
+    # A CPU's adds the bias before it calls its kernel.
+    patch.setattr(ops, "recurrence_", recurrence_with_bias)
+    patch.setattr(ops, "has_cuda_kernels", lambda: True)
+    patch.setattr(solvers, "multiprocessors", lambda device: MULTIPROCESSORS)
+    patch.setattr(model, "solvers_on", _solvers(time_warps))
+    patch.setattr(model, "row_operations_on", lambda device: rows.row_operations_on(torch.device("cuda")))
+    patch.setattr(matrix, "kernels_for", lambda weight: ops if products._are_taken(weight) else None)
+
+
+def recurrence_with_bias(
+    cell: str,
+    bx: Tensor,
+    a: Tensor,
+    c: Tensor | None,
+    cu_seqlens: Tensor,
+    slots: Tensor,
+    has_initial_state: Tensor,
+    state: Tensor,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """As ops.recurrence_ on CUDA: the kernel adds the bias."""
+    kind = {"gru": 0, "lstm": 1}[cell]
+    y: Tensor = library().recurrence_(kind, bx, a, c, cu_seqlens, slots, has_initial_state, state, bias)
+    return y
+
+
+def _solvers(time_warps: int) -> Callable[..., solvers.Solvers]:
+    always = {"float32": [(math.inf, [(0, time_warps)])], "bfloat16": [(math.inf, [(0, time_warps)])]}
+    table = SolverTable(None, {"gru": always, "lstm": always})
+    return lambda device, cell, dtype=torch.float32: solvers.Solvers(cell, device, dtype, table)
