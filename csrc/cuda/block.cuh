@@ -38,7 +38,7 @@ namespace PARARNN_ISA {
 template <class... Arguments>
 void start_grid(void (*kernel)(Arguments...), int64_t blocks, int threads, void* stream,
                 Arguments... arguments) {
-  kernel<<<unsigned(blocks), unsigned(threads), 0, static_cast<cudaStream_t>(stream)> > >(arguments...);
+  kernel<<<unsigned(blocks), unsigned(threads), 0, static_cast<cudaStream_t>(stream)>>>(arguments...);
 }
 
 constexpr unsigned kWholeWarp = 0xffffffffu;
