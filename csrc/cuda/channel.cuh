@@ -61,11 +61,11 @@ PARARNN_DEVICE void store_final_state(const float (&state)[Cell::kStates], const
     p.final_state[span.slot * p.slot_stride + n * p.row_stride + channel] = state[n];
 }
 
-// What is asked for of the state after step t.
+// What is asked for of a state; y begins with `row` numbers of the steps before.
 template <class Cell>
-PARARNN_DEVICE void store_output(float value, int n, const ScanParams& p, int64_t t, int64_t channel) {
-  if (p.states != nullptr) p.states[(t * Cell::kStates + n) * p.channels + channel] = value;
-  if (p.y != nullptr && n == Cell::kStates - 1) p.y[t * p.channels + channel] = value;
+PARARNN_DEVICE void store_output(float value, int n, const ScanParams& p, int64_t row, int64_t channel) {
+  if (p.states != nullptr) p.states[row * Cell::kStates + n * p.channels + channel] = value;
+  if (p.y != nullptr && n == Cell::kStates - 1) p.y[row + channel] = value;
 }
 
 template <class Cell>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "channel.cuh"
+#include "special.h"
 #include "team.cuh"
 
 namespace pararnn {
@@ -17,7 +18,15 @@ struct Outcome {
 // The larger; NaN if one is.
 PARARNN_DEVICE float worse(float x, float y) { return x >= y || x != x ? x : y; }
 
-PARARNN_DEVICE float relative(float error, float h) { return fabsf(error) / (1.0f + fabsf(h)); }
+// NaN if h is not finite.
+PARARNN_DEVICE float relative(float error, float h) {
+  return fabsf(error) * special_reciprocal(1.0f + fabsf(h));
+}
+
+// Whether that is below the tolerance. Not if anything is infinite or NaN.
+PARARNN_DEVICE bool is_small(float error, float h, float tolerance) {
+  return fabsf(error) < fmaf(tolerance, fabsf(h), tolerance);
+}
 
 template <class Cell, class Shape>
 class ChannelSolve {
@@ -126,7 +135,7 @@ class ChannelSolve {
       PARARNN_UNROLL
       for (int n = 0; n < kStates; ++n) {
         h_[k].of[n] += change.of[n];
-        small = small && (!has(k) || relative(change.of[n], h_[k].of[n]) <= tolerance);
+        small = small && (!has(k) || is_small(change.of[n], h_[k].of[n], tolerance));
       }
     }
     return small;
@@ -138,7 +147,7 @@ class ChannelSolve {
     for (int k = 0; k < kSteps; ++k) {
       PARARNN_UNROLL
       for (int n = 0; n < kStates; ++n)
-        small = small && (!has(k) || relative(maps_[k].offset[n], h_[k].of[n]) <= tolerance);
+        small = small && (!has(k) || is_small(maps_[k].offset[n], h_[k].of[n], tolerance));
     }
     return small;
   }

@@ -19,13 +19,14 @@ namespace PARARNN_ISA {
 template <class Cell, class Shape>
 PARARNN_DEVICE void store_tile(Tile<3, Shape>& tile, const Carrier<Shape>& carrier, const ScanParams& p,
                                const Window& window) {
+  const int64_t row = window.time(carrier.step(0)) * p.channels;
   PARARNN_UNROLL
-  for (int n = 0; n < Cell::kStates; ++n) {
+  for (int k = 0; k < kSteps; ++k) {
+    if (!carrier.has(window, k)) continue;
     PARARNN_UNROLL
-    for (int k = 0; k < kSteps; ++k) {
-      if (!carrier.has(window, k)) continue;
+    for (int n = 0; n < Cell::kStates; ++n) {
       const float h = tile.element(n, carrier.local_channel, carrier.step(k));
-      store_output<Cell>(h, n, p, window.time(carrier.step(k)), carrier.channel);
+      store_output<Cell>(h, n, p, row + k * (Shape::kLanes * p.channels), carrier.channel);
     }
   }
 }
@@ -35,7 +36,7 @@ PARARNN_DEVICE void clear_outputs(const Carrier<Shape>& carrier, const ScanParam
   for (int64_t t = span.begin + carrier.first_step; t < span.end; t += Shape::kLanes) {
     PARARNN_UNROLL
     for (int n = 0; n < Cell::kStates; ++n) {
-      if (carrier.channel < p.channels) store_output<Cell>(0.0f, n, p, t, carrier.channel);
+      if (carrier.channel < p.channels) store_output<Cell>(0.0f, n, p, t * p.channels, carrier.channel);
     }
   }
 }

@@ -8,55 +8,111 @@
 namespace pararnn {
 namespace PARARNN_ISA {
 
-// The steps whose inputs are under way while as many others are computed: a load takes about as long as
-// four steps, each of which waits for the one before.
+// The steps whose inputs are under way: a load takes about as long as four steps, each of which waits for the
+// one before.
 constexpr int kAhead = 4;
 
+// bx of a channel, kAhead steps of it.
 template <class Scalar>
-struct InputsAhead {
-  Scalar rows[kAhead][3];
+class InputsAhead {
+ public:
+  PARARNN_DEVICE InputsAhead(const ScanParams& p, int64_t first, int64_t channel)
+      : next_(static_cast<const Scalar*>(p.bx) + first * 3 * p.channels + channel), channels_(p.channels) {}
 
-  PARARNN_DEVICE void load(const ScanParams& p, int64_t first, int64_t end, int64_t channel) {
-    const Scalar* const bx = static_cast<const Scalar*>(p.bx);
+  PARARNN_DEVICE float of(int k, int row) const { return widen(rows_[k][row]); }
+
+  // Step k of the next kAhead.
+  PARARNN_DEVICE void load(int k) {
     PARARNN_UNROLL
-    for (int k = 0; k < kAhead; ++k) {
+    for (int i = 0; i < 3; ++i) rows_[k][i] = next_[i * channels_];
+    next_ += 3 * channels_;
+  }
+
+ private:
+  Scalar rows_[kAhead][3];
+  const Scalar* next_;
+  int64_t channels_;
+};
+
+// What is asked for of the states of a channel, step after step.
+template <class Cell>
+class Outputs {
+ public:
+  PARARNN_DEVICE Outputs(const ScanParams& p, int64_t first, int64_t channel)
+      : states_(p.states), y_(p.y), channels_(p.channels) {
+    if (states_ != nullptr) states_ += first * Cell::kStates * channels_ + channel;
+    if (y_ != nullptr) y_ += first * channels_ + channel;
+  }
+
+  PARARNN_DEVICE void put(const float (&state)[Cell::kStates]) {
+    if (states_ != nullptr) {
       PARARNN_UNROLL
-      for (int i = 0; i < 3 && first + k < end; ++i)
-        rows[k][i] = bx[((first + k) * 3 + i) * p.channels + channel];
+      for (int n = 0; n < Cell::kStates; ++n) states_[n * channels_] = state[n];
+      states_ += Cell::kStates * channels_;
+    }
+    if (y_ != nullptr) {
+      *y_ = state[Cell::kStates - 1];
+      y_ += channels_;
     }
   }
+
+ private:
+  float* states_;
+  float* y_;
+  int64_t channels_;
 };
 
 template <class Cell, class Scalar>
-PARARNN_DEVICE void scan_channel(const ScanParams& p, const Span& span, int64_t channel) {
-  const Bias bias(p, channel);
-  StepValues<Cell, float> values;
-  load_parameters<Cell>(values, p, channel);
-  load_state<Cell>(values.state, p, span, channel);
-  InputsAhead<Scalar> next;
-  next.load(p, span.begin, span.end, channel);
-  for (int64_t first = span.begin; first < span.end; first += kAhead) {
-    const InputsAhead<Scalar> inputs = next;
-    next.load(p, first + kAhead, span.end, channel);
-    PARARNN_UNROLL
-    for (int k = 0; k < kAhead; ++k) {
-      if (first + k >= span.end) continue;
-      PARARNN_UNROLL
-      for (int i = 0; i < 3; ++i) values.bx[i] = bias.plus(i, widen(inputs.rows[k][i]));
-      advance<Cell>(values);
-      PARARNN_UNROLL
-      for (int n = 0; n < Cell::kStates; ++n) store_output<Cell>(values.state[n], n, p, first + k, channel);
-    }
+class ChannelScan {
+ public:
+  PARARNN_DEVICE ChannelScan(const ScanParams& p, const Span& span, int64_t channel)
+      : bias_(p, channel), inputs_(p, span.begin, channel), outputs_(p, span.begin, channel) {
+    load_parameters<Cell>(values_, p, channel);
+    load_state<Cell>(values_.state, p, span, channel);
   }
-  store_final_state<Cell>(values.state, p, span, channel);
-}
+
+  // Returns the last state.
+ PARARNN_DEVICE const float (&run(int steps)) [Cell::kStates] {
+   PARARNN_UNROLL
+   for (int k = 0; k < kAhead; ++k) {
+     if (k < steps) inputs_.load(k);
+   }
+   int left = steps;
+   // As long as no step has to ask what is left.
+   for (; left >= 2 * kAhead; left -= kAhead) {
+     PARARNN_UNROLL
+     for (int k = 0; k < kAhead; ++k) step(k, true);
+   }
+   for (; left > 0; left -= kAhead) {
+     PARARNN_UNROLL
+     for (int k = 0; k < kAhead; ++k) {
+       if (k < left) step(k, kAhead + k < left);
+     }
+   }
+   return values_.state;
+ }
+
+ private :
+     // The place of its input goes to that of kAhead steps later, where there is one.
+     PARARNN_DEVICE void step(int k, bool has_later) {
+    PARARNN_UNROLL
+    for (int i = 0; i < 3; ++i) values_.bx[i] = bias_.plus(i, inputs_.of(k, i));
+    if (has_later) inputs_.load(k);
+    advance<Cell>(values_);
+    outputs_.put(values_.state);
+  }
+
+  Bias bias_;
+  InputsAhead<Scalar> inputs_;
+  Outputs<Cell> outputs_;
+  StepValues<Cell, float> values_;
+};
 
 template <class Cell>
 PARARNN_DEVICE void clear_channel(const ScanParams& p, const Span& span, int64_t channel) {
-  for (int64_t t = span.begin; t < span.end; ++t) {
-    PARARNN_UNROLL
-    for (int n = 0; n < Cell::kStates; ++n) store_output<Cell>(0.0f, n, p, t, channel);
-  }
+  const float nothing[Cell::kStates] = {};
+  Outputs<Cell> outputs(p, span.begin, channel);
+  for (int64_t t = span.begin; t < span.end; ++t) outputs.put(nothing);
 }
 
 template <int kThreads>
@@ -73,7 +129,8 @@ PARARNN_DEVICE void sequential_scan_block(const ScanParams& p) {
   if (span.slot == kPadSlotId) {
     clear_channel<Cell>(p, span, channel);
   } else {
-    scan_channel<Cell, Scalar>(p, span, channel);
+    ChannelScan<Cell, Scalar> scan(p, span, channel);
+    store_final_state<Cell>(scan.run(int(span.end - span.begin)), p, span, channel);
   }
 }
 

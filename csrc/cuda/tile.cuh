@@ -93,16 +93,17 @@ struct TileAhead {
   // Steps and channels that are not there are 0.
   template <class Shape>
   PARARNN_DEVICE void load(const Scalar* from, const Carrier<Shape>& carrier, const Window& window) {
+    int64_t at = window.time(carrier.step(0)) * kRows * carrier.channels + carrier.channel;
+    const int64_t stride = int64_t(window.direction) * Shape::kLanes * kRows * carrier.channels;
     PARARNN_UNROLL
-    for (int row = 0; row < kRows; ++row) {
+    for (int k = 0; k < kSteps; ++k) {
+      const bool exists = carrier.has(window, k);
       PARARNN_UNROLL
-      for (int k = 0; k < kSteps; ++k) {
+      for (int row = 0; row < kRows; ++row) {
         values[row][k] = Scalar{};
-        if (carrier.has(window, k)) {
-          values[row][k] =
-              from[(window.time(carrier.step(k)) * kRows + row) * carrier.channels + carrier.channel];
-        }
+        if (exists) values[row][k] = from[at + row * carrier.channels];
       }
+      at += stride;
     }
   }
 

@@ -50,7 +50,7 @@ class DeviceModel:
         # Each layer ends in the norm of the next one; the last in that of the rows that states keep.
         self._norms = (*(layer.norm for layer in self._layers), Norm(vector(norm.weight), torch.float32))
         self._head = self._embedding if head is None else DeviceMatrix(head.weight)
-        self._solvers = solvers or solvers_on(self.device, config.cell)
+        self._solvers = solvers or solvers_on(self.device, config.cell, self._layers[0].norm.dtype)
         self._capturer = capturer or (CudaCapturer(self.device) if self.device.type == "cuda" else None)
         self._graphs: tuple[RecurrentState, DecodeGraphs] | None = None
 

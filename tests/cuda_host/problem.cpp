@@ -5,6 +5,11 @@
 #include <cstdio>
 
 #include "bfloat16.h"
+
+// float32 as it should be: without the special functions of a GPU.
+#undef PARARNN_ISA
+#undef PARARNN_CUDA_HOST
+#define PARARNN_ISA plain
 #include "cell_math.h"
 #include "cell_reference.h"
 

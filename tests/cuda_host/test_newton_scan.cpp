@@ -53,7 +53,7 @@ void check_report(Checks& checks, const Problem& problem, const std::vector<floa
   const std::vector<double> residuals = problem.residuals(states);
   for (int64_t s = 0; s < problem.batch.count(); ++s) {
     const size_t i = size_t(s);
-    constexpr double kRounding = 4e-7;  // of a step in float32
+    constexpr double kRounding = 1e-6;  // of a step in float32, with special functions as wrong as may be
     checks.that(std::fabs(double(report.residual[i]) - residuals[i]) <= kRounding, "residual");
     checks.that(report.residual[i] <= kTolerance, "the residual is within the tolerance");
     checks.that(report.iterations[i] <= kMaxIterations, "iterations");
