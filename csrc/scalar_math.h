@@ -28,7 +28,14 @@ PARARNN_HD float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 #endif
 PARARNN_HD double sigmoid(double x) { return 1.0 / (1.0 + ::exp(-x)); }
 
-PARARNN_HD float silu(float x) { return x * sigmoid(x); }
+// Within 3 units in the last place: a GPU divides by a reciprocal, which takes half the instructions.
+PARARNN_HD float silu(float x) {
+#ifdef __CUDA_ARCH__
+  return __fdividef(x, 1.0f + expf(-x));
+#else
+  return x / (1.0f + expf(-x));
+#endif
+}
 
 PARARNN_HD float tanh(float x) { return tanhf(x); }
 PARARNN_HD double tanh(double x) { return ::tanh(x); }

@@ -25,8 +25,11 @@ struct StreamRow {
       PARARNN_UNROLL
       for (int k = 0; k < kPack; ++k) values.at[k] = madd(factor, stream.at[k], values.at[k]);
     }
-    store_pack(values, x + i);
     return values;
+  }
+
+  PARARNN_DEVICE void keep(int64_t i, const Floats<kPack>& values) const {
+    if (kind != StreamUpdate::kNone) store_pack(values, x + i);
   }
 
   PARARNN_DEVICE Floats<kPack> take_again(int64_t i) const { return load_pack<kPack>(x + i); }

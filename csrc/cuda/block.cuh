@@ -101,6 +101,11 @@ PARARNN_DEVICE Words<4> load_words_once(const Words<4>* from) {
   return words;
 }
 
+// One number: where stores stand in branches, a pair is taken apart into two.
+PARARNN_DEVICE void store_words(Words<2>* to, const Words<2>& words) {
+  *reinterpret_cast<unsigned long long*>(to) =
+      static_cast<unsigned long long>(words.of[1]) << 32 | words.of[0];
+}
 PARARNN_DEVICE void store_words(Words<4>* to, const Words<4>& words) {
   *reinterpret_cast<uint4*>(to) = make_uint4(words.of[0], words.of[1], words.of[2], words.of[3]);
 }

@@ -26,6 +26,7 @@ struct GatedRow {
     return kOrder == GateOrder::kGateThenNorm ? opened(i, values) : values;
   }
 
+  PARARNN_DEVICE void keep(int64_t, const Floats<kPack>&) const {}
   PARARNN_DEVICE Floats<kPack> take_again(int64_t i) const { return take(i); }
 
   PARARNN_DEVICE void finish(int64_t i, Floats<kPack> values, float scale) const {

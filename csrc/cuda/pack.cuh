@@ -34,7 +34,13 @@ PARARNN_DEVICE void store_pack(const Floats<kCount>& values, Scalar* to) {
   Pack<Scalar, kCount> pack;
   PARARNN_UNROLL
   for (int i = 0; i < kCount; ++i) pack.at[i] = narrow_to<Scalar>(values.at[i]);
-  *reinterpret_cast<Pack<Scalar, kCount>*>(to) = pack;
+  if constexpr (kCount == 1) {
+    *to = pack.at[0];
+  } else {
+    Words<int(sizeof(pack) / sizeof(uint32_t))> words;
+    memcpy(&words, &pack, sizeof(pack));
+    store_words(reinterpret_cast<decltype(words)*>(to), words);
+  }
 }
 
 // Whether rows `stride` elements apart may be moved `count` elements at a time.

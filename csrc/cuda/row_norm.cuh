@@ -46,8 +46,9 @@ PARARNN_DEVICE float square_sum(const Floats<kCount>& values, float sum) {
   return sum;
 }
 
-// row.take(i) gives the pack at element i, what is normalised, and may write where it came from;
-// row.take_again(i) gives it once more; row.finish(i, pack, scale) writes what comes out.
+// row.take(i) gives the pack at element i, what is normalised; row.keep(i, pack) may write it where it came
+// from, once all others are on their way; row.take_again(i) gives it once more; row.finish(i, pack, scale)
+// writes what comes out.
 template <int kThreads, int kPack, class Row>
 PARARNN_DEVICE void normalise_row(const Row& row, int64_t width, float eps) {
   constexpr int64_t kStep = int64_t(kThreads) * kPack;
@@ -60,7 +61,15 @@ PARARNN_DEVICE void normalise_row(const Row& row, int64_t width, float eps) {
     held[k] = row.take(first + k * kStep);
     squares = square_sum(held[k], squares);
   }
-  for (int64_t i = first + kHeld * kStep; i < width; i += kStep) squares = square_sum(row.take(i), squares);
+  PARARNN_UNROLL
+  for (int k = 0; k < kHeld; ++k) {
+    if (first + k * kStep < width) row.keep(first + k * kStep, held[k]);
+  }
+  for (int64_t i = first + kHeld * kStep; i < width; i += kStep) {
+    const Floats<kPack> values = row.take(i);
+    squares = square_sum(values, squares);
+    row.keep(i, values);
+  }
   const float scale = 1.0f / sqrtf(sum_in_block<kThreads>(squares) / float(width) + eps);
   PARARNN_UNROLL
   for (int k = 0; k < kHeld; ++k) {

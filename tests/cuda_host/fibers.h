@@ -109,7 +109,8 @@ Words<kCount> load_words_once(const Words<kCount>* from) {
   return load_words(from);
 }
 
-inline void store_words(Words<4>* to, const Words<4>& words) {
+template <int kCount>
+void store_words(Words<kCount>* to, const Words<kCount>& words) {
   check_place(to);
   *to = words;
 }

@@ -26,8 +26,9 @@ def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def poison() -> None:
-    """What is allocated next holds NaN."""
-    torch.full((1 << 24,), torch.nan, device="cuda")
+    """What is allocated next holds NaN, a small block of the allocator as well as a large one."""
+    for_reuse = [torch.full((1 << 16,), torch.nan, device="cuda") for _ in range(32)]
+    for_reuse.append(torch.full((1 << 22,), torch.nan, device="cuda"))
 
 
 def assert_close(result: Tensor, expected: Tensor) -> None:
