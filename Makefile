@@ -15,6 +15,7 @@ help:
 	@echo "make lint     formatting, lint, types      make format   rewrite to the house format"
 	@echo "make bench    measure on this machine      make soak     the long tests"
 	@echo "make sanitize the native tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
+	@echo "make cuda-check compiles all CUDA code        make cuda-races   looks for data races in it; both without a GPU"
 	@echo "make gpu      build, test, tune and measure what runs on a GPU (needs nvcc and a GPU); its parts:"
 	@echo "              gpu-build gpu-test gpu-sanitize gpu-tune gpu-bench"
 

@@ -65,6 +65,8 @@ class Outputs {
 template <class Cell, class Scalar>
 class ChannelScan {
  public:
+  using State = float[Cell::kStates];
+
   PARARNN_DEVICE ChannelScan(const ScanParams& p, const Span& span, int64_t channel)
       : bias_(p, channel), inputs_(p, span.begin, channel), outputs_(p, span.begin, channel) {
     load_parameters<Cell>(values_, p, channel);
@@ -72,29 +74,29 @@ class ChannelScan {
   }
 
   // Returns the last state.
- PARARNN_DEVICE const float (&run(int steps)) [Cell::kStates] {
-   PARARNN_UNROLL
-   for (int k = 0; k < kAhead; ++k) {
-     if (k < steps) inputs_.load(k);
-   }
-   int left = steps;
-   // As long as no step has to ask what is left.
-   for (; left >= 2 * kAhead; left -= kAhead) {
-     PARARNN_UNROLL
-     for (int k = 0; k < kAhead; ++k) step(k, true);
-   }
-   for (; left > 0; left -= kAhead) {
-     PARARNN_UNROLL
-     for (int k = 0; k < kAhead; ++k) {
-       if (k < left) step(k, kAhead + k < left);
-     }
-   }
-   return values_.state;
- }
+  PARARNN_DEVICE const State& run(int steps) {
+    PARARNN_UNROLL
+    for (int k = 0; k < kAhead; ++k) {
+      if (k < steps) inputs_.load(k);
+    }
+    int left = steps;
+    // As long as no step has to ask what is left.
+    for (; left >= 2 * kAhead; left -= kAhead) {
+      PARARNN_UNROLL
+      for (int k = 0; k < kAhead; ++k) step(k, true);
+    }
+    for (; left > 0; left -= kAhead) {
+      PARARNN_UNROLL
+      for (int k = 0; k < kAhead; ++k) {
+        if (k < left) step(k, kAhead + k < left);
+      }
+    }
+    return values_.state;
+  }
 
- private :
-     // The place of its input goes to that of kAhead steps later, where there is one.
-     PARARNN_DEVICE void step(int k, bool has_later) {
+ private:
+  // The place of its input goes to that of kAhead steps later, where there is one.
+  PARARNN_DEVICE void step(int k, bool has_later) {
     PARARNN_UNROLL
     for (int i = 0; i < 3; ++i) values_.bx[i] = bias_.plus(i, inputs_.of(k, i));
     if (has_later) inputs_.load(k);

@@ -85,7 +85,7 @@ class Team {
  private:
   static PARARNN_DEVICE int warp() { return Shape::lane() / kWarp; }
   static PARARNN_DEVICE bool is_last_of_warp() { return thread_index() % kWarp == kWarp - 1; }
-  PARARNN_DEVICE bool (&votes()) [Shape::kTeamWarps] { return memory_.votes[Shape::channel()]; }
+  PARARNN_DEVICE bool* votes() { return memory_.votes[Shape::channel()]; }
 
   TeamMemory<N, Shape>& memory_;
 };

@@ -5,18 +5,12 @@
 #include <cstring>
 #include <vector>
 
+#include "bfloat16.h"
 #include "exact_buffer.h"
 #include "levels.h"
 #include "random.h"
 
 namespace pararnn {
-
-inline float widened(uint16_t half) {
-  const uint32_t word = uint32_t(half) << 16;
-  float value;
-  std::memcpy(&value, &word, sizeof(value));
-  return value;
-}
 
 // Towards zero: the test needs bfloat16 numbers, not the nearest ones.
 inline uint16_t narrowed(float value) {
