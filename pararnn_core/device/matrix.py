@@ -1,7 +1,9 @@
 """Products with matrices as a checkpoint holds them, on any device: nothing is packed or copied.
 
 Rows enter a product and leave it in one type, the narrow one: that of float weights, and of quantised ones
-bfloat16 on CUDA and float32 elsewhere. Each element of a result is added up in float32 and rounded once.
+bfloat16 on CUDA and float32 elsewhere. Each element of a result is added up in float32 and rounded once; but
+torch may round the parts of a sum that it splits, unless a process turns off
+`torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction`.
 """
 
 from __future__ import annotations
