@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pararnn_core import ops
 from pararnn_core.device import matrix, model, products, rows, solvers
+from pararnn_core.ops.choices import CELLS, number
 from pararnn_core.ops.library import native
 from pararnn_core.solver_table import STEP_BY_STEP, SolverTable
 from tests.native_build import build
@@ -61,20 +62,9 @@ def use_fibers(patch: pytest.MonkeyPatch, time_warps: int = STEP_BY_STEP) -> Non
     patch.setattr(matrix, "kernels_for", lambda weight: ops if products._are_taken(weight) else None)
 
 
-def recurrence_with_bias(
-    cell: str,
-    bx: Tensor,
-    a: Tensor,
-    c: Tensor | None,
-    cu_seqlens: Tensor,
-    slots: Tensor,
-    has_initial_state: Tensor,
-    state: Tensor,
-    bias: Tensor | None = None,
-) -> Tensor:
-    """As ops.recurrence_ on CUDA: the kernel adds the bias."""
-    kind = {"gru": 0, "lstm": 1}[cell]
-    y: Tensor = library().recurrence_(kind, bx, a, c, cu_seqlens, slots, has_initial_state, state, bias)
+def recurrence_with_bias(cell: str, *tensors: Tensor | None) -> Tensor:
+    """As ops.recurrence_ on CUDA, all arguments by position: the kernel adds the bias."""
+    y: Tensor = library().recurrence_(number("cell", cell, CELLS), *tensors)
     return y
 
 
