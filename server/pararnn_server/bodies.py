@@ -69,7 +69,8 @@ def refusal(errors: Sequence[ErrorDetails]) -> BadRequest:
     """One clear message out of what the validator found; an unknown field is named before any other fault."""
     unknown = [error for error in errors if error["type"] == "extra_forbidden"]
     first = (unknown or list(errors))[0]
-    param = _dotted(first["loc"])
+    unknown_name = first.get("ctx", {}).get("field")
+    param = _dotted(first["loc"] if unknown_name is None else (*first["loc"], unknown_name))
     return BadRequest(_message(first, param), param=param, code=_CODES.get(first["type"]))
 
 

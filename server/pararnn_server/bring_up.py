@@ -59,6 +59,7 @@ def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int)
         prompts=PromptReader(loaded.tokenizer, settings.max_prompt_tokens),
         chat=chat,
         stop_token_ids=loaded.stop_token_ids,
+        sampling_defaults=loaded.sampling_defaults,
         engine=engine,
         sessions=sessions,
         courier=Courier(asyncio.get_running_loop()),

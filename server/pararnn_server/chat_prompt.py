@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 import secrets
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from pararnn_server.chat_template import ChatTemplate, Message, message
 from pararnn_server.encoded_prefixes import EncodedPrefixes
 from pararnn_server.errors import BadRequest
-from pararnn_server.schemas.chat import Message as MessageBody
-from pararnn_server.schemas.chat import text_of
+from pararnn_server.schemas.chat import MessageFields, text_of
 from pararnn_server.state_cache import Partition
 from pararnn_server.tokenizer import OpenText, Tokenizer
 
 
-def said(bodies: Sequence[MessageBody]) -> list[Message]:
+def said(bodies: Sequence[MessageFields]) -> list[Message]:
     """What a request says, as templates take it."""
-    return [message(body["role"], text_of(body)) for body in bodies]
+    return [message(body["role"], text_of(body), body.get("name")) for body in bodies]
 
 
 class ChatPrompts:
@@ -84,12 +84,23 @@ class ChatPrompts:
 
     def _sealed(self, messages: Sequence[Message], seal: _Seal) -> Sequence[Message]:
         special = self._special
-        if special is None or not special.search("".join([each["content"] for each in messages])):
+        if special is None or not any(special.search(text) for text in _texts(messages)):
             return messages
-        return [message(each["role"], special.sub(seal.put, each["content"])) for each in messages]
+        return [_replaced(each, partial(special.sub, seal.put)) for each in messages]
 
     async def _encode_plain(self, text: str) -> OpenText:
         return await self._tokenizer.encode_open(text, special=False)
+
+
+def _texts(messages: Sequence[Message]) -> list[str]:
+    """All that users wrote, in two texts: a search per message costs more than the search itself."""
+    contents = "".join([each["content"] for each in messages])
+    return [contents, "\n".join([each["name"] for each in messages if "name" in each])]
+
+
+def _replaced(given: Message, replace: Callable[[str], str]) -> Message:
+    name = given.get("name")
+    return message(given["role"], replace(given["content"]), None if name is None else replace(name))
 
 
 class _Seal:

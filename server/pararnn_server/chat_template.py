@@ -5,25 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypedDict
+from typing import Any, NoReturn
 
 from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing_extensions import NotRequired, TypedDict
 
 from pararnn_server.errors import BadRequest
 
 
 class Message(TypedDict):
-    """role: system, user or assistant."""
+    """role: system, user or assistant. name: its author, where the client gave one."""
 
     role: str
     content: str
+    name: NotRequired[str]
 
 
-def message(role: str, content: str) -> Message:
-    """A developer speaks as the system: templates do not know the role."""
-    return {"role": "system" if role == "developer" else role, "content": content}
+def message(role: str, content: str, name: str | None = None) -> Message:
+    """Turn a developer into the system: templates do not know the role."""
+    known: Message = {"role": "system" if role == "developer" else role, "content": content}
+    if name is not None:
+        known["name"] = name
+    return known
 
 
 _QUESTION: Message = {"role": "user", "content": "question"}

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import torch
 
@@ -19,8 +20,11 @@ from pararnn_core.checkpoint import load_checkpoint
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_server.locate import find_checkpoint
 from pararnn_server.memory import release_free_memory
+from pararnn_server.sampling_defaults import SamplingDefaults, sampling_defaults
 from pararnn_server.settings import Settings
 from pararnn_server.tokenizer import Tokenizer, TokenizerError
+
+_GENERATION_CONFIG = "generation_config.json"
 
 Progress = Callable[[int, int], None]
 
@@ -30,12 +34,14 @@ class Loaded:
     """A model in serving form and its tokenizer.
 
     stop_token_ids: ends of a reply besides the EOS of the model's configuration.
+    sampling_defaults: of requests that leave a value out.
     """
 
     name: str
     model: ParaRNNForCausalLM
     tokenizer: Tokenizer
     stop_token_ids: tuple[int, ...] = ()
+    sampling_defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
 
 
 def load(settings: Settings, progress: Progress | None = None) -> Loaded:
@@ -53,7 +59,14 @@ def load(settings: Settings, progress: Progress | None = None) -> Loaded:
     tokenizer = Tokenizer(folder, model.config.vocab_size)
     release_free_memory()
     name = settings.served_model_name or folder.resolve().name
-    return Loaded(name, model, tokenizer, _further_ends(folder, tokenizer, model.config.eos_token_id))
+    generation = _generation_config(folder)
+    return Loaded(
+        name,
+        model,
+        tokenizer,
+        _further_ends(generation, tokenizer, model.config.eos_token_id),
+        _sampling_defaults(generation),
+    )
 
 
 def load_in_background(settings: Settings, progress: Progress | None = None) -> Future[Loaded]:
@@ -85,15 +98,32 @@ def load_in_background(settings: Settings, progress: Progress | None = None) -> 
     return future
 
 
-def _further_ends(folder: Path, tokenizer: Tokenizer, eos_token_id: int | None) -> tuple[int, ...]:
-    """Ids of generation_config.json and the tokenizer's EOS, without the model's own."""
-    path = folder / "generation_config.json"
+def _generation_config(folder: Path) -> dict[str, Any]:
+    """Read generation_config.json, or nothing where there is none."""
+    path = folder / _GENERATION_CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise TokenizerError(f"cannot read {path}: {error}") from error
-    entry = config.get("eos_token_id") if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        raise TokenizerError(f"{path}: must hold a JSON object")
+    return config
+
+
+def _further_ends(
+    generation: dict[str, Any], tokenizer: Tokenizer, eos_token_id: int | None
+) -> tuple[int, ...]:
+    """List the ids of generation_config.json and the tokenizer's EOS, without the model's own."""
+    entry = generation.get("eos_token_id")
     ids = {*(entry if isinstance(entry, list) else [entry]), tokenizer.eos_id} - {None, eos_token_id}
     if not all(type(token) is int and 0 <= token < tokenizer.vocab_size for token in ids):
-        raise TokenizerError(f"{path}: eos_token_id must hold ids below {tokenizer.vocab_size}")
+        message = f"{_GENERATION_CONFIG}: eos_token_id must hold ids below {tokenizer.vocab_size}"
+        raise TokenizerError(message)
     return tuple(sorted(token for token in ids if token is not None))
+
+
+def _sampling_defaults(generation: dict[str, Any]) -> SamplingDefaults:
+    try:
+        return sampling_defaults(generation)
+    except ValueError as error:
+        raise TokenizerError(f"{_GENERATION_CONFIG}: {error}") from error

@@ -18,6 +18,7 @@ from pararnn_server.limits import KeyLimits
 from pararnn_server.metrics import Metrics
 from pararnn_server.outputs import Courier
 from pararnn_server.prompts import PromptReader
+from pararnn_server.sampling_defaults import SamplingDefaults
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.manager import SessionManager
 from pararnn_server.settings import Settings
@@ -43,6 +44,7 @@ class Serving:
     prompts: PromptReader
     chat: ChatPrompts
     stop_token_ids: Sequence[int]
+    sampling_defaults: SamplingDefaults
     engine: Engine
     sessions: SessionManager
     courier: Courier

@@ -83,6 +83,12 @@ BAD_CHATS: list[tuple[dict[str, Any], str]] = [
     ({"messages": USER, "response_format": {"type": "json_object"}}, "response_format.type"),
     ({"messages": USER, "modalities": ["audio"]}, "modalities.0"),
     ({"messages": USER, "reasoning_effort": "low"}, "reasoning_effort"),
+    ({"messages": [{"role": "user", "content": "a", "name": "two words"}]}, "messages.0.name"),
+    ({"messages": [{"role": "user", "content": "a", "phase": "x"}]}, "messages.0.phase"),
+    ({"messages": USER, "min_tokens": 1}, "min_tokens"),
+    ({"messages": USER, "skip_special_tokens": False}, "skip_special_tokens"),
+    ({"messages": USER, "chat_template_kwargs": {"a": 1}}, "chat_template_kwargs"),
+    ({"messages": USER, "n_predict": -2}, "n_predict"),
     ({"messages": USER, "audio": {}}, "audio"),
     ({"messages": USER, "logprobs": 1}, "logprobs"),
     ({"messages": USER, "top_logprobs": 1}, "top_logprobs"),
@@ -241,3 +247,29 @@ def test_more_replies_than_can_ever_be_held_are_a_400(
         assert server.post(COMPLETIONS, body).status_code == 200
         refused = server.post(COMPLETIONS, {**body, "n": 2})
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt")
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([*USER, {"role": "tool", "content": "4", "tool_call_id": "call_1"}], "messages.1.role"),
+        ([{"role": "assistant", "content": None, "tool_calls": [{"id": "call_1"}]}], "messages.0.tool_calls"),
+    ],
+)
+def test_history_with_tools_is_refused_for_the_tools(
+    server: HttpServer, messages: list[dict[str, Any]], param: str
+) -> None:
+    """Not for the first field that belongs to them."""
+    error = server.post(CHAT, {"messages": messages}).json()["error"]
+    assert error["param"] == param
+    assert "calls no tools" in error["message"]
+
+
+def test_effort_is_refused_because_the_model_has_no_reasoning(server: HttpServer) -> None:
+    for path, body, param in (
+        (CHAT, {"messages": USER, "reasoning_effort": "low"}, "reasoning_effort"),
+        ("/v1/responses", {"input": "a", "reasoning": {"effort": "medium"}}, "reasoning.effort"),
+    ):
+        error = server.post(path, body).json()["error"]
+        assert error["param"] == param
+        assert "no reasoning" in error["message"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pararnn_server.bring_up import read_chat_template
 from pararnn_server.chat_prompt import ChatPrompts
-from pararnn_server.chat_template import Message, message
+from pararnn_server.chat_template import ChatTemplate, Message, message
 from pararnn_server.encoded_prefixes import EncodedPrefixes
 from pararnn_server.state_cache import Partition
 from pararnn_server.tokenizer import Tokenizer
@@ -110,3 +110,16 @@ def test_short_conversations_with_a_salt_each_do_not_add_up() -> None:
     kept = [number for number in range(1000) if prefixes.longest(Partition("alice", str(number)), "a")[0]]
     assert 50 <= len(kept) <= 100
     assert kept[-1] == 999
+
+
+def test_name_of_an_author_reaches_the_template_as_plain_text(tokenizer: Tokenizer) -> None:
+    source = "{% for m in messages %}{{ m.name or m.role }}: {{ m.content }}\n{% endfor %}"
+    chat = ChatPrompts(tokenizer, ChatTemplate(source, {}))
+
+    def ids(name: str | None) -> list[int]:
+        return list(asyncio.run(chat.encode([message("user", "hi", name)], ALICE)))
+
+    assert tokenizer.decode(ids("ann")) == "ann: hi\n"
+    assert tokenizer.decode(ids(None)) == "user: hi\n"
+    special = next(iter(tokenizer.special_ids))
+    assert not set(ids(special)) & set(tokenizer.special_ids.values())

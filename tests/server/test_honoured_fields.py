@@ -1,11 +1,13 @@
 """Every honoured field does something: with it and without it the answers differ."""
 
+import re
 from typing import Any
 
 import pytest
+from pararnn_server.loading import Loaded
 
-from tests.server.http_server import HttpServer, counts
-from tests.server.test_documentation import listed
+from tests.server.http_server import HttpServer, counts, serving
+from tests.server.test_documentation import listed, section
 
 BASE: dict[str, Any] = {"max_tokens": 16, "seed": 11}
 X, Y = (str(ord(letter) - 33) for letter in "xy")
@@ -18,6 +20,7 @@ DIFFERENCES: dict[str, Case] = {
     "max_tokens": ({}, {"max_tokens": 3}),
     "max_completion_tokens": ({"max_tokens": None}, {"max_completion_tokens": 3}),
     "max_output_tokens": ({"max_tokens": None}, {"max_output_tokens": 3}),
+    "n_predict": ({"max_tokens": None}, {"n_predict": 3}),
     "temperature": ({}, GREEDY),
     "top_p": ({}, {"top_p": 0.01}),
     "top_k": ({}, {"top_k": 1}),
@@ -80,33 +83,116 @@ def test_null_is_the_default_of_every_field(server: HttpServer) -> None:
         assert essence(server.answer(path, nulls)) == essence(server.answer(path, content | BASE))
 
 
-NEUTRAL: list[tuple[str, str, Any]] = [
-    ("completions", "service_tier", "auto"),
-    ("completions", "service_tier", "default"),
-    ("completions", "best_of", 1),
-    ("completions", "suffix", ""),
-    ("completions", "logit_bias", {}),
-    ("chat", "store", False),
-    ("chat", "tools", []),
-    ("chat", "tool_choice", "auto"),
-    ("chat", "tool_choice", "none"),
-    ("chat", "parallel_tool_calls", True),
-    ("chat", "response_format", {"type": "text"}),
-    ("chat", "modalities", ["text"]),
-    ("chat", "reasoning_effort", "none"),
+NEUTRAL: dict[str, list[tuple[str, Any]]] = {
+    "both": [
+        ("logit_bias", {}),
+        ("service_tier", "auto"),
+        ("service_tier", "default"),
+        ("min_tokens", 0),
+        ("stop_token_ids", []),
+        ("bad_words", []),
+        ("skip_special_tokens", True),
+        ("spaces_between_special_tokens", True),
+        ("include_stop_str_in_output", False),
+        ("return_token_ids", False),
+        ("return_tokens_as_token_ids", False),
+        ("use_beam_search", False),
+        ("length_penalty", 1),
+        ("repeat_penalty", 1.0),
+        ("typical_p", 1.0),
+        ("top_a", 0),
+        ("mirostat", 0),
+        ("dynatemp_range", 0.0),
+        ("dry_multiplier", 0.0),
+        ("xtc_probability", 0.0),
+        ("priority", 0),
+        ("cache_prompt", True),
+        ("timings_per_token", False),
+    ],
+    "completions": [("best_of", 1), ("suffix", ""), ("add_special_tokens", True)],
+    "chat": [
+        ("store", False),
+        ("tools", []),
+        ("tool_choice", "auto"),
+        ("tool_choice", "none"),
+        ("parallel_tool_calls", True),
+        ("chat_template_kwargs", {}),
+        ("echo", False),
+        ("add_generation_prompt", True),
+        ("continue_final_message", False),
+        ("add_special_tokens", False),
+        ("documents", []),
+        ("response_format", {"type": "text"}),
+        ("modalities", ["text"]),
+        ("reasoning_effort", "none"),
+        ("verbosity", "medium"),
+    ],
+}
+NEUTRAL_CASES = [
+    (route, field, value)
+    for routes, cases in NEUTRAL.items()
+    for field, value in cases
+    for route in (ROUTES if routes == "both" else (routes,))
 ]
 
 
-@pytest.mark.parametrize(("route", "field", "value"), NEUTRAL)
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_field_with_a_neutral_value_is_tried_with_it(route: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| .*`", section("Accepted only at the neutral value"), re.M)
+    routes = {"completions": ("all", "both", "completions"), "chat": ("all", "both", "dialogue", "chat")}
+    named = {field for field, of in rows if of in routes[route]}
+    assert named <= {field for of, field, _ in NEUTRAL_CASES if of == route}
+
+
+@pytest.mark.parametrize(("route", "field", "value"), NEUTRAL_CASES)
 def test_neutral_value_changes_nothing(server: HttpServer, route: str, field: str, value: Any) -> None:
     path, content = ROUTES[route]
     answers = [server.answer(path, content | BASE | extra) for extra in ({}, {field: value})]
     assert essence(answers[0]) == essence(answers[1])
 
 
-def test_default_lengths_are_as_documented(server: HttpServer) -> None:
+@pytest.mark.parametrize("route", ROUTES)
+def test_unknown_field_that_is_null_changes_nothing(server: HttpServer, route: str) -> None:
+    path, content = ROUTES[route]
+    answers = [
+        server.answer(path, content | BASE | extra) for extra in ({}, {"surprise": None, "top_n": None})
+    ]
+    assert essence(answers[0]) == essence(answers[1])
+
+
+def test_nulls_inside_messages_change_nothing(server: HttpServer) -> None:
+    """As an SDK writes a message that it read before."""
+    plain = [{"role": "user", "content": [{"type": "text", "text": "a"}]}]
+    dumped = [
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "a", "annotations": None}],
+            "phase": None,
+            "name": None,
+            "tool_call_id": None,
+        }
+    ]
+    answers = [
+        server.answer("/v1/chat/completions", {"messages": messages, **BASE}) for messages in (plain, dumped)
+    ]
+    assert essence(answers[0]) == essence(answers[1])
+
+
+def test_completions_end_after_16_tokens_by_default(server: HttpServer) -> None:
     assert server.complete("the", ignore_eos=True)["usage"]["completion_tokens"] == 16
-    assert server.chat("the", ignore_eos=True)["usage"]["completion_tokens"] == 1024
+
+
+def test_dialogue_is_bounded_only_by_the_server_by_default(loaded: Loaded) -> None:
+    with serving(loaded, max_output_tokens=1500) as server:
+        assert server.chat("the", ignore_eos=True)["usage"]["completion_tokens"] == 1500
+        endless = {"input": "the", "ignore_eos": True}
+        assert server.answer("/v1/responses", endless)["usage"]["output_tokens"] == 1500
+        assert server.complete("the", n_predict=-1, ignore_eos=True)["usage"]["completion_tokens"] == 1500
+
+
+def test_seed_of_minus_one_is_drawn(server: HttpServer) -> None:
+    texts = {server.complete("the", seed=-1, max_tokens=16)["choices"][0]["text"] for _ in range(4)}
+    assert len(texts) > 1
 
 
 def test_minus_one_turns_top_k_off(server: HttpServer) -> None:

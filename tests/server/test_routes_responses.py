@@ -222,7 +222,7 @@ def test_input_items_tell_the_conversation(server: HttpServer) -> None:
         ({"n": 1}, "n"),
         ({"text": {"format": {"type": "json_object"}}}, "text.format.type"),
         ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
-        ({"include": ["message.output_text.logprobs"]}, "include"),
+        ({"include": ["message.output_text.logprobs"]}, "include.0"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"max_output_tokens": "5"}, "max_output_tokens"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),

@@ -27,8 +27,6 @@ from pararnn_server.schemas.errors import ErrorBody
 from pararnn_server.service import Serving, owner_of, service_of
 from pararnn_server.state_cache import Partition
 
-DEFAULT_MAX_TOKENS = 1024
-
 router = APIRouter(tags=["generate"])
 
 
@@ -47,7 +45,6 @@ async def create_chat_completion(request: Request) -> Response:
     params = params_of(
         body,
         service,
-        default_max_tokens=DEFAULT_MAX_TOKENS,
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
     )
     view = await view_session(body, body.session_id, serving, request)

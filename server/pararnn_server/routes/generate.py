@@ -87,15 +87,16 @@ def params_of(
     body: SamplingFields,
     service: Service,
     *,
-    default_max_tokens: int,
     logprobs: int | None,
     prompt_logprobs: int | None = None,
+    default_max_tokens: int | None = None,
 ) -> SamplingParams:
-    """Raises BadRequest."""
+    """Raises BadRequest. default_max_tokens: None generates up to the server's limit."""
     serving = service.reading()
     return sampling_params(
         body,
         default_max_tokens=default_max_tokens,
+        defaults=serving.sampling_defaults,
         settings=service.settings,
         vocab_size=serving.tokenizer.vocab_size,
         stop_token_ids=serving.stop_token_ids,

@@ -28,8 +28,6 @@ from pararnn_server.schemas.responses import (
 )
 from pararnn_server.service import owner_of, service_of
 
-DEFAULT_MAX_TOKENS = 1024
-
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
 
 
@@ -41,7 +39,7 @@ async def create_response(request: Request) -> Response:
     body = await read_body(request, ResponseRequest, service.settings.max_body_bytes)
     serving.check_model(body.model)
     ends = deadline(body.timeout, service.settings)
-    params = params_of(body, service, default_max_tokens=DEFAULT_MAX_TOKENS, logprobs=None)
+    params = params_of(body, service, logprobs=None)
     recorded = record(body, request)
     once = once_of(request, body)
     if once is not None and body.store is False:

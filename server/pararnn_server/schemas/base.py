@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
+def without_unknown_nulls(value: Any, known: AbstractSet[str]) -> Any:
+    """Return an object without the unknown fields that are null: a null asks for nothing.
+
+    value: what the JSON parser made; anything but an object is returned as it is.
+    Raises PydanticCustomError "extra_forbidden", whose context names the first unknown field with a value.
+    """
+    if not isinstance(value, dict) or value.keys() <= known:
+        return value
+    for name, entry in value.items():
+        if entry is not None and name not in known:
+            raise PydanticCustomError("extra_forbidden", "unknown field", {"field": name})
+    return {name: entry for name, entry in value.items() if name in known}
+
+
 class RequestBody(BaseModel):
-    """Unknown fields and near misses of type are refused: "0.5" and 1e999 are no numbers, true no integer."""
+    """Refuses unknown fields that are not null, and near misses of type.
+
+    "0.5" and 1e999 are not numbers, and true is not an integer.
+    """
 
     model_config = STRICT
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ask_for_known_fields(cls, value: Any) -> Any:
+        return without_unknown_nulls(value, cls.model_fields.keys())
 
 
 class ResponseBody(BaseModel):
@@ -62,6 +86,7 @@ Metadata = Annotated[
 SessionId = Annotated[str, Field(min_length=1, max_length=64)]
 
 EmptyList = Annotated[list[Any], Field(max_length=0)]
+EmptyObject = Annotated[dict[str, Any], Field(max_length=0)]
 
 
 class TextPart(RequestBody):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, with_config
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, with_config
+from pydantic_core import PydanticCustomError
 from typing_extensions import NotRequired, TypedDict
 
 from pararnn_server.schemas.base import (
@@ -14,11 +15,16 @@ from pararnn_server.schemas.base import (
     Metadata,
     RequestBody,
     ResponseBody,
+    without_unknown_nulls,
 )
-from pararnn_server.schemas.generation import HonouredFields, NeutralFields, RecordedFields, TopLogprobs
+from pararnn_server.schemas.generation import HonouredFields, RecordedFields, TopLogprobs
+from pararnn_server.schemas.neutral import DialogueNeutral, NoReasoningEffort
 from pararnn_server.schemas.usage import SessionStamp, Usage
 
 FinishReason = Literal["stop", "length", "cancelled"]
+
+
+AuthorName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\s<|\\/>]+$")]
 
 
 def _refuse_true(value: bool) -> bool:
@@ -29,12 +35,15 @@ def _refuse_true(value: bool) -> bool:
 
 # A long conversation comes back with every turn: a dictionary is checked in half the time of an object.
 @with_config(STRICT)
-class Message(TypedDict):
-    """One message. The fields after `content` are those of an answer that a client sends back; all empty."""
+class MessageFields(TypedDict):
+    """One message. `name`: its author, for templates that show it.
+
+    The fields after `name` are those of an answer that a client sends back; all empty.
+    """
 
     role: Literal["system", "developer", "user", "assistant"]
     content: MessageContent
-    name: NotRequired[None]
+    name: NotRequired[AuthorName | None]
     refusal: NotRequired[None]
     annotations: NotRequired[EmptyList | None]
     audio: NotRequired[None]
@@ -42,7 +51,21 @@ class Message(TypedDict):
     tool_calls: NotRequired[EmptyList | None]
 
 
-def text_of(message: Message) -> str:
+def _ask_for_known_fields(value: Any) -> Any:
+    if isinstance(value, dict) and (value.get("role") in ("tool", "function") or value.get("tool_calls")):
+        field = "tool_calls" if value.get("tool_calls") else "role"
+        raise PydanticCustomError(
+            "tools_unsupported",
+            "this server calls no tools: send messages without calls and their results",
+            {"field": field},
+        )
+    return without_unknown_nulls(value, MessageFields.__annotations__.keys())
+
+
+Message = Annotated[MessageFields, BeforeValidator(_ask_for_known_fields)]
+
+
+def text_of(message: MessageFields) -> str:
     """The content, its parts joined."""
     content = message["content"]
     return content if isinstance(content, str) else "".join(part.text for part in content)
@@ -62,21 +85,23 @@ class ChatHonoured(HonouredFields):
     top_logprobs: TopLogprobs | None = None
 
 
-class ChatNeutral(NeutralFields):
+class ChatNeutral(DialogueNeutral):
     """Fields of a chat that only their neutral value may take."""
 
     store: Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"const": False})] | None = None
-    tools: EmptyList | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
+    echo: Literal[False] | None = None
+    add_generation_prompt: Literal[True] | None = None
+    continue_final_message: Literal[False] | None = None
+    add_special_tokens: Literal[False] | None = None
+    documents: EmptyList | None = None
     response_format: ResponseFormat | None = None
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
-    reasoning_effort: Literal["none"] | None = None
+    reasoning_effort: NoReasoningEffort | None = None
     audio: None = None
     functions: None = None
     function_call: None = None
     prediction: None = None
-    verbosity: None = None
+    verbosity: Literal["medium"] | None = None
     web_search_options: None = None
 
 

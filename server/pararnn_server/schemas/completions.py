@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from pararnn_server.schemas.base import Metadata, Prompt, ResponseBody
-from pararnn_server.schemas.generation import HonouredFields, NeutralFields, RecordedFields, TopLogprobs
+from pararnn_server.schemas.generation import HonouredFields, RecordedFields, TopLogprobs
+from pararnn_server.schemas.neutral import CompletionNeutral
 from pararnn_server.schemas.usage import SessionStamp, Usage
 
 
@@ -17,13 +16,6 @@ class CompletionHonoured(HonouredFields):
     prompt: Prompt | None = None
     logprobs: TopLogprobs | None = None
     echo: bool | None = None
-
-
-class CompletionNeutral(NeutralFields):
-    """Fields of a completion that only their neutral value may take."""
-
-    best_of: Annotated[int, Field(ge=1, le=1)] | None = None
-    suffix: Annotated[str, Field(max_length=0)] | None = None
 
 
 class CompletionRequest(CompletionHonoured, RecordedFields, CompletionNeutral):

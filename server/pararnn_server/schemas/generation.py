@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -31,6 +31,7 @@ class SamplingFields(RequestBody):
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     max_output_tokens: Count | None = None
+    n_predict: Annotated[int, Field(ge=-1)] | None = None
     temperature: Annotated[float, Field(ge=0.0)] | None = None
     top_p: Share | None = None
     top_k: Annotated[int, Field(ge=-1)] | None = None
@@ -63,9 +64,3 @@ class RecordedFields(RequestBody):
     safety_identifier: Annotated[str, Field(max_length=512)] | None = None
     metadata: Metadata | None = None
     prompt_cache_key: Annotated[str, Field(max_length=512)] | None = None
-
-
-class NeutralFields(RequestBody):
-    """Accepted only where they ask for nothing."""
-
-    service_tier: Literal["auto", "default"] | None = None

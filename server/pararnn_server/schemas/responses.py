@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from pararnn_server.schemas.base import EmptyList, Metadata, RequestBody, ResponseBody
-from pararnn_server.schemas.generation import NeutralFields, RecordedFields, SamplingFields
+from pararnn_server.schemas.generation import RecordedFields, SamplingFields
+from pararnn_server.schemas.neutral import DialogueNeutral, NoReasoningEffort
 
 ResponseId = Annotated[str, Field(min_length=1, max_length=64)]
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
@@ -90,15 +91,15 @@ class TextOptions(RequestBody):
     """How the reply is written."""
 
     format: TextFormat | None = None
-    verbosity: None = None
+    verbosity: Literal["medium"] | None = None
 
 
 class Reasoning(RequestBody):
-    """These models do not reason apart from their reply."""
+    """These models do not reason apart from their reply, so there is nothing to summarise."""
 
-    effort: Literal["none"] | None = None
-    summary: None = None
-    generate_summary: None = None
+    effort: NoReasoningEffort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
 
 
 class ResponseHonoured(SamplingFields):
@@ -110,14 +111,23 @@ class ResponseHonoured(SamplingFields):
     store: bool | None = None
 
 
-class ResponseNeutral(NeutralFields):
+# Parts of items that these models never write: there is nothing to include.
+NeverWritten = Literal[
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+    "file_search_call.results",
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "message.input_image.image_url",
+]
+
+
+class ResponseNeutral(DialogueNeutral):
     """Fields of a response that only their neutral value may take."""
 
     background: Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"const": False})] | None = None
-    include: EmptyList | None = None
-    tools: EmptyList | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
+    include: Annotated[list[NeverWritten], Field(max_length=16)] | None = None
     max_tool_calls: None = None
     text: TextOptions | None = None
     reasoning: Reasoning | None = None
