@@ -40,13 +40,13 @@ logger = logging.getLogger(__name__)
 def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int) -> Serving:
     """Starts the engine's and the store's threads; for the event loop only.
 
-    num_owners: keys that share the state cache.
+    num_owners: keys that share the state cache, the memory for waiting states and the number of sessions.
     Raises TokenizerError for a broken chat template, ConfigurationError for a store that cannot be opened and
     for a device without room for states.
     """
     chat = ChatPrompts(loaded.tokenizer, read_chat_template(loaded.tokenizer))
     config = loaded.model.config
-    sessions = _open_sessions(loaded, settings, metrics)
+    sessions = _open_sessions(loaded, settings, metrics, num_owners)
     engine_settings = _engine_settings(settings, num_owners, num_slots(loaded.model, settings))
     engine = Engine(loaded.model, loaded.tokenizer.token_bytes, engine_settings, sessions, metrics)
     engine.start()
@@ -67,7 +67,7 @@ def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int)
     )
 
 
-def _open_sessions(loaded: Loaded, settings: Settings, metrics: Metrics) -> SessionManager:
+def _open_sessions(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int) -> SessionManager:
     kind = model_kind(
         loaded.name,
         loaded.model.config,
@@ -75,17 +75,23 @@ def _open_sessions(loaded: Loaded, settings: Settings, metrics: Metrics) -> Sess
         loaded.tokenizer.fingerprint,
         loaded.model.device.type,
     )
-    policy = SessionPolicy(
-        max_sessions=settings.max_sessions,
-        max_per_key=settings.key_max_sessions,
-        max_bytes_per_key=settings.key_max_store_bytes,
-        rollback_turns=settings.rollback_turns,
-        max_snapshots=settings.max_session_snapshots,
-        host_state_bytes=settings.host_state_bytes,
+    sessions = SessionManager(
+        Ledger(open_store(settings), kind, session_policy(settings, num_owners), metrics)
     )
-    sessions = SessionManager(Ledger(open_store(settings), kind, policy, metrics))
     sessions.start()
     return sessions
+
+
+def session_policy(settings: Settings, num_owners: int) -> SessionPolicy:
+    """Return the limits of one key: limits of the whole server are divided equally among the keys."""
+    max_sessions = max(1, settings.max_sessions // num_owners)
+    return SessionPolicy(
+        max_sessions=min(max_sessions, settings.key_max_sessions or max_sessions),
+        max_bytes=settings.key_max_store_bytes,
+        rollback_turns=settings.rollback_turns,
+        max_snapshots=settings.max_session_snapshots,
+        host_state_bytes=settings.host_state_bytes // num_owners,
+    )
 
 
 def num_slots(model: ParaRNNForCausalLM, settings: Settings) -> int:

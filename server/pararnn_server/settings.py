@@ -82,7 +82,11 @@ class Settings(BaseSettings):
         1024, ge=1, description="Tokens of a long prompt between two states that are kept."
     )
 
-    max_sessions: int = Field(10_000, ge=1, description="Sessions kept at once; one more gets a 429.")
+    max_sessions: int = Field(
+        10_000,
+        ge=1,
+        description="Sessions and responses kept at once, in equal shares for the keys; one more gets a 429.",
+    )
     store: str = Field(
         "sqlite",
         pattern=r"^(sqlite|memory|rediss?://\S+)$",
@@ -92,7 +96,10 @@ class Settings(BaseSettings):
         None, description="Directory of the sqlite store; default: pararnn below the user's state directory."
     )
     host_state_bytes: int = Field(
-        1 << 30, ge=0, description="Bytes of waiting sessions' states held in memory before the store."
+        1 << 30,
+        ge=0,
+        description="Memory for states of waiting sessions, in equal shares for the keys; beyond it they are"
+        " read from the store.",
     )
     rollback_turns: int = Field(4, ge=0, le=256, description="Turns of a session that can be undone.")
     max_session_snapshots: int = Field(16, ge=0, le=1024, description="Named snapshots one session may have.")

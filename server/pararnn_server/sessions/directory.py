@@ -84,8 +84,9 @@ def update(
             record = replace(record, ttl_seconds=ttl_seconds)
         if pinned is not None:
             record = replace(record, pinned=pinned)
-        if record.pinned and not held.record.pinned and not ledger.can_pin():
-            raise TooManyRequests("no more states can be pinned in memory", param="pinned", code="quota")
+        if record.pinned and not held.record.pinned and not ledger.can_pin(owner):
+            message = "this key's share of memory has no room for one more pinned state; unpin another"
+            raise TooManyRequests(message, param="pinned", code="quota")
         snapshot = ledger.snapshot(held) if record.pinned else None
         return ledger.write(held, record, snapshot=snapshot)
 

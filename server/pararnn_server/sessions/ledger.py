@@ -199,20 +199,16 @@ class Ledger:
         snapshot: StateSnapshot | None,
     ) -> SessionInfo:
         """Commits a new session. TooManyRequests when there are too many."""
-        policy = self.policy
-        if self.store.usage().sessions >= policy.max_sessions:
-            limit = policy.max_sessions
-            raise TooManyRequests(f"the server keeps at most {limit} sessions; delete some", code="quota")
-        owned = sum(self.store.usage(owner).sessions for owner in owners_with(record.owner))
-        if policy.max_per_key and owned >= policy.max_per_key:
-            message = f"this key may keep {policy.max_per_key} sessions; delete some"
+        limit = self.policy.max_sessions
+        if sum(self.store.usage(owner).sessions for owner in owners_with(record.owner)) >= limit:
+            message = f"this key may keep {limit} sessions and responses; delete some"
             raise TooManyRequests(message, code="quota")
         self.check_bytes(record.owner)
         return self.write(Held(session_id, 0, record), record, puts, snapshot=snapshot)
 
     def check_bytes(self, owner: str) -> None:
         """TooManyRequests once all that the owner's key has stored reaches its limit."""
-        limit = self.policy.max_bytes_per_key
+        limit = self.policy.max_bytes
         if limit and sum(self.store.usage(one).nbytes for one in owners_with(owner)) >= limit:
             message = f"this key may keep {limit} bytes in the store; delete some sessions or responses"
             raise TooManyRequests(message, code="quota")
@@ -262,10 +258,9 @@ class Ledger:
             stored = TierTotal(usage.sessions - held - waiting, usage.nbytes)
         return {"device": TierTotal(busy, busy * size), "host": host, "store": stored}
 
-    def can_pin(self) -> bool:
-        """Whether one more state may stay in memory for good."""
-        pinned = self.host.pinned_bytes + self.kind.state_bytes
-        return self.store.tier == "host" or pinned <= self.policy.host_state_bytes
+    def can_pin(self, owner: str) -> bool:
+        """Whether one more state of the owner's key may stay in memory for good."""
+        return self.store.tier == "host" or self.host.can_pin(owner, self.kind.state_bytes)
 
     def sweep(self) -> None:
         """Ends what has expired and prolongs the leases of turns under way."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pararnn_server.errors import TooManyRequests
+from pararnn_server.keys import responses_owner
 from pararnn_server.metrics import Metrics
 from pararnn_server.sessions import directory
 from pararnn_server.sessions.ledger import Ledger
@@ -24,7 +25,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def manager(tmp_path: Path, metrics: Metrics) -> Iterator[Sessions]:
-    """Host memory for three states."""
+    """Host memory for three states of each key."""
     made = build_sessions(
         SqliteStore(tmp_path / "s.sqlite"), metrics=metrics, clock=Clock(), host_state_bytes=3 * SIZE
     )
@@ -81,6 +82,44 @@ def test_no_more_states_are_pinned_than_memory_is_for(manager: Sessions) -> None
         manager.now(directory.update, sessions[3], "ada", pinned=True)
     manager.now(directory.update, sessions[0], "ada", pinned=False)
     manager.now(directory.update, sessions[3], "ada", pinned=True)
+
+
+def test_no_key_displaces_or_notices_the_waiting_states_of_another(manager: Sessions) -> None:
+    bobs = [manager.create("bob").id for _ in range(3)]
+    for session in bobs:
+        manager.say(session, "bob", 1)
+    before = manager.page("bob")
+    for _ in range(5):
+        manager.say(manager.create("ada").id, "ada", 1)
+    pinned = [manager.create("ada").id for _ in range(3)]
+    for session in pinned:
+        manager.now(directory.update, session, "ada", pinned=True)
+    assert manager.page("bob") == before
+    for session in bobs:
+        manager.now(directory.update, session, "bob", pinned=True)
+    assert manager.ledger.host.nbytes == 6 * SIZE
+
+
+def test_stored_responses_wait_in_the_share_of_their_key(manager: Sessions) -> None:
+    for owner in ("ada", responses_owner("ada")):
+        for _ in range(3):
+            manager.say(manager.create(owner).id, owner, 1)
+    assert manager.ledger.host.nbytes == 3 * SIZE
+    assert manager.page("ada").totals["host"].sessions == 0
+
+
+def test_states_pinned_before_a_restart_take_no_more_memory_than_the_share(tmp_path: Path) -> None:
+    for _ in range(2):
+        store = SqliteStore(tmp_path / "s.sqlite")
+        manager = build_sessions(store, host_state_bytes=3 * SIZE)
+        for _ in range(3):
+            session = manager.create("ada").id
+            manager.say(session, "ada", 1)
+            manager.now(directory.update, session, "ada", pinned=True)
+        for info in manager.page("ada").sessions:
+            manager.abandon(manager.begin_turn(info.id, "ada"))
+        assert manager.ledger.host.nbytes <= 3 * SIZE
+        manager.close()
 
 
 def test_patch_leaves_what_it_does_not_name(manager: Sessions) -> None:
