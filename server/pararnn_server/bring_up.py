@@ -51,7 +51,8 @@ def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int)
     engine = Engine(loaded.model, loaded.tokenizer.token_bytes, engine_settings, sessions, metrics)
     engine.start()
     return Serving(
-        name=loaded.name,
+        names=loaded.names,
+        system_fingerprint=sessions.kind.system_fingerprint,
         created=int(time.time()),
         weight_bytes=loaded.model.weight_bytes,
         state_bytes=state_bytes(config),

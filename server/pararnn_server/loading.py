@@ -33,15 +33,21 @@ Progress = Callable[[int, int], None]
 class Loaded:
     """A model in serving form and its tokenizer.
 
+    names: what clients may call the model; answers carry the first.
     stop_token_ids: ends of a reply besides the EOS of the model's configuration.
     sampling_defaults: of requests that leave a value out.
     """
 
-    name: str
+    names: tuple[str, ...]
     model: ParaRNNForCausalLM
     tokenizer: Tokenizer
     stop_token_ids: tuple[int, ...] = ()
     sampling_defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
+
+    @property
+    def name(self) -> str:
+        """The first of its names."""
+        return self.names[0]
 
 
 def load(settings: Settings, progress: Progress | None = None) -> Loaded:
@@ -58,10 +64,10 @@ def load(settings: Settings, progress: Progress | None = None) -> Loaded:
     )
     tokenizer = Tokenizer(folder, model.config.vocab_size)
     release_free_memory()
-    name = settings.served_model_name or folder.resolve().name
+    names = settings.served_model_name or (folder.resolve().name,)
     generation = _generation_config(folder)
     return Loaded(
-        name,
+        names,
         model,
         tokenizer,
         _further_ends(generation, tokenizer, model.config.eos_token_id),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -17,6 +17,14 @@ PREFIX = "pararnn"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _STEP_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1, 2.5, 10)
 _COMMIT_SECONDS = (0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
+_FINISHED_REASONS = ("stop", "length", "cancelled")
+_REJECTIONS = ("queue_full", "queue_timeout", "draining")
+_MOVES: tuple[tuple[Tier, Tier], ...] = (
+    ("store", "host"),
+    ("host", "device"),
+    ("device", "host"),
+    ("host", "store"),
+)
 _ITERATIONS = (1, 2, 3, 4, 5, 6, 7, 8)
 _RESIDUALS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1)
 
@@ -41,6 +49,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of requests that got a slot.")
         self.generation_tokens = self._counter("generation_tokens", "Tokens sampled.")
         self.prompt_tokens_cached = self._counter(
@@ -90,6 +99,8 @@ class Metrics:
             "store_commit_seconds", "From the end of a turn until its commit is durable.", _COMMIT_SECONDS
         )
 
+        self._begin_at_zero()
+
     def watch(self, pool: Callable[[], PoolStats], sessions: Callable[[], Mapping[Tier, TierTotal]]) -> None:
         """Adds the gauges. Both are called whenever /metrics is read, on the reader's thread."""
         self.registry.register(_Gauges(pool, sessions))
@@ -108,6 +119,16 @@ class Metrics:
     def render(self) -> bytes:
         """Prometheus text format."""
         return generate_latest(_WithoutCreated(self.registry))
+
+    def _begin_at_zero(self) -> None:
+        """Give labelled counters their samples at once: a rate has no value before a counter's second one."""
+        for finished_reason in _FINISHED_REASONS:
+            self.request_success.labels(finished_reason)
+        for rejection in _REJECTIONS:
+            self.admission_rejections.labels(rejection)
+        for source, target in _MOVES:
+            self.state_moves.labels(source, target)
+            self.state_move.labels(source, target)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace=PREFIX, registry=self.registry)
@@ -128,7 +149,7 @@ class _Gauges(Collector):
         yield _gauge("num_requests_running", "Requests that have a slot.", pool.num_requests_running)
         yield _gauge("num_requests_waiting", "Requests that wait for a slot.", pool.num_requests_waiting)
         yield _gauge("state_slots_used", "State slots in use.", pool.state_slots_used)
-        yield _gauge("state_slots_total", "State slots.", pool.state_slots_total)
+        yield _gauge("state_slots", "State slots.", pool.state_slots_total)
         yield _gauge("state_cache_bytes", "Stored states and their token ids.", pool.state_cache_bytes)
         counts = {tier: float(total.sessions) for tier, total in totals.items()}
         sizes = {tier: float(total.state_bytes) for tier, total in totals.items()}

@@ -32,11 +32,14 @@ T = TypeVar("T")
 class Serving:
     """A loaded model and all that answers for it.
 
+    names: what clients may call the model; answers carry the first.
+    system_fingerprint: of the model and the build; under one value the same request has the same answer.
     created: seconds since 1970. weight_bytes: of the model's matrices. state_bytes: of one session.
     stop_token_ids: ends of a reply besides the model's own EOS. history: None where no states are stored.
     """
 
-    name: str
+    names: Sequence[str]
+    system_fingerprint: str
     created: int
     weight_bytes: int
     state_bytes: int
@@ -56,10 +59,16 @@ class Serving:
         """As SessionManager.ask."""
         return await asyncio.wrap_future(self.sessions.ask(function, *args, **kwargs))
 
+    @property
+    def name(self) -> str:
+        """The first of its names."""
+        return self.names[0]
+
     def check_model(self, name: str | None) -> None:
         """Left out, the one model is meant. Raises NotFound."""
-        if name is not None and name != self.name:
-            message = f"The model {name!r} is not served here; {self.name!r} is."
+        if name is not None and name not in self.names:
+            served = " or ".join(map(repr, self.names))
+            message = f"The model {name!r} is not served here; send {served}, or leave it out."
             raise NotFound(message, param="model", code="model_not_found")
 
 

@@ -25,11 +25,10 @@ class Settings(BaseSettings):
     checkpoint_dir: Path | None = Field(
         None, description="Where checkpoints are looked up by name, before those that ship with the program."
     )
-    served_model_name: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Name clients use for the model; default: directory name.",
+    served_model_name: CommaList = Field(
+        (),
+        description="Names clients may use for the model, separated by commas; answers carry the first."
+        " Default: directory name.",
     )
     device: Literal["cpu", "cuda"] = Field(
         "cpu", description="Device the model runs on: cpu, or cuda where there is a GPU."
@@ -149,7 +148,14 @@ class Settings(BaseSettings):
         (), description="Origins a browser may call from, separated by commas; none: off."
     )
 
-    @field_validator("cors_origin", mode="before")
+    @field_validator("served_model_name")
+    @classmethod
+    def _names_fit(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if any(len(name) > 256 for name in names):
+            raise ValueError("a name has at most 256 characters")
+        return tuple(dict.fromkeys(names))
+
+    @field_validator("cors_origin", "served_model_name", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (

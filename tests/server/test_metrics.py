@@ -15,7 +15,7 @@ GAUGES = {
     "num_requests_running",
     "num_requests_waiting",
     "state_slots_used",
-    "state_slots_total",
+    "state_slots",
     "state_cache_bytes",
     "sessions",
     "session_state_bytes",
@@ -65,7 +65,8 @@ def test_every_family_bears_its_published_name_and_type() -> None:
     assert {name for name, kind in types.items() if kind == "counter"} == COUNTERS
     assert {name for name, kind in types.items() if kind == "histogram"} == HISTOGRAMS
     assert "# TYPE pararnn_" in text
-    assert text.count("# TYPE") == len(types)
+    process = re.findall(r"^# TYPE process_", text, re.MULTILINE)
+    assert text.count("# TYPE") == len(types) + len(process)
     assert "_created" not in text
 
 
@@ -134,7 +135,7 @@ def test_pool_and_sessions_are_measured_when_read() -> None:
         == 1
     )
     assert found["store_commit_seconds_count"] == 1
-    assert (found["state_slots_used"], found["state_slots_total"]) == (0, 3)
+    assert (found["state_slots_used"], found["state_slots"]) == (0, 3)
 
 
 def test_two_apps_in_one_process_do_not_meet() -> None:
@@ -147,7 +148,31 @@ def test_gauges_are_what_they_are_told() -> None:
     metrics = Metrics()
     metrics.watch(lambda: PoolStats(1, 2, 3, 4, 7), lambda: {"host": TierTotal(5, 6)})
     found = values(metrics)
-    names = ("num_requests_running", "num_requests_waiting", "state_slots_used", "state_slots_total")
+    names = ("num_requests_running", "num_requests_waiting", "state_slots_used", "state_slots")
     assert [found[name] for name in names] == [1, 2, 3, 4]
     assert found["state_cache_bytes"] == 7
     assert (found["sessions{tier=host}"], found["session_state_bytes{tier=host}"]) == (5, 6)
+
+
+def test_only_counters_end_in_total() -> None:
+    """As promtool checks it."""
+    types = re.findall(r"^# TYPE (\S+) (\S+)$", Bench().metrics.render().decode(), re.MULTILINE)
+    assert {kind for name, kind in types if name.endswith("_total")} == {"counter"}
+    assert all(name.endswith("_total") for name, kind in types if kind == "counter")
+
+
+def test_labelled_metrics_begin_at_zero() -> None:
+    families = text_string_to_metric_families(Metrics().render().decode())
+    empty = {family.name for family in families if not family.samples}
+    assert not empty
+    found = values(Metrics())
+    assert found["request_success_total{finished_reason=stop}"] == 0
+    assert found["admission_rejections_total{reason=queue_full}"] == 0
+    assert found["state_moves_total{from=device,to=host}"] == 0
+
+
+def test_process_is_measured_under_the_standard_names() -> None:
+    found = values(Bench().metrics)
+    assert found["process_cpu_seconds_total"] > 0
+    assert found["process_resident_memory_bytes"] > 1 << 20
+    assert found["process_open_fds"] > 2

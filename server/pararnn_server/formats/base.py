@@ -20,16 +20,26 @@ __all__ = ["AnswerFormat", "ChunkFormat", "Ending", "Heading", "compact", "quote
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """created: seconds since 1970. recorded: fields that are only logged and echoed."""
+    """First fields of an answer.
+
+    created: seconds since 1970. recorded: fields that are only logged and echoed.
+    """
 
     id: str
     created: int
     model: str
+    system_fingerprint: str
     recorded: Mapping[str, Any]
 
     def fields(self, kind: str) -> dict[str, Any]:
         """First fields of every body and chunk."""
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.system_fingerprint,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,9 +113,10 @@ def heading(
     What is only recorded goes to the request's log line too.
     """
     fields = record(body, request)
+    id_, created = f"{prefix}-{secrets.token_hex(12)}", int(time.time())
     if view.repeated is not None:
-        return Heading(view.repeated.request_id, view.repeated.created, serving.name, fields)
-    return Heading(f"{prefix}-{secrets.token_hex(12)}", int(time.time()), serving.name, fields)
+        id_, created = view.repeated.request_id, view.repeated.created
+    return Heading(id_, created, serving.name, serving.system_fingerprint, fields)
 
 
 def record(body: RecordedFields, request: Request) -> dict[str, Any]:

@@ -14,8 +14,9 @@ router = APIRouter(tags=["models"])
 
 @router.get("/v1/models", **documented(ModelList, READING))
 async def list_models(request: Request) -> Response:
-    """The one model that is served."""
-    return JSONResponse({"object": "list", "data": [_describe(service_of(request).reading())]})
+    """List the model that is served, once under each of its names."""
+    serving = service_of(request).reading()
+    return JSONResponse({"object": "list", "data": [_describe(serving, name) for name in serving.names]})
 
 
 @router.get("/v1/models/{model_id:path}", **documented(Model, (*READING, 404)))
@@ -23,12 +24,12 @@ async def get_model(request: Request, model_id: str) -> Response:
     """The model, if it is the one that is served."""
     serving = service_of(request).reading()
     serving.check_model(model_id)
-    return JSONResponse(_describe(serving))
+    return JSONResponse(_describe(serving, model_id))
 
 
-def _describe(serving: Serving) -> dict[str, object]:
+def _describe(serving: Serving, name: str) -> dict[str, object]:
     return Model(
-        id=serving.name,
+        id=name,
         object="model",
         created=serving.created,
         owned_by="pararnn",

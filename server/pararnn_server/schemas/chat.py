@@ -169,6 +169,7 @@ class ChatCommon(ResponseBody):
     id: str
     created: int
     model: str
+    system_fingerprint: str
     session: SessionStamp | None = None
     user: str | None = None
     safety_identifier: str | None = None

@@ -56,6 +56,7 @@ class CompletionCommon(ResponseBody):
     object: Literal["text_completion"]
     created: int
     model: str
+    system_fingerprint: str
     session: SessionStamp | None = None
     user: str | None = None
     safety_identifier: str | None = None

@@ -8,7 +8,7 @@ from pararnn_server.schemas.base import ResponseBody
 
 
 class Model(ResponseBody):
-    """The one model that is served. max_model_len is null: there is no context limit."""
+    """The model that is served. root: the first of its names. max_model_len null: no context limit."""
 
     id: str
     object: Literal["model"]

@@ -26,6 +26,12 @@ class ModelKind:
     build: str
 
     @property
+    def system_fingerprint(self) -> str:
+        """Name of all that the bits of an answer depend on: model, types, build and instruction set."""
+        parts = f"{self.fingerprint}\n{self.config!r}\n{self.build}"
+        return f"fp_{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
+
+    @property
     def state_bytes(self) -> int:
         """Of one session."""
         return state_bytes(self.config)

@@ -15,7 +15,7 @@ ANOTHER_VALUE = {
     "store": "memory",
     "data_dir": "/data",
     "checkpoint_dir": "elsewhere",
-    "served_model_name": "other",
+    "served_model_name": "one,other",
     "device": "cpu",
     "dtype": "bfloat16",
     "threads": "3",
