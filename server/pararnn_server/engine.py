@@ -15,6 +15,7 @@ from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_server.admission import Admission, check_request
 from pararnn_server.engine_settings import EngineSettings
 from pararnn_server.errors import BadRequest, Internal, ServerError, TooManyRequests, Unavailable
+from pararnn_server.futures import run_into
 from pararnn_server.metrics import Metrics, PoolStats
 from pararnn_server.request import Request
 from pararnn_server.running import Running
@@ -133,7 +134,7 @@ class Engine:
     def call(self, function: Callable[[], T]) -> Future[T]:
         """Runs a function on the engine thread between two steps. Raises Unavailable once it has ended."""
         future: Future[T] = Future()
-        self._post(lambda: _resolve(future, function))
+        self._post(lambda: run_into(future, function))
         return future
 
     def cancel(self, request_id: str) -> Future[None]:
@@ -199,10 +200,3 @@ def _shutting_down() -> Unavailable:
 
 def _nothing() -> None:
     """Wakes the engine thread."""
-
-
-def _resolve(future: Future[T], function: Callable[[], T]) -> None:
-    try:
-        future.set_result(function())
-    except BaseException as error:
-        future.set_exception(error)

@@ -11,6 +11,7 @@ from threading import Thread
 from typing import TypeVar
 
 from pararnn_server.errors import ServerError, Unavailable
+from pararnn_server.futures import run_into
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.turn import EndingTurn, Turn, TurnResult
@@ -64,7 +65,7 @@ class StoreWriter:
     def call(self, function: Callable[[Ledger], T]) -> Future[T]:
         """What the function returns or raises on the store's thread."""
         future: Future[T] = Future()
-        self._put(lambda: _resolve(future, function, self._ledger))
+        self._put(lambda: run_into(future, lambda: function(self._ledger)))
         return future
 
     def _put(self, job: EndingTurn | Callable[[], None]) -> None:
@@ -106,12 +107,3 @@ class StoreWriter:
             job()
         except Exception:
             logger.exception("the session store failed")
-
-
-def _resolve(future: Future[T], function: Callable[[Ledger], T], ledger: Ledger) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(function(ledger))
-    except BaseException as error:
-        future.set_exception(error)
