@@ -19,6 +19,8 @@ from pararnn_server.schemas.errors import ErrorBody
 from pararnn_server.schemas.models import Model, ModelList
 from pararnn_server.schemas.responses import (
     InputItemList,
+    InputTokens,
+    InputTokensRequest,
     ModelResponse,
     ResponseDeleted,
     ResponseEvent,
@@ -48,7 +50,15 @@ from pararnn_server.schemas.tokens import (
 _MODELS: tuple[type[BaseModel], ...] = (
     *(AppendResponse, ChatChunk, ChatRequest, ChatResponse, CompletionChunk, CompletionRequest),
     *(CompletionResponse, DetokenizeRequest, DetokenizeResponse, ErrorBody, Health, Model, ModelList, Ready),
-    *(InputItemList, ModelResponse, ResponseDeleted, ResponseEvent, ResponseRequest),
+    *(
+        InputItemList,
+        InputTokens,
+        InputTokensRequest,
+        ModelResponse,
+        ResponseDeleted,
+        ResponseEvent,
+        ResponseRequest,
+    ),
     *(SessionAppend, SessionBody, SessionCreate, SessionDeleted, SessionDetail, SessionList),
     *(SessionFork, SessionPatch, SessionRollback, SnapshotCreate),
     *(TokenizeRequest, TokenizeResponse, TokenizerInfo),

@@ -211,7 +211,7 @@ def test_input_items_tell_the_conversation(server: HttpServer) -> None:
     [
         ({"background": True}, "background"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
-        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input.0.type"),
+        ({"input": [{"type": "function_call_output", "call_id": "c", "output": "4"}]}, "input.0.type"),
         (
             {"input": [{"role": "user", "content": [IMAGE]}]},
             "input.0.content.0.image_url",
@@ -325,3 +325,77 @@ def test_a_timeout_keeps_nothing(fresh: HttpServer) -> None:
     assert failed["type"] == "response.failed"
     assert failed["response"]["error"]["code"] == "request_timeout"
     eventually(lambda: fresh.metric("pararnn_sessions") == 0)
+
+
+def test_reference_to_an_item_reads_as_the_item_itself(server: HttpServer) -> None:
+    """A client that keeps no text sends ids, of what it gave and of what it got."""
+    first = ask(server, "the")
+    question = {"role": "user", "content": "more"}
+    [given] = server.get(f"{PATH}/{first['id']}/input_items").json()["data"]
+    by_id = [
+        {"type": "item_reference", "id": given["id"]},
+        {"id": first["output"][0]["id"]},
+        question,
+    ]
+    whole = [
+        {"role": "user", "content": "the"},
+        {"role": "assistant", "content": text_of(first)},
+        question,
+    ]
+    named, spelled = ask(server, by_id), ask(server, whole)
+    assert text_of(named) == text_of(spelled)
+    assert named["usage"]["input_tokens"] == spelled["usage"]["input_tokens"]
+    items = server.get(f"{PATH}/{named['id']}/input_items", params={"order": "asc"}).json()["data"]
+    assert [item["content"][0]["text"] for item in items] == ["the", text_of(first), "more"]
+
+
+@pytest.mark.parametrize("name", ["msg_x", "msg_" + "0" * 32 + "_0", "rs_1", "_"])
+def test_reference_that_names_no_stored_item_is_a_400(server: HttpServer, name: str) -> None:
+    refused = server.post(PATH, {"input": [{"type": "item_reference", "id": name}]})
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert (error["param"], error["code"]) == ("input.0.id", "item_not_found")
+
+
+def test_items_of_another_key_and_of_responses_not_stored_are_named_by_nobody(loaded: Loaded) -> None:
+    keys = ",".join(f"{name}:{key}" for name, key in KEYS.items())
+    with serving(loaded, key=KEYS["ada"], api_keys=keys) as server:
+        kept, gone = ask(server, "the"), ask(server, "the", store=False)
+        bob = {"headers": {"authorization": f"Bearer {KEYS['bob']}"}}
+        for response, options in ((kept, bob), (gone, {})):
+            reference = {"type": "item_reference", "id": response["output"][0]["id"]}
+            refused = server.post(PATH, {"input": [reference]}, **options)
+            assert refused.json()["error"]["code"] == "item_not_found"
+
+
+def test_reasoning_of_other_models_is_accepted_and_not_read(server: HttpServer) -> None:
+    reasoning = {
+        "type": "reasoning",
+        "id": "rs_1",
+        "summary": [{"type": "summary_text", "text": "hm"}],
+        "encrypted_content": "gAAAA",
+        "status": None,
+    }
+    asked = {"include": ["reasoning.encrypted_content"], "reasoning": {"effort": "none", "summary": "auto"}}
+    items = [{"role": "user", "content": "the"}]
+    plain = ask(server, items)
+    with_it = ask(server, [reasoning, *items], text={"verbosity": "medium"}, **asked)
+    assert text_of(with_it) == text_of(plain)
+    assert with_it["usage"]["input_tokens"] == plain["usage"]["input_tokens"]
+    assert server.post(PATH, {"input": [reasoning]}).json()["error"]["param"] == "input"
+
+
+def test_counted_input_tokens_are_those_of_the_response(server: HttpServer) -> None:
+    first = ask(server, "the", instructions="be")
+    for body in (
+        {"input": "the", "instructions": "be"},
+        {"input": "more", "previous_response_id": first["id"], "instructions": "be"},
+        {"input": "more", "previous_response_id": first["id"]},
+    ):
+        counted = server.answer(f"{PATH}/input_tokens", {**body, "model": None, "tools": []})
+        assert counted["object"] == "response.input_tokens"
+        assert (
+            counted["input_tokens"]
+            == ask(server, **{"given": body.pop("input"), **body})["usage"]["input_tokens"]
+        )
+    assert server.post(f"{PATH}/input_tokens", {"input": "the", "stream": True}).status_code == 400

@@ -10,7 +10,7 @@ from pararnn_server.errors import ServerError
 from pararnn_server.formats.base import AnswerFormat, Ending, compact
 from pararnn_server.formats.pieces import Piece
 from pararnn_server.request import Usage
-from pararnn_server.responses.items import new_item_id, output_text
+from pararnn_server.responses.items import output_text
 from pararnn_server.sessions.session import SessionInfo
 
 
@@ -31,12 +31,10 @@ class ResponseFormat(AnswerFormat):
     Events are numbered, named, and end with the response; there is no [DONE].
     """
 
-    def __init__(
-        self, head: Mapping[str, Any], resumed: Resumed = _FRESH, item_id: str | None = None
-    ) -> None:
+    def __init__(self, head: Mapping[str, Any], item_id: str, resumed: Resumed = _FRESH) -> None:
         self._head = head
         self._resumed = resumed
-        self._item_id = item_id or new_item_id()
+        self._item_id = item_id
         self._text: list[str] = []
         self._reason = ""
         self._number = 0
@@ -144,7 +142,7 @@ def replay(body: Mapping[str, Any]) -> bytes:
     """The stream that ends with this response, its text in one piece."""
     [message] = body["output"]
     head = {**body, "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
-    form = ResponseFormat(head, item_id=message["id"])
+    form = ResponseFormat(head, message["id"])
     text = "".join(part["text"] for part in message["content"])
     ending = Ending("length" if body["status"] == "incomplete" else "stop")
     events = form.opening(0, None) + form.piece(0, Piece(text, None), None) + form.end(0, ending, None)

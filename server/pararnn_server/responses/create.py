@@ -20,10 +20,11 @@ from pararnn_server.generation import Generation, Plan
 from pararnn_server.prompts import EncodedPrompt
 from pararnn_server.request import Usage
 from pararnn_server.responses import records
-from pararnn_server.responses.items import Item, items_of
+from pararnn_server.responses.given import items_of
+from pararnn_server.responses.items import Item, item_id
 from pararnn_server.responses.keeper import Keeper, KeptAnswer
 from pararnn_server.responses.records import StoredResponse
-from pararnn_server.schemas.responses import ResponseRequest
+from pararnn_server.schemas.responses import ResponseContext, ResponseRequest
 from pararnn_server.service import Service, Serving
 from pararnn_server.sessions.once import Once
 from pararnn_server.state_cache import Partition
@@ -33,7 +34,7 @@ from pararnn_server.stream import StreamAnswer
 GRACE_SECONDS = 60.0
 
 
-class _Start(NamedTuple):
+class Start(NamedTuple):
     """ids: to be read. resumed_id: of the response whose state they follow; None: of none."""
 
     ids: Sequence[int]
@@ -63,8 +64,9 @@ async def new_response(
 
     owner: as the store knows it. digest: of a request that may come again. ends: as of Plan.deadline.
     """
-    serving, given = service.accepting(), items_of(body.input)
-    start = await _start(body, given, owner, serving)
+    serving = service.accepting()
+    given = await items_of(body.input, response_id, owner, ends, serving)
+    start = await start_of(body, given, owner, serving)
     prompt = EncodedPrompt(serving.prompts.checked(start.ids, "input"))
     stores = body.store is not False
     needs_session = stores or start.resumed_id is not None
@@ -78,7 +80,8 @@ async def new_response(
         session_id=response_id if needs_session else None,
         cache_salt=body.cache_salt,
     )
-    form = ResponseFormat(_head(body, params, recorded, response_id, serving), start.resumed)
+    head = _head(body, params, recorded, response_id, serving)
+    form = ResponseFormat(head, item_id(response_id, len(given)), start.resumed)
     keeper = Keeper(
         serving=serving,
         response_id=response_id,
@@ -101,14 +104,14 @@ async def new_response(
     return KeptAnswer(answer, keeper)
 
 
-async def _start(body: ResponseRequest, given: list[Item], owner: str, serving: Serving) -> _Start:
+async def start_of(body: ResponseContext, given: list[Item], owner: str, serving: Serving) -> Start:
     """With the instructions of the previous response its state goes on; it cannot forget others."""
     previous_id, opening = body.previous_response_id, []
     if body.instructions:
         opening = [Item("", "system", body.instructions)]
     partition = Partition(owner)
     if previous_id is None:
-        return _Start(await serving.chat.encode(_messages(opening, given), partition), None, Resumed())
+        return Start(await serving.chat.encode(_messages(opening, given), partition), None, Resumed())
     previous = await _previous(previous_id, owner, serving)
     if previous.can_resume and (previous.body["instructions"] or None) == (body.instructions or None):
         try:
@@ -118,9 +121,9 @@ async def _start(body: ResponseRequest, given: list[Item], owner: str, serving: 
             pass
         else:
             covered = previous.num_tokens - previous.num_pending
-            return _Start(ids, previous_id, Resumed(previous.num_tokens, covered))
+            return Start(ids, previous_id, Resumed(previous.num_tokens, covered))
     said = await serving.ask(records.conversation, previous_id, owner)
-    return _Start(await serving.chat.encode(_messages(opening, said, given), partition), None, Resumed())
+    return Start(await serving.chat.encode(_messages(opening, said, given), partition), None, Resumed())
 
 
 def _messages(*parts: Sequence[Item]) -> list[Message]:

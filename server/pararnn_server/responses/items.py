@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pararnn_server.schemas.responses import InputItem
+_ITEM_ID = re.compile(r"msg_([0-9a-f]{32})_\d{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +32,20 @@ class Item:
         }
 
 
-def new_item_id() -> str:
-    """128 random bits."""
-    return f"msg_{secrets.token_hex(16)}"
+def item_id(response_id: str, index: int) -> str:
+    """Name an item of a response so that the response is found by it. index: input first, then output."""
+    return f"msg_{response_id.removeprefix('resp_')}_{index}"
+
+
+def response_of(name: str) -> str | None:
+    """Return the id of the response that an item belongs to; None for a name that is no item's."""
+    found = _ITEM_ID.fullmatch(name)
+    return None if found is None else f"resp_{found[1]}"
 
 
 def output_text(text: str) -> dict[str, Any]:
     """As the schema `OutputText` says."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
-def items_of(given: str | Sequence[InputItem]) -> list[Item]:
-    """The input of a request."""
-    if isinstance(given, str):
-        return [Item(new_item_id(), "user", given)]
-    return [Item(new_item_id(), item.role, item.text) for item in given]
 
 
 def stored_item(body: Mapping[str, Any]) -> Item:

@@ -15,12 +15,15 @@ from pararnn_server.idempotency import once_of
 from pararnn_server.keys import responses_owner
 from pararnn_server.openapi import GENERATING, IN_SESSION, READING, documented
 from pararnn_server.responses import records
-from pararnn_server.responses.create import new_response, response_id_of
+from pararnn_server.responses.create import new_response, response_id_of, start_of
+from pararnn_server.responses.given import items_of
 from pararnn_server.responses.items import Item
 from pararnn_server.responses.records import StoredResponse
 from pararnn_server.routes.generate import deadline, params_of, record
 from pararnn_server.schemas.responses import (
     InputItemList,
+    InputTokens,
+    InputTokensRequest,
     ModelResponse,
     ResponseDeleted,
     ResponseEvent,
@@ -51,6 +54,21 @@ async def create_response(request: Request) -> Response:
             return _again(repeated, streams=bool(body.stream))
     digest = None if once is None else once.digest
     return await new_response(body, params, recorded, response_id, digest, owner, ends, service)
+
+
+@router.post("/input_tokens", **documented(InputTokens, GENERATING, body=InputTokensRequest))
+async def count_input_tokens(request: Request) -> Response:
+    """Count the ids that a response to this input would read, those of its conversation included."""
+    service, owner = service_of(request), responses_owner(owner_of(request))
+    serving = service.reading()
+    body = await read_body(request, InputTokensRequest, service.settings.max_body_bytes)
+    serving.check_model(body.model)
+    given = await items_of(
+        body.input, response_id_of(None, owner), owner, deadline(None, service.settings), serving
+    )
+    start = await start_of(body, given, owner, serving)
+    num_tokens = start.resumed.num_tokens + len(serving.prompts.checked(start.ids, "input"))
+    return JSONResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
 
 
 @router.get("/{response_id}", **documented(ModelResponse, (*READING, *IN_SESSION)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from pararnn_server.schemas.base import EmptyList, Metadata, RequestBody, ResponseBody
 from pararnn_server.schemas.generation import RecordedFields, SamplingFields
@@ -59,7 +60,7 @@ ItemContent = Annotated[
 ]
 
 
-class InputItem(RequestBody):
+class MessageItem(RequestBody):
     """A message; `id` and `status` may stand in one that is sent back, and mean nothing."""
 
     type: Literal["message"] | None = None
@@ -68,11 +69,60 @@ class InputItem(RequestBody):
     id: Annotated[str, Field(max_length=64)] | None = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_other_items(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("type") not in (None, "message"):
+            known = "only messages, item references and reasoning are taken"
+            raise PydanticCustomError("item_unsupported", known, {"field": "type"})
+        return value
+
     @property
     def text(self) -> str:
         """The content, its parts joined."""
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
+
+class ItemReference(RequestBody):
+    """An item of a stored response, by its id."""
+
+    type: Literal["item_reference"] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class ReasoningText(RequestBody):
+    """A part of a reasoning item."""
+
+    type: Literal["summary_text", "reasoning_text"]
+    text: str
+
+
+class ReasoningItem(RequestBody):
+    """Reasoning of another model, which is accepted and not read: these models have none."""
+
+    type: Literal["reasoning"]
+    id: Annotated[str, Field(max_length=256)] | None = None
+    summary: list[ReasoningText] | None = None
+    content: list[ReasoningText] | None = None
+    encrypted_content: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+def _kind_of_item(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "|message"
+    kind = value.get("type")
+    if kind == "item_reference" or (kind is None and "id" in value and "role" not in value):
+        return "|item_reference"
+    return "|reasoning" if kind == "reasoning" else "|message"
+
+
+InputItem = Annotated[
+    Annotated[MessageItem, Tag("|message")]
+    | Annotated[ItemReference, Tag("|item_reference")]
+    | Annotated[ReasoningItem, Tag("|reasoning")],
+    Discriminator(_kind_of_item),
+]
 
 Input = Annotated[
     Annotated[str, Field(min_length=1), Tag("|text")]
@@ -102,12 +152,17 @@ class Reasoning(RequestBody):
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
 
 
-class ResponseHonoured(SamplingFields):
-    """Fields of a response with an effect."""
+class ResponseContext(RequestBody):
+    """Fields that make up what the model reads."""
 
     input: Input
     instructions: str | None = None
     previous_response_id: ResponseId | None = None
+
+
+class ResponseHonoured(ResponseContext, SamplingFields):
+    """Fields of a response with an effect."""
+
     store: bool | None = None
 
 
@@ -140,6 +195,26 @@ class ResponseNeutral(DialogueNeutral):
 
 class ResponseRequest(ResponseHonoured, RecordedFields, ResponseNeutral):
     """Body of POST /v1/responses."""
+
+
+class InputTokensRequest(ResponseContext):
+    """Body of POST /v1/responses/input_tokens: the fields of a response that say what the model reads."""
+
+    model: Annotated[str, Field(max_length=256)] | None = None
+    tools: EmptyList | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    reasoning: Reasoning | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    conversation: None = None
+
+
+class InputTokens(ResponseBody):
+    """The ids of the whole conversation that a request would have the model read or resume."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int
 
 
 class OutputText(ResponseBody):
