@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from starlette.requests import Request
 
@@ -21,6 +21,7 @@ from pararnn_server.prompts import PromptReader
 from pararnn_server.sampling_defaults import SamplingDefaults
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.manager import SessionManager
+from pararnn_server.sessions.steps import Steps
 from pararnn_server.settings import Settings
 from pararnn_server.tokenizer import Tokenizer
 
@@ -53,9 +54,19 @@ class Serving:
     courier: Courier
     history: HistoryReader | None
 
+    @overload
+    async def ask(
+        self, function: Callable[Concatenate[Ledger, P], Steps[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+    @overload
     async def ask(
         self, function: Callable[Concatenate[Ledger, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    ) -> T: ...
+
+    async def ask(
+        self, function: Callable[Concatenate[Ledger, P], Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Any:
         """As SessionManager.ask."""
         return await asyncio.wrap_future(self.sessions.ask(function, *args, **kwargs))
 

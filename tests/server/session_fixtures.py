@@ -55,7 +55,9 @@ class AtOnce(StoreWriter):
 
     def _put(self, job: Any) -> None:
         with self._lock:
-            self._do([job])
+            self._sort_in(job)
+            while self._is_busy:
+                self._work()
 
     def start(self) -> None:
         pass

@@ -22,12 +22,14 @@ from pararnn_server.sessions.record import SessionRecord, decode_record
 from pararnn_server.sessions.saved_state import SavedState, decode_saved_state, empty_snapshot
 from pararnn_server.sessions.sealed import corrupt
 from pararnn_server.sessions.session import SessionInfo, Tier, TierTotal
+from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.store import Change, LeaseHeld, SessionStore, StoredHead
 from pararnn_server.sessions.turn import Turn
 
 logger = logging.getLogger(__name__)
 
 TOMBSTONE_SECONDS = 7 * 86_400.0
+EXPIRED_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,22 @@ class Ledger:
             policy.host_state_bytes, lambda: metrics.state_moves.labels("host", "store").inc()
         )
         self.turns: dict[str, Turn] = {}
+        # Fences by session or work that only this server may write to or do, until it is released.
+        self.claims: dict[str, int] = {}
+        self._cannot_end: set[str] = set()
 
     def find(self, session_id: str, owner: str) -> Held:
         """The last commit."""
+        return _held(self.stored(session_id, owner))
+
+    def stored(self, session_id: str, owner: str) -> StoredHead:
+        """The same as it lies in the store, where a damaged head is no error."""
         now = self.clock()
         stored = self.store.load(session_id)
         if stored is not None and stored.owner == owner:
-            held = _held(stored)
-            if not self._is_over(held, now) or not self._expire(session_id, now):
-                return held
+            is_over = stored.expires_at is not None and stored.expires_at <= now
+            if not is_over or session_id in self.claims or not self._expire([session_id], now):
+                return stored
         if self.store.expired_owner(session_id, now) == owner:
             raise Expired("the session has expired; create a new one", param="session_id")
         raise NotFound("no such session", param="session_id")
@@ -89,10 +98,11 @@ class Ledger:
     def claim(self, session_id: str, owner: str, expected_turn: int | None = None) -> Held:
         """As `writing`, without an end: to be released in the store."""
         held = self.find(session_id, owner)
-        if session_id in self.turns:
+        if session_id in self.claims:
             raise Conflict("the session is busy with another request", param="session_id")
         if self.store.lease_seconds is not None:
             held = self._claim_from_others(session_id, owner)
+        self.claims[session_id] = held.fence
         try:
             self.check_turn(held, expected_turn)
         except Conflict:
@@ -102,8 +112,28 @@ class Ledger:
 
     def release(self, session_id: str, fence: int) -> None:
         """Gives a claim back. A store that does not answer loses nothing: the lease ends by itself."""
+        self.claims.pop(session_id, None)
+        self._release_lease(session_id, fence)
+
+    def begin_work(self, name: str) -> bool:
+        """Claims work that no session stands for yet; False if this server or another is at it."""
+        if name in self.claims:
+            return False
         try:
-            self.store.release(session_id, fence)
+            self.claims[name] = self.store.claim(name)
+        except LeaseHeld:
+            return False
+        return True
+
+    def end_work(self, name: str) -> None:
+        """Harmless if it was not begun here."""
+        fence = self.claims.pop(name, None)
+        if fence is not None:
+            self._release_lease(name, fence)
+
+    def _release_lease(self, name: str, fence: int) -> None:
+        try:
+            self.store.release(name, fence)
         except StoreFailed as error:
             logger.warning("a lease could not be given back: %s", error)
 
@@ -262,14 +292,20 @@ class Ledger:
         """Whether one more state of the owner's key may stay in memory for good."""
         return self.store.tier == "host" or self.host.can_pin(owner, self.kind.state_bytes)
 
-    def sweep(self) -> None:
-        """Ends what has expired and prolongs the leases of turns under way."""
-        now = self.clock()
-        for session_id in self.store.due(now):
-            if session_id not in self.turns:
-                self._expire(session_id, now)
-        if self.store.lease_seconds is not None and self.turns:
-            self.store.renew({session_id: turn.fence for session_id, turn in self.turns.items()})
+    def renew_leases(self) -> None:
+        """Prolongs the leases of all that is under way here."""
+        if self.store.lease_seconds is not None and self.claims:
+            self.store.renew(self.claims)
+
+    def sweep(self) -> Steps[None]:
+        """Ends what has expired, some at a time. A session that cannot be ended holds up no other."""
+        now, stayed = self.clock(), 0
+        while due := self.store.due(now, stayed):
+            for start in range(0, len(due), EXPIRED_AT_ONCE):
+                some = due[start : start + EXPIRED_AT_ONCE]
+                ended = self._expire([one for one in some if one not in self.claims], now)
+                stayed += len(some) - len(ended)
+                yield
 
     def _claim_from_others(self, session_id: str, owner: str) -> Held:
         """Read again under the lease: another server may have written since."""
@@ -282,7 +318,7 @@ class Ledger:
         try:
             return replace(self.find(session_id, owner), fence=fence)
         except BaseException:
-            self.release(session_id, fence)
+            self._release_lease(session_id, fence)
             raise
 
     def keep(self, held: Held, snapshot: StateSnapshot) -> None:
@@ -291,15 +327,20 @@ class Ledger:
             record = held.record
             self.host.put(held.session_id, record.owner, held.version, snapshot, pinned=record.pinned)
 
-    def _is_over(self, held: Held, now: float) -> bool:
-        ends = held.record.expires_at
-        return held.session_id not in self.turns and ends is not None and ends <= now
-
-    def _expire(self, session_id: str, now: float) -> bool:
-        expired = self.store.expire(session_id, now, now + TOMBSTONE_SECONDS)
-        if expired:
+    def _expire(self, session_ids: Sequence[str], now: float) -> list[str]:
+        """Those that are ended; a failure is of one session, and logged once."""
+        try:
+            ended = self.store.expire(session_ids, now, now + TOMBSTONE_SECONDS) if session_ids else []
+        except StoreFailed as error:
+            if len(session_ids) > 1:
+                return [one for session_id in session_ids for one in self._expire([session_id], now)]
+            if session_ids[0] not in self._cannot_end:
+                logger.warning("the expired session %s cannot be removed: %s", session_ids[0], error)
+                self._cannot_end.add(session_ids[0])
+            return []
+        for session_id in ended:
             self.host.drop(session_id)
-        return expired
+        return ended
 
 
 def overtaken() -> Conflict:

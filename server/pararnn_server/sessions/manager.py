@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from pararnn_server.errors import ServerError, Unavailable
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.model_kind import ModelKind
 from pararnn_server.sessions.session import SessionInfo, Tier, TierTotal
+from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.turn import Turn, TurnResult
 from pararnn_server.sessions.writer import StoreWriter
 
@@ -30,9 +31,19 @@ class SessionManager:
         self.writer = writer or StoreWriter(ledger)
         self._ledger = ledger
 
+    @overload
+    def ask(
+        self, function: Callable[Concatenate[Ledger, P], Steps[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]: ...
+
+    @overload
     def ask(
         self, function: Callable[Concatenate[Ledger, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]:
+    ) -> Future[T]: ...
+
+    def ask(
+        self, function: Callable[Concatenate[Ledger, P], Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[Any]:
         """A function of this package that takes the ledger first: `directory.get`, `branches.fork`, ..."""
         return self.writer.call(lambda ledger: function(ledger, *args, **kwargs))
 

@@ -17,6 +17,7 @@ class _Entry:
     head: StoredHead
     nbytes: int
     items: dict[str, bytes]
+    alias: str | None = None
 
 
 class MemoryStore:
@@ -30,6 +31,7 @@ class MemoryStore:
         self._ids: dict[str, list[str]] = {}
         self._usage: dict[str, StoreUsage] = {}
         self._tombstones: dict[str, tuple[str, float]] = {}
+        self._aliases: dict[str, str] = {}
 
     def load(self, session_id: str) -> StoredHead | None:
         """As of SessionStore."""
@@ -47,6 +49,18 @@ class MemoryStore:
         items = {} if entry is None else entry.items
         return {name: items[name] for name in sorted(items) if name.startswith(prefix)}
 
+    def names(self, session_id: str, prefix: str) -> dict[str, int]:
+        """As of SessionStore."""
+        return {name: len(data) for name, data in self.scan(session_id, prefix).items()}
+
+    def find_alias(self, alias: str) -> str | None:
+        """As of SessionStore."""
+        return self._aliases.get(alias)
+
+    def share(self, session_id: str, prefix: str) -> bool:
+        """As of SessionStore: bytes in memory are shared as they are."""
+        return False
+
     def commit(self, commits: Sequence[Commit]) -> list[StaleWrite | None]:
         """As of SessionStore."""
         return [self._commit(commit) for commit in commits]
@@ -56,11 +70,21 @@ class MemoryStore:
             entry = self._entries.get(change.session_id)
             if (0 if entry is None else entry.head.version) != change.base_version:
                 return StaleWrite(change.session_id)
-        for change in commit:
-            self._apply(change)
+            if self._aliases.get(change.alias or "", change.session_id) != change.session_id:
+                return StaleWrite(change.session_id)
+        linked = [self._linked(change) for change in commit]
+        for change, links in zip(commit, linked, strict=True):
+            if len(links) != len(change.links):
+                return StaleWrite(change.session_id)
+        for change, links in zip(commit, linked, strict=True):
+            self._apply(change, links)
         return None
 
-    def _apply(self, change: Change) -> None:
+    def _linked(self, change: Change) -> dict[str, bytes]:
+        found = {name: self.read(*source) for name, source in change.links.items()}
+        return {name: data for name, data in found.items() if data is not None}
+
+    def _apply(self, change: Change, links: Mapping[str, bytes]) -> None:
         session_id, owner = change.session_id, change.owner
         entry = self._entries.get(session_id)
         head = StoredHead(session_id, owner, change.base_version + 1, change.head, change.expires_at)
@@ -70,9 +94,13 @@ class MemoryStore:
             self._count(owner, 1, 0)
         self._count(owner, 0, change.nbytes - entry.nbytes)
         entry.head, entry.nbytes = head, change.nbytes
+        if change.alias is not None:
+            self._aliases.pop(entry.alias or "", None)
+            entry.alias = change.alias
+            self._aliases[change.alias] = session_id
         for name in change.removes:
             entry.items.pop(name, None)
-        entry.items.update(change.puts)
+        entry.items |= {**links, **change.puts, **change.shares}
 
     def delete(self, session_id: str) -> None:
         """As of SessionStore."""
@@ -80,6 +108,7 @@ class MemoryStore:
         entry = self._entries.pop(session_id, None)
         if entry is None:
             return
+        self._aliases.pop(entry.alias or "", None)
         owner = entry.head.owner
         self._count(owner, -1, -entry.nbytes)
         ids = self._ids[owner]
@@ -100,13 +129,16 @@ class MemoryStore:
         start = bisect_right(ids, after)
         return [self._entries[session_id].head for session_id in ids[start : start + limit]]
 
-    def due(self, now: float) -> list[str]:
+    def due(self, now: float, skip: int = 0) -> list[str]:
         """As of SessionStore."""
         ends = ((session_id, entry.head.expires_at) for session_id, entry in self._entries.items())
-        return [session_id for session_id, end in ends if end is not None and end <= now]
+        return [session_id for session_id, end in ends if end is not None and end <= now][skip:]
 
-    def expire(self, session_id: str, now: float, forget_at: float) -> bool:
+    def expire(self, session_ids: Sequence[str], now: float, forget_at: float) -> list[str]:
         """As of SessionStore. The oldest tombstones make room for new ones."""
+        return [session_id for session_id in session_ids if self._expire(session_id, now, forget_at)]
+
+    def _expire(self, session_id: str, now: float, forget_at: float) -> bool:
         ends = self._expires_at(session_id)
         if ends is None or ends > now:
             return False
@@ -135,8 +167,13 @@ class MemoryStore:
     def release(self, session_id: str, fence: int) -> None:
         """As of SessionStore."""
 
-    def idle(self) -> None:
+    def purge(self) -> bool:
         """As of SessionStore."""
+        return False
+
+    def idle(self) -> bool:
+        """As of SessionStore."""
+        return False
 
     def close(self) -> None:
         """As of SessionStore."""

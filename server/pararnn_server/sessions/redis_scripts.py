@@ -1,8 +1,9 @@
 """What the redis store does in one go, in redis' own language: nobody sees the middle of it.
 
-Keys, after the prefix: s:ID a session (o owner, v version, f highest fence, e end, n bytes, h head, i:NAME an
-item), o:OWNER its ids, u:OWNER and u what they hold, due ids by their end, l:ID a lease, t:ID a tombstone,
-fence the last fence that was given.
+Keys, after the prefix: s:ID a session (o owner, v version, f highest fence, e end, n bytes, h head, a alias,
+i:NAME an item, l:NAME the number of a shared one), o:OWNER its ids, u:OWNER and u what they hold, due ids by
+their end, l:ID a lease, t:ID a tombstone, a:ALIAS a session's id, b:NUMBER a shared item, refs how many items
+are each shared one, fence and blob the last fence and number that were given.
 """
 
 from __future__ import annotations
@@ -15,12 +16,34 @@ local function count(owner, sessions, nbytes)
     redis.call('HINCRBY', prefix .. key, 'n', nbytes)
   end
 end
+local function drop(key, name)
+  local number = redis.call('HGET', key, 'l:' .. name)
+  if number then
+    redis.call('HDEL', key, 'l:' .. name)
+    if redis.call('HINCRBY', prefix .. 'refs', number, -1) <= 0 then
+      redis.call('HDEL', prefix .. 'refs', number)
+      redis.call('UNLINK', prefix .. 'b:' .. number)
+    end
+  end
+  redis.call('HDEL', key, 'i:' .. name)
+end
+local function share(key, name, data)
+  drop(key, name)
+  local number = redis.call('INCR', prefix .. 'blob')
+  redis.call('SET', prefix .. 'b:' .. number, data)
+  redis.call('HINCRBY', prefix .. 'refs', number, 1)
+  redis.call('HSET', key, 'l:' .. name, number)
+end
 local function forget(id)
   local key = prefix .. 's:' .. id
-  local owner = redis.call('HGET', key, 'o')
+  local owner, alias = unpack(redis.call('HMGET', key, 'o', 'a'))
   if not owner then return false end
   count(owner, -1, -redis.call('HGET', key, 'n'))
-  redis.call('DEL', key)
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if string.sub(field, 1, 2) == 'l:' then drop(key, string.sub(field, 3)) end
+  end
+  if alias then redis.call('DEL', prefix .. 'a:' .. alias) end
+  redis.call('UNLINK', key)
   redis.call('ZREM', prefix .. 'o:' .. owner, id)
   redis.call('ZREM', prefix .. 'due', id)
   return owner
@@ -30,23 +53,40 @@ end
 COMMIT = (
     _COMMON
     + """
-local changes, at = {}, 3
+local at, changes = 2, {}
+local function take()
+  at = at + 1
+  return ARGV[at]
+end
+local function list(width)
+  local found = {}
+  for number = 1, tonumber(take()) do
+    local entry = {}
+    for part = 1, width do entry[part] = take() end
+    found[number] = entry
+  end
+  return found
+end
 for number = 1, tonumber(ARGV[2]) do
-  local change = {id = ARGV[at], owner = ARGV[at + 1], version = ARGV[at + 2], fence = ARGV[at + 3],
-                  ends = ARGV[at + 4], nbytes = ARGV[at + 5], head = ARGV[at + 6], removes = {}, puts = {}}
-  at = at + 7
-  for _ = 1, tonumber(ARGV[at]) do
-    at = at + 1
-    table.insert(change.removes, ARGV[at])
+  local change = {}
+  for _, field in ipairs({'id', 'owner', 'version', 'fence', 'ends', 'nbytes', 'head', 'alias'}) do
+    change[field] = take()
   end
-  at = at + 1
-  for _ = 1, tonumber(ARGV[at]) do
-    table.insert(change.puts, {ARGV[at + 1], ARGV[at + 2]})
-    at = at + 2
-  end
-  at = at + 1
+  change.removes = list(1)
+  change.links = list(3)
+  change.puts = list(2)
+  change.shares = list(2)
   local held = redis.call('HMGET', prefix .. 's:' .. change.id, 'v', 'f')
   if (held[1] or '0') ~= change.version or (held[2] or '0') ~= change.fence then return 0 end
+  if change.alias ~= '' then
+    local named = redis.call('GET', prefix .. 'a:' .. change.alias)
+    if named and named ~= change.id then return 0 end
+  end
+  for _, link in ipairs(change.links) do
+    local source = redis.call('HMGET', prefix .. 's:' .. link[2], 'i:' .. link[3], 'l:' .. link[3])
+    if not source[1] and not source[2] then return 0 end
+    link.data, link.number = source[1], source[2]
+  end
   changes[number] = change
 end
 for _, change in ipairs(changes) do
@@ -64,24 +104,75 @@ for _, change in ipairs(changes) do
   else
     redis.call('ZADD', prefix .. 'due', change.ends, change.id)
   end
-  for _, name in ipairs(change.removes) do redis.call('HDEL', key, 'i:' .. name) end
-  for _, put in ipairs(change.puts) do redis.call('HSET', key, 'i:' .. put[1], put[2]) end
+  if change.alias ~= '' then
+    local before = redis.call('HGET', key, 'a')
+    if before then redis.call('DEL', prefix .. 'a:' .. before) end
+    redis.call('SET', prefix .. 'a:' .. change.alias, change.id)
+    redis.call('HSET', key, 'a', change.alias)
+  end
+  for _, link in ipairs(change.links) do
+    if link.number then redis.call('HINCRBY', prefix .. 'refs', link.number, 1) end
+  end
+  for _, name in ipairs(change.removes) do drop(key, name[1]) end
+  for _, link in ipairs(change.links) do
+    drop(key, link[1])
+    if link.number then
+      redis.call('HSET', key, 'l:' .. link[1], link.number)
+    else
+      redis.call('HSET', key, 'i:' .. link[1], link.data)
+    end
+  end
+  for _, put in ipairs(change.puts) do
+    drop(key, put[1])
+    redis.call('HSET', key, 'i:' .. put[1], put[2])
+  end
+  for _, put in ipairs(change.shares) do share(key, put[1], put[2]) end
 end
 return 1
 """
 )
 
+READ = """
+local prefix, key = ARGV[1], ARGV[1] .. 's:' .. ARGV[2]
+local found = redis.call('HMGET', key, 'i:' .. ARGV[3], 'l:' .. ARGV[3])
+if found[2] then return redis.call('GET', prefix .. 'b:' .. found[2]) end
+return found[1]
+"""
+
+# ARGV[4] is 1 for sizes, 0 for the items.
 SCAN = """
-local key, found = ARGV[1] .. 's:' .. ARGV[2], {}
-local wanted = 'i:' .. ARGV[3]
-for _, name in ipairs(redis.call('HKEYS', key)) do
-  if string.sub(name, 1, #wanted) == wanted then
-    table.insert(found, string.sub(name, 3))
-    table.insert(found, redis.call('HGET', key, name))
+local prefix, key, wanted, found = ARGV[1], ARGV[1] .. 's:' .. ARGV[2], ARGV[3], {}
+for _, field in ipairs(redis.call('HKEYS', key)) do
+  local kind, name = string.sub(field, 1, 2), string.sub(field, 3)
+  if (kind == 'i:' or kind == 'l:') and string.sub(name, 1, #wanted) == wanted then
+    local shared = kind == 'l:' and prefix .. 'b:' .. redis.call('HGET', key, field)
+    table.insert(found, name)
+    if ARGV[4] == '1' then
+      table.insert(found, shared and redis.call('STRLEN', shared) or redis.call('HSTRLEN', key, field))
+    else
+      table.insert(found, shared and redis.call('GET', shared) or redis.call('HGET', key, field))
+    end
   end
 end
 return found
 """
+
+SHARE = (
+    _COMMON
+    + """
+local key, wanted = prefix .. 's:' .. ARGV[2], 'i:' .. ARGV[3]
+local least, room = tonumber(ARGV[4]), tonumber(ARGV[5])
+for _, field in ipairs(redis.call('HKEYS', key)) do
+  if string.sub(field, 1, #wanted) == wanted and redis.call('HSTRLEN', key, field) >= least then
+    if room <= 0 then return 1 end
+    local data = redis.call('HGET', key, field)
+    share(key, string.sub(field, 3), data)
+    room = room - #data
+  end
+end
+return 0
+"""
+)
 
 DELETE = (
     _COMMON

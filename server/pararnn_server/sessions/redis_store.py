@@ -16,6 +16,8 @@ from pararnn_server.errors import StoreFailed
 from pararnn_server.sessions import redis_scripts
 from pararnn_server.sessions.session import Tier
 from pararnn_server.sessions.store import (
+    LINKED_BYTES,
+    PIECE_BYTES,
     Change,
     Commit,
     LeaseHeld,
@@ -59,7 +61,9 @@ class RedisStore:
             raise StoreUnusable(f"the store does not answer: {error}") from error
         register = self._redis.register_script
         self._commit_script = register(redis_scripts.COMMIT)
+        self._read_script = register(redis_scripts.READ)
         self._scan_script = register(redis_scripts.SCAN)
+        self._share_script = register(redis_scripts.SHARE)
         self._delete_script = register(redis_scripts.DELETE)
         self._expire_script = register(redis_scripts.EXPIRE)
         self._claim_script = register(redis_scripts.CLAIM)
@@ -74,15 +78,27 @@ class RedisStore:
     def read(self, session_id: str, name: str) -> bytes | None:
         """As of SessionStore."""
         with _failures():
-            data: Any = self._redis.hget(_key("s", session_id), f"i:{name}")
+            data: Any = self._read_script(args=[PREFIX, session_id, name])
         return data if data is None else bytes(data)
 
     def scan(self, session_id: str, prefix: str) -> dict[str, bytes]:
         """As of SessionStore."""
+        return self._scanned(session_id, prefix, sizes=False)
+
+    def names(self, session_id: str, prefix: str) -> dict[str, int]:
+        """As of SessionStore."""
+        return self._scanned(session_id, prefix, sizes=True)
+
+    def find_alias(self, alias: str) -> str | None:
+        """As of SessionStore."""
         with _failures():
-            found: Any = self._scan_script(args=[PREFIX, session_id, prefix])
-        pairs = zip(found[::2], found[1::2], strict=True)
-        return dict(sorted((name.decode(), data) for name, data in pairs))
+            found: Any = self._redis.get(_key("a", alias))
+        return None if found is None else str(found.decode())
+
+    def share(self, session_id: str, prefix: str) -> bool:
+        """As of SessionStore."""
+        with _failures():
+            return bool(self._share_script(args=[PREFIX, session_id, prefix, LINKED_BYTES, PIECE_BYTES]))
 
     def commit(self, commits: Sequence[Commit]) -> list[StaleWrite | None]:
         """As of SessionStore. An answer that is lost is asked for again: the version tells if it was done."""
@@ -122,16 +138,22 @@ class RedisStore:
             heads = [_head(name, fields) for name, fields in zip(names, pipeline.execute(), strict=True)]
         return [head for head in heads if head is not None]
 
-    def due(self, now: float) -> list[str]:
+    def due(self, now: float, skip: int = 0) -> list[str]:
         """As of SessionStore."""
         with _failures():
-            ids: Any = self._redis.zrangebyscore(PREFIX + "due", "-inf", repr(now), start=0, num=DUE_AT_ONCE)
+            ids: Any = self._redis.zrangebyscore(
+                PREFIX + "due", "-inf", repr(now), start=skip, num=DUE_AT_ONCE
+            )
         return [session_id.decode() for session_id in ids]
 
-    def expire(self, session_id: str, now: float, forget_at: float) -> bool:
+    def expire(self, session_ids: Sequence[str], now: float, forget_at: float) -> list[str]:
         """As of SessionStore."""
         with _failures():
-            return bool(self._expire_script(args=[PREFIX, session_id, repr(now), repr(forget_at)]))
+            pipeline = self._redis.pipeline(transaction=False)
+            for session_id in session_ids:
+                self._expire_script(args=[PREFIX, session_id, repr(now), repr(forget_at)], client=pipeline)
+            outcomes = pipeline.execute()
+        return [session_id for session_id, gone in zip(session_ids, outcomes, strict=True) if gone]
 
     def expired_owner(self, session_id: str, now: float) -> str | None:
         """As of SessionStore."""
@@ -159,12 +181,23 @@ class RedisStore:
         with _failures():
             self._release_script(args=[PREFIX, session_id, fence])
 
-    def idle(self) -> None:
+    def purge(self) -> bool:
+        """As of SessionStore: redis frees what is unlinked by itself."""
+        return False
+
+    def idle(self) -> bool:
         """As of SessionStore."""
+        return False
 
     def close(self) -> None:
         """As of SessionStore."""
         self._redis.close()
+
+    def _scanned(self, session_id: str, prefix: str, *, sizes: bool) -> dict[str, Any]:
+        with _failures():
+            found: Any = self._scan_script(args=[PREFIX, session_id, prefix, int(sizes)])
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return dict(sorted((name.decode(), data) for name, data in pairs))
 
     def _try_commit(self, commits: Sequence[Commit]) -> list[bool]:
         with _failures(but=(redis.ConnectionError, redis.TimeoutError)):
@@ -184,8 +217,12 @@ def _arguments(commit: Commit) -> list[Any]:
     arguments: list[Any] = [PREFIX, len(commit)]
     for change in commit:
         arguments += _fields(change)
-        arguments += [len(change.removes), *change.removes, len(change.puts)]
-        arguments += [part for pair in change.puts.items() for part in pair]
+        shares = {name: data for name, data in change.shares.items() if len(data) >= LINKED_BYTES}
+        puts = {**change.puts, **{name: data for name, data in change.shares.items() if name not in shares}}
+        arguments += [len(change.removes), *change.removes, len(change.links)]
+        arguments += [part for name, source in change.links.items() for part in (name, *source)]
+        for items in (puts, shares):
+            arguments += [len(items), *(part for pair in items.items() for part in pair)]
     return arguments
 
 
@@ -199,6 +236,7 @@ def _fields(change: Change) -> list[Any]:
         ends,
         change.nbytes,
         change.head,
+        change.alias or "",
     ]
 
 

@@ -33,7 +33,26 @@ CREATE TABLE tombstones (
 CREATE INDEX tombstones_by_end ON tombstones (forget_at);
 """
 
-STEPS: Sequence[str] = (_FIRST,)
+# gone: sessions that were deleted and whose items are still there. loose: blobs that an item has let go of.
+# Foreign keys are off since then: a session that is deleted leaves its items to be removed piece by piece.
+_SHARED_ITEMS = """
+ALTER TABLE sessions ADD COLUMN alias TEXT;
+CREATE UNIQUE INDEX sessions_by_alias ON sessions (alias) WHERE alias IS NOT NULL;
+ALTER TABLE items ADD COLUMN blob INTEGER;
+CREATE INDEX items_by_blob ON items (blob) WHERE blob IS NOT NULL;
+CREATE TABLE blobs (number INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE loose (blob INTEGER PRIMARY KEY);
+CREATE TABLE gone (session INTEGER PRIMARY KEY);
+CREATE TRIGGER item_removed AFTER DELETE ON items WHEN old.blob IS NOT NULL BEGIN
+    INSERT OR IGNORE INTO loose VALUES (old.blob);
+END;
+CREATE TRIGGER item_replaced AFTER UPDATE OF blob ON items
+WHEN old.blob IS NOT NULL AND old.blob IS NOT new.blob BEGIN
+    INSERT OR IGNORE INTO loose VALUES (old.blob);
+END;
+"""
+
+STEPS: Sequence[str] = (_FIRST, _SHARED_ITEMS)
 """Step i leads from version i to i + 1. A step that was released is never changed."""
 
 

@@ -2,50 +2,47 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from pararnn_server.errors import StoreFailed
 from pararnn_server.sessions.session import Tier
-from pararnn_server.sessions.sqlite_schema import ForeignFile, SchemaTooNew, migrate
+from pararnn_server.sessions.sqlite_file import SqliteFile, failures
+from pararnn_server.sessions.sqlite_items import Linked, SqliteItems
 from pararnn_server.sessions.store import Change, Commit, StaleWrite, StoredHead, StoreUnusable, StoreUsage
+
+T = TypeVar("T")
 
 DUE_AT_ONCE = 100
 _HEAD_COLUMNS = "id, owner, version, head, expires_at"
-_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA cache_size = -8000",
-)
 
 
 class SqliteStore:
     """A SessionStore. Raises StoreUnusable for a file that cannot be used, or that another server has.
 
-    path: of the file, made with its folder if it is not there.
+    path: of the file, made with its folder if it is not there. reserve_bytes: kept free for deletions.
     """
 
     tier: Tier = "store"
     lease_seconds: float | None = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reserve_bytes: int = 0) -> None:
         self.path = path
-        self._is_tidy = True
-        self._lock = _take_lock(path)
+        self._file = SqliteFile(path, reserve_bytes)
+        self._db = self._file.db
+        self._items = SqliteItems(self._db)
         try:
-            self._db, self._usage = _open(path)
-        except BaseException:
-            os.close(self._lock)
-            raise
+            self._usage, self._next_number = _count(self._db)
+        except sqlite3.Error as error:
+            self._file.close()
+            raise StoreUnusable(f"{path} cannot be read: {error}") from error
+        self._may_hold_waste = True
 
     def load(self, session_id: str) -> StoredHead | None:
         """As of SessionStore."""
-        with _failures():
+        with failures():
             row = self._db.execute(
                 f"SELECT {_HEAD_COLUMNS} FROM sessions WHERE id = ?", (session_id,)
             ).fetchone()
@@ -53,33 +50,43 @@ class SqliteStore:
 
     def read(self, session_id: str, name: str) -> bytes | None:
         """As of SessionStore."""
-        with _failures():
-            row = self._db.execute(
-                "SELECT data FROM items JOIN sessions ON session = number WHERE id = ? AND name = ?",
-                (session_id, name),
-            ).fetchone()
-        return None if row is None else row[0]
+        with failures():
+            return self._items.read(session_id, name)
 
     def scan(self, session_id: str, prefix: str) -> dict[str, bytes]:
         """As of SessionStore."""
-        with _failures():
-            rows = self._db.execute(
-                "SELECT name, data FROM items JOIN sessions ON session = number"
-                " WHERE id = ? AND name >= ? AND name < ? ORDER BY name",
-                (session_id, prefix, prefix + "\U0010ffff"),
-            ).fetchall()
-        return dict(rows)
+        with failures():
+            return self._items.scan(session_id, prefix)
+
+    def names(self, session_id: str, prefix: str) -> dict[str, int]:
+        """As of SessionStore."""
+        with failures():
+            return self._items.names(session_id, prefix)
+
+    def find_alias(self, alias: str) -> str | None:
+        """As of SessionStore."""
+        with failures():
+            row = self._db.execute("SELECT id FROM sessions WHERE alias = ?", (alias,)).fetchone()
+        return None if row is None else row[0]
+
+    def share(self, session_id: str, prefix: str) -> bool:
+        """As of SessionStore."""
+        with self._counted(), self._file.growing():
+            return self._items.share(session_id, prefix)
 
     def commit(self, commits: Sequence[Commit]) -> list[StaleWrite | None]:
         """As of SessionStore."""
-        with self._transaction():
+        with self._counted(), self._file.growing():
             return [self._commit(commit) for commit in commits]
 
     def delete(self, session_id: str) -> None:
         """As of SessionStore."""
-        with self._transaction():
-            self._db.execute("DELETE FROM tombstones WHERE id = ?", (session_id,))
+
+        def work() -> None:
             self._delete(session_id)
+            self._db.execute("DELETE FROM tombstones WHERE id = ?", (session_id,))
+
+        self._freeing(work)
 
     def usage(self, owner: str | None = None) -> StoreUsage:
         """As of SessionStore."""
@@ -91,32 +98,41 @@ class SqliteStore:
     def page(self, owner: str, after: str, limit: int) -> list[StoredHead]:
         """As of SessionStore."""
         query = f"SELECT {_HEAD_COLUMNS} FROM sessions WHERE owner = ? AND id > ? ORDER BY id LIMIT ?"
-        with _failures():
+        with failures():
             return [StoredHead(*row) for row in self._db.execute(query, (owner, after, limit))]
 
-    def due(self, now: float) -> list[str]:
+    def due(self, now: float, skip: int = 0) -> list[str]:
         """As of SessionStore."""
-        query = "SELECT id FROM sessions WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
-        with _failures():
-            return [session_id for (session_id,) in self._db.execute(query, (now, DUE_AT_ONCE))]
+        query = "SELECT id FROM sessions WHERE expires_at <= ? ORDER BY expires_at LIMIT ? OFFSET ?"
+        with failures():
+            return [session_id for (session_id,) in self._db.execute(query, (now, DUE_AT_ONCE, skip))]
 
-    def expire(self, session_id: str, now: float, forget_at: float) -> bool:
-        """As of SessionStore. Tombstones whose time has passed go with it."""
-        with self._transaction():
-            row = self._db.execute(
-                "SELECT owner FROM sessions WHERE id = ? AND expires_at <= ?", (session_id, now)
-            ).fetchone()
-            if row is None:
-                return False
-            self._delete(session_id)
-            self._db.execute("DELETE FROM tombstones WHERE forget_at <= ?", (now,))
-            self._db.execute("INSERT INTO tombstones VALUES (?, ?, ?)", (session_id, row[0], forget_at))
-        return True
+    def expire(self, session_ids: Sequence[str], now: float, forget_at: float) -> list[str]:
+        """As of SessionStore. Some tombstones whose time has passed go with them."""
+        query = "SELECT owner FROM sessions WHERE id = ? AND expires_at <= ?"
+
+        def work() -> list[str]:
+            forgotten = []
+            for session_id in session_ids:
+                row = self._db.execute(query, (session_id, now)).fetchone()
+                if row is not None:
+                    self._delete(session_id)
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)", (session_id, row[0], forget_at)
+                    )
+                    forgotten.append(session_id)
+            self._db.execute(
+                "DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE forget_at <= ? LIMIT ?)",
+                (now, 2 * DUE_AT_ONCE),
+            )
+            return forgotten
+
+        return self._freeing(work)
 
     def expired_owner(self, session_id: str, now: float) -> str | None:
         """As of SessionStore."""
         query = "SELECT owner FROM tombstones WHERE id = ? AND forget_at > ?"
-        with _failures():
+        with failures():
             row = self._db.execute(query, (session_id, now)).fetchone()
         return None if row is None else row[0]
 
@@ -130,82 +146,116 @@ class SqliteStore:
     def release(self, session_id: str, fence: int) -> None:
         """As of SessionStore."""
 
-    def idle(self) -> None:
-        """What the log of writes holds goes into the file, and the log's bytes back to the disk."""
-        if not self._is_tidy:
-            with _failures():
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self._is_tidy = True
+    def purge(self) -> bool:
+        """As of SessionStore."""
+        if not self._may_hold_waste:
+            return False
+        query = "SELECT EXISTS (SELECT 1 FROM loose) OR EXISTS (SELECT 1 FROM gone)"
+        with failures():
+            self._may_hold_waste = bool(self._db.execute(query).fetchone()[0])
+        if self._may_hold_waste:
+            self._may_hold_waste = self._file.freeing(self._purge)
+        return self._may_hold_waste
+
+    def idle(self) -> bool:
+        """What the log of writes holds goes into the file, and free bytes of both back to the disk."""
+        return self._file.tidy()
 
     def close(self) -> None:
         """As of SessionStore."""
-        with suppress(sqlite3.Error):
-            self._db.close()
-        os.close(self._lock)
+        self._file.close()
+
+    def _purge(self) -> bool:
+        """Items of sessions that are gone first: they may let go of blobs."""
+        row = self._db.execute("SELECT session FROM gone LIMIT 1").fetchone()
+        if row is None:
+            return self._items.purge_blobs()
+        if not self._items.purge(row[0]):
+            self._db.execute("DELETE FROM gone WHERE session = ?", row)
+        return True
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Durable at its end, or undone."""
+    def _counted(self) -> Iterator[None]:
+        """What owners have is counted as a transaction goes, and again as before if it is undone."""
         usage = dict(self._usage)
-        self._is_tidy = False
         try:
-            with _failures():
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-                self._db.execute("COMMIT")
+            yield
         except BaseException:
             self._usage = usage
-            with suppress(sqlite3.Error):
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
             raise
+
+    def _freeing(self, work: Callable[[], T]) -> T:
+        usage = dict(self._usage)
+
+        def from_the_start() -> T:
+            self._usage = dict(usage)
+            return work()
+
+        self._may_hold_waste = True
+        with self._counted():
+            return self._file.freeing(from_the_start)
 
     def _commit(self, commit: Commit) -> StaleWrite | None:
         for change in commit:
-            row = self._db.execute(
-                "SELECT version FROM sessions WHERE id = ?", (change.session_id,)
-            ).fetchone()
-            if (0 if row is None else row[0]) != change.base_version:
+            if self._version(change.session_id) != change.base_version:
                 return StaleWrite(change.session_id)
-        for change in commit:
-            self._apply(change)
+            if change.alias is not None and self.find_alias(change.alias) not in (None, change.session_id):
+                return StaleWrite(change.session_id)
+        linked = [self._items.linked(change.links) for change in commit]
+        for change, items in zip(commit, linked, strict=True):
+            if items is None:
+                return StaleWrite(change.session_id)
+        for change, items in zip(commit, linked, strict=True):
+            self._apply(change, items or [])
         return None
 
-    def _apply(self, change: Change) -> None:
+    def _version(self, session_id: str) -> int:
+        row = self._db.execute("SELECT version FROM sessions WHERE id = ?", (session_id,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def _apply(self, change: Change, linked: Linked) -> None:
         number = self._write_head(change)
-        for name in change.removes:
-            self._db.execute("DELETE FROM items WHERE session = ? AND name = ?", (number, name))
-        self._db.executemany(
-            "INSERT INTO items VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET data = excluded.data",
-            [(number, name, data) for name, data in change.puts.items()],
-        )
+        self._may_hold_waste |= bool(change.removes or change.links or change.shares)
+        self._items.remove(number, change.removes)
+        self._items.put_linked(number, linked)
+        self._items.put(number, change.puts)
+        self._items.put_shared(number, change.shares)
 
     def _write_head(self, change: Change) -> int:
         """The session's number."""
-        fields = (change.base_version + 1, change.expires_at, change.nbytes, change.head)
+        fields = (change.base_version + 1, change.expires_at, change.nbytes, change.head, change.alias)
         if not change.base_version:
-            cursor = self._db.execute(
-                "INSERT INTO sessions (version, expires_at, nbytes, head, id, owner)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (*fields, change.session_id, change.owner),
+            # Numbers of sessions that are gone may still have items: none is given again.
+            number, self._next_number = self._next_number, self._next_number + 1
+            self._db.execute(
+                "INSERT INTO sessions (version, expires_at, nbytes, head, alias, id, owner, number)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*fields, change.session_id, change.owner, number),
             )
             self._add(change.owner, 1, change.nbytes)
-            return int(cursor.lastrowid or 0)
+            return number
         number, nbytes = self._db.execute(
             "SELECT number, nbytes FROM sessions WHERE id = ?", (change.session_id,)
         ).fetchone()
         self._db.execute(
-            "UPDATE sessions SET version = ?, expires_at = ?, nbytes = ?, head = ? WHERE number = ?",
+            "UPDATE sessions SET version = ?, expires_at = ?, nbytes = ?, head = ?,"
+            " alias = coalesce(?, alias) WHERE number = ?",
             (*fields, number),
         )
         self._add(change.owner, 0, change.nbytes - nbytes)
         return int(number)
 
     def _delete(self, session_id: str) -> None:
-        row = self._db.execute("SELECT owner, nbytes FROM sessions WHERE id = ?", (session_id,)).fetchone()
+        """One piece of its items at once: what is written after it finds their pages."""
+        row = self._db.execute(
+            "SELECT number, owner, nbytes FROM sessions WHERE id = ?", (session_id,)
+        ).fetchone()
         if row is not None:
-            self._db.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
-            self._add(row[0], -1, -row[1])
+            number, owner, nbytes = row
+            self._db.execute("DELETE FROM sessions WHERE number = ?", (number,))
+            if self._items.purge(number):
+                self._db.execute("INSERT INTO gone VALUES (?)", (number,))
+            self._add(owner, -1, -nbytes)
 
     def _add(self, owner: str, sessions: int, nbytes: int) -> None:
         usage = self._usage.get(owner, StoreUsage(0, 0))
@@ -216,58 +266,12 @@ class SqliteStore:
             self._usage.pop(owner, None)
 
 
-def _take_lock(path: Path) -> int:
-    """A file beside the store, locked until this process ends, however it ends."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreUnusable(f"cannot write to {path.parent} ({error.strerror})") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise StoreUnusable(
-            f"another server uses {path}; end it, or give this one a directory of its own or the memory store"
-        ) from None
-    return lock
-
-
-def _open(path: Path) -> tuple[sqlite3.Connection, dict[str, StoreUsage]]:
-    """The file, and what each owner has in it: nobody else writes to it, so that it is counted once."""
-    try:
-        # Made here, so that nobody else may read it from the first byte on.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        try:
-            for pragma in _PRAGMAS:
-                db.execute(pragma).fetchall()
-            migrate(db)
-            rows = db.execute("SELECT owner, count(*), sum(nbytes) FROM sessions GROUP BY owner")
-            usage = {owner: StoreUsage(sessions, nbytes) for owner, sessions, nbytes in rows}
-        except BaseException:
-            db.close()
-            raise
-    except SchemaTooNew:
-        raise StoreUnusable(f"{path} was written by a newer version of this program") from None
-    except ForeignFile:
-        raise StoreUnusable(f"{path} is a database of another program") from None
-    except (OSError, sqlite3.Error) as error:
-        raise StoreUnusable(f"{path} cannot be opened: {error}") from error
-    return db, usage
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """What sqlite says, in the words a client may read."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        text = str(error)
-        if "is full" in text:
-            message, code = "The session store is full; nothing of this is kept.", "store_full"
-        elif "malformed" in text or "not a database" in text:
-            message, code = "The session store's file is corrupt.", "store_corrupt"
-        else:
-            message, code = f"The session store failed: {text}.", "store_failed"
-        raise StoreFailed(message, code=code) from error
+def _count(db: sqlite3.Connection) -> tuple[dict[str, StoreUsage], int]:
+    """What each owner has, and the first free number: nobody else writes, so that it is counted once."""
+    rows = db.execute("SELECT owner, count(*), sum(nbytes) FROM sessions GROUP BY owner")
+    usage = {owner: StoreUsage(sessions, nbytes) for owner, sessions, nbytes in rows}
+    [highest] = db.execute(
+        "SELECT max((SELECT coalesce(max(number), 0) FROM sessions),"
+        " (SELECT coalesce(max(session), 0) FROM items), (SELECT coalesce(max(session), 0) FROM gone))"
+    ).fetchone()
+    return usage, highest + 1

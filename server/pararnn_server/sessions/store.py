@@ -11,9 +11,15 @@ from typing import Protocol
 
 from pararnn_server.sessions.session import Tier
 
+# Items of at least so many bytes are linked to, smaller ones copied.
+LINKED_BYTES = 16 << 10
+# Most bytes, and most items, that one piece of cleaning or sharing touches, beyond its first item.
+PIECE_BYTES = 1 << 20
+PIECE_ITEMS = 256
+
 
 class StaleWrite(Exception):
-    """The session is not at the version the change was made for, or its lease went to another server."""
+    """The change was made for another version, a lost lease, an alias in use or a link to nothing."""
 
 
 class StoreUnusable(Exception):
@@ -34,8 +40,11 @@ class Change:
 
     base_version: what the store must hold, 0 for a session that must not exist; the next is one more.
     fence: of the lease the change is made under, 0 where there are no leases or nobody can know the session.
-    removes come before puts. nbytes: of the session's states, snapshots and log, as totals count them.
+    removes come before links, links before puts and shares. nbytes: as totals count them.
     expires_at: seconds since 1970, None for never.
+    shares: puts that other sessions may link to.
+    links: new items by name, each with the session and the name of the item whose bytes it has.
+    alias: a second name of the session, which ends with it; no two sessions have the same. None leaves it.
     """
 
     session_id: str
@@ -47,6 +56,9 @@ class Change:
     puts: Mapping[str, bytes] = field(default_factory=dict)
     removes: Sequence[str] = ()
     fence: int = 0
+    shares: Mapping[str, bytes] = field(default_factory=dict)
+    links: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    alias: str | None = None
 
 
 Commit = Sequence[Change]
@@ -96,11 +108,23 @@ class SessionStore(Protocol):
     def scan(self, session_id: str, prefix: str) -> dict[str, bytes]:
         """Items whose names begin so, in order of names."""
 
+    def names(self, session_id: str, prefix: str) -> dict[str, int]:
+        """The same without the items: bytes by name."""
+
+    def find_alias(self, alias: str) -> str | None:
+        """The session that has this second name."""
+
+    def share(self, session_id: str, prefix: str) -> bool:
+        """Prepares one piece of items for links that copy nothing; True if more may be left."""
+
     def commit(self, commits: Sequence[Commit]) -> list[StaleWrite | None]:
         """Durable on return, with one wait for all. An entry says that this commit did nothing, and why."""
 
     def delete(self, session_id: str) -> None:
-        """Forgets the session, its tombstone too."""
+        """Forgets the session, its alias and its tombstone, at the cost of one piece.
+
+        It succeeds on a full disk, and what is written after it finds room.
+        """
 
     def usage(self, owner: str | None = None) -> StoreUsage:
         """Of one owner, or of all."""
@@ -108,11 +132,14 @@ class SessionStore(Protocol):
     def page(self, owner: str, after: str, limit: int) -> list[StoredHead]:
         """Up to `limit` sessions with an id above `after`, by ascending id."""
 
-    def due(self, now: float) -> list[str]:
-        """Some sessions whose time has passed; none when there are none left."""
+    def due(self, now: float, skip: int = 0) -> list[str]:
+        """Some sessions whose time has passed, beyond the first `skip`; none when there are none left."""
 
-    def expire(self, session_id: str, now: float, forget_at: float) -> bool:
-        """Forgets a session whose time has passed and that nobody has a lease of, but for whose it was."""
+    def expire(self, session_ids: Sequence[str], now: float, forget_at: float) -> list[str]:
+        """Forgets those whose time has passed and that nobody has a lease of, but for their owners.
+
+        Returns the ids of the forgotten ones. An older tombstone of the same id is replaced.
+        """
 
     def expired_owner(self, session_id: str, now: float) -> str | None:
         """Whose the session was, until `forget_at`."""
@@ -126,8 +153,11 @@ class SessionStore(Protocol):
     def release(self, session_id: str, fence: int) -> None:
         """Gives a claim back; one that is lost is left alone."""
 
-    def idle(self) -> None:
-        """A moment in which nobody waits: what can be tidied up."""
+    def purge(self) -> bool:
+        """Removes one piece of what was deleted; True if more is left."""
+
+    def idle(self) -> bool:
+        """Tidies up one piece at a moment in which nobody waits; True if more is left."""
 
     def close(self) -> None:
         """Nothing is called after it."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
 from pararnn_server.errors import ServerError, Unavailable
-from pararnn_server.futures import run_into
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.session import SessionInfo
+from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.turn import EndingTurn, Turn, TurnResult
 from pararnn_server.sessions.turns import abandon_turn, commit_turns
 
@@ -25,18 +26,27 @@ STOP_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 
+_Job = Callable[[], None]
+
+
 class StoreWriter:
     """Any thread may call any method. Whatever is asked before `close` is done before it returns.
 
-    Turns whose end waits go first, in one commit: whoever asks anything else meanwhile sees them ended.
+    Turns whose end waits go first, in one commit: whoever asks anything else meanwhile sees them ended. Then
+    comes the oldest question, one piece of one long job, and one piece of what was deleted.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._jobs: SimpleQueue[EndingTurn | Callable[[], None] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[EndingTurn | _Job | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="store", daemon=True)
         self._is_open = False
         self._next_tick = 0.0
+        self._endings: list[EndingTurn] = []
+        self._waiting: deque[_Job] = deque()
+        self._long: deque[Question] = deque()
+        self._is_sweeping = False
+        self._has_waste = True
 
     def start(self) -> None:
         """Starts the thread; once."""
@@ -62,48 +72,119 @@ class StoreWriter:
         """Ends the turn and keeps nothing of it, before anything that is asked later."""
         self._put(lambda: abandon_turn(self._ledger, turn))
 
-    def call(self, function: Callable[[Ledger], T]) -> Future[T]:
-        """What the function returns or raises on the store's thread."""
+    def call(self, function: Callable[[Ledger], T | Steps[T]]) -> Future[T]:
+        """Result or error of the function on the store's thread; Steps are done piece by piece."""
         future: Future[T] = Future()
-        self._put(lambda: run_into(future, lambda: function(self._ledger)))
+        self._put(lambda: self._begin(Question(self._ledger, function, future)))
         return future
 
-    def _put(self, job: EndingTurn | Callable[[], None]) -> None:
+    def _put(self, job: EndingTurn | _Job) -> None:
         if not self._is_open:
             raise Unavailable("the server is shutting down", code="draining")
         self._jobs.put(job)
 
     def _run(self) -> None:
-        jobs: list[EndingTurn | Callable[[], None] | None] = []
-        while None not in jobs:
-            jobs = self._take()
-            self._do([job for job in jobs if job is not None])
-            if time.monotonic() >= self._next_tick:
-                self._next_tick = time.monotonic() + TICK_SECONDS
-                self._quietly(self._ledger.sweep)
-            if not jobs:
-                self._quietly(self._ledger.store.idle)
+        is_open = True
+        while is_open or self._is_busy:
+            is_open = self._receive() and is_open
+            self._work()
+            self._tick()
         self._quietly(self._ledger.store.close)
 
-    def _take(self) -> list[EndingTurn | Callable[[], None] | None]:
-        """All there is; nothing after a silent second."""
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._endings or self._waiting or self._long)
+
+    def _receive(self) -> bool:
+        """Takes all there is; waits where nothing is left to do. False once no more will come."""
+        waits = not self._is_busy and not self._has_waste
         try:
-            first = self._jobs.get(timeout=TICK_SECONDS)
+            job = self._jobs.get(timeout=TICK_SECONDS if waits else 0)
         except Empty:
-            return []
-        return [first, *(self._jobs.get() for _ in range(self._jobs.qsize()))]
+            if waits:
+                self._has_waste = self._quietly(self._ledger.store.idle) or False
+            return True
+        while job is not None:
+            self._sort_in(job)
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                return True
+        return False
 
-    def _do(self, jobs: list[EndingTurn | Callable[[], None]]) -> None:
-        endings = [job for job in jobs if isinstance(job, EndingTurn)]
-        if endings:
+    def _sort_in(self, job: EndingTurn | _Job) -> None:
+        if isinstance(job, EndingTurn):
+            self._endings.append(job)
+        else:
+            self._waiting.append(job)
+
+    def _work(self) -> None:
+        if self._endings:
+            endings, self._endings = self._endings, []
             self._quietly(lambda: commit_turns(self._ledger, endings))
-        for job in jobs:
-            if not isinstance(job, EndingTurn):
-                self._quietly(job)
+        if self._waiting:
+            self._quietly(self._waiting.popleft())
+        if self._long:
+            job = self._long.popleft()
+            if job.advance():
+                self._long.append(job)
+        self._has_waste = self._quietly(self._ledger.store.purge) or False
 
-    def _quietly(self, job: Callable[[], None]) -> None:
-        """What fails here failed for nobody who waits, or was told to whom it concerns."""
+    def _tick(self) -> None:
+        if time.monotonic() < self._next_tick:
+            return
+        self._next_tick = time.monotonic() + TICK_SECONDS
+        self._quietly(self._ledger.renew_leases)
+        if not self._is_sweeping:
+            self._is_sweeping = True
+            swept: Future[None] = Future()
+            swept.add_done_callback(self._end_sweep)
+            self._begin(Question(self._ledger, Ledger.sweep, swept))
+
+    def _end_sweep(self, swept: Future[None]) -> None:
+        self._is_sweeping = False
+        if swept.exception() is not None:
+            logger.error("the session store failed in its housekeeping", exc_info=swept.exception())
+
+    def _begin(self, job: Question) -> None:
+        if job.begin():
+            self._long.append(job)
+
+    def _quietly(self, job: Callable[[], T]) -> T | None:
+        """Log and swallow: no caller waits, or its future already holds the error."""
         try:
-            job()
+            return job()
         except Exception:
             logger.exception("the session store failed")
+            return None
+
+
+class Question:
+    """A question to the ledger, and the future of its answer; most are answered in one piece."""
+
+    def __init__(self, ledger: Ledger, function: Callable[[Ledger], T | Steps[T]], future: Future[T]) -> None:
+        self._steps = _steps(ledger, function)
+        self._future = future
+
+    def begin(self) -> bool:
+        """Does the first piece, unless the future was cancelled; True if there is more to do."""
+        return self._future.set_running_or_notify_cancel() and self.advance()
+
+    def advance(self) -> bool:
+        """Does one piece; False once the future has its result or its error."""
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            self._future.set_result(end.value)
+        except BaseException as error:
+            self._future.set_exception(error)
+        else:
+            return True
+        return False
+
+
+def _steps(ledger: Ledger, function: Callable[[Ledger], T | Steps[T]]) -> Steps[T]:
+    result = function(ledger)
+    if isinstance(result, Generator):
+        return (yield from result)
+    return result

@@ -89,9 +89,9 @@ def test_a_session_under_a_lease_does_not_expire(pair: tuple[RedisStore, RedisSt
     first, second = pair
     fence = first.claim("s1")
     assert first.commit([[change(1, fence, expires_at=10.0)]]) == [None]
-    assert not second.expire("s1", 20.0, 100.0)
+    assert second.expire(["s1"], 20.0, 100.0) == []
     first.release("s1", fence)
-    assert second.expire("s1", 20.0, 100.0)
+    assert second.expire(["s1"], 20.0, 100.0) == ["s1"]
 
 
 def test_a_commit_whose_answer_was_lost_is_known_to_be_done(

@@ -22,7 +22,7 @@ from pararnn_server.sessions.store import Change
 store = SqliteStore(Path(sys.argv[1]))
 store.commit([[Change("s1", "ada", 0, b"kept", 1, puts={"a": b"kept"})]])
 store._db.execute("BEGIN IMMEDIATE")
-store._apply(Change("s1", "ada", 1, b"lost", 1, puts={"a": b"lost", "b": b"lost"}))
+store._apply(Change("s1", "ada", 1, b"lost", 1, puts={"a": b"lost", "b": b"lost"}), [])
 os.kill(os.getpid(), 9)
 """
 

@@ -11,7 +11,14 @@ import redis
 from pararnn_server.sessions.memory_store import MemoryStore
 from pararnn_server.sessions.redis_store import RedisStore
 from pararnn_server.sessions.sqlite_store import SqliteStore
-from pararnn_server.sessions.store import Change, SessionStore, StaleWrite, StoredHead, StoreUsage
+from pararnn_server.sessions.store import (
+    LINKED_BYTES,
+    Change,
+    SessionStore,
+    StaleWrite,
+    StoredHead,
+    StoreUsage,
+)
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
@@ -148,12 +155,22 @@ def test_what_is_due_is_told_until_it_is_expired(store: SessionStore) -> None:
     put(store, change("s3"))
     assert store.due(9.0) == []
     assert store.due(10.0) == store.due(10.0) == ["s1"]
-    assert not store.expire("s2", 10.0, 100.0)
-    assert not store.expire("s3", 10.0, 100.0)
-    assert not store.expire("unknown", 10.0, 100.0)
-    assert store.expire("s1", 10.0, 100.0)
+    assert store.due(20.0, 1) == ["s2"]
+    assert store.expire(["s2", "s3", "unknown"], 10.0, 100.0) == []
+    assert store.expire(["s2", "s1", "s3"], 10.0, 100.0) == ["s1"]
     assert store.due(10.0) == []
     assert store.load("s1") is None
+    assert store.usage() == StoreUsage(2, 20)
+
+
+def test_a_session_expires_as_often_as_it_is_made(store: SessionStore) -> None:
+    for number in range(3):
+        now = 10.0 + number
+        put(store, change("s1", owner=f"owner {number}", expires_at=now))
+        assert store.expire(["s1"], now, now + 100.0) == ["s1"]
+        assert store.expired_owner("s1", now + 99.0) == f"owner {number}"
+    store.delete("s1")
+    assert store.expired_owner("s1", 20.0) is None
 
 
 def test_a_later_end_puts_the_earlier_aside(store: SessionStore) -> None:
@@ -166,11 +183,11 @@ def test_a_later_end_puts_the_earlier_aside(store: SessionStore) -> None:
 
 def test_whose_an_expired_session_was_is_known_for_a_while(store: SessionStore) -> None:
     put(store, change("s1", expires_at=10.0))
-    store.expire("s1", 10.0, 100.0)
+    store.expire(["s1"], 10.0, 100.0)
     assert store.expired_owner("s1", 99.0) == "ada"
     assert store.expired_owner("s1", 100.0) is None
     put(store, change("s2", expires_at=10.0))
-    store.expire("s2", 10.0, 100.0)
+    store.expire(["s2"], 10.0, 100.0)
     store.delete("s2")
     assert store.expired_owner("s2", 50.0) is None
 
@@ -181,3 +198,80 @@ def test_a_claim_that_was_given_back_can_be_taken_again(store: SessionStore) -> 
     store.renew({"s1": first})
     store.release("s1", first)
     assert store.claim("s1") >= first
+
+
+def test_an_alias_names_one_session_for_as_long_as_that_is_there(store: SessionStore) -> None:
+    put(store, replace(change("s1", expires_at=10.0), alias="key"))
+    put(store, change("s1", 1, expires_at=10.0))
+    assert store.find_alias("key") == "s1"
+    [stale] = store.commit([[replace(change("s2"), alias="key")]])
+    assert isinstance(stale, StaleWrite)
+    assert store.load("s2") is None
+    assert store.expire(["s1"], 10.0, 100.0) == ["s1"]
+    assert store.find_alias("key") is None
+    put(store, replace(change("s2"), alias="key"))
+    assert store.find_alias("key") == "s2"
+    store.delete("s2")
+    assert store.find_alias("key") is None
+    put(store, replace(change("s3"), alias="key"))
+
+
+SIZES = [100, LINKED_BYTES, 3 * LINKED_BYTES]
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_linked_item_outlives_and_differs_from_the_one_it_was(store: SessionStore, is_shared: bool) -> None:
+    items = {f"log/{size}": bytes([size % 251]) * size for size in SIZES}
+    first = change("s1")
+    put(store, replace(first, shares=items) if is_shared else replace(first, puts=items))
+    while store.share("s1", "log/"):
+        pass
+    links = {name: ("s1", name) for name in items}
+    put(store, replace(change("s2"), links=links))
+    put(store, replace(change("s3"), links={name: ("s2", name) for name in items}))
+    sizes = {name: len(data) for name, data in items.items()}
+    assert store.names("s2", "log/") == store.names("s1", "log/") == sizes
+    for session in ("s1", "s2", "s3"):
+        assert store.scan(session, "log/") == items
+    put(store, replace(change("s1", 1), shares={"log/100": b"new"}, puts={f"log/{LINKED_BYTES}": b"x"}))
+    put(store, replace(change("s2", 1), removes=[f"log/{LINKED_BYTES}"]))
+    store.delete("s1")
+    while store.purge():
+        pass
+    assert store.scan("s3", "log/") == items
+    assert list(store.scan("s2", "log/")) == ["log/100", f"log/{3 * LINKED_BYTES}"]
+    store.delete("s2")
+    while store.purge():
+        pass
+    assert {name: store.read("s3", name) for name in items} == items
+    assert store.names("s1", "") == store.names("s2", "") == {}
+
+
+def test_a_link_to_nothing_leaves_everything_as_it_was(store: SessionStore) -> None:
+    put(store, change("s1", log_1=b"one"))
+    lost = replace(change("s1", 1, nbytes=99), puts={"log/1": b"lost"}, links={"log/2": ("s1", "log/9")})
+    outcomes = store.commit([[lost], [change("s2")]])
+    assert [outcome is None for outcome in outcomes] == [False, True]
+    assert store.scan("s1", "") == {"log/1": b"one"}
+    assert store.usage() == StoreUsage(2, 20)
+
+
+def test_an_item_is_linked_to_within_its_session(store: SessionStore) -> None:
+    data = bytes(LINKED_BYTES)
+    put(store, replace(change("s1"), shares={"log/1": data}))
+    moved = replace(change("s1", 1), removes=["log/1"], links={"named/1": ("s1", "log/1")})
+    put(store, moved)
+    while store.purge():
+        pass
+    assert store.scan("s1", "") == {"named/1": data}
+
+
+def test_a_new_session_has_nothing_of_those_that_are_gone(store: SessionStore) -> None:
+    many = {f"log/{number:04d}": bytes(8 << 10) for number in range(600)}
+    put(store, replace(change("s1"), puts=many))
+    store.delete("s1")
+    put(store, change("s1", log_1=b"one"))
+    put(store, change("s2", log_1=b"two"))
+    while store.purge():
+        pass
+    assert (store.scan("s1", ""), store.scan("s2", "")) == ({"log/1": b"one"}, {"log/1": b"two"})

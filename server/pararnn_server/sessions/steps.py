@@ -1,0 +1,14 @@
+"""Long work on the store's thread, done in pieces between which it does what others ask."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+Steps = Generator[None, None, T]
+"""Each `yield` ends a piece that touches a bounded number of bytes; what it returns is the result.
+
+Between two pieces anybody else may read and write: only a claimed session stays as it is.
+"""
