@@ -21,10 +21,9 @@ def replacing(target: Path, keep: Callable[[str], bool]) -> Iterator[Path]:
         fresh.mkdir(parents=True)
         yield fresh
         _copy_kept(target, fresh, keep)
-        for path in fresh.iterdir():
-            if path.is_file():
+        for path in (fresh, *fresh.rglob("*")):
+            if path.is_file() or path.is_dir():
                 _sync(path)
-        _sync(fresh)
         _swap(fresh, target)
         _sync(target.parent)
     finally:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pararnn_core.checkpoint_text import TOKENIZER, CheckpointText
 from pararnn_core.config import ModelConfig, num_parameters
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.quantization_config import MATRICES_OF_A_LAYER, MatrixFormat, matrix_names
@@ -17,13 +18,10 @@ from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix, shap
 from pararnn_core.safetensors_file import PICKLE_ADVICE, TensorInfo, is_pickle
 from pararnn_core.skeleton import skeleton
 from pararnn_core.tokenizer_file import TokenizerFile
-from pararnn_core.untrusted_file import CheckpointError, read_json
+from pararnn_core.untrusted_file import CheckpointError, is_present, open_regular_file, read_json
 from pararnn_core.weight_files import WeightFiles
 
 CONFIG = "config.json"
-TOKENIZER = "tokenizer.json"
-TOKENIZER_CONFIG = "tokenizer_config.json"
-GENERATION_CONFIG = "generation_config.json"
 CARD = "README.md"
 STORED_DTYPES = {"float32": "F32", "bfloat16": "BF16", "int8": "I8", "uint8": "U8"}
 
@@ -51,10 +49,10 @@ class CheckpointDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         _check_is_directory(path)
-        self.config_fields = read_json(path / CONFIG, _MAX_JSON_BYTES)
+        self.config_fields = read_json(path / CONFIG, _MAX_JSON_BYTES, within=path)
         self.config = _read_config(path / CONFIG, self.config_fields)
         self.fingerprint = _read_fingerprint(path / CONFIG, self.config_fields)
-        self.tokenizer = _read_tokenizer(path / TOKENIZER, self.config.vocab_size)
+        self.tokenizer = _read_tokenizer(path, self.config.vocab_size)
         self.weights = WeightFiles(path)
         try:
             tensors = self.weights.tensors
@@ -86,9 +84,8 @@ class CheckpointDirectory:
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether tokenizer_config.json carries one."""
-        path = self.path / TOKENIZER_CONFIG
-        return path.exists() and bool(read_json(path, _MAX_JSON_BYTES).get("chat_template"))
+        """Tell whether there is one, in a file of its own or in tokenizer_config.json."""
+        return bool(CheckpointText(self.path).chat_templates())
 
 
 def empty_model(config: ModelConfig) -> ParaRNNForCausalLM:
@@ -177,7 +174,7 @@ def _check_is_directory(path: Path) -> None:
     if not path.exists():
         raise CheckpointError(path, "does not exist")
     if path.is_file():
-        with open(path, "rb") as file:
+        with open_regular_file(path, within=None) as file:
             if is_pickle(file.read(8)):
                 raise CheckpointError(path, PICKLE_ADVICE)
     raise CheckpointError(path, f"is a file: give the directory that holds {CONFIG} and the weights")
@@ -200,10 +197,11 @@ def _read_fingerprint(path: Path, fields: Mapping[str, Any]) -> str | None:
     return value
 
 
-def _read_tokenizer(path: Path, vocab_size: int) -> bytes | None:
-    if not path.exists():
+def _read_tokenizer(folder: Path, vocab_size: int) -> bytes | None:
+    path = folder / TOKENIZER
+    if not is_present(path):
         return None
-    tokenizer = TokenizerFile.read(path)
+    tokenizer = TokenizerFile.read(path, within=folder)
     tokenizer.check_fits(path, vocab_size)
     return tokenizer.data
 

@@ -15,27 +15,28 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from pararnn_core.atomic_directory import replacing
-from pararnn_core.checkpoint_directory import (
-    CARD,
-    CONFIG,
+from pararnn_core.checkpoint_directory import CARD, CONFIG, STORED_DTYPES, check_shapes
+from pararnn_core.checkpoint_text import (
+    CHAT_TEMPLATE,
     GENERATION_CONFIG,
-    STORED_DTYPES,
+    NAMED_TEMPLATES,
+    TEXT_FILES,
     TOKENIZER,
     TOKENIZER_CONFIG,
-    check_shapes,
+    CheckpointText,
 )
 from pararnn_core.config import MODEL_TYPE, ModelConfig, num_parameters
 from pararnn_core.fingerprint import Fingerprint
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.quantized_matrix import QWEIGHT, SCALES
 from pararnn_core.tokenizer_file import TokenizerFile
-from pararnn_core.untrusted_file import CheckpointError, read_json
+from pararnn_core.untrusted_file import CheckpointError, parse_json, read_json
 from pararnn_core.weight_files import INDEX, WEIGHTS, is_finite
 
 MAX_SHARD_BYTES = 4 << 30
 _MAX_JSON_BYTES = 1 << 20
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
-_OWN_FILES = frozenset({CONFIG, WEIGHTS, INDEX, TOKENIZER, TOKENIZER_CONFIG, GENERATION_CONFIG, CARD})
+_OWN_FILES = frozenset({CONFIG, WEIGHTS, INDEX, CARD, *TEXT_FILES})
 
 PathLike = str | os.PathLike[str]
 
@@ -76,21 +77,23 @@ def write_checkpoint(
     """Writes the directory `path` and returns its fingerprint. CheckpointError if it cannot or must not.
 
     tensors: by the names of the format; floats are rounded to config.dtype, integers and scales stay.
-    tokenizer: a tokenizer.json, or a directory with one and perhaps a tokenizer_config.json.
+    tokenizer: a tokenizer.json, or a directory with one. Of a directory all text files are copied: chat
+        templates, tokenizer files and generation_config.json.
+    chat_template: the only template, whatever that directory has.
     card: README.md; a plain description if None.
-    generation: defaults for generation_config.json beside bos and eos.
+    generation: defaults for generation_config.json beside bos and eos; None: those of the directory.
     A checkpoint at `path` is replaced, its other files are kept. At no instant does `path` hold half of one.
     """
     target = Path(path).resolve()
     check_shapes(target, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
-    texts = _tokenizer_files(config, tokenizer, chat_template)
+    texts = _text_files(config, tokenizer, chat_template)
+    if generation is None:
+        generation = parse_json(texts.get(GENERATION_CONFIG, b"{}"))
     stored = _stored(tensors, getattr(torch, config.dtype))
     fields = config.to_dict()
     fields["fingerprint"] = _fingerprint(target, fields, stored, texts.get(TOKENIZER))
     special = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
-    texts[GENERATION_CONFIG] = _json(
-        {k: v for k, v in special.items() if v is not None} | dict(generation or {})
-    )
+    texts[GENERATION_CONFIG] = _json({k: v for k, v in special.items() if v is not None} | dict(generation))
     texts[CARD] = (_plain_card(config, fields["fingerprint"]) if card is None else card).encode()
     texts[CONFIG] = _json(fields)
     check_replaceable(target)
@@ -98,6 +101,7 @@ def write_checkpoint(
         with replacing(target, keep=lambda name: not _is_own_file(name)) as directory:
             _write_weights(directory, stored, max_shard_bytes)
             for name, data in texts.items():
+                (directory / name).parent.mkdir(exist_ok=True)
                 (directory / name).write_bytes(data)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(target, f"cannot be written: {error}") from error
@@ -131,26 +135,32 @@ def _fingerprint(
     return fingerprint.hexdigest()
 
 
-def _tokenizer_files(
-    config: ModelConfig, source: PathLike | None, chat_template: str | None
-) -> dict[str, bytes]:
+def _text_files(config: ModelConfig, source: PathLike | None, chat_template: str | None) -> dict[str, bytes]:
+    """By path below the checkpoint's directory."""
     if source is None:
         if chat_template is not None:
             raise ValueError("chat_template needs a tokenizer")
         return {}
-    path, fields = Path(source), {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if path.is_dir():
-        if (path / TOKENIZER_CONFIG).exists():
-            fields |= read_json(path / TOKENIZER_CONFIG, _MAX_JSON_BYTES)
-        path = path / TOKENIZER
-    tokenizer = TokenizerFile.read(path)
+    path = Path(source)
+    folder = path if path.is_dir() else None
+    files: dict[str, bytes] = {}
+    fields: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if folder is not None:
+        files, path = CheckpointText(folder).files(), folder / TOKENIZER
+        fields |= CheckpointText(folder).fields(TOKENIZER_CONFIG)
+    tokenizer = TokenizerFile.read(path, within=folder)
     tokenizer.check_fits(path, config.vocab_size)
     for name, token in (("bos_token", config.bos_token_id), ("eos_token", config.eos_token_id)):
         if token is not None and token in tokenizer.tokens:
             fields[name] = tokenizer.tokens[token]
     if chat_template is not None:
         fields["chat_template"] = chat_template
-    return {TOKENIZER: tokenizer.data, TOKENIZER_CONFIG: _json(fields)}
+        files = {name: data for name, data in files.items() if not _is_template(name)}
+    return files | {TOKENIZER: tokenizer.data, TOKENIZER_CONFIG: _json(fields)}
+
+
+def _is_template(name: str) -> bool:
+    return name == CHAT_TEMPLATE or name.startswith(f"{NAMED_TEMPLATES}/")
 
 
 def _write_weights(directory: Path, stored: Mapping[str, torch.Tensor], max_shard_bytes: int) -> None:
@@ -188,7 +198,10 @@ def check_replaceable(target: Path) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     config = target / CONFIG
-    if not config.is_file() or read_json(config, _MAX_JSON_BYTES).get("model_type") != MODEL_TYPE:
+    if (
+        not config.is_file()
+        or read_json(config, _MAX_JSON_BYTES, within=target).get("model_type") != MODEL_TYPE
+    ):
         raise CheckpointError(target, "exists and is no checkpoint of this project: choose another path")
 
 

@@ -12,6 +12,7 @@ import torch
 
 from pararnn_core.cells import ParaGRU, ParaLSTM
 from pararnn_core.checkpoint import CheckpointError, write_checkpoint
+from pararnn_core.checkpoint_text import GENERATION_CONFIG, TOKENIZER, CheckpointText
 from pararnn_core.config import MODEL_TYPE, ModelConfig, num_parameters
 from pararnn_core.convert_keys import FORK_KEYS, STATED_CONFIG, KeyMap
 from pararnn_core.convert_source import read_source
@@ -58,6 +59,7 @@ def convert_checkpoint(
     weights_only. Without a key_map it must be the state dict of the public fork's trainer; a key_map is the
     JSON file that KeyMap describes. Sizes are read off the shapes; overrides are fields of ModelConfig, and
     win over all else.
+    tokenizer: as write_checkpoint takes it; None: the directory `src`, if it holds a tokenizer.json.
     """
     source = Path(src)
     keys = FORK_KEYS if key_map is None else _read_key_map(Path(key_map), overrides or {})
@@ -69,7 +71,17 @@ def convert_checkpoint(
     config = _config(source, weights, {**keys.config, **(overrides or {})})
     if config.tie_embeddings:
         weights.pop("lm_head.weight", None)
-    fingerprint = write_checkpoint(config, weights, dst, tokenizer=tokenizer, chat_template=chat_template)
+    text = CheckpointText(source)
+    if tokenizer is None and source.is_dir() and text.has(TOKENIZER):
+        tokenizer = source
+    fingerprint = write_checkpoint(
+        config,
+        weights,
+        dst,
+        tokenizer=tokenizer,
+        chat_template=chat_template,
+        generation=_generation(source, tokenizer),
+    )
     return Conversion(config, fingerprint, _notes(config, Path(dst), tokenizer))
 
 
@@ -100,6 +112,18 @@ def load_cell(
     except RuntimeError as error:
         raise CheckpointError(path, f"is no cell: {error}") from None
     return cell
+
+
+def _generation(source: Path, tokenizer: PathLike | None) -> dict[str, Any]:
+    """The defaults that lie beside the tokenizer, else those beside the weights."""
+    for folder in (tokenizer, source):
+        if (
+            folder is not None
+            and Path(folder).is_dir()
+            and CheckpointText(Path(folder)).has(GENERATION_CONFIG)
+        ):
+            return CheckpointText(Path(folder)).fields(GENERATION_CONFIG)
+    return {}
 
 
 def _read_key_map(path: Path, overrides: Mapping[str, Any]) -> KeyMap:

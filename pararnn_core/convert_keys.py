@@ -33,7 +33,7 @@ class KeyMap:
     @classmethod
     def read(cls, path: Path) -> KeyMap:
         """A JSON object {"keys": {...}, "config": {...}, "ignore": [...]}; CheckpointError if it is not."""
-        fields = read_json(path, _MAX_KEY_MAP_BYTES)
+        fields = read_json(path, _MAX_KEY_MAP_BYTES, within=None)
         unknown = sorted(fields.keys() - {"keys", "config", "ignore"})
         if unknown:
             raise CheckpointError(path, f"unknown entries {', '.join(unknown)}: use keys, config and ignore")

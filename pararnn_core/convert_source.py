@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from pararnn_core.convert_keys import is_ignored
 from pararnn_core.safetensors_file import PICKLE_ADVICE, is_pickle
-from pararnn_core.untrusted_file import CheckpointError
+from pararnn_core.untrusted_file import CheckpointError, is_present, open_regular_file
 from pararnn_core.weight_files import INDEX, PICKLE_SUFFIXES, WEIGHTS, WeightFiles
 
 _NESTED = ("model", "state_dict", "model_state_dict")
@@ -26,11 +27,15 @@ def read_source(path: Path, allow_pickle: bool, ignore: Collection[str] = ()) ->
     """
     if not path.exists():
         raise CheckpointError(path, "does not exist")
-    path = _file_of_directory(path) if path.is_dir() else path
-    if path.is_file() and _is_pickle_file(path):
-        if not allow_pickle:
-            raise CheckpointError(path, PICKLE_ADVICE)
-        return _without_wrappers(_read_pickle(path, ignore))
+    within = path if path.is_dir() else None
+    path = _file_of_directory(path) if within is not None else path
+    if not path.is_dir():
+        with BufferedReader(open_regular_file(path, within)) as file:
+            if is_pickle(file.read(8)):
+                if not allow_pickle:
+                    raise CheckpointError(path, PICKLE_ADVICE)
+                file.seek(0)
+                return _without_wrappers(_read_pickle(path, file, ignore))
     with WeightFiles(path) as weights:
         return _without_wrappers(
             {name: weights.read(name) for name in weights.tensors if not is_ignored(name, ignore)}
@@ -39,20 +44,15 @@ def read_source(path: Path, allow_pickle: bool, ignore: Collection[str] = ()) ->
 
 def _file_of_directory(path: Path) -> Path:
     """The directory itself if it holds safetensors weights, else its only pickle."""
-    if (path / WEIGHTS).exists() or (path / INDEX).exists():
+    if is_present(path / WEIGHTS) or is_present(path / INDEX):
         return path
     pickles = [entry for entry in path.iterdir() if entry.suffix in PICKLE_SUFFIXES]
     return pickles[0] if len(pickles) == 1 else path
 
 
-def _is_pickle_file(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return is_pickle(file.read(8))
-
-
-def _read_pickle(path: Path, ignore: Collection[str]) -> dict[str, torch.Tensor]:
+def _read_pickle(path: Path, file: BinaryIO, ignore: Collection[str]) -> dict[str, torch.Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or broken pickle may raise anything
         raise CheckpointError(path, f"cannot be read as plain tensors: {error}") from None
     for key in _NESTED:

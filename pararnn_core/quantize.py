@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pararnn_core.checkpoint import CheckpointInfo, checkpoint_info, load_checkpoint
-from pararnn_core.checkpoint_directory import CARD, GENERATION_CONFIG, TOKENIZER
+from pararnn_core.checkpoint_directory import CARD
+from pararnn_core.checkpoint_text import GENERATION_CONFIG, TOKENIZER, CheckpointText
 from pararnn_core.checkpoint_writer import check_replaceable, save_checkpoint
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.quality import measure_quality, num_predicted
@@ -21,12 +21,12 @@ from pararnn_core.quantization_config import QuantizationConfig, format_for
 from pararnn_core.quantize_calibration import calibration_windows
 from pararnn_core.quantize_card import Quantized, render_card
 from pararnn_core.quantize_model import quantize_model
-from pararnn_core.untrusted_file import CheckpointError, read_json, read_small_file
+from pararnn_core.untrusted_file import CheckpointError, is_present, read_small_file
 
 PathLike = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
 
-_MAX_SMALL_FILE_BYTES = 1 << 20
+_MAX_CARD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,13 @@ def _calibrated_on(calibration: Text | None, windows: Tensor | None) -> str | No
 
 
 def _save(model: ParaRNNForCausalLM, source: Path, target: Path, made: Quantized) -> None:
-    card, defaults = source / CARD, source / GENERATION_CONFIG
-    before = read_small_file(card, _MAX_SMALL_FILE_BYTES).decode(errors="replace") if card.exists() else None
-    generation: dict[str, Any] = read_json(defaults, _MAX_SMALL_FILE_BYTES) if defaults.exists() else {}
+    card, text, before = source / CARD, CheckpointText(source), None
+    if is_present(card):
+        before = read_small_file(card, _MAX_CARD_BYTES, within=source).decode(errors="replace")
     save_checkpoint(
         model,
         target,
-        tokenizer=source if (source / TOKENIZER).exists() else None,
+        tokenizer=source if text.has(TOKENIZER) else None,
         card=render_card(made, before),
-        generation=generation,
+        generation=text.fields(GENERATION_CONFIG),
     )

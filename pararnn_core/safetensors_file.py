@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from pararnn_core.untrusted_file import CheckpointError, parse_json
+from pararnn_core.untrusted_file import CheckpointError, open_regular_file, parse_json
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPES |= {"I8": torch.int8, "U8": torch.uint8}
@@ -51,14 +50,10 @@ class SafetensorsFile:
     leave holes, or reach beyond the end.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, within: Path | None = None) -> None:
+        """within: as `open_regular_file` takes it."""
         self.path = path
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise CheckpointError(path, "is not a regular file")
-            self._file = open(path, "rb", buffering=0)  # noqa: SIM115  # closed by __exit__
-        except OSError as error:
-            raise CheckpointError(path, f"cannot be read ({error.strerror})") from None
+        self._file = open_regular_file(path, within)
         try:
             self.tensors = self._read_header()
         except BaseException:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pararnn_core.checkpoint_text import MAX_TOKENIZER_BYTES
 from pararnn_core.untrusted_file import CheckpointError, parse_json, read_small_file
-
-_MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -19,9 +18,12 @@ class TokenizerFile:
     tokens: dict[int, str]
 
     @classmethod
-    def read(cls, path: Path) -> TokenizerFile:
-        """CheckpointError for a file that is no tokenizer.json with a vocabulary."""
-        data = read_small_file(path, _MAX_BYTES)
+    def read(cls, path: Path, *, within: Path | None) -> TokenizerFile:
+        """CheckpointError for a file that is no tokenizer.json with a vocabulary.
+
+        within: as `open_regular_file` takes it.
+        """
+        data = read_small_file(path, MAX_TOKENIZER_BYTES, within=within)
         try:
             return cls(data, _tokens(parse_json(data)))
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pararnn_core.safetensors_file import PICKLE_ADVICE, SafetensorsFile, TensorInfo
-from pararnn_core.untrusted_file import CheckpointError, read_json
+from pararnn_core.untrusted_file import CheckpointError, is_present, read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -55,17 +55,18 @@ class WeightFiles:
 
 
 def _open_files(path: Path, stack: ExitStack) -> dict[str, SafetensorsFile]:
-    if path.is_dir():
+    within = path if path.is_dir() else None
+    if within is not None:
         _check_directory(path)
-        if (path / INDEX).exists():
+        if is_present(path / INDEX):
             return _open_shards(path, stack)
         path = path / WEIGHTS
-    file = stack.enter_context(SafetensorsFile(path))
+    file = stack.enter_context(SafetensorsFile(path, within))
     return dict.fromkeys(file.tensors, file)
 
 
 def _check_directory(path: Path) -> None:
-    present = [name for name in (WEIGHTS, INDEX) if (path / name).exists()]
+    present = [name for name in (WEIGHTS, INDEX) if is_present(path / name)]
     if len(present) == 2:
         raise CheckpointError(path, f"holds both {WEIGHTS} and {INDEX}: remove the one that is out of date")
     if not present:
@@ -77,9 +78,10 @@ def _check_directory(path: Path) -> None:
 
 def _open_shards(path: Path, stack: ExitStack) -> dict[str, SafetensorsFile]:
     """Index and shards must name the same tensors; a shard is a plain file name beside the index."""
-    weight_map = _read_index(path / INDEX)
+    weight_map = _read_index(path)
     files = {
-        name: stack.enter_context(SafetensorsFile(path / name)) for name in sorted(set(weight_map.values()))
+        name: stack.enter_context(SafetensorsFile(path / name, within=path))
+        for name in sorted(set(weight_map.values()))
     }
     for name, shard in weight_map.items():
         if name not in files[shard].tensors:
@@ -91,8 +93,9 @@ def _open_shards(path: Path, stack: ExitStack) -> dict[str, SafetensorsFile]:
     return {name: files[shard] for name, shard in weight_map.items()}
 
 
-def _read_index(path: Path) -> dict[str, str]:
-    weight_map = read_json(path, _MAX_INDEX_BYTES).get("weight_map")
+def _read_index(folder: Path) -> dict[str, str]:
+    path = folder / INDEX
+    weight_map = read_json(path, _MAX_INDEX_BYTES, within=folder).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(path, "has no weight_map")
     for name, shard in weight_map.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gguf  # type: ignore[import-not-found]  # the peer's interpreter has it
+import gguf  # the peer's interpreter has it
 import llama_cpp  # type: ignore[import-not-found]  # the same
 import numpy as np
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
@@ -83,18 +82,6 @@ class ChatTemplate:
             return "".join(parts) == self._render(whole)
         except (TemplateError, BadRequest):
             return False
-
-
-def find_chat_template(folder: Path, config: dict[str, Any]) -> str | None:
-    """Source from chat_template.jinja, else from the tokenizer's configuration: a text, or named texts."""
-    path = folder / "chat_template.jinja"
-    if path.exists():
-        return path.read_text(encoding="utf-8")
-    entry = config.get("chat_template")
-    if isinstance(entry, list):
-        named = {item.get("name"): item.get("template") for item in entry if isinstance(item, dict)}
-        entry = named.get("default")
-    return entry if isinstance(entry, str) else None
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -5,11 +5,9 @@ Imported before the rest of the server, which is imported while the checkpoint l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -17,14 +15,13 @@ import torch
 
 from pararnn_core import ops
 from pararnn_core.checkpoint import load_checkpoint
+from pararnn_core.checkpoint_text import GENERATION_CONFIG, CheckpointText
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_server.locate import find_checkpoint
 from pararnn_server.memory import release_free_memory
 from pararnn_server.sampling_defaults import SamplingDefaults, sampling_defaults
 from pararnn_server.settings import Settings
 from pararnn_server.tokenizer import Tokenizer, TokenizerError
-
-_GENERATION_CONFIG = "generation_config.json"
 
 Progress = Callable[[int, int], None]
 
@@ -65,7 +62,7 @@ def load(settings: Settings, progress: Progress | None = None) -> Loaded:
     tokenizer = Tokenizer(folder, model.config.vocab_size)
     release_free_memory()
     names = settings.served_model_name or (folder.resolve().name,)
-    generation = _generation_config(folder)
+    generation = CheckpointText(folder).fields(GENERATION_CONFIG)
     return Loaded(
         names,
         model,
@@ -104,18 +101,6 @@ def load_in_background(settings: Settings, progress: Progress | None = None) -> 
     return future
 
 
-def _generation_config(folder: Path) -> dict[str, Any]:
-    """Read generation_config.json, or nothing where there is none."""
-    path = folder / _GENERATION_CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise TokenizerError(f"cannot read {path}: {error}") from error
-    if not isinstance(config, dict):
-        raise TokenizerError(f"{path}: must hold a JSON object")
-    return config
-
-
 def _further_ends(
     generation: dict[str, Any], tokenizer: Tokenizer, eos_token_id: int | None
 ) -> tuple[int, ...]:
@@ -123,7 +108,7 @@ def _further_ends(
     entry = generation.get("eos_token_id")
     ids = {*(entry if isinstance(entry, list) else [entry]), tokenizer.eos_id} - {None, eos_token_id}
     if not all(type(token) is int and 0 <= token < tokenizer.vocab_size for token in ids):
-        message = f"{_GENERATION_CONFIG}: eos_token_id must hold ids below {tokenizer.vocab_size}"
+        message = f"{GENERATION_CONFIG}: eos_token_id must hold ids below {tokenizer.vocab_size}"
         raise TokenizerError(message)
     return tuple(sorted(token for token in ids if token is not None))
 
@@ -132,4 +117,4 @@ def _sampling_defaults(generation: dict[str, Any]) -> SamplingDefaults:
     try:
         return sampling_defaults(generation)
     except ValueError as error:
-        raise TokenizerError(f"{_GENERATION_CONFIG}: {error}") from error
+        raise TokenizerError(f"{GENERATION_CONFIG}: {error}") from error

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Encoding
 from tokenizers import Tokenizer as BpeTokenizer
 
-from pararnn_server.chat_template import find_chat_template
+from pararnn_core.checkpoint_text import DEFAULT_TEMPLATE, TOKENIZER_CONFIG, CheckpointText
 
 PIECE_CHARS = 1 << 16
 # After a single line feed between two visible characters a byte-level pre-tokenizer always splits.
@@ -41,14 +41,15 @@ class Tokenizer:
     """
 
     def __init__(self, folder: Path, vocab_size: int) -> None:
-        source = _read(folder / "tokenizer.json")
+        text = CheckpointText(folder)
+        source = _utf8(text.tokenizer())
         self.fingerprint = sha256(source.encode()).hexdigest()
-        self.config: dict[str, Any] = _read_config(folder)
+        self.config: dict[str, Any] = text.fields(TOKENIZER_CONFIG)
         self._special = _load(source, folder)
         self._plain = _load(source, folder)
         self._plain.encode_special_tokens = True
         self.seams_hold = _seams_hold(json.loads(source), self._special)
-        self.chat_template = find_chat_template(folder, self.config)
+        self.chat_template = text.chat_templates().get(DEFAULT_TEMPLATE)
         self.vocab_size = vocab_size
         self.token_bytes, self._shown = _byte_tables(self._special, json.loads(source), vocab_size)
         added = self._special.get_added_tokens_decoder()
@@ -111,24 +112,11 @@ class Tokenizer:
         return content, token_id
 
 
-def _read(path: Path) -> str:
+def _utf8(data: bytes) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TokenizerError(f"cannot read {path}: {error}") from error
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "tokenizer_config.json"
-    if not path.exists():
-        return {}
-    try:
-        config = json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise TokenizerError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise TokenizerError(f"{path} must hold an object")
-    return config
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"tokenizer.json is not UTF-8 text: {error}") from error
 
 
 def _load(source: str, folder: Path) -> BpeTokenizer:

@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from pararnn_core.checkpoint import (
     CheckpointError,
     load_checkpoint,
-    verify_checkpoint,
 )
 from tests.core.checkpoint_files import (
     edit_header,
@@ -149,7 +148,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "header is no JSON": (lambda p: write_header(p / WEIGHTS, b"{]", b""), "broken header"),
     "header nested": (lambda p: write_header(p / WEIGHTS, b"[" * 100_000, b""), "nested too deeply"),
     "header is a list": (lambda p: write_header(p / WEIGHTS, [1], b""), "broken header"),
-    "key twice": (lambda p: write_header(p / WEIGHTS, b'{"a": 1, "a": 2}', b""), "stands twice"),
+    "key twice": (lambda p: write_header(p / WEIGHTS, b'{"a": 1, "a": 2}', b""), "appears twice"),
     "entry is no object": (lambda p: edit_header(p / WEIGHTS, lambda h: h.update(x=5)), "needs dtype"),
     "entry without dtype": (lambda p: edit_header(p / WEIGHTS, lambda h: h[A].pop("dtype")), "needs dtype"),
     "unknown dtype": (set_entry(A, dtype="F13"), "unknown dtype"),
@@ -172,7 +171,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "index absolute": (set_index({A: "/etc/passwd"}), "no plain"),
     "index of a wrong type": (set_index({A: 5}), "no plain"),
     "index empty": (set_index({}), "no weight_map"),
-    "index of a missing shard": (set_index({A: "b.safetensors"}), "cannot be read"),
+    "index of a missing shard": (set_index({A: "b.safetensors"}), "is missing"),
     "index of a missing tensor": (set_index({"x": "a.safetensors"}), "does not hold"),
     "index incomplete": (shard_without_index_entry, "does not place there"),
     "tokenizer is no JSON": (put("tokenizer.json", b"x"), "tokenizer.json"),
@@ -213,13 +212,6 @@ def test_a_file_that_is_a_pickle_is_refused_with_advice(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(3)}, tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match="--allow-pickle"):
         load_checkpoint(tmp_path / "model.pt")
-
-
-def test_symbolic_links_are_followed(saved: Path, tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    for path in saved.iterdir():
-        (tmp_path / "model" / path.name).symlink_to(path)
-    assert load_checkpoint(tmp_path / "model").fingerprint == verify_checkpoint(saved)
 
 
 LOAD_WITHIN = """

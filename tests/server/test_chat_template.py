@@ -1,6 +1,6 @@
 import pytest
 from jinja2 import TemplateError
-from pararnn_server.chat_template import ChatTemplate, Message, find_chat_template
+from pararnn_server.chat_template import ChatTemplate, Message
 from pararnn_server.errors import BadRequest
 
 from tests.fixtures import CHAT_TEMPLATE
@@ -77,16 +77,6 @@ def test_missing_tokens_are_empty_text() -> None:
         ChatTemplate("{{ bos_token }}|{{ eos_token }}", {"bos_token": None, "eos_token": "e"}).render([])
         == "|e"
     )
-
-
-def test_template_is_found_where_checkpoints_keep_it(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("template")
-    assert find_chat_template(folder, {}) is None
-    assert find_chat_template(folder, {"chat_template": "x"}) == "x"
-    named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
-    assert find_chat_template(folder, {"chat_template": named}) == "d"
-    (folder / "chat_template.jinja").write_text("file")
-    assert find_chat_template(folder, {"chat_template": "x"}) == "file"
 
 
 def test_messages_that_the_template_moves_to_the_front_are_refused_in_a_session() -> None:

@@ -43,7 +43,6 @@ def test_members_that_are_no_sampling_values_are_left_alone() -> None:
     [
         ("temperature", "0.8"),
         ("temperature", -1),
-        ("temperature", float("nan")),
         ("top_p", 1.5),
         ("top_k", 2.5),
         ("top_k", True),

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from pararnn_core.checkpoint_text import MAX_TEMPLATE_BYTES
 from pararnn_core.convert import Conversion, convert_checkpoint
+from pararnn_core.untrusted_file import CheckpointError, read_text
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
 from pararnn_server.commands.options import option
 from pararnn_server.commands.units import as_count
@@ -31,7 +33,7 @@ def convert(
         option("Read a pickled state dict; only its tensors are taken, no code is run.", "--allow-pickle"),
     ] = False,
     tokenizer: Annotated[
-        Path | None, option("tokenizer.json of the model, or a directory that holds it.")
+        Path | None, option("tokenizer.json of the model, or a directory that holds it; default: SOURCE.")
     ] = None,
     chat_template: Annotated[Path | None, option("File with the Jinja template for chat.")] = None,
     dtype: Annotated[
@@ -88,6 +90,6 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandFailed(f"--chat-template {path}: cannot be read: {error}") from error
+        return read_text(path, MAX_TEMPLATE_BYTES, within=None)
+    except CheckpointError as error:
+        raise CommandFailed(f"--chat-template {error}") from error
