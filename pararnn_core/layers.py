@@ -113,8 +113,8 @@ class Block(nn.Module):
         self.mlp_norm = RMSNorm(d, config.norm_eps)
         self.mlp = GatedMLP(d, config.mlp_hidden_size)
 
-    def forward(self, x: Tensor, mode: str = "auto") -> Tensor:
-        """x (B, T, d) -> (B, T, d), whole sequences from zero states; `mode` as of the cell."""
+    def forward(self, x: Tensor, mode: str | None = None) -> Tensor:
+        """x (B, T, d) -> (B, T, d), whole sequences from zero states; mode: None is the cell's own."""
         mixed = self.mix(self.norm(x), mode)
         if self.residual_scale is not None:
             x = self.residual_scale.to(x.dtype) * x
@@ -122,7 +122,7 @@ class Block(nn.Module):
         update: Tensor = self.mlp(self.mlp_norm(x))
         return x + update if self.config.mlp_residual else update
 
-    def mix(self, u: Tensor, mode: str) -> Tensor:
+    def mix(self, u: Tensor, mode: str | None = None) -> Tensor:
         """u (B, T, d) normalised -> what the mixer adds to the residual stream (B, T, d)."""
         v, g = self.in_proj(u).chunk(2, dim=-1)
         y, _ = self.cell(self.conv(self.round_activation(v)), mode=mode)

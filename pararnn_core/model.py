@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pararnn_core import ops
+from pararnn_core.cells.mode import HasMode, mode_named
 from pararnn_core.config import ModelConfig
 from pararnn_core.device import DeviceModel, NewtonReport
 from pararnn_core.generate import generate
@@ -37,7 +38,7 @@ class Embedding(nn.Module):
         return F.embedding(tokens, self.weight).to(compute_dtype(self.weight))
 
 
-class ParaRNNForCausalLM(nn.Module):
+class ParaRNNForCausalLM(HasMode, nn.Module):
     """Built with freshly drawn float32 parameters; bfloat16 ones serve too, float64 ones only give `logits`.
 
     A packed model only serves: what needs the row-major matrices raises RuntimeError; so does training a
@@ -90,7 +91,21 @@ class ParaRNNForCausalLM(nn.Module):
         """`layers`, typed."""
         return cast("list[Block]", list(self.layers))
 
-    def hidden(self, tokens: Tensor, mode: str = "auto") -> Tensor:
+    @property
+    def mode(self) -> str:
+        """How `logits` solves recurrences where a call names no mode: that of its cells, which it sets.
+
+        Where cells differ it is that of the first. `forward`, which serves, chooses by itself.
+        """
+        return self.blocks[0].cell.mode
+
+    @mode.setter
+    def mode(self, name: str) -> None:
+        mode = mode_named(name)
+        for block in self.blocks:
+            block.cell.mode = mode
+
+    def hidden(self, tokens: Tensor, mode: str | None = None) -> Tensor:
         """tokens (B, T), whole sequences from zero states -> final normalised rows (B, T, d)."""
         self._refuse_packed("logits")
         x = self.embedding(tokens)
@@ -99,8 +114,11 @@ class ParaRNNForCausalLM(nn.Module):
         normed: Tensor = self.norm(x)
         return normed
 
-    def logits(self, tokens: Tensor, mode: str = "auto") -> Tensor:
-        """tokens (B, T), whole sequences from zero states -> (B, T, V); differentiable, torch products."""
+    def logits(self, tokens: Tensor, mode: str | None = None) -> Tensor:
+        """tokens (B, T), whole sequences from zero states -> (B, T, V); differentiable, torch products.
+
+        mode: as of a cell; None is `self.mode`.
+        """
         hidden = self.hidden(tokens, mode)
         weight = self.embedding.weight if self.config.tie_embeddings else self.lm_head.weight
         return product(hidden, weight)

@@ -12,6 +12,9 @@ from pararnn_core.scan import Scan, affine_scan
 from pararnn_core.sequential import Step, sequential_solve
 from pararnn_core.varlen import Tile, time_tiles
 
+_ROUNDING_STEPS = 256
+"""Units of rounding that two evaluations of one step may differ by, in batches of different sizes."""
+
 Linearize = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(h (n, N, D), bx (n, G, D)) -> step(h, bx) (n, N, D) and its Jacobian (n, N, N, D) or (n, N*D, N*D)."""
 
@@ -42,14 +45,22 @@ class NewtonResult:
 
     iterations: most updates that any tile took
     residual: max |f(h_{t-1}, x_t) - h_t| / (1 + |h_t|) of the states returned
-    converged: every unit met the tolerance or was solved step by step, and every state is finite
+    converged: every unit met the tolerance or was solved step by step, every state is finite, and the
+    residual is within the tolerance or rounding: the states are a trajectory of the step
     fallbacks: units (sequence, channel, tile) solved step by step; where channels mix, units (sequence, tile)
+    units: all of them
     """
 
     iterations: int
     residual: float
     converged: bool
     fallbacks: int
+    units: int
+
+    @property
+    def fell_back_everywhere(self) -> bool:
+        """Newton was of no use: it solved no unit."""
+        return 0 < self.units == self.fallbacks
 
 
 def default_tolerance(dtype: torch.dtype) -> float:
@@ -58,6 +69,11 @@ def default_tolerance(dtype: torch.dtype) -> float:
     if dtype not in tolerances:
         raise ValueError(f"bx: Newton needs float32 or float64, got {dtype}")
     return tolerances[dtype]
+
+
+def largest_residual(dtype: torch.dtype, tol: float) -> float:
+    """Residual beyond which states are no trajectory: the tolerance, or what rounding does to one step."""
+    return max(tol, _ROUNDING_STEPS * torch.finfo(dtype).eps)
 
 
 def newton_solve(
@@ -97,6 +113,7 @@ def _merge(results: list[NewtonResult]) -> NewtonResult:
         residual=float(residuals.max()),
         converged=all(r.converged for r in results),
         fallbacks=sum(r.fallbacks for r in results),
+        units=sum(r.units for r in results),
     )
 
 
@@ -142,10 +159,19 @@ class _TileSolve:
         fallbacks = int(failed.sum()) if options.fallback else 0
         if fallbacks:
             self.solve_sequentially(failed)
-        residual = ((self.value - self.h).abs() / (1 + self.h.abs())).max()
+        residual = float(self.residual())
         finite = bool(self.h.isfinite().all())
-        converged = finite and (options.fallback or not bool(failed.any()))
-        return NewtonResult(iterations, float(residual), converged, fallbacks)
+        # Not taken for granted after the fallback: a step whose rows mix has another value beside others.
+        exact = residual <= largest_residual(self.h.dtype, self.tol)
+        converged = finite and exact and (options.fallback or not bool(failed.any()))
+        return NewtonResult(iterations, residual, converged, fallbacks, failed.numel())
+
+    def residual(self) -> Tensor:
+        """The largest, of all rows together and of two of them alone: rows must not depend on others."""
+        previous, sampled = self.previous(), [0, -1]
+        alone = [self.step(previous[i, None], self.bx[i, None]) for i in sampled]
+        value, h = torch.cat((self.value, *alone)), torch.cat((self.h, self.h[sampled]))
+        return ((value - h).abs() / (1 + h.abs())).max()
 
     def small(self, error: Tensor) -> Tensor:
         """Where error (n, N, D) is within tolerance; False for NaN."""

@@ -1,12 +1,17 @@
-"""The derivative of a trajectory: one reverse scan, tile by tile from its end to its start."""
+"""The derivative of a trajectory: one reverse scan, tile by tile from its end to its start.
+
+It is written in differentiable operations without side effects, so torch can differentiate it again.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.func import vjp
 
+from pararnn_core.cells.bound import with_parameters
 from pararnn_core.scan import Scan, apply_jacobian, reverse_affine_scan, transpose
 from pararnn_core.varlen import Tile, time_tiles
 
@@ -15,65 +20,87 @@ if TYPE_CHECKING:
 
 STRUCTURE_TOLERANCE = 1e-3
 
+Gradients = tuple[Tensor, ...]
+"""By bx (T, G, D), by initial_state (S, N, D), and by each of cell.solved_parameters()."""
 
-class Adjoint:
-    """Gradients of a loss by all that a trajectory depends on, given those by its states.
 
-    bx, grad_bx: (T, G, D); initial_state, grad_initial_state: (S, N, D); states: (T, N, D), a true trajectory
-    parameters, grad_parameters: the cell's, as leaves that require gradients
-    reverse_scan: as of scan.reverse_affine_scan
+class Trajectory(NamedTuple):
+    """A solved recurrence and all that it depends on.
+
+    states: (T, N, D), a true trajectory; bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
+    parameters: the values of cell.solved_parameters()
     """
 
-    def __init__(
-        self,
-        bx: Tensor,
-        initial_state: Tensor,
-        states: Tensor,
-        parameters: list[Tensor],
-        reverse_scan: Scan = reverse_affine_scan,
-    ) -> None:
-        self.reverse_scan = reverse_scan
-        self.bx, self.initial_state, self.states, self.parameters = bx, initial_state, states, parameters
-        self.grad_bx = torch.zeros_like(bx)
-        self.grad_initial_state = torch.zeros_like(initial_state)
-        self.grad_parameters = [torch.zeros_like(p) for p in parameters]
+    cu_seqlens: Tensor
+    states: Tensor
+    bx: Tensor
+    initial_state: Tensor
+    parameters: tuple[Tensor, ...]
 
-    def run(self, cell: Cell, grad_states: Tensor, cu_seqlens: Tensor) -> None:
-        """Fills the gradients.  cell: with self.parameters as its parameters; grad_states: (T, N, D)."""
-        layout = time_tiles(cu_seqlens, cell.tile_span)
-        carry = torch.zeros_like(self.initial_state)
-        for tile in reversed(tiles := layout.tiles()):
-            previous = self.states[(tile.rows - 1).clamp_(min=0)]
-            if tile is tiles[0]:
-                previous[tile.first] = self.initial_state[layout.by_length[: tile.active]]
-            source = grad_states[tile.rows]
-            source[tile.last] += carry[: tile.active]
-            carry[: tile.active] = self._tile(cell, tile, previous, source)
-        self.grad_initial_state[layout.by_length] = carry
 
-    def _tile(self, cell: Cell, tile: Tile, previous: Tensor, source: Tensor) -> Tensor:
-        """Adds a tile's share to the gradients; returns that of the states before it (active, N, D).
+def adjoint(
+    cell: Cell,
+    at: Trajectory,
+    grad_states: Tensor,
+    reverse_scan: Scan = reverse_affine_scan,
+    check_structure: bool = True,
+) -> Gradients:
+    """Return the gradients of a loss whose gradient by the states is grad_states (T, N, D).
 
-        previous: (n, N, D), the state before each token; source: (n, N, D), the loss by each state directly
-        """
-        bx = self.bx[tile.rows]
-        jacobian = cell.linearize(previous, bx)[1]
-        costate = self.reverse_scan(jacobian, source, tile.starts)
-        with torch.enable_grad():
-            inputs = (previous.requires_grad_(), bx.requires_grad_(), *self.parameters)
-            output = cell.advance(previous, bx)
-        by_previous, by_bx, *by_parameters = torch.autograd.grad(
-            output, inputs, costate, materialize_grads=True
+    Raises RuntimeError if check_structure finds that the step's Jacobian is not of the declared structure.
+    """
+    layout = time_tiles(at.cu_seqlens, cell.tile_span)
+    carry = grad_states.new_zeros(at.initial_state.shape)
+    by_bx, by_parameters = [], [torch.zeros_like(p) for p in at.parameters]
+    for tile in reversed(tiles := layout.tiles()):
+        previous = at.states[(tile.rows - 1).clamp(min=0)]
+        if tile is tiles[0]:
+            previous = previous.index_copy(0, tile.first, at.initial_state[layout.by_length[: tile.active]])
+        source = grad_states[tile.rows].index_add(0, tile.last, carry[: tile.active])
+        bx = at.bx[tile.rows]
+        by_previous, by_inputs, *shares = _tile(
+            cell, tile, previous, bx, at.parameters, source, reverse_scan, check_structure
         )
-        _check_structure(cell, costate, apply_jacobian(transpose(jacobian), costate), by_previous)
-        self.grad_bx[tile.rows] = by_bx
-        for total, grad in zip(self.grad_parameters, by_parameters, strict=True):
-            total += grad
-        return by_previous[tile.first]
+        carry = torch.cat((by_previous[tile.first], carry[tile.active :]))
+        by_bx.append(by_inputs)
+        by_parameters = [total + share for total, share in zip(by_parameters, shares, strict=True)]
+    grad_bx = _unsorted(torch.cat(by_bx[::-1]), layout.order) if by_bx else torch.zeros_like(at.bx)
+    return grad_bx, _unsorted(carry, layout.by_length), *by_parameters
+
+
+def _unsorted(rows: Tensor, order: Tensor) -> Tensor:
+    """Put row i where order[i] says."""
+    return torch.zeros_like(rows).index_copy(0, order, rows)
+
+
+def _tile(
+    cell: Cell,
+    tile: Tile,
+    previous: Tensor,
+    bx: Tensor,
+    parameters: tuple[Tensor, ...],
+    source: Tensor,
+    reverse_scan: Scan,
+    check_structure: bool,
+) -> Gradients:
+    """Return a tile's gradients by the state before each token, by bx and by the parameters.
+
+    previous: (n, N, D), the state before each token; source: (n, N, D), the loss by each state directly
+    """
+
+    def step(previous: Tensor, bx: Tensor, *parameters: Tensor) -> Tensor:
+        return with_parameters(cell, parameters, lambda bound: bound.advance(previous, bx))
+
+    jacobian = with_parameters(cell, parameters, lambda bound: bound.linearize(previous, bx)[1])
+    costate = reverse_scan(jacobian, source, tile.starts)
+    gradients: Gradients = vjp(step, previous, bx, *parameters)[1](costate)
+    if check_structure:
+        _check_structure(cell, costate, apply_jacobian(transpose(jacobian), costate), gradients[0])
+    return gradients
 
 
 def _check_structure(cell: Cell, vector: Tensor, declared: Tensor, true: Tensor) -> None:
-    """declared, true: J^T times the vector, with the Jacobian declared and by reverse mode."""
+    """Compare J^T times the vector with the Jacobian declared (`declared`) and by reverse mode (`true`)."""
     # What is this small against the vector is mostly rounding.
     noise = STRUCTURE_TOLERANCE**2 * vector.abs().max()
     if bool((declared - true).abs().max() > STRUCTURE_TOLERANCE * true.abs().max() + noise):

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from pararnn_core import ops
-from pararnn_core.cells import kernels
+from pararnn_core.cells import kernels, native
 from pararnn_core.cells.inputs import check_recurrence, check_sizes, check_x, full_initial_state
 from pararnn_core.cells.jacobian import linearize_dense, linearize_per_channel
+from pararnn_core.cells.mode import HasMode, mode_named
+from pararnn_core.cells.probe import checked_step
 from pararnn_core.cells.solve import Solver, solve
 from pararnn_core.newton import NewtonOptions, NewtonResult, newton_solve
 from pararnn_core.quantized_matrix import QuantizedMatrix
@@ -18,11 +20,10 @@ from pararnn_core.sequential import sequential_solve
 from pararnn_core.varlen import equal_cu_seqlens
 
 JacobianStructure = Literal["diagonal", "block_diagonal", "dense"]
-MODES = ("auto", "sequential", "parallel", "parallel_cuda", "parallel_fused")
 RECURRENT_LIMIT = 0.5
 
 
-class Cell(nn.Module):
+class Cell(HasMode, nn.Module):
     """A recurrence h_t = f(h_{t-1}, bx_t).  A subclass sets class attributes and writes recurrence_step.
 
     num_gates G: rows of bx.  num_states N: states of a channel.
@@ -72,7 +73,8 @@ class Cell(nn.Module):
     def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
         """h (..., N, D), or (..., D) where N is 1; bx (..., G, D) -> the next h, of the same shape.
 
-        To be written in differentiable torch operations; leading dimensions must not influence each other.
+        To be written in differentiable torch operations, without random numbers; leading dimensions must not
+        influence each other. It gets copies, which it may change in place.
         """
         raise NotImplementedError(f"{type(self).__name__} must define recurrence_step(h, bx)")
 
@@ -90,6 +92,13 @@ class Cell(nn.Module):
         """All parameters but those of the input projection."""
         return [p for name, p in self.named_parameters() if name not in ("B", "b")]
 
+    def solved_parameters(self) -> dict[str, nn.Parameter]:
+        """Those that recurrence_step may read: of a user's cell all, by name."""
+        parameters = dict(self.named_parameters())
+        if self.native_name is not None:
+            return {name: p for name, p in parameters.items() if name not in ("B", "b")}
+        return parameters
+
     @torch.no_grad()
     def clip_recurrent_(self, limit: float = RECURRENT_LIMIT) -> None:
         """Clamp every recurrent weight to +-limit, in place: training does so after each update."""
@@ -101,12 +110,12 @@ class Cell(nn.Module):
         x: Tensor,
         initial_state: Tensor | None = None,
         cu_seqlens: Tensor | None = None,
-        mode: str = "auto",
+        mode: str | None = None,
     ) -> tuple[Tensor, Tensor]:
         """y (as x, last dimension D) and final_state (B, N, D), both float32, or float64 for a float64 cell.
 
         x: (B, T, Din); or packed (T, Din), with cu_seqlens (B+1,) int32, without it one sequence
-        initial_state: (B, N, D), or (B, D) where N is 1; None is zeros
+        initial_state: (B, N, D), or (B, D) where N is 1; None is zeros; mode: None is the cell's own
         The final state of a sequence without tokens is its initial state. Raises ValueError naming the input.
         """
         check_x(x, self.input_dim, self.compute_dtype, cu_seqlens)
@@ -134,29 +143,29 @@ class Cell(nn.Module):
         # Autocast may have narrowed the product; the recurrence takes its own dtype.
         return projected.to(dtype) + self.b.to(dtype)
 
-    def recurrence(self, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, mode: str = "auto") -> Tensor:
-        """States (T, N, D) of a packed batch; differentiable in every mode.
+    def recurrence(
+        self, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, mode: str | None = None
+    ) -> Tensor:
+        """States (T, N, D) of a packed batch; differentiable in every mode, any number of times.
 
         bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
-        mode: "sequential", step by step; "parallel", Newton; on a CUDA device also "parallel_cuda", Newton
-        whose linear recurrences a kernel solves, for any cell in float32, and "parallel_fused", all in one
-        kernel, for ParaGRU and ParaLSTM; "auto", the native kernel that is fastest if one knows cell and
-        dtype, else on a CPU step by step and elsewhere Newton.
+        mode: None, that of the cell; "sequential", step by step; "parallel", Newton; on a CUDA device also
+        "parallel_cuda", Newton whose linear recurrences a kernel solves, for any cell in float32, and
+        "parallel_fused", all in one kernel, for ParaGRU and ParaLSTM; "auto", the native kernel that is
+        fastest if one knows cell and dtype, else on a CPU step by step and elsewhere Newton.
         """
         sizes = (self.num_gates, self.num_states, self.state_dim)
         check_recurrence(bx, initial_state, cu_seqlens, sizes, self.compute_dtype)
-        solver = self._solver(mode, bx, cu_seqlens)
+        solver = self._solver(self.mode if mode is None else mode_named(mode), bx, cu_seqlens)
         self.last_solve = None
-        if solver is None:
-            return self._native_recurrence(bx, initial_state, cu_seqlens)
         with torch.autocast(bx.device.type, enabled=False):
             return solve(solver, self, bx, initial_state, cu_seqlens)
 
     def advance(self, h: Tensor, bx: Tensor) -> Tensor:
         """recurrence_step with the state always (n, N, D); bx (n, G, D)."""
         if self.num_states == 1:
-            return self.recurrence_step(h.squeeze(1), bx).unsqueeze(1)
-        return self.recurrence_step(h, bx)
+            return self._step(h.squeeze(1), bx).unsqueeze(1)
+        return self._step(h, bx)
 
     def linearize(self, h: Tensor, bx: Tensor) -> tuple[Tensor, Tensor]:
         """h (n, N, D), bx (n, G, D) -> the next state (n, N, D) and its Jacobian by h.
@@ -180,10 +189,12 @@ class Cell(nn.Module):
         """Sizes, for repr()."""
         return f"input_dim={self.input_dim}, state_dim={self.state_dim}, num_heads={self.num_heads}"
 
-    def _solver(self, mode: str, bx: Tensor, cu_seqlens: Tensor) -> Solver | None:
-        """None stands for the native kernel of the CPU, which has a derivative of its own."""
-        if mode not in MODES:
-            raise ValueError(f"mode: {mode!r} is unknown; use one of {', '.join(MODES)}")
+    def _step(self, h: Tensor, bx: Tensor) -> Tensor:
+        if self.native_name is not None:
+            return self.recurrence_step(h, bx)
+        return checked_step(self.recurrence_step, type(self).__name__, h, bx)
+
+    def _solver(self, mode: str, bx: Tensor, cu_seqlens: Tensor) -> Solver:
         if mode in ("parallel_cuda", "parallel_fused"):
             fused = mode == "parallel_fused"
             problem = kernels.why_not(self, bx, fused)
@@ -197,16 +208,8 @@ class Cell(nn.Module):
         if bx.device.type != "cpu":
             known = kernels.why_not(self, bx, fused=True) is None
             return kernels.fastest(self, bx, cu_seqlens) if known else _NEWTON
-        native = self.native_name is not None and bx.dtype == torch.float32 and ops.is_available()
-        return None if native else _SEQUENTIAL
-
-    def _native_recurrence(self, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
-        name = str(self.native_name)
-        a = self.A.to(bx.dtype).contiguous()
-        c = self.get_parameter("C").to(bx.dtype).contiguous() if name == "lstm" else None
-        return ops.recurrence(
-            name, bx.contiguous(), a, c, initial_state.contiguous(), cu_seqlens.contiguous()
-        )
+        known = self.native_name is not None and bx.dtype == torch.float32 and ops.is_available()
+        return native.STEP_BY_STEP if known else _SEQUENTIAL
 
 
 def _sequential(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, None]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pararnn_core import ops
+from pararnn_core.cells.adjoint import adjoint
+from pararnn_core.cells.native import step_by_step, weights
 from pararnn_core.cells.solve import Solver
 from pararnn_core.devices import multiprocessors
-from pararnn_core.newton import NewtonResult, default_tolerance, newton_solve
+from pararnn_core.newton import NewtonResult, default_tolerance, largest_residual, newton_solve
 from pararnn_core.solver_table import STEP_BY_STEP, read_table
 
 if TYPE_CHECKING:
@@ -44,12 +46,6 @@ def _bounds(starts: Tensor) -> Tensor:
     return torch.cat((ends[:1], inner, ends[1:])).int()
 
 
-def _weights(cell: Cell) -> tuple[str, Tensor, Tensor | None]:
-    """What the kernels that know the cell are told: its name, a and c."""
-    c = cast("Tensor", cell.C).contiguous() if cell.native_name == "lstm" else None
-    return str(cell.native_name), cell.A.contiguous(), c
-
-
 def _newton_with_scan(
     cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor
 ) -> tuple[Tensor, NewtonResult]:
@@ -69,7 +65,7 @@ def _fused_newton(
     cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, time_warps: int
 ) -> tuple[Tensor, NewtonResult]:
     """What does not converge is always finished step by step, also with cell.newton.fallback off."""
-    name, a, c = _weights(cell)
+    name, a, c = weights(cell)
     options = cell.newton
     tol = default_tolerance(bx.dtype) if options.tol is None else options.tol
     states, report = ops.newton_recurrence(
@@ -84,31 +80,41 @@ def _fused_newton(
         time_warps,
     )
     if not len(report.residual):
-        return states, NewtonResult(0, 0.0, True, 0)
-    residual = report.residual.max()
+        return states, NewtonResult(0, 0.0, True, 0, 0)
+    residual = float(report.residual.max())
     return states, NewtonResult(
         iterations=int(report.iterations.max()),
-        residual=float(residual),
-        converged=bool(residual.isfinite()),
+        residual=residual,
+        converged=residual <= largest_residual(bx.dtype, tol),
         fallbacks=int(report.fallbacks.sum()),
+        units=_units(bx, cu_seqlens, time_warps),
     )
 
 
-def _step_by_step(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, None]:
-    name, a, c = _weights(cell)
-    tensors = (bx.contiguous(), a, c, initial_state.contiguous(), cu_seqlens.contiguous())
-    return ops.recurrence(name, *tensors), None
+def _units(bx: Tensor, cu_seqlens: Tensor, time_warps: int) -> int:
+    """Channels and tiles that the fused kernel solves on its own."""
+    lengths, channels = cu_seqlens.diff(), bx.shape[2]
+    if time_warps == 0:
+        # Written as in newton_scan.cu, which decides it: the most with which all channels are on the chip.
+        room = 16 * (multiprocessors(bx.device) if bx.device.type == "cuda" else 1)
+        wanted = len(lengths) * channels
+        time_warps = next(warps for warps in (4, 2, 1) if warps == 1 or wanted * warps <= room)
+    tile = 128 * time_warps
+    return int((lengths + tile - 1).div(tile, rounding_mode="floor").sum()) * channels
+
+
+_KERNEL_ADJOINT = functools.partial(adjoint, reverse_scan=kernel_reverse_scan)
 
 
 @functools.cache
 def fused_solver(time_warps: int) -> Solver:
     """time_warps: as of ops.newton_recurrence."""
-    return Solver(functools.partial(_fused_newton, time_warps=time_warps), kernel_reverse_scan)
+    return Solver(functools.partial(_fused_newton, time_warps=time_warps), _KERNEL_ADJOINT)
 
 
-PARALLEL_CUDA = Solver(_newton_with_scan, kernel_reverse_scan)
+PARALLEL_CUDA = Solver(_newton_with_scan, _KERNEL_ADJOINT)
 PARALLEL_FUSED = fused_solver(0)
-SEQUENTIAL = Solver(_step_by_step, kernel_reverse_scan)
+SEQUENTIAL = Solver(step_by_step, _KERNEL_ADJOINT)
 
 
 def why_not(cell: Cell, bx: Tensor, fused: bool) -> str | None:

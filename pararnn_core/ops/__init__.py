@@ -29,7 +29,7 @@ from pararnn_core.ops.products import (
     takes_floats,
     takes_integers,
 )
-from pararnn_core.ops.recurrence import recurrence, recurrence_
+from pararnn_core.ops.recurrence import recurrence, recurrence_, recurrence_backward
 from pararnn_core.ops.sampling import TokenLogprobs, sample, token_logprobs
 from pararnn_core.ops.scans import ScanReport, linear_scan, newton_recurrence, newton_recurrence_
 from pararnn_core.ops.threads import available_isa_levels, isa_level, num_threads, set_num_threads
@@ -68,6 +68,7 @@ __all__ = [
     "read_bytes",
     "recurrence",
     "recurrence_",
+    "recurrence_backward",
     "rms_norm",
     "row_product",
     "sample",

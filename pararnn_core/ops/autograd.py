@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 Gradients = tuple[None, Tensor, Tensor, Tensor | None, Tensor, None]
 
@@ -15,13 +14,19 @@ def _setup_recurrence(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None
     ctx.save_for_backward(output, *tensors)
 
 
-@once_differentiable
 def _backward_recurrence(ctx: Any, grad_states: Tensor) -> Gradients:
     states, bx, a, c, initial_state, cu_seqlens = ctx.saved_tensors
     grad_bx, grad_a, grad_c, grad_initial = torch.ops.pararnn.recurrence_backward(
         ctx.cell, grad_states.contiguous(), states, bx, a, c, initial_state, cu_seqlens
     )
     return None, grad_bx, grad_a, None if c is None else grad_c, grad_initial, None
+
+
+def _refuse_second_derivative(ctx: Any, *grads: Tensor) -> None:
+    # once_differentiable would miss this where the gradient of the states itself needs none.
+    raise RuntimeError(
+        "the native recurrence is differentiable once; differentiate twice through a cell of pararnn_core"
+    )
 
 
 def _fake_recurrence(
@@ -54,5 +59,6 @@ def register() -> None:
     torch.library.register_autograd(
         "pararnn::recurrence", _backward_recurrence, setup_context=_setup_recurrence
     )
+    torch.library.register_autograd("pararnn::recurrence_backward", _refuse_second_derivative)
     torch.library.register_fake("pararnn::recurrence", _fake_recurrence)
     torch.library.register_fake("pararnn::recurrence_backward", _fake_recurrence_backward)

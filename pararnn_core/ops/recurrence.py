@@ -9,6 +9,7 @@ are taken on trust: reading them would wait for the device.
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from pararnn_core.ops.choices import CELLS, number
 from pararnn_core.ops.library import native
@@ -17,15 +18,47 @@ from pararnn_core.ops.library import native
 def recurrence(
     cell: str, bx: Tensor, a: Tensor, c: Tensor | None, initial_state: Tensor, cu_seqlens: Tensor
 ) -> Tensor:
-    """All states of all sequences. Differentiable once.
+    """All states of all sequences. Differentiable once, in reverse mode; a cell has no such limit.
 
     cell: "gru" or "lstm"; bx: (T, 3, D); a: (3, D); c: (2, D) for "lstm", None for "gru"
     initial_state: (S, N, D); all float32 and contiguous
     Returns states (T, N, D) float32. Raises RuntimeError that names the bad argument.
     """
     kind = number("cell", cell, CELLS)
+    for name, tensor in (("bx", bx), ("a", a), ("c", c), ("initial_state", initial_state)):
+        # The dispatcher would drop the tangent without a word.
+        if tensor is not None and _has_tangent(tensor):
+            raise RuntimeError(
+                f"{name}: this operation has no forward-mode derivative; use a cell of pararnn_core"
+            )
     states: Tensor = native().recurrence(kind, bx, a, c, initial_state, cu_seqlens)
     return states
+
+
+def _has_tangent(tensor: Tensor) -> bool:
+    return unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]  # torch has no types here
+
+
+def recurrence_backward(
+    cell: str,
+    grad_states: Tensor,
+    states: Tensor,
+    bx: Tensor,
+    a: Tensor,
+    c: Tensor | None,
+    initial_state: Tensor,
+    cu_seqlens: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients by bx, a, c and initial_state of a loss, given that by the states: grad_states (T, N, D).
+
+    states: (T, N, D), what `recurrence` gave for the others. All float32 and contiguous. The gradient by c
+    has no rows for "gru". Not differentiable.
+    """
+    kind = number("cell", cell, CELLS)
+    gradients: tuple[Tensor, Tensor, Tensor, Tensor] = native().recurrence_backward(
+        kind, grad_states, states, bx, a, c, initial_state, cu_seqlens
+    )
+    return gradients
 
 
 def recurrence_(

@@ -131,7 +131,7 @@ def test_no_update_is_not_convergence() -> None:
     _, result = solve(tame, batch, max_iterations=0, fallback=False)
     assert not result.converged
     states, result = solve(tame, batch, max_iterations=0)
-    assert result == NewtonResult(0, result.residual, converged=True, fallbacks=6)
+    assert result == NewtonResult(0, result.residual, converged=True, fallbacks=6, units=6)
     torch.testing.assert_close(states, sequential_solve(tame, *batch), rtol=1e-15, atol=1e-15)
 
 
@@ -249,7 +249,7 @@ def test_no_buffer_but_the_result_grows_with_length() -> None:
 def test_nothing_to_solve_is_converged() -> None:
     states, result = solve(tame, draw([0, 0]))
     assert states.shape == (0, 1, 3)
-    assert result == NewtonResult(iterations=0, residual=0.0, converged=True, fallbacks=0)
+    assert result == NewtonResult(iterations=0, residual=0.0, converged=True, fallbacks=0, units=0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""A known cell's recurrence and its derivative by the native kernels of the CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+
+from pararnn_core import ops
+from pararnn_core.cells.adjoint import Gradients, Trajectory
+from pararnn_core.cells.solve import Solver
+
+if TYPE_CHECKING:
+    from pararnn_core.cells.base import Cell
+
+
+def weights(cell: Cell) -> tuple[str, Tensor, Tensor | None]:
+    """Return what the kernels that know the cell take: its name, a and c."""
+    c = cast("Tensor", cell.C).contiguous() if cell.native_name == "lstm" else None
+    return str(cell.native_name), cell.A.contiguous(), c
+
+
+def step_by_step(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, None]:
+    """Return all states, as ops.recurrence; a Run."""
+    name, a, c = weights(cell)
+    tensors = (bx.contiguous(), a, c, initial_state.contiguous(), cu_seqlens.contiguous())
+    return ops.recurrence(name, *tensors), None
+
+
+def _backward(cell: Cell, at: Trajectory, grad_states: Tensor) -> Gradients:
+    names = list(cell.solved_parameters())
+    given = dict(zip(names, at.parameters, strict=True))
+    c = given["C"].contiguous() if cell.native_name == "lstm" else None
+    grad_bx, grad_a, grad_c, grad_initial = ops.recurrence_backward(
+        str(cell.native_name),
+        grad_states.contiguous(),
+        at.states,
+        at.bx.contiguous(),
+        given["A"].contiguous(),
+        c,
+        at.initial_state.contiguous(),
+        at.cu_seqlens.contiguous(),
+    )
+    known = {"A": grad_a, "C": grad_c}
+    # A subclass may have parameters that the step does not read.
+    return grad_bx, grad_initial, *(known[n] if n in known else torch.zeros_like(given[n]) for n in names)
+
+
+STEP_BY_STEP = Solver(step_by_step, _backward)

@@ -1,0 +1,54 @@
+"""The derivative of a trajectory along a direction: one forward scan, tile by tile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+from pararnn_core.cells.adjoint import Trajectory
+from pararnn_core.cells.bound import with_parameters
+from pararnn_core.scan import affine_scan, apply_jacobian
+from pararnn_core.varlen import time_tiles
+
+if TYPE_CHECKING:
+    from pararnn_core.cells.base import Cell
+
+
+def tangent(cell: Cell, at: Trajectory, along: tuple[Tensor, ...]) -> Tensor:
+    """Return the change of the states (T, N, D) as bx, initial_state and the parameters change by `along`."""
+    by_bx, by_initial, *by_parameters = along
+    layout = time_tiles(at.cu_seqlens, cell.tile_span)
+    entry = at.initial_state[layout.by_length]
+    entry_change = by_initial[layout.by_length]
+    changes = []
+    for tile in layout.tiles():
+        states, bx = at.states[tile.rows], at.bx[tile.rows]
+        previous = states.roll(1, 0).index_copy(0, tile.first, entry[: tile.active])
+        jacobian, source = _step(cell, at, previous, bx, (by_bx[tile.rows], *by_parameters))
+        first = apply_jacobian(jacobian[tile.first], entry_change[: tile.active])
+        source = source.index_add(0, tile.first, first)
+        change = affine_scan(jacobian, source, tile.starts)
+        changes.append(change)
+        entry, entry_change = states[tile.last], change[tile.last]
+    if not changes:
+        return torch.zeros_like(at.states)
+    change = torch.cat(changes)
+    return torch.zeros_like(change).index_copy(0, layout.order, change)
+
+
+def _step(
+    cell: Cell, at: Trajectory, previous: Tensor, bx: Tensor, along: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    """Return the step's Jacobian by the state, and its change by all else, at each token of a tile."""
+
+    def step(bx: Tensor, *parameters: Tensor) -> Tensor:
+        return with_parameters(cell, parameters, lambda bound: bound.advance(previous, bx))
+
+    def linearize(bound: Cell) -> Tensor:
+        return bound.linearize(previous, bx)[1]
+
+    change: Tensor = jvp(step, (bx, *at.parameters), along)[1]
+    return with_parameters(cell, at.parameters, linearize), change
