@@ -13,10 +13,10 @@ from pararnn_core.device.memory import free_bytes, pool_size, step_bytes
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.state import state_bytes
 from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server.chat_readahead import ChatReadahead
 from pararnn_server.chat_template import ChatTemplate
 from pararnn_server.engine import Engine
 from pararnn_server.engine_settings import EngineSettings
-from pararnn_server.history import HistoryReader
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.loading import Loaded
 from pararnn_server.metrics import Metrics
@@ -64,7 +64,7 @@ def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int)
         engine=engine,
         sessions=sessions,
         courier=Courier(asyncio.get_running_loop()),
-        history=HistoryReader(chat, engine) if engine_settings.state_cache_bytes_per_key else None,
+        readahead=ChatReadahead(chat, engine) if engine_settings.state_cache_bytes_per_key else None,
     )
 
 

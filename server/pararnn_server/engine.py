@@ -98,33 +98,41 @@ class Engine:
         self.sessions.flush(HARD_STOP_SECONDS)
 
     def submit(self, request: Request, turn: Turn | None = None) -> None:
-        """Queues a request. turn: of the session it names, ended here if the request is refused.
+        """Queues a request; as `submit_all`."""
+        self.submit_all([request], turn)
 
+    def submit_all(self, requests: Sequence[Request], turn: Turn | None = None) -> None:
+        """Queues all of these requests or none: no step of the engine comes between them.
+
+        turn: of the session that the one request names, ended here if the request is refused.
         Raises BadRequest, TooManyRequests (queue full), Unavailable (shutting down).
         """
         with ExitStack() as undo:
             if turn is not None:
                 undo.callback(self.sessions.abandon, turn)
-            check_request(request, self._vocabulary, self._settings.max_num_seqs)
-            if turn is not None and not turn.num_tokens and not request.prompt_token_ids:
-                raise BadRequest("the prompt is empty, and so is the session", param="prompt")
-            if self._is_draining:
-                self._metrics.admission_rejections.labels("draining").inc()
-                raise _shutting_down()
-            self._reserve(request)
-            undo.callback(self._admission.release, request.request_id)
-            running = Running(request, turn, time.monotonic(), self._settings.queue_timeout)
-            self._post(lambda: self._worker.add(running))
+            arrived: list[Running] = []
+            for request in requests:
+                check_request(request, self._vocabulary, self._settings.max_num_seqs)
+                if turn is not None and not turn.num_tokens and not request.prompt_token_ids:
+                    raise BadRequest("the prompt is empty, and so is the session", param="prompt")
+                if self._is_draining:
+                    self._metrics.admission_rejections.labels("draining").inc()
+                    raise _shutting_down()
+                self._reserve(request)
+                undo.callback(self._admission.release, request.request_id)
+                arrived.append(Running(request, turn, time.monotonic(), self._settings.queue_timeout))
+            self._post(lambda: self._worker.add_all(arrived))
             undo.pop_all()
 
-    def prefill_when_idle(self, partition: Partition, token_ids: Sequence[int]) -> None:
-        """Stores the state after `token_ids`, from the longest stored prefix on, once nobody waits.
+    def read_ahead(self, partition: Partition, token_ids: Sequence[int]) -> None:
+        """Promises the state after `token_ids`: requests submitted later count on it.
 
-        A hint: ignored while shutting down.
+        It is computed from the longest kept prefix on, once nobody waits, or by the first request that needs
+        it. Ignored while shutting down.
         """
         if not self._is_draining:
             with suppress(Unavailable):
-                self._post(lambda: self._worker.prefill_when_idle(partition, token_ids))
+                self._post(lambda: self._worker.read_ahead(partition, token_ids))
 
     def abort(self, request_id: str) -> None:
         """The client has left: frees the slots before the next step. Unknown ids are ignored."""

@@ -66,13 +66,8 @@ class Generation:
         if isinstance(turn, Repeated):
             self._repeat(recorded(turn))
             return
-        try:
-            for index, prompt in enumerate(self.plan.prompts):
-                self._engine.submit(self._request(index, prompt), turn)
-                self._open[index] = self.plan.num_choices
-        except BaseException:
-            self.close()
-            raise
+        self._engine.submit_all([self._request(*each) for each in enumerate(self.plan.prompts)], turn)
+        self._open = dict.fromkeys(range(len(self.plan.prompts)), self.plan.num_choices)
 
     async def outputs(self) -> list[Addressed]:
         """The next burst; nothing after a nudge. A request that failed is the last of its burst."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pararnn_core.state import StateSnapshot
 from pararnn_server.executor import Executor
 from pararnn_server.metrics import Metrics
-from pararnn_server.prefix_tree import pack_ids
+from pararnn_server.prefix_tree import id_array, pack_ids
 from pararnn_server.reuse import sound
 from pararnn_server.state_cache import Partition, StateCache
 
@@ -24,18 +24,23 @@ class _Job:
 
     def __init__(self, partition: Partition, ids: Sequence[int]) -> None:
         self.partition = partition
-        self.ids = ids
+        self.ids = id_array(ids)
         self.packed = pack_ids(ids)
         self.num_tokens = 0
         self.snapshot: StateSnapshot | None = None
 
 
 class IdlePrefill:
-    """For the engine thread only. Owners take turns; of one that asks for too much the oldest go."""
+    """For the engine thread only. Owners take turns; of one that asks for too much the oldest jobs go.
 
-    def __init__(self, executor: Executor, cache: StateCache, metrics: Metrics) -> None:
+    A state is promised in the cache at once, so that `cached_tokens` follows from the requests of a key. What
+    is left when its next request comes, that request reads itself: no other work of the key holds it up.
+    """
+
+    def __init__(self, executor: Executor, cache: StateCache, state_bytes: int, metrics: Metrics) -> None:
         self._executor = executor
         self._cache = cache
+        self._state_bytes = state_bytes
         self._metrics = metrics
         self._jobs: OrderedDict[str, deque[_Job]] = OrderedDict()
 
@@ -45,9 +50,14 @@ class IdlePrefill:
         return bool(self._jobs)
 
     def add(self, partition: Partition, ids: Sequence[int]) -> None:
-        """Asks for the state after `ids`, from the longest prefix that is stored."""
+        """Promise the state after `ids` if a prefix of them is kept or promised, and else do nothing."""
+        job = _Job(partition, ids)
+        known = self._cache.longest(partition, job.packed)
+        if not known or len(ids) - known < MIN_TOKENS:
+            return
+        self._cache.promise(partition, job.packed, len(ids), self._state_bytes)
         jobs = self._jobs.setdefault(partition.owner, deque())
-        jobs.append(_Job(partition, ids))
+        jobs.append(job)
         while len(jobs) > 1 and sum(len(job.packed) for job in jobs) > MAX_WAITING_BYTES:
             jobs.popleft()
 
@@ -60,10 +70,12 @@ class IdlePrefill:
             self._jobs[owner] = jobs
 
     def _advance(self, job: _Job) -> bool:
-        """Whether more is to be done. Without a stored state to go on from, nothing is."""
+        """Return whether more is to be done: nothing without a state to start from, or once it is there."""
+        if not self._cache.owes(job.partition, job.packed, len(job.ids)):
+            return False
         if job.snapshot is None:
             hit = self._cache.find(job.partition, job.packed)
-            if hit is None or len(job.ids) - hit.num_tokens < MIN_TOKENS:
+            if hit is None:
                 return False
             job.num_tokens, job.snapshot = hit
         chunk = job.ids[job.num_tokens : job.num_tokens + CHUNK_TOKENS]
@@ -72,5 +84,5 @@ class IdlePrefill:
         self._metrics.idle_prefill_tokens.inc(len(chunk))
         if job.num_tokens < len(job.ids):
             return True
-        self._cache.put(job.partition, job.packed, job.num_tokens, sound(lambda: snapshot))
+        self._cache.fill(job.partition, job.packed, job.num_tokens, sound(lambda: snapshot))
         return False

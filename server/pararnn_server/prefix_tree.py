@@ -50,15 +50,15 @@ class PrefixTree(Generic[V]):
     def __bool__(self) -> bool:
         return bool(self._root.children)
 
-    def longest(self, ids: bytes) -> Node[V] | None:
-        """The node of the longest prefix of `ids` that holds a value."""
-        node, found = self._root, None
+    def prefixes(self, ids: bytes) -> list[Node[V]]:
+        """Return the nodes of all prefixes of `ids` that hold a value, the shortest first."""
+        node, found = self._root, []
         while (child := node.children.get(ids[node.depth : node.depth + ID_BYTES])) is not None:
             if not ids.startswith(child.label, node.depth):
                 break
             node = child
             if node.value is not None:
-                found = node
+                found.append(node)
         return found
 
     def node(self, ids: bytes, end: int) -> Node[V]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -44,6 +45,15 @@ class StateReuse:
         self._max_marks = max(1, cache.owner_bytes // (MARK_SHARE * state_bytes))
         self._metrics = metrics
 
+    def arrive(self, running: Running) -> None:
+        """Count what is cached as soon as a request arrives.
+
+        The count then does not depend on how long it waits, nor on how much of a promised state is read by
+        now: both would show a key what others do.
+        """
+        if self._looks_up(running):
+            running.num_cached = self._cache.longest(running.partition, pack_ids(running.feed))
+
     def begin(self, running: Running) -> Beginning:
         """A session that holds something goes on from its own state; everything else may be found."""
         turn = running.turn
@@ -51,23 +61,29 @@ class StateReuse:
         if not self._cache.owner_bytes or running.is_continued:
             return Beginning(own, 0, ())
         running.packed_feed = pack_ids(running.feed)
-        hit = None
-        if not running.is_scored:
-            self._metrics.prefix_cache_queries.inc(len(running.feed))
-            hit = self._cache.find(running.partition, running.packed_feed)
-        if hit is not None:
-            running.num_cached = hit.num_tokens
-            self._metrics.prefix_cache_hits.inc(hit.num_tokens)
-            self._metrics.prompt_tokens_cached.inc(hit.num_tokens)
         running.marks = self._marks(running)
         start = Beginning(own, 0, running.marks)
-        return start if hit is None else Beginning(hit.snapshot, hit.num_tokens, running.marks)
+        if not self._looks_up(running):
+            return start
+        self._metrics.prefix_cache_queries.inc(len(running.feed))
+        hit = self._cache.find(running.partition, running.packed_feed)
+        if hit is None:
+            return start
+        self._metrics.prefix_cache_hits.inc(hit.num_tokens)
+        self._metrics.prompt_tokens_cached.inc(hit.num_tokens)
+        marks = [mark for mark in running.marks if mark > hit.num_tokens]
+        return Beginning(hit.snapshot, hit.num_tokens, marks)
 
     def keep_prompts(self, prefills: Sequence[Prefill], requests: Mapping[str, Running]) -> None:
         """After a step, before anything is sampled from it."""
         for prefill in prefills:
             running, end = requests[prefill.request_id], prefill.start + prefill.num_tokens
-            if prefill.num_tokens and (prefill.is_last or end in running.marks):
+            if not prefill.num_tokens:
+                continue
+            if end == running.num_cached:
+                take = sound(partial(self._executor.snapshot, prefill.slot))
+                self._cache.fill(running.partition, running.packed_feed, end, take)
+            elif prefill.is_last or end in running.marks:
                 self._keep(running, running.packed_feed, end, prefill.slot)
 
     def keep_reply(self, running: Running, choice: Choice) -> None:
@@ -76,15 +92,21 @@ class StateReuse:
             ids = running.packed_feed + pack_ids(choice.reply.ids[: choice.num_fed])
             self._keep(running, ids, len(running.feed) + choice.num_fed, choice.slot)
 
+    def _looks_up(self, running: Running) -> bool:
+        return bool(self._cache.owner_bytes) and not running.is_continued and not running.is_scored
+
     def _keep(self, running: Running, ids: bytes, num_tokens: int, slot: int) -> None:
         self._cache.put(running.partition, ids, num_tokens, sound(lambda: self._executor.snapshot(slot)))
 
     def _marks(self, running: Running) -> Sequence[int]:
+        """Positions of states to keep, and the promised one that the request counts on."""
         start, length = running.num_cached, len(running.feed)
         step = self._interval
         while length // step > self._max_marks:
             step *= 2
         marks = [*range(start // step * step + step, length, step)]
+        if 0 < start < length:
+            marks = [start, *marks]
         stable = running.request.stable_tokens
         if length - start >= MIN_SPLIT_TOKENS and start < stable < length and stable not in marks:
             marks = sorted([*marks, stable])

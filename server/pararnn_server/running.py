@@ -93,7 +93,8 @@ class Running:
     feed: ids to feed before the first is sampled: the session's pending ones, then the prompt's.
     choices: those that have a slot and have not ended.
     packed_feed: the feed as the state cache reads it; empty where no state of the request is kept.
-    num_cached: ids of the feed that a stored state covered.  marks: positions in the feed of states to keep.
+    num_cached: ids of the feed that a kept or promised state covered when the request arrived.
+    marks: positions in the feed of states to keep.
     said: what was emitted, kept only for a client that may ask again.
     """
 

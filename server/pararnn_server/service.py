@@ -10,9 +10,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 from starlette.requests import Request
 
 from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server.chat_readahead import ChatReadahead
 from pararnn_server.engine import Engine
 from pararnn_server.errors import NotFound, Unavailable
-from pararnn_server.history import HistoryReader
 from pararnn_server.keys import KeyRing
 from pararnn_server.limits import KeyLimits
 from pararnn_server.metrics import Metrics
@@ -36,7 +36,7 @@ class Serving:
     names: what clients may call the model; answers carry the first.
     system_fingerprint: of the model and the build; under one value the same request has the same answer.
     created: seconds since 1970. weight_bytes: of the model's matrices. state_bytes: of one session.
-    stop_token_ids: ends of a reply besides the model's own EOS. history: None where no states are stored.
+    stop_token_ids: ends of a reply besides the model's own EOS. readahead: None where no states are kept.
     """
 
     names: Sequence[str]
@@ -52,7 +52,7 @@ class Serving:
     engine: Engine
     sessions: SessionManager
     courier: Courier
-    history: HistoryReader | None
+    readahead: ChatReadahead | None
 
     @overload
     async def ask(

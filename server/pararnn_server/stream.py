@@ -36,7 +36,7 @@ class StreamAnswer(Answer):
 
     async def _write(self, scope: Scope, send: Send) -> None:
         generation = self._generation
-        while not generation.done:
+        while True:
             items = await generation.outputs()
             failed = next((output for _, output in items if isinstance(output, Failed)), None)
             if not self._started:
@@ -48,13 +48,20 @@ class StreamAnswer(Answer):
                 self._started, self._sent_at = True, time.monotonic()
             if failed is not None:
                 return await self._fail(scope, send, failed.error, self._events(items))
-            if data := self._events(items) if items else sse.PING:
+            data = self._events(items) if items else sse.PING
+            if generation.done:
+                return await self._end(scope, send, data)
+            if data:
                 await self._send(send, data)
+
+    async def _end(self, scope: Scope, send: Send, data: bytes) -> None:
+        """The events that end a reply wait too: a client may act on a finish reason at once."""
+        usage = self._generation.usage
         try:
-            await self._job.keep(generation.usage)
+            await self._job.keep(usage)
         except ServerError as error:
-            return await self._fail(scope, send, error)
-        return await self._send(send, self._job.format.last(generation.usage), last=True)
+            return await self._fail(scope, send, error, data)
+        return await self._send(send, data + self._job.format.last(usage), last=True)
 
     async def _fail(self, scope: Scope, send: Send, error: ServerError, events: bytes = b"") -> None:
         scope["state"][OUTCOME] = error.status

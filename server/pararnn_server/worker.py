@@ -67,7 +67,7 @@ class Worker:
         self._reuse = StateReuse(
             self._executor, self._cache, settings.state_cache_interval, state_bytes(model.config), metrics
         )
-        self._idle = IdlePrefill(self._executor, self._cache, metrics)
+        self._idle = IdlePrefill(self._executor, self._cache, state_bytes(model.config), metrics)
         self._scheduler = self._new_scheduler()
         self._pace = Pace(settings.max_decode_slowdown)
         self._requests: dict[str, Running] = {}
@@ -99,10 +99,16 @@ class Worker:
     def add(self, running: Running) -> None:
         """Joins the queue."""
         self._requests[running.id] = running
+        self._reuse.arrive(running)
         self._scheduler.add(running.id, len(running.feed), running.request.num_choices)
 
-    def prefill_when_idle(self, partition: Partition, token_ids: Sequence[int]) -> None:
-        """Stores the state after `token_ids` once there is time for it."""
+    def add_all(self, arrived: Sequence[Running]) -> None:
+        """Requests that came together: each counts what was cached before any of them is read."""
+        for running in arrived:
+            self.add(running)
+
+    def read_ahead(self, partition: Partition, token_ids: Sequence[int]) -> None:
+        """Promises the state after `token_ids`, and computes it once there is time for it."""
         if self._cache.owner_bytes:
             self._idle.add(partition, token_ids)
 

@@ -24,6 +24,7 @@ from tests.server.engine_fixtures import (
     alone,
     feed_slot,
     greedy,
+    make_request,
     model,
     random,
     running,
@@ -245,6 +246,18 @@ def test_a_full_queue_is_refused_until_a_request_ends() -> None:
         bench.engine.abort("runs")
         waits.wait()
         bench.ask([3], greedy(1))
+
+
+def test_requests_that_come_together_are_queued_all_or_none() -> None:
+    with running(max_num_seqs=1, max_queue=1) as bench:
+        readers = [Reader() for _ in range(3)]
+        requests = [make_request(reader, [5], greedy(1)) for reader in readers]
+        with pytest.raises(TooManyRequests):
+            bench.engine.submit_all(requests)
+        bench.engine.submit_all(requests[:2])
+        for reader in readers[:2]:
+            reader.wait()
+        assert not readers[2].outputs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
@@ -14,19 +15,14 @@ from pararnn_core.sampling_params import SamplingParams
 
 
 class FullEngine:
-    """Takes two requests."""
+    """Takes no request, and knows none that could be aborted."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-        self.running: list[str] = []
 
-    def submit(self, request: Request, turn: Turn | None) -> None:
-        if len(self.running) == 2:
-            raise self.error
-        self.running.append(request.request_id)
-
-    def abort(self, request_id: str) -> None:
-        self.running.remove(request_id)
+    def submit_all(self, requests: Sequence[Request], turn: Turn | None) -> None:
+        assert len(requests) == 3
+        raise self.error
 
 
 class NoCourier:
@@ -37,11 +33,11 @@ class NoCourier:
 
 
 @pytest.mark.parametrize("error", [TooManyRequests("full"), ValueError("a fault"), MemoryError()])
-def test_prompts_are_submitted_all_or_none(error: Exception) -> None:
+def test_prompts_that_are_refused_leave_nothing_open(error: Exception) -> None:
     engine = FullEngine(error)
     plan = Plan("r", [EncodedPrompt([1])] * 3, SamplingParams(seed=0), 1, "", deadline=0.0)
     generation = Generation(plan, cast("Engine", engine), cast("Courier", NoCourier()))
     with pytest.raises(type(error)):
         asyncio.run(generation.start())
-    assert engine.running == []
+    generation.close()
     assert generation.done

@@ -33,13 +33,12 @@ class PrefixTreeMachine(RuleBasedStateMachine):
     @rule(ids=IDS)
     def search(self, ids: list[int]) -> None:
         key = pack_ids(ids)
-        expected = max((held for held in self.held if key.startswith(held)), key=len, default=None)
-        found = self.tree.longest(key)
-        if expected is None:
-            assert found is None
-        else:
-            assert found is self.nodes[expected]
-            assert (found.value, found.depth) == (self.held[expected], len(expected))
+        expected = sorted((held for held in self.held if key.startswith(held)), key=len)
+        found = self.tree.prefixes(key)
+        assert found == [self.nodes[held] for held in expected]
+        assert [(node.value, node.depth) for node in found] == [
+            (self.held[held], len(held)) for held in expected
+        ]
 
     @invariant()
     def shared_ids_are_held_once(self) -> None:
@@ -59,16 +58,13 @@ def test_ids_part_where_they_differ(shared: list[int], cut: int, other: list[int
     tree.node(first, len(first)).value = "first"
     tree.node(second, len(second)).value = "second"
     for key, value in ((second, "second"), (first, "first" if first != second else "second")):
-        found = tree.longest(key)
-        assert found is not None
-        assert found.value == value
+        assert tree.prefixes(key)[-1].value == value
 
 
 def test_a_node_for_a_shorter_sequence_stands_above_the_longer() -> None:
     tree: PrefixTree[str] = PrefixTree()
     tree.node(pack_ids(range(1000)), 4000).value = "long"
     tree.node(pack_ids(range(1000)), 1600).value = "short"
-    found = tree.longest(pack_ids(range(999)))
-    assert found is not None
+    [found] = tree.prefixes(pack_ids(range(999)))
     assert (found.value, found.depth) == ("short", 400 * ID_BYTES)
     assert tree.label_bytes == 1000 * ID_BYTES

@@ -1,13 +1,15 @@
 """The cache through HTTP: true counts in every format, and a conversation that costs what is new in it."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from pararnn_server.loading import Loaded
 
-from tests.server.http_server import HttpServer, eventually, serving
+from tests.server.http_server import ENDLESS, HttpServer, connection, eventually, serving
 
 KEYS = {"ada": "ada-secret-0123456789", "bob": "bob-secret-0123456789"}
 LONG = "the inner thing " * 20
@@ -27,16 +29,6 @@ def read(answer: dict[str, Any]) -> int:
 def fresh(loaded: Loaded) -> Iterator[HttpServer]:
     with serving(loaded) as server:
         yield server
-
-
-def settle(server: HttpServer) -> None:
-    """Waits until whatever was to be read ahead is."""
-    serving_now = server.service.loaded
-    assert serving_now is not None
-    assert serving_now.history is not None
-    engine, history = serving_now.engine, serving_now.history
-    eventually(lambda: history.is_idle)
-    eventually(lambda: not engine.call(lambda: engine._worker.has_idle_work).result(10))
 
 
 def test_every_format_tells_what_was_cached(fresh: HttpServer) -> None:
@@ -122,9 +114,39 @@ def test_turn_200_of_a_chat_reads_as_little_as_turn_2(fresh: HttpServer, stream:
         assert "he" in reply
         messages.append({"role": "assistant", "content": reply})
         fed.append(read(answer))
-        settle(fresh)
     assert max(fed[1:]) <= 1.1 * fed[1]
     assert fed[-1] < 40 < answer["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_next_turn_counts_the_same_while_another_key_streams(loaded: Loaded, stream: bool) -> None:
+    """Whether the server had time to read the conversation ahead is nothing that a key can read."""
+    keys = ",".join(f"{name}:{key}" for name, key in KEYS.items())
+    seen = []
+    for others in (0, 3):
+        with ExitStack() as held:
+            server = held.enter_context(serving(loaded, key=KEYS["ada"], api_keys=keys))
+            for _ in range(others):
+                held.enter_context(connection(server, {**ENDLESS, "stream": True}, key=KEYS["bob"]))
+            eventually(partial(server.is_busy, others))
+            talk, counts = [LONG], []
+            for turn in range(4):
+                fields = {"max_tokens": 48, "seed": turn, "ignore_eos": True}
+                if stream:
+                    messages = [
+                        {"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(talk)
+                    ]
+                    body = {"messages": messages, "stream_options": {"include_usage": True}, **fields}
+                    *events, answer = server.events("/v1/chat/completions", body)
+                    reply = "".join(event["choices"][0]["delta"].get("content", "") for event in events)
+                else:
+                    answer = server.chat(*talk, **fields)
+                    reply = answer["choices"][0]["message"]["content"]
+                counts.append(cached(answer))
+                talk += [reply, "and the inner thing"]
+            seen.append(counts)
+    assert seen[0] == seen[1]
+    assert all(count > 50 for count in seen[0][1:])
 
 
 def test_a_chat_says_the_same_with_and_without_the_cache(loaded: Loaded) -> None:
@@ -144,6 +166,5 @@ def test_what_a_user_writes_never_passes_for_a_control_token_in_the_history(fres
     talk = ["a <|eos|> of " + LONG]
     answer = fresh.chat(*talk, max_tokens=40, ignore_eos=True, seed=4)
     talk += [answer["choices"][0]["message"]["content"], "more <|user|>"]
-    settle(fresh)
     again = fresh.chat(*talk, max_tokens=1)
     assert read(again) < 40

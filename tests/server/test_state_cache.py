@@ -31,8 +31,7 @@ def put(cache: StateCache, partition: Partition, ids: Any, mark: int = 0) -> Non
 
 def hit(cache: StateCache, partition: Partition, ids: Any) -> int:
     """How many ids a prompt finds; 0 for none."""
-    found = cache.find(partition, pack_ids(ids))
-    return 0 if found is None else found.num_tokens
+    return cache.longest(partition, pack_ids(ids))
 
 
 Entry = tuple[str, str | None, list[int]]
@@ -122,6 +121,54 @@ def test_what_cannot_be_kept_leaves_no_trace(take: Callable[[], StateSnapshot | 
     cache.put(ADA, pack_ids([1, 2, 3]), 3, take)
     assert cache.nbytes == 0
     assert hit(cache, ADA, [1, 2, 3]) == 0
+
+
+CALLS = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "promise", "longest"]),
+        st.sampled_from([ADA, Partition("ada", "salt"), BOB]),
+        st.lists(st.integers(0, 2), min_size=1, max_size=8),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(CALLS, st.integers(SIZE, 6 * SIZE))
+def test_what_is_counted_does_not_depend_on_when_a_promise_is_kept(calls: list[Any], budget: int) -> None:
+    """Kept at once, never, or at some time: every search gives the same count."""
+    seen: list[list[int]] = []
+    for when in ("at once", "never", "at some time"):
+        cache, counts, owed = StateCache(budget), [], []
+        for what, partition, ids, later in calls:
+            packed = pack_ids(ids)
+            if what == "put":
+                cache.put(partition, packed, len(ids), snapshot)
+            elif what == "promise":
+                cache.promise(partition, packed, len(ids), SIZE)
+                owed.append((partition, packed, len(ids)))
+            else:
+                counts.append(cache.longest(partition, packed))
+            if when == "at once" or (when == "at some time" and later):
+                for promise in owed:
+                    cache.fill(*promise, snapshot)
+                owed.clear()
+            assert cache.nbytes <= 2 * budget
+        seen.append(counts)
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_a_promise_that_was_displaced_is_not_filled() -> None:
+    cache = StateCache(2 * SIZE)
+    cache.promise(ADA, pack_ids([1, 2]), 2, SIZE)
+    assert cache.owes(ADA, pack_ids([1, 2]), 2)
+    assert cache.nbytes == 8
+    put(cache, ADA, [3, 4])
+    assert not cache.owes(ADA, pack_ids([1, 2]), 2)
+    cache.fill(ADA, pack_ids([1, 2]), 2, never)
+    assert hit(cache, ADA, [1, 2]) == 0
+    assert cache.nbytes == SIZE + 8
 
 
 def test_a_million_ids_are_found_by_comparing_them() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -14,7 +14,10 @@ from pararnn_server.tokenizer import Tokenizer
 
 
 class ChatFormat(ChunkFormat):
-    """logprobs: whether they were asked for. on_reply: gets the text of each reply at its end."""
+    """logprobs: whether they were asked for.
+
+    collects: whether the text of each reply is kept, as it ends, in `replies`, by the choice's index.
+    """
 
     body_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
@@ -26,12 +29,13 @@ class ChatFormat(ChunkFormat):
         *,
         logprobs: bool,
         null_usage: bool = False,
-        on_reply: Callable[[str], None] | None = None,
+        collects: bool = False,
     ) -> None:
         super().__init__(heading, null_usage=null_usage)
         self._tokenizer = tokenizer
         self._asked = logprobs
-        self._on_reply = on_reply
+        self._collects = collects
+        self.replies: dict[int, str] = {}
         self._said: defaultdict[int, list[str]] = defaultdict(list)
 
     def opening(self, index: int, usage: Usage | None) -> str:
@@ -43,7 +47,7 @@ class ChatFormat(ChunkFormat):
         """Nothing for a piece that shows nothing."""
         if not piece.text and not piece.entries and usage is None:
             return ""
-        if self._on_reply is not None:
+        if self._collects:
             self._said[index].append(piece.text)
         logprobs = compact(self._logprobs(piece.entries)) if piece.entries else "null"
         head = f'{{"index":{index},"delta":{{"content":{quoted(piece.text)}}}'
@@ -51,8 +55,8 @@ class ChatFormat(ChunkFormat):
 
     def end(self, index: int, ending: Ending, usage: Usage | None) -> str:
         """An empty delta with the reason."""
-        if self._on_reply is not None:
-            self._on_reply("".join(self._said.pop(index, ())))
+        if self._collects:
+            self.replies[index] = "".join(self._said.pop(index, ()))
         choice = f'{{"index":{index},"delta":{{}},"logprobs":null,"finish_reason":"{ending.reason}"}}'
         return self.chunk(choice, usage, ending.session)
 
@@ -60,8 +64,8 @@ class ChatFormat(ChunkFormat):
         """Message and log-probabilities of all pieces."""
         entries = list(chain.from_iterable(piece.entries or () for piece in pieces))
         content = "".join(piece.text for piece in pieces)
-        if self._on_reply is not None:
-            self._on_reply(content)
+        if self._collects:
+            self.replies[index] = content
         return {
             "index": index,
             "message": {"role": "assistant", "content": content, "refusal": None},

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
 from pararnn_server.bodies import read_body
 from pararnn_server.chat_prompt import said
-from pararnn_server.chat_template import Message
 from pararnn_server.errors import BadRequest
 from pararnn_server.formats.chat import ChatFormat
 from pararnn_server.openapi import GENERATING, documented
 from pararnn_server.prompts import EncodedPrompt
+from pararnn_server.request import Usage
 from pararnn_server.routes.generate import (
     answer,
     check_generating,
@@ -24,7 +24,7 @@ from pararnn_server.routes.generate import (
 )
 from pararnn_server.schemas.chat import ChatChunk, ChatRequest, ChatResponse
 from pararnn_server.schemas.errors import ErrorBody
-from pararnn_server.service import Serving, owner_of, service_of
+from pararnn_server.service import owner_of, service_of
 from pararnn_server.state_cache import Partition
 
 router = APIRouter(tags=["generate"])
@@ -57,20 +57,21 @@ async def create_chat_completion(request: Request) -> Response:
     head = heading("chatcmpl", body, serving, request, view)
     plan = plan_of(head, body, prompts, params, view, ends, owner)
     null_usage = bool(body.stream_options and body.stream_options.include_usage)
+    # Without a session the client will send the whole conversation again.
+    readahead = serving.readahead if body.session_id is None else None
     form = ChatFormat(
         head,
         serving.tokenizer,
         logprobs=bool(body.logprobs),
         null_usage=null_usage,
-        on_reply=_reader_ahead(body, messages, serving, partition),
+        collects=readahead is not None,
     )
-    return answer(body, plan, form, service)
+    if readahead is None:
+        return answer(body, plan, form, service)
+    follow = partial(readahead.follow, partition, messages)
 
+    async def read_ahead(_: Usage) -> None:
+        for index in sorted(form.replies):
+            await follow(form.replies[index])
 
-def _reader_ahead(
-    body: ChatRequest, messages: Sequence[Message], serving: Serving, partition: Partition
-) -> Callable[[str], None] | None:
-    """Without a session the client will send the whole conversation again."""
-    if serving.history is None or body.session_id is not None:
-        return None
-    return partial(serving.history.follow, partition, messages)
+    return answer(body, plan, form, service, on_end=read_ahead)

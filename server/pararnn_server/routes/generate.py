@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from pararnn_server.generation import Generation, Plan
 from pararnn_server.idempotency import once_of
 from pararnn_server.prompts import EncodedPrompt
 from pararnn_server.recorded_reply import RecordedReply, recorded
+from pararnn_server.request import Usage
 from pararnn_server.sampling import sampling_params
 from pararnn_server.schemas.generation import HonouredFields, RecordedFields, SamplingFields
 from pararnn_server.schemas.sessions import SessionAppend
@@ -153,9 +155,15 @@ def plan_of(
 
 
 def answer(
-    body: HonouredFields, plan: Plan, answer_format: AnswerFormat, service: Service, *, echo: bool = False
+    body: HonouredFields,
+    plan: Plan,
+    answer_format: AnswerFormat,
+    service: Service,
+    *,
+    echo: bool = False,
+    on_end: Callable[[Usage], Awaitable[None]] | None = None,
 ) -> Answer:
-    """Streamed or whole, as the body asks."""
+    """Streamed or whole, as the body asks. on_end: as of Job."""
     serving = service.reading()
     wants_logprobs = plan.params.logprobs is not None
     readers = [
@@ -163,7 +171,7 @@ def answer(
         for prompt in plan.prompts
         for _ in range(plan.num_choices)
     ]
-    job = Job(Generation(plan, serving.engine, serving.courier), answer_format, readers)
+    job = Job(Generation(plan, serving.engine, serving.courier), answer_format, readers, on_end)
     if not body.stream:
         return PlainAnswer(job)
     options = body.stream_options
