@@ -10,18 +10,19 @@ from typing import Any
 
 import torch
 
-from pararnn_core.cells import ParaGRU, ParaLSTM
 from pararnn_core.checkpoint import CheckpointError, write_checkpoint
 from pararnn_core.checkpoint_text import GENERATION_CONFIG, TOKENIZER, CheckpointText
 from pararnn_core.config import MODEL_TYPE, ModelConfig, num_parameters
+from pararnn_core.convert_cells import ConvertedCells, load_cell, prefixes_of, write_cells
 from pararnn_core.convert_keys import FORK_KEYS, STATED_CONFIG, KeyMap
+from pararnn_core.convert_pararnn_torch import MAX_RECURRENT_NORM, with_our_cells
 from pararnn_core.convert_source import read_source
-from pararnn_core.skeleton import skeleton
+
+__all__ = ["Conversion", "ConvertedCells", "convert_checkpoint", "load_cell"]
 
 PathLike = str | os.PathLike[str]
 
 _FORK_MARK = "blocks.0.rnn_cell.A"
-_CELL_NAMES = ("A", "B", "b", "C")
 _SHOW_SIZES = {
     "embedding.weight": 2,
     "layers.0.cell.B": 4,
@@ -52,23 +53,28 @@ def convert_checkpoint(
     overrides: Mapping[str, Any] | None = None,
     tokenizer: PathLike | None = None,
     chat_template: str | None = None,
-) -> Conversion:
-    """Converts `src` into the checkpoint directory `dst`; CheckpointError, and nothing written, if it cannot.
+) -> Conversion | ConvertedCells:
+    """Convert `src` into the checkpoint directory `dst`; CheckpointError, and nothing written, if it cannot.
 
     src: a safetensors file, a directory with such files, or (allow_pickle) a pickled state dict, read with
     weights_only. Without a key_map it must be the state dict of the public fork's trainer; a key_map is the
     JSON file that KeyMap describes. Sizes are read off the shapes; overrides are fields of ModelConfig, and
-    win over all else.
+    win over all else. Cells of pararnn-torch become ours, clamped to recurrent_clip or 0.5: for a key map
+    their names end in A, B, b and C. A source with nothing but cells makes a directory for load_cell.
     tokenizer: as write_checkpoint takes it; None: the directory `src`, if it holds a tokenizer.json.
     """
     source = Path(src)
     keys = FORK_KEYS if key_map is None else _read_key_map(Path(key_map), overrides or {})
-    tensors = read_source(source, allow_pickle, keys.ignore)
+    stated = {**keys.config, **(overrides or {})}
+    limit = stated.get("recurrent_clip", MAX_RECURRENT_NORM)
+    tensors = with_our_cells(source, read_source(source, allow_pickle, keys.ignore), limit)
+    if key_map is None and prefixes_of(tensors):
+        return write_cells(source, tensors, Path(dst))
     if key_map is None and _FORK_MARK not in tensors:
         first = ", ".join(sorted(tensors)[:5])
         raise CheckpointError(source, f"has names that are not known here ({first}, ...): give a key map")
     weights = _renamed(source, tensors, keys)
-    config = _config(source, weights, {**keys.config, **(overrides or {})})
+    config = _config(source, weights, stated)
     if config.tie_embeddings:
         weights.pop("lm_head.weight", None)
     text = CheckpointText(source)
@@ -83,35 +89,6 @@ def convert_checkpoint(
         generation=_generation(source, tokenizer),
     )
     return Conversion(config, fingerprint, _notes(config, Path(dst), tokenizer))
-
-
-def load_cell(
-    src: PathLike, key_map: Mapping[str, str] | None = None, allow_pickle: bool = False
-) -> ParaGRU | ParaLSTM:
-    """The original's parameters A (3, D), B (H, Din/H, 3, D/H), b (3, D), and C (2, D) of an LSTM, as a cell.
-
-    key_map: "A", "B", "b", "C" -> names in the source, themselves by default. The dtype stays.
-    """
-    path = Path(src)
-    tensors = read_source(path, allow_pickle)
-    names = {name: (key_map or {}).get(name, name) for name in _CELL_NAMES}
-    found = {ours: tensors[theirs] for ours, theirs in names.items() if theirs in tensors}
-    missing = [names[name] for name in ("A", "B", "b") if name not in found]
-    if missing:
-        raise CheckpointError(
-            path, f"holds no {', '.join(missing)}: give a key map to the cell's A, B, b and C"
-        )
-    if found["B"].dim() != 4:
-        raise CheckpointError(path, f"{names['B']} must be (H, Din/H, 3, D/H), got {tuple(found['B'].shape)}")
-    heads, inputs, _, channels = found["B"].shape
-    cell_type = ParaLSTM if "C" in found else ParaGRU
-    with skeleton():
-        cell = cell_type(heads * inputs, heads * channels, heads)
-    try:
-        cell.load_state_dict(found, assign=True)
-    except RuntimeError as error:
-        raise CheckpointError(path, f"is no cell: {error}") from None
-    return cell
 
 
 def _generation(source: Path, tokenizer: PathLike | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from pararnn_core.checkpoint_text import MAX_TEMPLATE_BYTES
-from pararnn_core.convert import Conversion, convert_checkpoint
+from pararnn_core.convert import Conversion, ConvertedCells, convert_checkpoint
 from pararnn_core.untrusted_file import CheckpointError, read_text
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
 from pararnn_server.commands.options import option
@@ -49,7 +49,8 @@ def convert(
 ) -> None:
     """Convert weights that were trained elsewhere into a checkpoint.
 
-    Without --key-map the source must be the state dict of the public ParaRNN fork's trainer.
+    Without --key-map the source must be the state dict of the public ParaRNN fork's trainer, or ParaGRU and
+    ParaLSTM cells of the original or of pararnn-torch.
     """
     overrides = dict(_assignment(text) for text in set_ or [])
     if dtype is not None:
@@ -64,6 +65,10 @@ def convert(
             tokenizer=tokenizer,
             chat_template=None if chat_template is None else _text(chat_template),
         )
+    if isinstance(done, ConvertedCells):
+        kinds = ", ".join(f"{prefix or 'one '}{kind}" for prefix, kind in done.kinds.items())
+        typer.echo(f"{target}: cells without a language model ({kinds}), for pararnn_core.convert.load_cell")
+        return
     _tell(done, target)
 
 
