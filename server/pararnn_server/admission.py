@@ -9,38 +9,54 @@ import torch
 
 from pararnn_core.sampling_params import InvalidSamplingParams
 from pararnn_server.errors import BadRequest, TooManyRequests
+from pararnn_server.keys import key_of
 from pararnn_server.prefix_tree import id_array
 from pararnn_server.request import Request
+from pararnn_server.shares import Shares
 from pararnn_server.vocabulary import Vocabulary
 
 
 class Admission:
-    """Counts the choices of requests that have not ended. Any thread may call it."""
+    """Counts the choices of requests that have not ended. Any thread may call it.
 
-    def __init__(self, max_choices: int) -> None:
-        self.max_choices = max_choices
-        self._choices: dict[str, int] = {}
+    max_choices: slots and places in the queue. num_owners: keys that share them.
+    """
+
+    def __init__(self, max_choices: int, num_owners: int = 1) -> None:
+        self._shares = Shares(max_choices, num_owners)
+        self._choices: dict[str, tuple[str, int]] = {}
         self._lock = Lock()
+
+    @property
+    def max_choices(self) -> int:
+        """Choices that one key may have at once."""
+        return self._shares.most
 
     def reserve(self, request: Request) -> None:
         """TooManyRequests when slots and queue are taken; ValueError for an id that has not ended."""
         with self._lock:
             if request.request_id in self._choices:
                 raise ValueError(f"request {request.request_id!r} has not ended")
-            if sum(self._choices.values()) + request.num_choices > self.max_choices:
+            key = key_of(request.owner)
+            if request.num_choices > self._shares.room(key):
                 raise TooManyRequests("too many requests are waiting; try again later", code="queue_full")
-            self._choices[request.request_id] = request.num_choices
+            self._choices[request.request_id] = key, request.num_choices
+            self._shares.take(key, request.num_choices)
 
     def release(self, request_id: str) -> None:
         """The request has ended."""
         with self._lock:
-            self._choices.pop(request_id, None)
+            if (entry := self._choices.pop(request_id, None)) is not None:
+                self._shares.give(*entry)
 
 
-def check_request(request: Request, vocabulary: Vocabulary, max_num_seqs: int) -> None:
-    """BadRequest, naming the field, for what no engine state could make right."""
-    if not 1 <= request.num_choices <= max_num_seqs:
-        raise BadRequest(f"n must be between 1 and {max_num_seqs}, the server's slots", param="n")
+def check_request(request: Request, vocabulary: Vocabulary, max_slots: int) -> None:
+    """BadRequest, naming the field, for what no engine state could make right.
+
+    max_slots: slots that one key may hold.
+    """
+    if not 1 <= request.num_choices <= max_slots:
+        raise BadRequest(f"n must be between 1 and {max_slots}, the slots of one key", param="n")
     vocab_size, ids = len(vocabulary.token_bytes), request.prompt_token_ids
     if len(ids) and not _all_below(vocab_size, ids):
         wrong = next(token_id for token_id in ids if not 0 <= token_id < vocab_size)

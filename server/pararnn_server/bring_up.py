@@ -118,6 +118,7 @@ def num_slots(model: ParaRNNForCausalLM, settings: Settings) -> int:
 def _engine_settings(settings: Settings, num_owners: int, max_num_seqs: int) -> EngineSettings:
     return EngineSettings(
         max_num_seqs=max_num_seqs,
+        num_owners=num_owners,
         max_num_batched_tokens=settings.max_num_batched_tokens,
         max_decode_slowdown=settings.max_decode_slowdown,
         max_queue=settings.max_queue,

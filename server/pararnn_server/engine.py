@@ -51,7 +51,7 @@ class Engine:
         self.sessions = sessions
         self._metrics = metrics
         self._vocabulary = Vocabulary.build(token_bytes, config.vocab_size, config.eos_token_id)
-        self._admission = Admission(settings.max_num_seqs + settings.max_queue)
+        self._admission = Admission(settings.max_num_seqs + settings.max_queue, settings.num_owners)
         self._worker = Worker(model, self._vocabulary, settings, sessions, metrics, self._admission.release)
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread = Thread(target=self._run, name="engine", daemon=True)
@@ -72,7 +72,7 @@ class Engine:
 
     @property
     def max_choices(self) -> int:
-        """Replies that may run and wait at once."""
+        """Replies of one key that may run and wait at once."""
         return self._admission.max_choices
 
     def stats(self) -> PoolStats:
@@ -112,7 +112,7 @@ class Engine:
                 undo.callback(self.sessions.abandon, turn)
             arrived: list[Running] = []
             for request in requests:
-                check_request(request, self._vocabulary, self._settings.max_num_seqs)
+                check_request(request, self._vocabulary, self._settings.max_slots_per_key)
                 if turn is not None and not turn.num_tokens and not request.prompt_token_ids:
                     raise BadRequest("the prompt is empty, and so is the session", param="prompt")
                 if self._is_draining:

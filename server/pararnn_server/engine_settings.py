@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pararnn_server.shares import Shares
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Limits of one engine. Raises ValueError.
 
     max_num_seqs: state slots, hence replies that run at once.
+    num_owners: keys that share the slots and the queue.
     max_num_batched_tokens: tokens of one step, at least max_num_seqs.
     max_decode_slowdown: longest step in which others generate while prompts are read, as a multiple of the
         one that follows; at least 1. More gives prompts throughput, less gives replies a steady pace.
@@ -21,6 +24,7 @@ class EngineSettings:
     """
 
     max_num_seqs: int = 64
+    num_owners: int = 1
     max_num_batched_tokens: int = 512
     max_decode_slowdown: float = 1.5
     max_queue: int = 1024
@@ -28,6 +32,11 @@ class EngineSettings:
     state_cache_bytes_per_key: int = 0
     state_cache_interval: int = 1024
     poison_freed_slots: bool = False
+
+    @property
+    def max_slots_per_key(self) -> int:
+        """Slots that one key may hold at once."""
+        return Shares(self.max_num_seqs, self.num_owners).most
 
     def __post_init__(self) -> None:
         if self.max_num_seqs < 1:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
+
+from pararnn_server.shares import Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,11 @@ class ScheduledBatch:
 
 @dataclass(slots=True)
 class _Waiting:
+    """number: in order of arrival."""
+
+    number: int
     request_id: str
+    owner: str
     num_tokens: int
     num_choices: int
 
@@ -87,19 +94,25 @@ class _Prefilling:
 
 
 class Scheduler:
-    """Requests leave the queue in order of arrival; every step carries every running decode.
+    """Requests of a key leave the queue in order of arrival; every step carries every running decode.
+
+    num_owners: keys that share the slots, as `Shares` says. Of the keys that wait, the one that holds the
+    fewest slots comes first.
 
     Prompts share what is left of the step: the oldest gets half, so that none starves; the others get the
     rest, shortest remainder first, so that a short prompt passes a long one.
     """
 
-    def __init__(self, max_num_seqs: int, max_num_batched_tokens: int) -> None:
+    def __init__(self, max_num_seqs: int, max_num_batched_tokens: int, num_owners: int = 1) -> None:
         if max_num_batched_tokens < max_num_seqs:
             raise ValueError("max_num_batched_tokens must be at least max_num_seqs")
-        self._max_num_seqs = max_num_seqs
+        self._slot_shares = Shares(max_num_seqs, num_owners)
         self._max_num_batched_tokens = max_num_batched_tokens
         self._free = list(range(max_num_seqs))
+        self._numbers = count()
         self._waiting: dict[str, _Waiting] = {}
+        self._queues: dict[str, dict[str, _Waiting]] = {}
+        self._owners: dict[str, str] = {}
         self._slots: dict[str, dict[int, int]] = {}
         self._prefilling: dict[str, _Prefilling] = {}
         self._decoding: dict[tuple[str, int], Decode] = {}
@@ -139,43 +152,71 @@ class Scheduler:
         """Whether the next step has the same replies and nothing else, if none of them ends."""
         return not self._waiting and not self._prefilling
 
-    def add(self, request_id: str, num_tokens: int, num_choices: int = 1) -> None:
-        """Joins the queue. ValueError for an id that is known, or more choices than there are slots."""
+    def add(self, request_id: str, num_tokens: int, num_choices: int = 1, owner: str = "") -> None:
+        """Joins the queue of its key.
+
+        ValueError for an id that is known, or more choices than a key may have slots.
+        """
         if request_id in self._waiting or request_id in self._slots:
             raise ValueError(f"request {request_id!r} is already scheduled")
-        if not 1 <= num_choices <= self._max_num_seqs:
-            raise ValueError(f"num_choices must be between 1 and {self._max_num_seqs}, got {num_choices}")
-        self._waiting[request_id] = _Waiting(request_id, num_tokens, num_choices)
+        if not 1 <= num_choices <= self._slot_shares.most:
+            raise ValueError(f"num_choices must be between 1 and {self._slot_shares.most}, got {num_choices}")
+        waiting = _Waiting(next(self._numbers), request_id, owner, num_tokens, num_choices)
+        self._waiting[request_id] = self._queues.setdefault(owner, {})[request_id] = waiting
 
     def finish(self, request_id: str, choice: int) -> int:
         """Frees the slot of one choice and returns it."""
         slots = self._slots[request_id]
         slot = slots.pop(choice)
         self._decoding.pop((request_id, choice), None)
+        owner = self._owners[request_id]
         if not slots:
-            del self._slots[request_id]
+            del self._slots[request_id], self._owners[request_id]
             self._prefilling.pop(request_id, None)
+        self._slot_shares.give(owner, 1)
         heapq.heappush(self._free, slot)
         return slot
 
     def remove(self, request_id: str) -> list[int]:
         """Forgets a request wherever it stands; returns the slots it frees."""
-        self._waiting.pop(request_id, None)
+        if (waiting := self._waiting.get(request_id)) is not None:
+            self._leave_queue(waiting)
         return [self.finish(request_id, choice) for choice in list(self._slots.get(request_id, ()))]
 
     def admit(self) -> list[Admitted]:
         """Requests that get slots now. Each starts at its first token unless `begin` says otherwise."""
         admitted = []
-        while self._waiting:
-            head = next(iter(self._waiting.values()))
-            if head.num_choices > len(self._free):
-                break
-            del self._waiting[head.request_id]
-            slots = tuple(heapq.heappop(self._free) for _ in range(head.num_choices))
-            self._slots[head.request_id] = dict(enumerate(slots))
-            self._prefilling[head.request_id] = _Prefilling(head.request_id, slots[0], head.num_tokens)
-            admitted.append(Admitted(head.request_id, slots))
+        while (waiting := self._next()) is not None:
+            self._leave_queue(waiting)
+            request_id, owner = waiting.request_id, waiting.owner
+            slots = tuple(heapq.heappop(self._free) for _ in range(waiting.num_choices))
+            self._slots[request_id], self._owners[request_id] = dict(enumerate(slots)), owner
+            self._slot_shares.take(owner, len(slots))
+            self._prefilling[request_id] = _Prefilling(request_id, slots[0], waiting.num_tokens)
+            admitted.append(Admitted(request_id, slots))
         return admitted
+
+    def _next(self) -> _Waiting | None:
+        """The request that may leave the queue now.
+
+        One that waits for more slots than are free lets nobody pass who holds more than its own share: else
+        it might wait for ever.
+        """
+        shares, somebody_waits = self._slot_shares, False
+        heads = [next(iter(queue.values())) for queue in self._queues.values()]
+        for head in sorted(heads, key=lambda head: (shares.held.get(head.owner, 0), head.number)):
+            is_own = shares.held.get(head.owner, 0) + head.num_choices <= shares.own
+            if head.num_choices <= shares.room(head.owner) and (is_own or not somebody_waits):
+                return head
+            somebody_waits = True
+        return None
+
+    def _leave_queue(self, waiting: _Waiting) -> None:
+        del self._waiting[waiting.request_id]
+        queue = self._queues[waiting.owner]
+        del queue[waiting.request_id]
+        if not queue:
+            del self._queues[waiting.owner]
 
     def begin(self, request_id: str, num_computed_tokens: int, marks: Sequence[int] = ()) -> None:
         """For a request that was just admitted: how many of its tokens its slot already holds.

@@ -15,6 +15,7 @@ from pararnn_server.engine_settings import EngineSettings
 from pararnn_server.errors import Internal, ServerError, Timeout, TooManyRequests
 from pararnn_server.executor import Executor, StepResult
 from pararnn_server.idle_prefill import IdlePrefill
+from pararnn_server.keys import key_of
 from pararnn_server.metrics import Metrics, PoolStats
 from pararnn_server.pace import Pace
 from pararnn_server.request import (
@@ -99,8 +100,9 @@ class Worker:
     def add(self, running: Running) -> None:
         """Joins the queue."""
         self._requests[running.id] = running
+        request = running.request
         self._reuse.arrive(running)
-        self._scheduler.add(running.id, len(running.feed), running.request.num_choices)
+        self._scheduler.add(running.id, len(running.feed), request.num_choices, key_of(request.owner))
 
     def add_all(self, arrived: Sequence[Running]) -> None:
         """Requests that came together: each counts what was cached before any of them is read."""
@@ -188,7 +190,7 @@ class Worker:
 
     def _new_scheduler(self) -> Scheduler:
         settings = self._settings
-        return Scheduler(settings.max_num_seqs, settings.max_num_batched_tokens)
+        return Scheduler(settings.max_num_seqs, settings.max_num_batched_tokens, settings.num_owners)
 
     def _expire(self) -> None:
         now = self._clock()
