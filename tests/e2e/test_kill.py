@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.e2e.serve_process import ServeProcess
@@ -77,6 +80,24 @@ def _kill_under_load(folder: Path, kills: int) -> None:
 
 def test_no_acknowledged_turn_is_lost_and_none_is_half(tmp_path: Path) -> None:
     _kill_under_load(tmp_path, 5)
+
+
+def test_a_response_that_was_cut_off_is_answered_after_the_restart(tmp_path: Path) -> None:
+    server, key = Mortal(tmp_path), {"idempotency-key": "K"}
+    body: dict[str, Any] = {"input": "the", "max_output_tokens": 100_000, "ignore_eos": True, "stream": True}
+    try:
+        with (
+            httpx.Client(timeout=60) as client,
+            client.stream("POST", f"{server.url}/v1/responses", json=body, headers=key) as cut,
+            suppress(httpx.HTTPError),
+        ):
+            next(cut.iter_lines())
+            server.kill_and_start()
+        body |= {"max_output_tokens": 4, "stream": False}
+        again = httpx.post(f"{server.url}/v1/responses", json=body, headers=key, timeout=60)
+        assert again.status_code == 200, again.text
+    finally:
+        server.kill()
 
 
 @pytest.mark.soak

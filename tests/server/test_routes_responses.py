@@ -268,6 +268,22 @@ def test_a_request_with_an_idempotency_key_is_answered_once(fresh: HttpServer) -
     assert fresh.post(PATH, {**body, "store": False}, headers=headers).status_code == 400
 
 
+@pytest.mark.timeout(60)
+def test_a_key_that_comes_again_after_its_response_was_deleted_makes_no_circle(fresh: HttpServer) -> None:
+    body = {**SHORT, "input": "the"}
+    first = fresh.post(PATH, body, headers={"idempotency-key": "K1"}).json()["id"]
+    second = fresh.post(
+        PATH, {**body, "previous_response_id": first}, headers={"idempotency-key": "K2"}
+    ).json()["id"]
+    assert fresh.http.delete(f"{PATH}/{first}").status_code == 200
+    again = fresh.post(PATH, {**body, "previous_response_id": second}, headers={"idempotency-key": "K1"})
+    assert again.json()["id"] not in (first, second)
+    for one in (second, again.json()["id"]):
+        assert fresh.get(f"{PATH}/{one}/input_items").status_code == 200
+    other = fresh.post(PATH, {**body, "previous_response_id": again.json()["id"], "instructions": "be brief"})
+    assert (other.status_code, other.json()["error"]["code"]) == (400, "history_gone")
+
+
 def test_an_idempotency_key_of_a_running_response_is_a_409(fresh: HttpServer) -> None:
     body = {**ENDLESS, "input": "the", "stream": True}
     del body["prompt"]

@@ -34,10 +34,12 @@ def list_sessions(url: Url = HERE, api_key: Key = None) -> None:
     with PararnnClient(url, api_key=api_key) as client:
         page = client.sessions.list(limit=PAGE)
         typer.echo(f"{'id':37} {'turn':>6} {'tokens':>9} {'state':>10} {'tier':6} parent")
-        while page.data:
+        while last := page.raw["last_id"]:
             for session in page.data:
                 typer.echo(_line(session))
-            page = client.sessions.list(limit=PAGE, after=page.data[-1].id)
+            for damaged in page.raw.get("damaged", ()):
+                typer.echo(f"{damaged:37} damaged: it can only be removed", err=True)
+            page = client.sessions.list(limit=PAGE, after=last)
         for tier, total in page.raw["totals"].items():
             typer.echo(f"{tier}: {total['sessions']} sessions, {as_bytes(total['state_bytes'])}", err=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -42,12 +41,9 @@ class Start(NamedTuple):
     resumed: Resumed
 
 
-def response_id_of(once: Once | None, owner: str) -> str:
-    """128 random bits; the same for every request of an owner with the same Idempotency-Key."""
-    if once is None:
-        return f"resp_{secrets.token_hex(16)}"
-    digest = hashlib.blake2b(f"{owner}\n{once.key}".encode(), digest_size=16)
-    return f"resp_{digest.hexdigest()}"
+def new_response_id() -> str:
+    """128 random bits."""
+    return f"resp_{secrets.token_hex(16)}"
 
 
 async def new_response(
@@ -55,18 +51,18 @@ async def new_response(
     params: SamplingParams,
     recorded: Mapping[str, Any],
     response_id: str,
-    digest: str | None,
+    once: Once | None,
     owner: str,
     ends: float,
     service: Service,
 ) -> Response:
     """Raises ServerError.
 
-    owner: as the store knows it. digest: of a request that may come again. ends: as of Plan.deadline.
+    owner: as the store knows it. once: of a request that may come again. ends: as of Plan.deadline.
     """
     serving = service.accepting()
     given = await items_of(body.input, response_id, owner, ends, serving)
-    start = await start_of(body, given, owner, serving)
+    start = await start_of(body, given, owner, service.settings.max_body_bytes, serving)
     prompt = EncodedPrompt(serving.prompts.checked(start.ids, "input"))
     stores = body.store is not False
     needs_session = stores or start.resumed_id is not None
@@ -87,7 +83,7 @@ async def new_response(
         response_id=response_id,
         owner=owner,
         given=tuple(given),
-        digest=digest,
+        digest=None if once is None else once.digest,
         ttl_seconds=service.settings.response_ttl_seconds if stores else None,
     )
 
@@ -100,12 +96,22 @@ async def new_response(
     if not needs_session:
         return answer
     lifetime = service.settings.request_timeout_seconds + GRACE_SECONDS
-    await serving.ask(records.begin, response_id, owner, lifetime, start.resumed_id)
+    try:
+        await serving.ask(records.begin, response_id, owner, lifetime, start.resumed_id, once)
+    except BaseException:
+        # A client that left while it was begun leaves nothing either.
+        keeper.drop()
+        raise
     return KeptAnswer(answer, keeper)
 
 
-async def start_of(body: ResponseContext, given: list[Item], owner: str, serving: Serving) -> Start:
-    """With the instructions of the previous response its state goes on; it cannot forget others."""
+async def start_of(
+    body: ResponseContext, given: list[Item], owner: str, max_bytes: int, serving: Serving
+) -> Start:
+    """With the instructions of the previous response its state goes on; it cannot forget others.
+
+    max_bytes: of a conversation that is read again.
+    """
     previous_id, opening = body.previous_response_id, []
     if body.instructions:
         opening = [Item("", "system", body.instructions)]
@@ -122,7 +128,7 @@ async def start_of(body: ResponseContext, given: list[Item], owner: str, serving
         else:
             covered = previous.num_tokens - previous.num_pending
             return Start(ids, previous_id, Resumed(previous.num_tokens, covered))
-    said = await serving.ask(records.conversation, previous_id, owner)
+    said = await serving.ask(records.conversation, previous_id, owner, max_bytes)
     return Start(await serving.chat.encode(_messages(opening, said, given), partition), None, Resumed())
 
 

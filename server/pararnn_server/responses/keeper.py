@@ -15,7 +15,6 @@ from pararnn_server.errors import ServerError
 from pararnn_server.responses import records
 from pararnn_server.responses.items import Item
 from pararnn_server.service import Serving
-from pararnn_server.sessions import directory
 
 
 @dataclass(slots=True)
@@ -48,7 +47,7 @@ class Keeper:
         """Unless it is kept. Does not wait."""
         if not self.is_kept:
             with suppress(ServerError):
-                self.serving.sessions.ask(directory.delete, self.response_id, self.owner)
+                self.serving.sessions.ask(records.drop, self.response_id, self.owner)
 
 
 class KeptAnswer(Response):

@@ -3,24 +3,35 @@
 It belongs to `responses_owner`, so that no route of the sessions sees it. Beside the state lies a document:
 the response as it was given, and the items of its own input. Every function takes the ledger first and runs
 on the store's thread.
+
+A session without a document belongs to a response that is being made, or that a server left when it died.
+The server that makes it holds a claim. The Idempotency-Key of a request is the alias of its response, and
+ends with it; no id is given twice.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pararnn_server.errors import BadRequest, Conflict, Expired, NotFound
+from pararnn_server.errors import BadRequest, Conflict, Expired, NotFound, TooLarge
 from pararnn_server.responses.items import Item, stored_item
 from pararnn_server.sessions import directory
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.names import state_name
+from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.sealed import corrupt, seal, unseal
+from pararnn_server.sessions.steps import Steps
+from pararnn_server.sessions.store import PIECE_BYTES
 
 DOCUMENT = "response"
+# Responses that are followed back at most, and those that are read in one piece.
+MAX_CHAIN = 10_000
+PIECE_RESPONSES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +39,7 @@ class StoredResponse:
     """body: as it was given. input: its own, oldest first. digest: of the request, if it may come again.
 
     num_tokens: ids of the conversation. num_pending: how many of them the state does not cover.
-    can_resume: whether the served model can go on from the state.
+    can_resume: whether the served model can go on from the state. nbytes: of the document.
     """
 
     body: Mapping[str, Any]
@@ -37,6 +48,7 @@ class StoredResponse:
     num_tokens: int
     num_pending: int
     can_resume: bool
+    nbytes: int
 
     @property
     def output(self) -> tuple[Item, ...]:
@@ -60,72 +72,123 @@ def load(ledger: Ledger, response_id: str, owner: str) -> StoredResponse:
         num_pending=len(held.record.pending_ids),
         can_resume=(held.record.fingerprint, held.record.state_bytes)
         == (ledger.kind.fingerprint, ledger.kind.state_bytes),
+        nbytes=len(data),
     )
 
 
-def conversation(ledger: Ledger, response_id: str, owner: str) -> list[Item]:
-    """All that was said up to the end of a response, oldest first. BadRequest if a part of it is gone."""
-    parts: list[tuple[Item, ...]] = []
-    current: str | None = response_id
-    while current is not None:
-        try:
-            response = load(ledger, current, owner)
-        except (NotFound, Expired):
-            message = (
-                "previous_response_id: an earlier response of the conversation was deleted or has expired;"
-                " send the same instructions as before, or the whole conversation as input."
-            )
-            raise BadRequest(message, param="previous_response_id", code="history_gone") from None
-        parts += [response.output, response.input]
-        current = response.body["previous_response_id"]
-    return [item for part in reversed(parts) for item in part]
+def conversation(ledger: Ledger, response_id: str, owner: str, max_bytes: int) -> Steps[list[Item]]:
+    """All that was said up to the end of a response, oldest first.
+
+    BadRequest if a part of it is gone, TooLarge if its documents have more than `max_bytes`.
+    """
+    parts = yield from _chain(ledger, response_id, owner, max_bytes)
+    if parts[-1].body["previous_response_id"] is not None:
+        message = (
+            "previous_response_id: an earlier response of the conversation was deleted or has expired;"
+            " send the same instructions as before, or the whole conversation as input."
+        )
+        raise BadRequest(message, param="previous_response_id", code="history_gone")
+    return [item for part in reversed(parts) for item in (*part.input, *part.output)]
 
 
-def inputs(ledger: Ledger, response_id: str, owner: str) -> list[Item]:
-    """What a response was given, oldest first: its conversation, as far as that is still there."""
-    parts = [load(ledger, response_id, owner)]
-    while (previous := parts[-1].body["previous_response_id"]) is not None:
-        try:
-            parts.append(load(ledger, previous, owner))
-        except (NotFound, Expired):
-            break
-    latest, *earlier = parts
+def inputs(ledger: Ledger, response_id: str, owner: str, max_bytes: int) -> Steps[list[Item]]:
+    """What a response was given, oldest first: its conversation, as far as that is still there. TooLarge."""
+    latest, *earlier = yield from _chain(ledger, response_id, owner, max_bytes)
     said = [item for part in reversed(earlier) for item in (*part.input, *part.output)]
     return [*said, *latest.input]
 
 
-def find_repeated(ledger: Ledger, response_id: str, owner: str, digest: str) -> StoredResponse | None:
-    """The response that a request with an Idempotency-Key has got before.
+def _chain(ledger: Ledger, response_id: str, owner: str, max_bytes: int) -> Steps[list[StoredResponse]]:
+    """The response and those before it, latest first, as far as they are there; NotFound without the first.
+
+    A file of the first version may hold a circle: there the id of a deleted response was given again.
+    """
+    parts, seen, nbytes = [load(ledger, response_id, owner)], {response_id}, 0
+    while (previous := parts[-1].body["previous_response_id"]) is not None and previous not in seen:
+        seen.add(previous)
+        nbytes += parts[-1].nbytes
+        if nbytes > max_bytes or len(parts) > MAX_CHAIN:
+            message = f"The conversation has more than {max_bytes} bytes or {MAX_CHAIN} responses."
+            raise TooLarge(message, param="previous_response_id")
+        if len(parts) % PIECE_RESPONSES == 0 or parts[-1].nbytes > PIECE_BYTES:
+            yield
+        try:
+            parts.append(load(ledger, previous, owner))
+        except (NotFound, Expired):
+            break
+    return parts
+
+
+def find_repeated(ledger: Ledger, once: Once, owner: str) -> StoredResponse | None:
+    """The response that a request with this Idempotency-Key has got before; None if there is none any more.
 
     BadRequest if that was another request, Conflict if the response is still being made.
     """
-    if ledger.store.load(response_id) is None:
-        return None
+    for response_id in (ledger.store.find_alias(alias_of(once, owner)), _first_version_id(once, owner)):
+        if response_id is None or ledger.store.load(response_id) is None:
+            continue
+        try:
+            response = load(ledger, response_id, owner)
+        except Expired:
+            continue
+        except NotFound:
+            _drop_abandoned(ledger, response_id)
+            continue
+        if response.digest != once.digest:
+            raise BadRequest(
+                "This Idempotency-Key was used for another request: take a new one for each.",
+                param="Idempotency-Key",
+                code="idempotency_key_reused",
+            )
+        return response
+    return None
+
+
+def _drop_abandoned(ledger: Ledger, response_id: str) -> None:
+    """Conflict if somebody is at work on the response; otherwise that server is gone."""
+    if not ledger.begin_work(_work_on(response_id)):
+        raise _not_answered_yet()
     try:
-        response = load(ledger, response_id, owner)
-    except Expired:
-        return None
-    except NotFound:
-        message = "the request with this Idempotency-Key is not answered yet"
-        raise Conflict(message, param="Idempotency-Key") from None
-    if response.digest != digest:
-        raise BadRequest(
-            "This Idempotency-Key was used for another request: take a new one for each.",
-            param="Idempotency-Key",
-            code="idempotency_key_reused",
-        )
-    return response
+        ledger.store.delete(response_id)
+    finally:
+        ledger.end_work(_work_on(response_id))
 
 
-def begin(ledger: Ledger, response_id: str, owner: str, ttl_seconds: float, previous_id: str | None) -> None:
-    """Makes the session of a response to come. previous_id: the response whose state it goes on from.
+def begin(
+    ledger: Ledger,
+    response_id: str,
+    owner: str,
+    ttl_seconds: float,
+    previous_id: str | None,
+    once: Once | None = None,
+) -> None:
+    """Makes the session of a response to come, until `keep` or `drop`.
 
-    Its ids are not copied: that would take the longer the longer the conversation is.
-    ttl_seconds: as long as it may take to make it. What a server that died has left is gone after that.
+    previous_id: the response whose state it goes on from. Its ids are not copied: the time for that grows
+    with the conversation. ttl_seconds: as long as it may take to make it; then it is gone if its server has
+    died. Conflict if another request with its Idempotency-Key was faster.
     """
+    ledger.begin_work(_work_on(response_id))
+    try:
+        _add(ledger, response_id, owner, ttl_seconds, previous_id, once)
+    except BaseException:
+        ledger.end_work(_work_on(response_id))
+        raise
+
+
+def _add(
+    ledger: Ledger,
+    response_id: str,
+    owner: str,
+    ttl_seconds: float,
+    previous_id: str | None,
+    once: Once | None,
+) -> None:
+    alias = None if once is None else alias_of(once, owner)
     record = ledger.new_record(owner, None, ttl_seconds)
     if previous_id is None:
-        ledger.add(response_id, record, {}, None)
+        if not ledger.add(response_id, record, {}, None, alias=alias):
+            raise _not_answered_yet()
         return
     with _speaking_of_responses():
         parent = ledger.find(previous_id, owner)
@@ -142,9 +205,9 @@ def begin(ledger: Ledger, response_id: str, owner: str, ttl_seconds: float, prev
         kept_turns=(was.turn,),
     )
     name = state_name(was.turn)
-    ledger.add(
-        response_id, record, {name: ledger.item(parent, name)}, ledger.host.get(previous_id, parent.version)
-    )
+    puts, snapshot = {name: ledger.item(parent, name)}, ledger.host.get(previous_id, parent.version)
+    if not ledger.add(response_id, record, puts, snapshot, alias=alias):
+        raise _not_answered_yet()
 
 
 def keep(
@@ -163,12 +226,44 @@ def keep(
         *earlier, last = held.record.kept_turns
         record = replace(ledger.used(held.record), ttl_seconds=ttl_seconds, kept_turns=(last,))
         ledger.write(held, record, {DOCUMENT: document}, [state_name(turn) for turn in earlier])
+    ledger.end_work(_work_on(response_id))
+
+
+def drop(ledger: Ledger, response_id: str, owner: str) -> None:
+    """Instead of `keep`: nothing of it stays."""
+    ledger.end_work(_work_on(response_id))
+    directory.delete(ledger, response_id, owner)
 
 
 def delete(ledger: Ledger, response_id: str, owner: str) -> None:
-    """Responses that went on from it stay. NotFound or Expired."""
-    load(ledger, response_id, owner)
+    """Responses that went on from it stay; so it goes even if it is damaged. NotFound or Expired."""
+    with _speaking_of_responses():
+        ledger.stored(response_id, owner)
+    if not ledger.store.names(response_id, DOCUMENT):
+        raise NotFound("no such response", param="response_id")
     directory.delete(ledger, response_id, owner)
+
+
+def alias_of(once: Once, owner: str) -> str:
+    """The second name of the response to a request with this Idempotency-Key."""
+    return f"response {_digest(once, owner)}"
+
+
+def _first_version_id(once: Once, owner: str) -> str:
+    """The id that the first version gave such a response."""
+    return f"resp_{_digest(once, owner)}"
+
+
+def _digest(once: Once, owner: str) -> str:
+    return hashlib.blake2b(f"{owner}\n{once.key}".encode(), digest_size=16).hexdigest()
+
+
+def _work_on(response_id: str) -> str:
+    return f"{response_id}/answer"
+
+
+def _not_answered_yet() -> Conflict:
+    return Conflict("the request with this Idempotency-Key is not answered yet", param="Idempotency-Key")
 
 
 @contextmanager

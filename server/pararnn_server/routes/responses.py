@@ -15,7 +15,7 @@ from pararnn_server.idempotency import once_of
 from pararnn_server.keys import responses_owner
 from pararnn_server.openapi import GENERATING, IN_SESSION, READING, documented
 from pararnn_server.responses import records
-from pararnn_server.responses.create import new_response, response_id_of, start_of
+from pararnn_server.responses.create import new_response, new_response_id, start_of
 from pararnn_server.responses.given import items_of
 from pararnn_server.responses.items import Item
 from pararnn_server.responses.records import StoredResponse
@@ -47,13 +47,11 @@ async def create_response(request: Request) -> Response:
     once = once_of(request, body)
     if once is not None and body.store is False:
         raise BadRequest("Idempotency-Key: not with store false.", param="Idempotency-Key")
-    response_id = response_id_of(once, owner)
     if once is not None:
-        repeated = await serving.ask(records.find_repeated, response_id, owner, once.digest)
+        repeated = await serving.ask(records.find_repeated, once, owner)
         if repeated is not None:
             return _again(repeated, streams=bool(body.stream))
-    digest = None if once is None else once.digest
-    return await new_response(body, params, recorded, response_id, digest, owner, ends, service)
+    return await new_response(body, params, recorded, new_response_id(), once, owner, ends, service)
 
 
 @router.post("/input_tokens", **documented(InputTokens, GENERATING, body=InputTokensRequest))
@@ -63,10 +61,8 @@ async def count_input_tokens(request: Request) -> Response:
     serving = service.reading()
     body = await read_body(request, InputTokensRequest, service.settings.max_body_bytes)
     serving.check_model(body.model)
-    given = await items_of(
-        body.input, response_id_of(None, owner), owner, deadline(None, service.settings), serving
-    )
-    start = await start_of(body, given, owner, serving)
+    given = await items_of(body.input, new_response_id(), owner, deadline(None, service.settings), serving)
+    start = await start_of(body, given, owner, service.settings.max_body_bytes, serving)
     num_tokens = start.resumed.num_tokens + len(serving.prompts.checked(start.ids, "input"))
     return JSONResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
 
@@ -95,8 +91,9 @@ async def list_input_items(
     after: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """What the response was given, its conversation included, as far as that is still stored."""
-    serving, owner = service_of(request).reading(), responses_owner(owner_of(request))
-    items = await serving.ask(records.inputs, response_id, owner)
+    service, owner = service_of(request), responses_owner(owner_of(request))
+    max_bytes = service.settings.max_body_bytes
+    items = await service.reading().ask(records.inputs, response_id, owner, max_bytes)
     return JSONResponse(_page(items if order == "asc" else items[::-1], limit, after))
 
 

@@ -67,9 +67,10 @@ async def list_sessions(
         {
             "object": "list",
             "data": data,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
+            "first_id": min([*page.damaged, *(info.id for info in page.sessions)], default=None),
+            "last_id": page.last_id if data or page.damaged else None,
             "has_more": page.has_more,
+            "damaged": page.damaged,
             "totals": {tier: asdict(total) for tier, total in page.totals.items()},
         }
     )

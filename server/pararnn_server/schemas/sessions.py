@@ -138,6 +138,7 @@ class SessionList(ResponseBody):
     data: list[SessionBody]
     first_id: str | None
     last_id: str | None
+    damaged: list[str]
     has_more: bool
     totals: dict[Tier, TierTotal]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
-from pararnn_server.errors import BadRequest, NotFound, TooManyRequests
+from pararnn_server.errors import BadRequest, Expired, NotFound, TooManyRequests
 from pararnn_server.sessions.ledger import Held, Ledger, new_session_id
 from pararnn_server.sessions.names import (
     LOG,
@@ -40,11 +41,9 @@ def fork(
     metadata: None takes the parent's. Asked again with its key, it answers with the child it made.
     """
     parent = ledger.find(session_id, owner)
-    child_id = new_session_id() if once is None else _child_of(session_id, once)
-    if once is not None and ledger.store.load(child_id) is not None:
-        child = ledger.find(child_id, owner)
-        once.repeats(child.record.made_by)
-        return ledger.info(child)
+    child = None if once is None else _find_child(ledger, session_id, owner, once)
+    if child is not None:
+        return child
     ledger.check_turn(parent, expected_turn)
     record = replace(
         ledger.used(parent.record),
@@ -59,7 +58,15 @@ def fork(
     )
     puts = {state_name(record.turn): ledger.item(parent, state_name(record.turn))} if record.turn else {}
     puts |= log_piece(record.log_start, _log(ledger, parent)) | ledger.store.scan(session_id, TURNS)
-    return ledger.add(child_id, record, puts, ledger.host.get(session_id, parent.version))
+    alias = None if once is None else f"fork {_child_digest(session_id, once)}"
+    snapshot = ledger.host.get(session_id, parent.version)
+    info = ledger.add(new_session_id(), record, puts, snapshot, alias=alias)
+    if info is None and once is not None:
+        # Another server was faster with the same request.
+        info = _find_child(ledger, session_id, owner, once)
+    if info is None:
+        raise ledger.overtaken(session_id)
+    return info
 
 
 def save_snapshot(
@@ -193,7 +200,21 @@ def _log(ledger: Ledger, held: Held) -> list[int]:
     return read_log(ledger.store.scan(held.session_id, LOG), record.log_start, record.num_tokens).tolist()
 
 
-def _child_of(session_id: str, once: Once) -> str:
-    """The same key, the same child: nobody who does not know the parent's 128 random bits can name it."""
-    digest = hashlib.blake2b(once.key.encode(), key=session_id.encode()[:64], digest_size=16)
-    return f"sess_{digest.hexdigest()}"
+def _find_child(ledger: Ledger, session_id: str, owner: str, once: Once) -> SessionInfo | None:
+    """The fork that this request has made before, if it is still there.
+
+    The first version of this program named it by its key.
+    """
+    digest = _child_digest(session_id, once)
+    for child_id in (ledger.store.find_alias(f"fork {digest}"), f"sess_{digest}"):
+        if child_id is not None and ledger.store.load(child_id) is not None:
+            with suppress(Expired):
+                child = ledger.find(child_id, owner)
+                once.repeats(child.record.made_by)
+                return ledger.info(child)
+    return None
+
+
+def _child_digest(session_id: str, once: Once) -> str:
+    """Nobody who does not know the parent's 128 random bits can name its child."""
+    return hashlib.blake2b(once.key.encode(), key=session_id.encode()[:64], digest_size=16).hexdigest()

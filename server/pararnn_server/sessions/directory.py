@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pararnn_server.errors import TooManyRequests
-from pararnn_server.sessions.ledger import Held, Ledger, new_session_id
+from pararnn_server.errors import StoreFailed, TooManyRequests
+from pararnn_server.sessions.ledger import Held, Ledger, held_of, new_session_id
 from pararnn_server.sessions.names import TURNS
 from pararnn_server.sessions.once import Once
-from pararnn_server.sessions.record import decode_record, decode_turn
+from pararnn_server.sessions.record import decode_turn
 from pararnn_server.sessions.session import SessionDetails, SessionInfo, SessionPage, TurnInfo
+from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.turn import Repeated
 from pararnn_server.sessions.turns import find_repeated
+
+# Sessions that are listed in one piece.
+PIECE_SESSIONS = 32
 
 
 def create(
     ledger: Ledger, owner: str, metadata: Mapping[str, str] | None = None, ttl_seconds: float | None = None
 ) -> SessionInfo:
     """An empty session. TooManyRequests when there are too many."""
-    return ledger.add(new_session_id(), ledger.new_record(owner, metadata, ttl_seconds), {}, None)
+    info = ledger.add(new_session_id(), ledger.new_record(owner, metadata, ttl_seconds), {}, None)
+    assert info is not None, "a session without an alias is in nobody's way"
+    return info
 
 
 def get(ledger: Ledger, session_id: str, owner: str) -> SessionInfo:
@@ -58,11 +64,26 @@ def history(ledger: Ledger, held: Held) -> list[TurnInfo]:
     return [decode_turn(data) for data in ledger.store.scan(held.session_id, TURNS).values()]
 
 
-def page(ledger: Ledger, owner: str, limit: int = 20, after: str = "") -> SessionPage:
-    """Up to `limit` sessions with an id above `after`: in order of ids, sessions that go move no page."""
-    stored = ledger.store.page(owner, after, limit + 1)
-    found = [Held(one.session_id, one.version, decode_record(one.head)) for one in stored[:limit]]
-    return SessionPage([ledger.info(held) for held in found], len(stored) > limit, ledger.totals(owner))
+def page(ledger: Ledger, owner: str, limit: int = 20, after: str = "") -> Steps[SessionPage]:
+    """Up to `limit` sessions with an id above `after`: in order of ids, sessions that go move no page.
+
+    A session whose head is damaged is named, and hides no other.
+    """
+    found: list[SessionInfo] = []
+    damaged: list[str] = []
+    has_more = True
+    while has_more and len(found) + len(damaged) < limit:
+        wanted = min(PIECE_SESSIONS, limit - len(found) - len(damaged))
+        stored = ledger.store.page(owner, after, wanted + 1)
+        for head in stored[:wanted]:
+            after = head.session_id
+            try:
+                found.append(ledger.info(held_of(head)))
+            except StoreFailed:
+                damaged.append(after)
+        has_more = len(stored) > wanted
+        yield
+    return SessionPage(found, damaged, after, has_more, ledger.totals(owner))
 
 
 def update(
@@ -93,7 +114,7 @@ def update(
 
 def delete(ledger: Ledger, session_id: str, owner: str) -> str | None:
     """Forgets the session; returns the request whose turn was under way and can no longer commit."""
-    ledger.find(session_id, owner)
+    ledger.stored(session_id, owner)
     ledger.store.delete(session_id)
     ledger.host.drop(session_id)
     turn = ledger.turns.pop(session_id, None)

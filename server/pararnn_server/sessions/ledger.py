@@ -72,7 +72,7 @@ class Ledger:
 
     def find(self, session_id: str, owner: str) -> Held:
         """The last commit."""
-        return _held(self.stored(session_id, owner))
+        return held_of(self.stored(session_id, owner))
 
     def stored(self, session_id: str, owner: str) -> StoredHead:
         """The same as it lies in the store, where a damaged head is no error."""
@@ -189,6 +189,8 @@ class Ledger:
         record: SessionRecord,
         puts: Mapping[str, bytes] | None = None,
         removes: Sequence[str] = (),
+        links: Mapping[str, tuple[str, str]] | None = None,
+        alias: str | None = None,
     ) -> Change:
         """From the session as it was found to `record`."""
         return Change(
@@ -201,6 +203,8 @@ class Ledger:
             puts=puts or {},
             removes=removes,
             fence=held.fence,
+            links=links or {},
+            alias=alias,
         )
 
     def write(
@@ -210,16 +214,22 @@ class Ledger:
         puts: Mapping[str, bytes] | None = None,
         removes: Sequence[str] = (),
         snapshot: StateSnapshot | None = None,
+        links: Mapping[str, tuple[str, str]] | None = None,
     ) -> SessionInfo:
-        """snapshot: the session's new state, None if that stays. Conflict if another server has written."""
+        """snapshot: the session's new state, None if that stays. Conflict if it was changed meanwhile."""
         known = snapshot or self.host.get(held.session_id, held.version)
-        [stale] = self.store.commit([[self.change(held, record, puts, removes)]])
-        if stale is not None:
-            raise overtaken()
-        written = Held(held.session_id, held.version + 1, record)
-        if known is not None:
-            self.keep(written, known)
-        return self.info(written)
+        info = self._commit(held, self.change(held, record, puts, removes, links), record, known)
+        if info is None:
+            raise self.overtaken(held.session_id)
+        return info
+
+    def overtaken(self, session_id: str) -> Conflict:
+        """The session is not any more as it was read."""
+        if self.store.load(session_id) is None:
+            message = "the session was deleted meanwhile; nothing of this is kept"
+            return Conflict(message, param="session_id", code="session_deleted")
+        message = "the session was changed by another server meanwhile; nothing of this is kept"
+        return Conflict(message, param="session_id", code="lease_lost")
 
     def add(
         self,
@@ -227,14 +237,30 @@ class Ledger:
         record: SessionRecord,
         puts: Mapping[str, bytes],
         snapshot: StateSnapshot | None,
-    ) -> SessionInfo:
-        """Commits a new session. TooManyRequests when there are too many."""
+        *,
+        links: Mapping[str, tuple[str, str]] | None = None,
+        alias: str | None = None,
+    ) -> SessionInfo | None:
+        """Commits a new session; None if its alias is in use. TooManyRequests when there are too many."""
         limit = self.policy.max_sessions
         if sum(self.store.usage(owner).sessions for owner in owners_with(record.owner)) >= limit:
             message = f"this key may keep {limit} sessions and responses; delete some"
             raise TooManyRequests(message, code="quota")
         self.check_bytes(record.owner)
-        return self.write(Held(session_id, 0, record), record, puts, snapshot=snapshot)
+        held = Held(session_id, 0, record)
+        change = self.change(held, record, puts, links=links, alias=alias)
+        return self._commit(held, change, record, snapshot)
+
+    def _commit(
+        self, held: Held, change: Change, record: SessionRecord, snapshot: StateSnapshot | None
+    ) -> SessionInfo | None:
+        [stale] = self.store.commit([[change]])
+        if stale is not None:
+            return None
+        written = Held(held.session_id, held.version + 1, record)
+        if snapshot is not None:
+            self.keep(written, snapshot)
+        return self.info(written)
 
     def check_bytes(self, owner: str) -> None:
         """TooManyRequests once all that the owner's key has stored reaches its limit."""
@@ -343,16 +369,11 @@ class Ledger:
         return ended
 
 
-def overtaken() -> Conflict:
-    """Another server has written to the session since it was read."""
-    message = "the session was changed by another server meanwhile; nothing of this is kept"
-    return Conflict(message, param="session_id", code="lease_lost")
-
-
 def new_session_id() -> str:
     """128 random bits."""
     return f"sess_{secrets.token_hex(16)}"
 
 
-def _held(stored: StoredHead) -> Held:
+def held_of(stored: StoredHead) -> Held:
+    """A session as its head says. StoreFailed for a damaged one."""
     return Held(stored.session_id, stored.version, decode_record(stored.head))

@@ -13,7 +13,8 @@ local prefix = ARGV[1]
 local function count(owner, sessions, nbytes)
   for _, key in ipairs({'u', 'u:' .. owner}) do
     redis.call('HINCRBY', prefix .. key, 'c', sessions)
-    redis.call('HINCRBY', prefix .. key, 'n', nbytes)
+    -- Lua writes -0 and 1e+15, neither of which redis takes for a whole number.
+    redis.call('HINCRBY', prefix .. key, 'n', string.format('%d', nbytes))
   end
 end
 local function drop(key, name)
@@ -38,7 +39,7 @@ local function forget(id)
   local key = prefix .. 's:' .. id
   local owner, alias = unpack(redis.call('HMGET', key, 'o', 'a'))
   if not owner then return false end
-  count(owner, -1, -redis.call('HGET', key, 'n'))
+  count(owner, -1, 0 - redis.call('HGET', key, 'n'))
   for _, field in ipairs(redis.call('HKEYS', key)) do
     if string.sub(field, 1, 2) == 'l:' then drop(key, string.sub(field, 3)) end
   end

@@ -90,8 +90,13 @@ class TierTotal:
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """Sessions of one owner by ascending id; totals cover all of them, not only this page."""
+    """Sessions of one owner by ascending id; totals cover all of them, not only this page.
+
+    damaged: ids of sessions between these that cannot be read, only deleted. last_id: of this page.
+    """
 
     sessions: list[SessionInfo]
+    damaged: list[str]
+    last_id: str
     has_more: bool
     totals: Mapping[Tier, TierTotal]

@@ -21,6 +21,10 @@ PIECE_ITEMS = 256
 class StaleWrite(Exception):
     """The change was made for another version, a lost lease, an alias in use or a link to nothing."""
 
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self.session_id = session_id
+
 
 class StoreUnusable(Exception):
     """The store cannot be opened; the message says why and what to do."""

@@ -46,7 +46,9 @@ def export(ledger: Ledger, session_id: str, owner: str, *, tokens: bool = False)
 def import_new(ledger: Ledger, owner: str, file: StateFile, ttl_seconds: float | None) -> SessionInfo:
     """A new session that stands where the exported one did."""
     record = _standing_at(ledger.new_record(owner, file.metadata, ttl_seconds), file, file.turn)
-    return ledger.add(new_session_id(), record, _items(record, file), file.snapshot)
+    info = ledger.add(new_session_id(), record, _items(record, file), file.snapshot)
+    assert info is not None, "a session without an alias is in nobody's way"
+    return info
 
 
 def import_into(

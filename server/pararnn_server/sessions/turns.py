@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pararnn_server.errors import NotFound, ServerError, StoreFailed
-from pararnn_server.sessions.ledger import Held, Ledger, overtaken
+from pararnn_server.sessions.ledger import Held, Ledger
 from pararnn_server.sessions.names import REPLY, state_name, turn_name
 from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.record import HISTORY_TURNS, SessionRecord, encode_turn
@@ -99,7 +99,7 @@ def _commit(ledger: Ledger, changes: Sequence[Change]) -> list[ServerError | Non
     except Exception:
         logger.exception("the session store failed in a commit")
         return [StoreFailed("the session store failed; its turn is undone") for _ in changes]
-    return [None if entry is None else overtaken() for entry in stale]
+    return [None if entry is None else ledger.overtaken(entry.session_id) for entry in stale]
 
 
 def _conclude(

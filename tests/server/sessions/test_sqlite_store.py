@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -10,9 +11,14 @@ from pathlib import Path
 
 import pytest
 from pararnn_server.errors import StoreFailed
-from pararnn_server.sessions import sqlite_schema
+from pararnn_server.sessions import branches, sqlite_schema
+from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.sqlite_store import SqliteStore
 from pararnn_server.sessions.store import Change, StoreUnusable, StoreUsage
+
+from tests.server.session_fixtures import build_sessions
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "sessions_v1.sqlite"
 
 DIES_IN_A_COMMIT = """
 import os, sys
@@ -140,6 +146,27 @@ def test_steps_lead_from_each_version_to_the_newest_and_keep_what_is_there(tmp_p
     db.close()
     with pytest.raises(StoreUnusable, match="newer version"):
         SqliteStore(path)
+
+
+def test_a_file_of_the_first_version_holds_what_it_held(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    shutil.copy(GOLDEN, path)
+    session, child = "sess_" + "1" * 32, "sess_f4fd41dd0f7a58244bd2d8c2685a27bc"
+    manager = build_sessions(SqliteStore(path))
+    assert manager.token_ids(session) == [10, 11, 20, 21, 30, 31, 7, 8]
+    assert manager.now(branches.fork, session, "ada", once=Once("key", "digest")).id == child
+    assert manager.token_ids(child) == [10, 11, 20, 21, 30, 31]
+    manager.say(child, "ada", 5, fill=5)
+    manager.now(branches.rollback, session, "ada", 1)
+    assert manager.stored(session).snapshot.buffer.eq(3).all()
+    manager.now(branches.rollback, session, "ada", "here")
+    assert manager.stored(session).snapshot.buffer.eq(3).all()
+    assert manager.token_ids(session) == [10, 11, 20, 21, 30, 31]
+    other = manager.now(branches.fork, session, "ada").id
+    manager.delete(session, "ada")
+    assert manager.token_ids(other) == [10, 11, 20, 21, 30, 31]
+    assert manager.token_ids(child) == [10, 11, 20, 21, 30, 31, 5]
+    manager.close()
 
 
 def test_a_step_that_fails_leaves_the_version_before(tmp_path: Path) -> None:

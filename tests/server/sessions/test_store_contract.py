@@ -141,6 +141,17 @@ def test_usage_is_what_the_last_changes_said(store: SessionStore) -> None:
     assert (store.usage("ada"), store.usage()) == (StoreUsage(0, 0), StoreUsage(1, 7))
 
 
+@pytest.mark.parametrize("nbytes", [0, 10**15])
+def test_bytes_are_counted_whether_there_are_none_or_very_many(store: SessionStore, nbytes: int) -> None:
+    put(store, change("s1", nbytes=nbytes, expires_at=10.0))
+    put(store, change("s2", nbytes=nbytes))
+    put(store, change("s2", 1, nbytes=nbytes + 1))
+    assert store.usage("ada") == store.usage() == StoreUsage(2, 2 * nbytes + 1)
+    store.delete("s2")
+    assert store.expire(["s1"], 10.0, 100.0) == ["s1"]
+    assert store.usage("ada") == store.usage() == StoreUsage(0, 0)
+
+
 def test_a_deleted_session_is_wholly_gone(store: SessionStore) -> None:
     put(store, change("s1", state_1=b"one"))
     store.delete("s1")

@@ -5,9 +5,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pararnn_server.errors import Conflict, Expired, NotFound, TooManyRequests
+from pararnn_server.errors import Conflict, Expired, NotFound, StoreFailed, TooManyRequests
+from pararnn_server.sessions import directory
 from pararnn_server.sessions.ledger import TOMBSTONE_SECONDS, Ledger
 from pararnn_server.sessions.session import TierTotal
+from pararnn_server.sessions.store import Change
 
 from tests.server.session_fixtures import SIZE, Clock, Sessions, build_sessions, result
 
@@ -214,3 +216,36 @@ def test_pages_hold_every_session_once_even_if_others_go_between(
     assert seen == own
     left = manager.page("ada", limit=100)
     assert left.totals["host"].sessions == len(left.sessions)
+
+
+def test_a_damaged_session_hides_no_other_and_can_be_deleted() -> None:
+    manager, _ = build()
+    ids = sorted(manager.create("ada").id for _ in range(70))
+    store = manager.ledger.store
+    for broken in (ids[3], ids[-1]):
+        head = store.load(broken)
+        assert head is not None
+        damaged = bytes([head.head[0] ^ 1]) + head.head[1:]
+        assert store.commit([[Change(broken, "ada", head.version, damaged, 0)]]) == [None]
+    page = manager.page("ada", limit=100)
+    assert [info.id for info in page.sessions] == [one for one in ids if one not in (ids[3], ids[-1])]
+    assert (page.damaged, page.last_id, page.has_more) == ([ids[3], ids[-1]], ids[-1], False)
+    first = manager.page("ada", limit=4)
+    assert (first.damaged, first.last_id, first.has_more) == ([ids[3]], ids[3], True)
+    assert manager.page("ada", after=ids[-2]).damaged == [ids[-1]]
+    assert sum(total.sessions for total in page.totals.values()) == len(ids)
+    for broken in (ids[3], ids[-1]):
+        with pytest.raises(StoreFailed):
+            manager.get(broken, "ada")
+        with pytest.raises(NotFound):
+            manager.delete(broken, "bob")
+        manager.delete(broken, "ada")
+    assert sum(total.sessions for total in manager.page("ada").totals.values()) == len(ids) - 2
+
+
+def test_a_long_page_is_read_in_pieces() -> None:
+    manager, _ = build()
+    for _ in range(100):
+        manager.create("ada")
+    pieces = list(directory.page(manager.ledger, "ada", 100))
+    assert len(pieces) == -(-100 // directory.PIECE_SESSIONS)
