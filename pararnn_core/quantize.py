@@ -71,10 +71,10 @@ def quantize_checkpoint(
         # Packed models give up their row-major copies, and save them again bit for bit.
         quality = measure_quality(model.pack(), quantized.pack(), documents, _about("measuring", progress))
     made = Quantized(
-        source=source.resolve().name,
+        source=_name(source),
         source_dtype=info.config.dtype,
         source_weight_bytes=info.weight_bytes,
-        name=target.resolve().name,
+        name=_name(target),
         config=quantized.config,
         bits_per_weight=bits_per_weight,
         weight_bytes=weight_bytes,
@@ -84,6 +84,11 @@ def quantize_checkpoint(
     )
     _save(quantized, source, target, made)
     return made
+
+
+def _name(folder: Path) -> str:
+    """Return what a card calls the folder: U+FFFD for bytes of its name that are no UTF-8."""
+    return folder.resolve().name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _check(source: Path, target: Path) -> CheckpointInfo:

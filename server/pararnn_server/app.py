@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
@@ -37,6 +36,7 @@ from pararnn_server.routes import (
 )
 from pararnn_server.service import Service, Serving
 from pararnn_server.settings import Settings
+from pararnn_server.version import package_version
 
 _ROUTES = (
     completions,
@@ -88,7 +88,7 @@ def create_app(
     app = _Api(
         title="pararnn-server",
         description="Constant-memory recurrent language models behind an OpenAI-compatible interface.",
-        version=_version(),
+        version=package_version(),
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -171,10 +171,3 @@ def _log_failure(error: Exception) -> None:
 
 def _nothing(_: Serving) -> None:
     """Nobody waits for the server to be ready."""
-
-
-def _version() -> str:
-    try:
-        return version("pararnn-server")
-    except PackageNotFoundError:
-        return "0"

@@ -17,6 +17,7 @@ from pararnn_server.chat_readahead import ChatReadahead
 from pararnn_server.chat_template import ChatTemplate
 from pararnn_server.engine import Engine
 from pararnn_server.engine_settings import EngineSettings
+from pararnn_server.environment import option_name
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.loading import Loaded
 from pararnn_server.metrics import Metrics
@@ -110,7 +111,7 @@ def num_slots(model: ParaRNNForCausalLM, settings: Settings) -> int:
         bytes_per_slot = 2 * state_bytes(model.config)
         size = pool_size(free_bytes(model.device), working, bytes_per_slot, asked, spare=1)
     except ValueError as error:
-        raise ConfigurationError(f"max_num_batched_tokens: {error}") from error
+        raise ConfigurationError(f"{option_name('max_num_batched_tokens')}: {error}") from error
     logger.info(size.explanation)
     return size.num_slots
 

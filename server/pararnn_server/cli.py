@@ -6,13 +6,19 @@ A command is imported when it is asked for, so that none waits for the libraries
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
 from pararnn_server.commands.options import CONTEXT, EPILOG
+from pararnn_server.commands.standard_streams import open_standard_streams
+from pararnn_server.commands.variables import VARIABLES
+from pararnn_server.environment import tidy
+from pararnn_server.version import PACKAGE, package_version
 
 COMMANDS = {
     "serve": "serve:serve",
@@ -48,14 +54,33 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
 
 def main() -> None:
     """Entry point of the `pararnn` script."""
+    open_standard_streams()
     asked = [name for name in sys.argv[1:2] if name in COMMANDS]
     # What is imported stays: looking for garbage in it, again and again, takes a tenth of the time to start.
     gc.disable()
-    app = build_app(asked or COMMANDS)
+    app = build_app([] if sys.argv[1:2] == ["--version"] else asked or COMMANDS)
     gc.freeze()
     gc.enable()
     app()
 
 
-def _any_command() -> None:
-    """Keeps the name of a command that stands alone."""
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{PACKAGE} {package_version()}")
+        raise typer.Exit
+
+
+# A variable PARARNN_VERSION, as images have, must not turn every command into this one.
+_VERSION_OPTION = typer.Option(
+    "--version",
+    help="Show the version and exit.",
+    callback=_show_version,
+    is_eager=True,
+    allow_from_autoenv=False,
+)
+
+
+def _any_command(version: Annotated[bool, _VERSION_OPTION] = False) -> None:
+    """Run before every command, also one that was imported alone."""
+    for warning in tidy(os.environ, VARIABLES):
+        typer.echo(f"pararnn: warning: {warning}", err=True)

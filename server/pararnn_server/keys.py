@@ -9,6 +9,7 @@ from hmac import compare_digest
 from ipaddress import ip_address
 from pathlib import Path
 
+from pararnn_server.environment import option_name, variable
 from pararnn_server.errors import Unauthorized
 from pararnn_server.settings import Settings
 
@@ -88,7 +89,7 @@ def load_keys(settings: Settings) -> KeyRing:
     _check_distinct(keys)
     admin = None if settings.admin_key is None else settings.admin_key.get_secret_value()
     if admin is not None:
-        _check_key(admin, "admin_key")
+        _check_key(admin, option_name("admin_key"))
     return KeyRing(keys, admin)
 
 
@@ -96,8 +97,8 @@ def check_exposure(settings: Settings, keys: KeyRing) -> None:
     """Without keys only this machine may connect. Raises ConfigurationError."""
     if keys.anonymous and not settings.allow_anonymous and not _is_loopback(settings.host):
         raise ConfigurationError(
-            f"host: {settings.host} can be reached from other machines; set API keys (keys_file, api_keys)"
-            " or allow_anonymous"
+            f"{option_name('host')}: {settings.host} can be reached from other machines; set keys"
+            f" ({option_name('keys_file')} or {variable('api_keys')}) or --allow-anonymous"
         )
 
 
@@ -114,16 +115,17 @@ def _from_file(path: Path | None) -> Iterator[tuple[str, str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"keys_file: cannot read {path}: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigurationError(f"{option_name('keys_file')}: cannot read {path}: {why}") from error
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("#"):
-            yield _parse(line, f"keys_file: {path}, line {number}")
+            yield _parse(line, f"{option_name('keys_file')}: {path}, line {number}")
 
 
 def _from_text(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.api_keys is not None:
         for number, part in enumerate(settings.api_keys.get_secret_value().split(","), 1):
-            yield _parse(part, f"api_keys: entry {number}")
+            yield _parse(part, f"{option_name('api_keys')}: entry {number}")
 
 
 def _parse(text: str, where: str) -> tuple[str, str]:
@@ -140,8 +142,8 @@ def _check_distinct(keys: Iterable[tuple[str, str]]) -> None:
     names: dict[str, str] = {}
     for name, key in keys:
         if names.setdefault(key, name) != name:
-            message = f"keys_file, api_keys: {names[key]} and {name} share a key; give each its own"
-            raise ConfigurationError(message)
+            where = f"{option_name('keys_file')}, {option_name('api_keys')}"
+            raise ConfigurationError(f"{where}: {names[key]} and {name} share a key; give each its own")
 
 
 def _check_key(key: str, where: str) -> None:

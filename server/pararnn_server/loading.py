@@ -19,6 +19,7 @@ from pararnn_core.checkpoint_text import GENERATION_CONFIG, CheckpointText
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_server.locate import find_checkpoint
 from pararnn_server.memory import release_free_memory
+from pararnn_server.paths import printable
 from pararnn_server.sampling_defaults import SamplingDefaults, sampling_defaults
 from pararnn_server.settings import Settings
 from pararnn_server.tokenizer import Tokenizer, TokenizerError
@@ -61,7 +62,7 @@ def load(settings: Settings, progress: Progress | None = None) -> Loaded:
     )
     tokenizer = Tokenizer(folder, model.config.vocab_size)
     release_free_memory()
-    names = settings.served_model_name or (folder.resolve().name,)
+    names = settings.served_model_name or (printable(folder.resolve().name),)
     generation = CheckpointText(folder).fields(GENERATION_CONFIG)
     return Loaded(
         names,

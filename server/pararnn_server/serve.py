@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from pararnn_core.devices import usable_device
 from pararnn_server.app import create_app
+from pararnn_server.environment import option_name
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.loading import Loaded
 from pararnn_server.locate import find_checkpoint
@@ -122,4 +123,6 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         where = f"{settings.host} port {settings.port}"
-        raise ConfigurationError(f"port: cannot listen on {where}: {error.strerror or error}") from error
+        raise ConfigurationError(
+            f"{option_name('port')}: cannot listen on {where}: {error.strerror or error}"
+        ) from error

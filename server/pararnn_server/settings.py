@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from pararnn_server.environment import PREFIX, option_name, usable_value
+from pararnn_server.paths import printable, user_path
+from pararnn_server.store_address import check_store
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -15,7 +25,12 @@ class Settings(BaseSettings):
     """Frozen. Values come from keyword arguments, then PARARNN_<NAME>, then the default."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PARARNN_", env_ignore_empty=True, extra="forbid", frozen=True, allow_inf_nan=False
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # keys and passwords of stores are among the values
     )
 
     checkpoint: str | None = Field(
@@ -88,7 +103,7 @@ class Settings(BaseSettings):
     )
     store: str = Field(
         "sqlite",
-        pattern=r"^(sqlite|memory|rediss?://\S+)$",
+        repr=False,  # the address may hold a password
         description="Where sessions are kept: sqlite, memory (gone with the process), or redis://host:port/db.",
     )
     data_dir: Path | None = Field(
@@ -159,13 +174,51 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return (
-            tuple(part.strip() for part in value.split(",") if part.strip())
+            tuple(part.strip() for part in printable(value).split(",") if part.strip())
             if isinstance(value, str)
             else value
         )
 
+    @field_validator("checkpoint_dir", "data_dir", "keys_file", mode="after")
+    @classmethod
+    def _expand_home(cls, path: Path | None) -> Path | None:
+        return None if path is None else user_path(path)
+
+    @field_validator("checkpoint", mode="after")
+    @classmethod
+    def _expand_home_of_a_name(cls, name: str | None) -> str | None:
+        return str(user_path(name)) if name is not None and name.startswith("~") else name
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_store(cls, store: str) -> str:
+        check_store(store)
+        return store
+
     @model_validator(mode="after")
     def _step_holds_every_reply(self) -> Settings:
         if self.max_num_batched_tokens < self.max_num_seqs:
-            raise ValueError(f"max_num_batched_tokens: must be at least max_num_seqs, {self.max_num_seqs}")
+            name = option_name("max_num_batched_tokens")
+            raise ValueError(f"{name}: must be at least --max-num-seqs, {self.max_num_seqs}")
         return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keyword arguments, then the environment; no files."""
+        return init_settings, _Environment(settings_cls)
+
+
+class _Environment(EnvSettingsSource):
+    """Variables PARARNN_<NAME> without those that Kubernetes sets."""
+
+    def __call__(self) -> dict[str, Any]:
+        found = super().__call__().items()
+        values = ((name, usable_value(value) if isinstance(value, str) else value) for name, value in found)
+        return {name: value for name, value in values if value not in (None, "")}

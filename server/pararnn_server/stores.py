@@ -7,11 +7,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
+from pararnn_server.environment import option_name
 from pararnn_server.keys import ConfigurationError
+from pararnn_server.paths import home
 from pararnn_server.sessions.memory_store import MemoryStore
 from pararnn_server.sessions.sqlite_store import SqliteStore
 from pararnn_server.sessions.store import SessionStore, StoreUnusable
 from pararnn_server.settings import Settings
+from pararnn_server.store_address import shown_store
 
 FILE_NAME = "sessions.sqlite"
 
@@ -20,13 +23,17 @@ def open_store(settings: Settings) -> SessionStore:
     """Raises ConfigurationError, naming the option, for a store that cannot be used."""
     if settings.store == "memory":
         return MemoryStore()
-    option = "data_dir" if settings.store == "sqlite" else "store"
+    option = option_name("data_dir" if settings.store == "sqlite" else "store")
     try:
         if settings.store == "sqlite":
             return SqliteStore(store_file(settings))
         return _redis_store(settings.store)
     except StoreUnusable as error:
         raise ConfigurationError(f"{option}: {error}") from error
+    except TypeError:
+        # What redis makes of an option of the address that it does not have.
+        shown = shown_store(settings.store)
+        raise ConfigurationError(f"{option}: {shown}: an option after the ? is unknown to redis") from None
 
 
 def _redis_store(url: str) -> SessionStore:
@@ -39,9 +46,19 @@ def _redis_store(url: str) -> SessionStore:
 
 
 def store_file(settings: Settings) -> Path:
-    """Where this user's programs keep what must outlive them, unless the settings say otherwise."""
+    """Return the file of the sqlite store: by default where this user's programs keep their state.
+
+    Raises ConfigurationError where the user has no home directory.
+    """
     if settings.data_dir is not None:
         return settings.data_dir / FILE_NAME
     state = os.environ.get("XDG_STATE_HOME", "")
-    folder = Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state"
-    return folder / "pararnn" / FILE_NAME
+    if os.path.isabs(state):
+        return Path(state) / "pararnn" / FILE_NAME
+    folder = home()
+    if folder is None:
+        raise ConfigurationError(
+            f"{option_name('data_dir')}: user {os.getuid()} has no home directory (no HOME, no entry in the"
+            " password file): name a directory for sessions, or give --store memory"
+        )
+    return folder / ".local" / "state" / "pararnn" / FILE_NAME

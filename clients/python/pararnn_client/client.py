@@ -8,6 +8,7 @@ import httpx
 
 from pararnn_client import calls
 from pararnn_client.async_transport import AsyncResource, AsyncTransport
+from pararnn_client.connection import loopback_transport, parse_url, preparing
 from pararnn_client.endpoint import Endpoint, StreamEndpoint
 from pararnn_client.exchange import http_options
 from pararnn_client.retries import DEFAULT_RETRIES, RetryPolicy
@@ -74,7 +75,10 @@ class PararnnClient(ClientEndpoints, SyncResource):
         retries: RetryPolicy = DEFAULT_RETRIES,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        http = httpx.Client(**http_options(base_url, api_key, timeout), transport=transport)
+        url = parse_url(base_url)
+        with preparing(url):
+            transport = transport or loopback_transport(httpx.HTTPTransport, url)
+            http = httpx.Client(**http_options(url, api_key, timeout), transport=transport)
         super().__init__(SyncTransport(http, retries))
         self.sessions = Sessions(self.transport)
 
@@ -103,7 +107,10 @@ class AsyncPararnnClient(ClientEndpoints, AsyncResource):
         retries: RetryPolicy = DEFAULT_RETRIES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        http = httpx.AsyncClient(**http_options(base_url, api_key, timeout), transport=transport)
+        url = parse_url(base_url)
+        with preparing(url):
+            transport = transport or loopback_transport(httpx.AsyncHTTPTransport, url)
+            http = httpx.AsyncClient(**http_options(url, api_key, timeout), transport=transport)
         super().__init__(AsyncTransport(http, retries))
         self.sessions = AsyncSessions(self.transport)
 

@@ -9,6 +9,7 @@ from typing import Any, TypedDict, TypeVar
 import httpx
 
 from pararnn_client.calls import Call
+from pararnn_client.connection import authorization, shown
 from pararnn_client.errors import ConnectionFailed, InvalidReply, status_error_class
 from pararnn_client.types import Json
 
@@ -20,21 +21,15 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.
 class HttpOptions(TypedDict):
     """Arguments of httpx.Client and httpx.AsyncClient alike."""
 
-    base_url: str
+    base_url: httpx.URL
     headers: dict[str, str]
     timeout: httpx.Timeout
 
 
-def http_options(base_url: str, api_key: str | None, timeout: float) -> HttpOptions:
+def http_options(url: httpx.URL, api_key: str | None, timeout: float) -> HttpOptions:
     """timeout: seconds without a byte from the server; connecting gets at most 10. Raises PararnnError."""
-    try:
-        httpx.URL(base_url)
-    except httpx.InvalidURL as error:
-        raise ConnectionFailed(f"{base_url!r} is no URL: {error}", request_sent=False) from None
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    return HttpOptions(
-        base_url=base_url, headers=headers, timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0))
-    )
+    limits = httpx.Timeout(timeout, connect=min(timeout, 10.0))
+    return HttpOptions(base_url=url, headers=authorization(api_key), timeout=limits)
 
 
 def build_request(http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
@@ -74,7 +69,7 @@ def connection_failed(error: httpx.HTTPError, base_url: httpx.URL) -> Connection
     """What an httpx failure means for a request to base_url."""
     sent = not isinstance(error, _NOT_SENT)
     what = "lost the connection to" if sent else "cannot reach"
-    return ConnectionFailed(f"{what} {base_url}: {error or type(error).__name__}", request_sent=sent)
+    return ConnectionFailed(f"{what} {shown(base_url)}: {error or type(error).__name__}", request_sent=sent)
 
 
 def _error_fields(response: httpx.Response) -> Mapping[str, Any]:
@@ -89,9 +84,9 @@ def _json_object(response: httpx.Response) -> Json:
     try:
         body = json.loads(response.content) if response.content else {}
     except ValueError:
-        raise InvalidReply(f"{response.url} answered {response.status_code} without JSON") from None
+        raise InvalidReply(f"{shown(response.url)} answered {response.status_code} without JSON") from None
     if not isinstance(body, dict):
-        raise InvalidReply(f"{response.url} answered with JSON that is not an object")
+        raise InvalidReply(f"{shown(response.url)} answered with JSON that is not an object")
     return body
 
 

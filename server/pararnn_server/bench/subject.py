@@ -14,6 +14,7 @@ from pararnn_core.config import ModelConfig, num_parameters
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.quantization_config import DEFAULT_GROUP_SIZES, QuantizationConfig
 from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
+from pararnn_server.paths import printable
 
 WEIGHTS = ("f32", "bf16", "int8", "int4")
 _BITS = {"int8": 8, "int4": 4}
@@ -33,7 +34,7 @@ class Subject:
     @classmethod
     def of_checkpoint(cls, path: Path) -> Subject:
         """Raises CheckpointError for what is none."""
-        return cls(path.resolve().name, checkpoint_info(path).config, path)
+        return cls(printable(path.resolve().name), checkpoint_info(path).config, path)
 
     @classmethod
     def random(cls, preset: str, weights: str, cell: str = "gru") -> Subject:

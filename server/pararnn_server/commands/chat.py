@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 from pararnn_client import PararnnClient, PararnnError
+from pararnn_client.connection import parse_url, shown
 
 from pararnn_server.bring_up import read_chat_template
 from pararnn_server.chat_prompt import ChatPrompts
@@ -21,6 +22,7 @@ from pararnn_server.commands.sampling_options import ChatSampling
 from pararnn_server.commands.serve import described
 from pararnn_server.commands.units import as_bytes
 from pararnn_server.loading import load
+from pararnn_server.paths import printable
 from pararnn_server.settings import Settings
 
 
@@ -60,6 +62,7 @@ def chat(
     Replies stream to standard output; after each, its speed and the session's size go to standard error.
     In the chat: /reset, /state, /help, /quit. Ctrl-C ends a reply, not the program.
     """
+    system = None if system is None else printable(system)
     sampling = ChatSampling(max_tokens, temperature, top_p, top_k, min_p, repetition_penalty, seed)
     with contextlib.ExitStack() as end:
         if url is not None:
@@ -76,7 +79,7 @@ def _remote(
     client: PararnnClient, url: str, sampling: ChatSampling, *, raw: bool, system: str | None
 ) -> RemoteConversation:
     conversation = RemoteConversation(client, sampling, raw=raw, system=system)
-    _greet(f"{conversation.model} at {url}", conversation, raw=raw)
+    _greet(f"{conversation.model} at {shown(parse_url(url))}", conversation, raw=raw)
     return conversation
 
 

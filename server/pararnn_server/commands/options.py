@@ -13,12 +13,13 @@ import typer
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from pararnn_server.environment import PREFIX, option_name, variable
 from pararnn_server.keys import ConfigurationError
+from pararnn_server.paths import user_path
 from pararnn_server.settings import Settings
 
-ENV_PREFIX = "PARARNN"
 # Of every command: the prefix makes each option PARARNN_<OPTION> too.
-CONTEXT = {"auto_envvar_prefix": ENV_PREFIX, "help_option_names": ["-h", "--help"]}
+CONTEXT = {"auto_envvar_prefix": PREFIX.removesuffix("_"), "help_option_names": ["-h", "--help"]}
 EPILOG = "Every option is also an environment variable: --dtype is PARARNN_DTYPE, and so on."
 
 # The first field of each group of the help, in the order of Settings.
@@ -40,8 +41,18 @@ def option(help_text: str, *names: str, env: str | None = None, **details: Any) 
 
     env: its name without the prefix, where that is not the parameter's.
     """
-    envvar = None if env is None else f"{ENV_PREFIX}_{env}"
+    envvar = None if env is None else variable(env)
     return typer.Option(*names, help=help_text, show_envvar=False, envvar=envvar, **details)
+
+
+def path_option(help_text: str, *names: str, metavar: str = "PATH", env: str | None = None) -> Any:
+    """`option` for a path, in which a leading ~ is expanded."""
+    return option(help_text, *names, env=env, parser=_path, metavar=metavar)
+
+
+def path_argument(help_text: str, metavar: str | None = None) -> Any:
+    """typer.Argument for a path, in which a leading ~ is expanded."""
+    return typer.Argument(help=help_text, parser=_path, metavar=metavar)
 
 
 def takes_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
@@ -108,5 +119,13 @@ def _as_text(field: FieldInfo) -> str | bool | None:
 
 
 def _complaint(error: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in error["loc"])
-    return f"--{name.replace('_', '-')} ({ENV_PREFIX}_{name.upper()}): {error['msg']}"
+    """One error of pydantic as a line; one of several fields together names them itself."""
+    message = error["msg"].removeprefix("Value error, ")
+    return ": ".join([*(option_name(str(field)) for field in error["loc"][:1]), message])
+
+
+def _path(text: str) -> Path:
+    try:
+        return user_path(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

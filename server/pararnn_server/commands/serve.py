@@ -20,6 +20,7 @@ from pararnn_server.loading import load_in_background
 from pararnn_server.locate import find_checkpoint
 from pararnn_server.memory import resident_memory_bytes
 from pararnn_server.settings import Settings
+from pararnn_server.store_address import shown_store
 from pararnn_server.stores import store_file
 
 if TYPE_CHECKING:
@@ -75,12 +76,12 @@ def welcome(serving: Serving, config: ModelConfig, url: str, settings: Settings)
 
 
 def kept(settings: Settings) -> str:
-    """Where sessions are, in words; a password in an address is nobody's to read."""
+    """Return where sessions are, in words, without the password of an address."""
     if settings.store == "memory":
         return "in memory only"
     if settings.store == "sqlite":
         return f"in {store_file(settings)}"
-    return f"in {settings.store.rpartition('@')[2]}"
+    return f"in {shown_store(settings.store)}"
 
 
 def machine(settings: Settings) -> str:

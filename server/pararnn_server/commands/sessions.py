@@ -27,7 +27,7 @@ sessions = typer.Typer(
 )
 
 
-@sessions.command("list")
+@sessions.command("list", context_settings=CONTEXT)
 @one_line_errors(PararnnError)
 def list_sessions(url: Url = HERE, api_key: Key = None) -> None:
     """All sessions of the key, each with its memory."""
@@ -44,7 +44,7 @@ def list_sessions(url: Url = HERE, api_key: Key = None) -> None:
             typer.echo(f"{tier}: {total['sessions']} sessions, {as_bytes(total['state_bytes'])}", err=True)
 
 
-@sessions.command()
+@sessions.command(context_settings=CONTEXT)
 @one_line_errors(PararnnError)
 def show(session_id: SessionId, url: Url = HERE, api_key: Key = None) -> None:
     """One session: where it is, what it costs, its last turns and its snapshots."""
@@ -62,7 +62,7 @@ def show(session_id: SessionId, url: Url = HERE, api_key: Key = None) -> None:
         typer.echo(f"  turn {turn['turn']:<4} {_time(turn['created_at'])}  {counts}")
 
 
-@sessions.command()
+@sessions.command(context_settings=CONTEXT)
 @one_line_errors(PararnnError)
 def fork(session_id: SessionId, url: Url = HERE, api_key: Key = None) -> None:
     """A new session that goes on from the same point; prints its id."""
@@ -70,7 +70,7 @@ def fork(session_id: SessionId, url: Url = HERE, api_key: Key = None) -> None:
         typer.echo(client.sessions.fork(session_id).id)
 
 
-@sessions.command("export")
+@sessions.command("export", context_settings=CONTEXT)
 @one_line_errors(PararnnError)
 def export_session(
     session_id: SessionId,
@@ -89,7 +89,7 @@ def export_session(
     typer.echo(f"{file}: {as_bytes(len(data))}", err=True)
 
 
-@sessions.command("import")
+@sessions.command("import", context_settings=CONTEXT)
 @one_line_errors(PararnnError)
 def import_session(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Of an export.")],
@@ -105,7 +105,7 @@ def import_session(
         typer.echo(client.sessions.import_new(data).id)
 
 
-@sessions.command()
+@sessions.command(context_settings=CONTEXT)
 @one_line_errors(PararnnError)
 def rm(
     session_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The sessions.")],
