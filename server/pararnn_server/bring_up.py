@@ -8,6 +8,7 @@ import time
 
 from jinja2 import TemplateError
 
+from pararnn_core.checkpoint_text import DEFAULT_TEMPLATE
 from pararnn_core.device.graphs import BUCKETS
 from pararnn_core.device.memory import free_bytes, pool_size, step_bytes
 from pararnn_core.model import ParaRNNForCausalLM
@@ -131,10 +132,10 @@ def _engine_settings(settings: Settings, num_owners: int, max_num_seqs: int) -> 
 
 def read_chat_template(tokenizer: Tokenizer) -> ChatTemplate | None:
     """None where the checkpoint has none. Raises TokenizerError for one that is no template."""
-    if tokenizer.chat_template is None:
+    source = tokenizer.chat_templates.get(DEFAULT_TEMPLATE)
+    if source is None:
         return None
-    tokens = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token}
     try:
-        return ChatTemplate(tokenizer.chat_template, tokens)
+        return ChatTemplate(source, dict(tokenizer.named_tokens))
     except TemplateError as error:
         raise TokenizerError(f"the chat template is not Jinja2: {error}") from error

@@ -27,7 +27,7 @@ class ChatPrompts:
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
         self._tokenizer = tokenizer
         self.template = template
-        self._names = sorted(tokenizer.special_ids, key=len, reverse=True)
+        self._names = sorted(tokenizer.control_ids, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
         self._encoded = EncodedPrefixes()
 
@@ -65,7 +65,7 @@ class ChatPrompts:
         start = len(known)
         for found in self._special.finditer(text, start):
             ids.extend((await self._encode_plain(seal.broken(text[start : found.start()]))).ids)
-            ids.append(self._tokenizer.special_ids[found[0]])
+            ids.append(self._tokenizer.control_ids[found[0]])
             start = found.end()
         if not seal.used:
             self._encoded.put(partition, text[:start], ids)

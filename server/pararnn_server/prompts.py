@@ -11,13 +11,14 @@ from pararnn_server.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompt:
-    """added: how many leading ids (0 or 1, the BOS) the client did not write itself.
+    """added, appended: how many leading and trailing ids (a BOS, an EOS) the client did not write itself.
 
     stable: how many leading ids of a text stay the same whatever is appended to it; 0: not known.
     """
 
     ids: Sequence[int]
     added: int = 0
+    appended: int = 0
     stable: int = 0
 
 
@@ -29,11 +30,16 @@ class PromptReader:
     max_tokens: int
 
     async def text(self, text: str, *, param: str, bos: bool) -> EncodedPrompt:
-        """bos: the text starts a context. The spelling of a special token is read as that token."""
+        """Read the spelling of a special token as that token.
+
+        bos: the text starts a context and gets the ids that the tokenizer puts around one.
+        """
         ids, stable = await self.tokenizer.encode_open(text)
-        if bos and self.tokenizer.add_bos and self.tokenizer.bos_id is not None:
-            return EncodedPrompt(self.checked([self.tokenizer.bos_id, *ids], param), 1, stable + 1)
-        return EncodedPrompt(self.checked(ids, param), 0, stable)
+        opening = self.tokenizer.opening_ids if bos else ()
+        closing = self.tokenizer.closing_ids if bos else ()
+        if opening or closing:
+            ids = [*opening, *ids, *closing]
+        return EncodedPrompt(self.checked(ids, param), len(opening), len(closing), len(opening) + stable)
 
     def ids(self, ids: Sequence[int], *, param: str) -> EncodedPrompt:
         """Ids are taken as they are: no BOS is put before them."""

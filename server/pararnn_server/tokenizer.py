@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
@@ -12,15 +12,21 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Encoding
 from tokenizers import Tokenizer as BpeTokenizer
 
-from pararnn_core.checkpoint_text import DEFAULT_TEMPLATE, TOKENIZER_CONFIG, CheckpointText
+from pararnn_core.checkpoint_text import TOKENIZER_CONFIG, CheckpointText
+from pararnn_core.untrusted_file import parse_json
+from pararnn_server.byte_level import TokenizerError, byte_tables, check_gives_text_back, parts_of
+from pararnn_server.special_tokens import SpecialTokens
+
+__all__ = ["OpenText", "Tokenizer", "TokenizerError"]
 
 PIECE_CHARS = 1 << 16
 # After a single line feed between two visible characters a byte-level pre-tokenizer always splits.
 _SEAM = re.compile(r"(?<=\S\n)(?=\S)")
+# An added token such as <|user|> or [INST], as against a word.
+_MARK = re.compile(r"[!-/:-@\[-`{-~].+[!-/:-@\[-`{-~]", re.DOTALL)
+_SAMPLE = "Aa, 5\u20ac \u00e9\u00df\n\t  x_\u3042\U0001f600\u200d!? {[<|>]}\r\n 0\u00a0\x00\x7f"
 
-
-class TokenizerError(ValueError):
-    """A tokenizer file is missing, broken, or of a kind whose bytes per token are not known."""
+logger = logging.getLogger(__name__)
 
 
 class OpenText(NamedTuple):
@@ -31,33 +37,101 @@ class OpenText(NamedTuple):
 
 
 class Tokenizer:
-    """Reads tokenizer.json and tokenizer_config.json of a checkpoint. Raises TokenizerError.
+    """Reads the tokenizer files of a checkpoint. Raises TokenizerError and CheckpointError.
 
     vocab_size: that of the model; ids the tokenizer does not know have no text.
     token_bytes: what each id adds to a reply, exactly; special tokens add nothing.
-    chat_template: its source, if the checkpoint has one. fingerprint: SHA-256 of tokenizer.json in UTF-8.
-    add_bos: whether a text prompt starts with the BOS, as the tokenizer's configuration says.
+    special_ids: tokens without text, by spelling. control_ids: these and every other token that no text of a
+        message may become.
+    named_tokens: spellings of bos_token, eos_token and the like, as chat templates know them.
+    chat_templates: sources by name. fingerprint: SHA-256 of tokenizer.json in UTF-8.
+    opening_ids, closing_ids: what comes before and after a text prompt, as the tokenizer's files say.
     seams_hold: whether a text's parts between special tokens, encoded one by one, give the ids of the whole.
     """
 
     def __init__(self, folder: Path, vocab_size: int) -> None:
         text = CheckpointText(folder)
-        source = _utf8(text.tokenizer())
-        self.fingerprint = sha256(source.encode()).hexdigest()
+        data = text.tokenizer()
+        spec = _parsed(folder, data)
+        check_gives_text_back(spec)
+        self.fingerprint = sha256(data).hexdigest()
         self.config: dict[str, Any] = text.fields(TOKENIZER_CONFIG)
-        self._special = _load(source, folder)
-        self._plain = _load(source, folder)
-        self._plain.encode_special_tokens = True
-        self.seams_hold = _seams_hold(json.loads(source), self._special)
-        self.chat_template = text.chat_templates().get(DEFAULT_TEMPLATE)
+        self.chat_templates = text.chat_templates()
         self.vocab_size = vocab_size
-        self.token_bytes, self._shown = _byte_tables(self._special, json.loads(source), vocab_size)
-        added = self._special.get_added_tokens_decoder()
-        self.special_ids = {token.content: i for i, token in added.items() if token.special}
-        self._special_ids = frozenset(self.special_ids.values())
+        special = SpecialTokens.read(text)
+        self.named_tokens = special.named
+        self._special = _load(data, folder, special, vocab_size)
+        self._plain = _load(data, folder, special, vocab_size)
+        self.seams_hold = _seams_hold(spec, self._special)
+        self.token_bytes, self._shown = byte_tables(self._special, vocab_size)
+        self._added = {token.content: i for i, token in self._special.get_added_tokens_decoder().items()}
+        self.special_ids: dict[str, int] = {}
+        self.control_ids: dict[str, int] = {}
+        self.hide(
+            [token["content"] for token in spec.get("added_tokens") or [] if token.get("special")]
+            + [*special.named.values(), *special.others]
+        )
+        self.control(filter(self._is_control, self._added))
         self.bos_token, self.bos_id = self._named("bos_token")
         self.eos_token, self.eos_id = self._named("eos_token")
-        self.add_bos = bool(self.config.get("add_bos_token", False)) and self.bos_id is not None
+        self.opening_ids, self.closing_ids = self._ends_of_text()
+        self._check_text_comes_back()
+
+    @property
+    def add_bos(self) -> bool:
+        """Whether a text prompt starts with the BOS."""
+        return self.bos_id in self.opening_ids
+
+    def hide(self, spellings: Iterable[str]) -> None:
+        """Give tokens no text: they never show in a reply, and no message may write them."""
+        hidden = {name: self._added[name] for name in spellings if name in self._added}
+        self.special_ids |= hidden
+        for token_id in hidden.values():
+            self.token_bytes[token_id] = b""
+        self.control(hidden)
+
+    def control(self, spellings: Iterable[str]) -> None:
+        """Let no message write these added tokens: spelled there, they are a row of ordinary characters."""
+        marked = {name: self._added[name] for name in spellings if name in self._added}
+        self._plain.add_special_tokens(list(marked))
+        self._plain.encode_special_tokens = True
+        self.control_ids |= {name: i for name, i in marked.items() if i not in self._plain_ids(name)}
+        self._control = frozenset(self.control_ids.values())
+
+    def control_sequence(self, ids: Iterable[int]) -> list[int]:
+        """Return the control tokens among the ids, in their order."""
+        return [token_id for token_id in ids if token_id in self._control]
+
+    def _is_control(self, spelling: str) -> bool:
+        """Tell an added token that may be read as a mark from a word or a run of spaces."""
+        if spelling in (self.config.get("chat_control_tokens") or ()):
+            return True
+        written = any(spelling in source for source in self.chat_templates.values())
+        return not spelling.isspace() and (written or _MARK.fullmatch(spelling) is not None)
+
+    def _plain_ids(self, text: str) -> list[int]:
+        """Encode ordinary characters. A special token that they merge to, such as "!", is a word."""
+        return self._plain.encode(text, add_special_tokens=False).ids
+
+    def _ends_of_text(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What the post-processor adds; add_bos_token and add_eos_token of tokenizer_config.json win."""
+        encoding = self._special.encode("a", add_special_tokens=True)
+        own = [i for i, added in enumerate(encoding.special_tokens_mask) if not added]
+        if not own:
+            raise TokenizerError("tokenizer.json: post_processor drops the text")
+        opening, closing = encoding.ids[: own[0]], encoding.ids[own[-1] + 1 :]
+        return (
+            _with_or_without(self.bos_id, self.config.get("add_bos_token"), opening, first=True),
+            _with_or_without(self.eos_id, self.config.get("add_eos_token"), closing, first=False),
+        )
+
+    def _check_text_comes_back(self) -> None:
+        """Encode many kinds of characters: this finds what the checks of single members overlooked."""
+        given = b"".join(map(self.shown, self._plain_ids(_SAMPLE))).decode("utf-8", "replace")
+        if given != _SAMPLE:
+            raise TokenizerError(
+                f"tokenizer.json does not give text back: {_SAMPLE!r} comes back as {given!r}"
+            )
 
     async def encode(self, text: str, *, special: bool = True) -> list[int]:
         """special: read the text of a special token as that token; otherwise as plain characters."""
@@ -77,7 +151,7 @@ class Tokenizer:
     def _last_word(self, encoding: Encoding) -> int:
         """Where the last pre-token begins: it may grow with the text. A special token is whole."""
         end = len(encoding.ids)
-        if not end or encoding.ids[-1] in self._special_ids:
+        if not end or encoding.ids[-1] in self._control:
             return end
         word = encoding.token_to_word(end - 1)
         while end and encoding.token_to_word(end - 1) == word:
@@ -102,9 +176,8 @@ class Tokenizer:
 
     def _named(self, name: str) -> tuple[str | None, int | None]:
         """Content and id of bos_token or eos_token, which a file gives as text or as an object."""
-        value = self.config.get(name)
-        content = value.get("content") if isinstance(value, dict) else value
-        if not isinstance(content, str):
+        content = self.named_tokens.get(name)
+        if content is None:
             return None, None
         token_id = self._special.token_to_id(content)
         if token_id is None:
@@ -112,33 +185,41 @@ class Tokenizer:
         return content, token_id
 
 
-def _utf8(data: bytes) -> str:
+def _parsed(folder: Path, data: bytes) -> dict[str, Any]:
     try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"tokenizer.json is not UTF-8 text: {error}") from error
+        return parse_json(data)
+    except ValueError as error:
+        raise TokenizerError(f"{folder / 'tokenizer.json'} is not a tokenizer: {error}") from error
 
 
-def _load(source: str, folder: Path) -> BpeTokenizer:
+def _load(data: bytes, folder: Path, special: SpecialTokens, vocab_size: int) -> BpeTokenizer:
     try:
-        tokenizer = BpeTokenizer.from_str(source)
+        tokenizer = BpeTokenizer.from_str(data.decode())
     except Exception as error:  # the library raises nothing more precise
         raise TokenizerError(f"{folder / 'tokenizer.json'} is not a tokenizer: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if getattr(tokenizer.model, "dropout", None):
+        # Dropout is for training. With it the same text has other ids each time.
+        logger.warning("tokenizer.json: model.dropout is ignored")
+        tokenizer.model.dropout = None
+    special.mark(tokenizer, vocab_size)
     return tokenizer
 
 
-def _parts(node: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
-    """The members of a component that may be a sequence of components."""
-    if node is None:
-        return []
-    return list(node[key]) if node.get("type") == "Sequence" else [node]
+def _with_or_without(
+    token_id: int | None, wanted: object, ids: Sequence[int], *, first: bool
+) -> tuple[int, ...]:
+    if not isinstance(wanted, bool) or token_id is None or (token_id in ids) == wanted:
+        return tuple(ids)
+    if not wanted:
+        return tuple(other for other in ids if other != token_id)
+    return (token_id, *ids) if first else (*ids, token_id)
 
 
 def _seams_hold(spec: dict[str, Any], tokenizer: BpeTokenizer) -> bool:
     """Whether text cut at a seam gives the ids of the whole: byte-level rules, no token reaches over."""
-    levels = _parts(spec.get("pre_tokenizer"), "pretokenizers")
+    levels = parts_of(spec.get("pre_tokenizer"), "pretokenizers")
     plain = (
         spec.get("normalizer") is None
         and len(levels) == 1
@@ -163,40 +244,3 @@ def _pieces(text: str, size: int = PIECE_CHARS) -> Iterator[str]:
         yield text[start : seam.start()]
         start = seam.start()
     yield text[start:]
-
-
-def _byte_tables(
-    tokenizer: BpeTokenizer, spec: dict[str, Any], vocab_size: int
-) -> tuple[Sequence[bytes], Sequence[bytes]]:
-    """Per id: the bytes it adds to text, and the bytes it is shown by."""
-    if "ByteLevel" not in {part.get("type") for part in _parts(spec.get("decoder"), "decoders")}:
-        raise TokenizerError("tokenizer.json: only byte-level BPE is served; its decoder must be ByteLevel")
-    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-    highest = max(vocabulary.values(), default=-1)
-    if highest >= vocab_size:
-        raise TokenizerError(
-            f"tokenizer.json has token {highest}, but the model's vocabulary ends at {vocab_size - 1}"
-        )
-    added = tokenizer.get_added_tokens_decoder()
-    byte_of = _byte_alphabet()
-    text, shown = [b""] * vocab_size, [b""] * vocab_size
-    for content, token_id in vocabulary.items():
-        extra = added.get(token_id)
-        raw = content.encode() if extra else _raw_bytes(content, byte_of)
-        shown[token_id] = raw
-        text[token_id] = b"" if extra is not None and extra.special else raw
-    return text, shown
-
-
-def _raw_bytes(content: str, byte_of: dict[str, int]) -> bytes:
-    try:
-        return bytes(byte_of[character] for character in content)
-    except KeyError as error:
-        raise TokenizerError(f"tokenizer.json: token {content!r} is not byte-level text") from error
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """Byte-level BPE writes printable Latin-1 as itself and the other bytes, in order, from U+0100 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 class Vocabulary(NamedTuple):
     """token_bytes: text of each id of the model, b"" for special ones.
 
-    byte_ids: the id of each of the 256 bytes; empty if one has none.
+    byte_ids: the id of each of the 256 bytes, -1 for one that no token has; empty if one of a token has none.
     """
 
     token_bytes: Sequence[bytes]
@@ -25,6 +25,7 @@ class Vocabulary(NamedTuple):
         for token_id, data in enumerate(token_bytes):
             if len(data) == 1:
                 singles.setdefault(data[0], token_id)
-        byte_ids = tuple(singles[byte] for byte in range(256)) if len(singles) == 256 else ()
+        used = set().union(*token_bytes)
+        byte_ids = tuple(singles.get(byte, -1) for byte in range(256)) if used <= singles.keys() else ()
         padding = (b"",) * (vocab_size - len(token_bytes))
         return cls((*token_bytes, *padding), byte_ids, eos_token_id)

@@ -105,12 +105,12 @@ def test_session_reads_the_ids_that_the_whole_conversation_has(server: HttpServe
 
 def test_model_without_template_refuses_chat(loaded: Loaded) -> None:
     tokenizer = loaded.tokenizer
-    template, tokenizer.chat_template = tokenizer.chat_template, None
+    templates, tokenizer.chat_templates = tokenizer.chat_templates, {}
     try:
         with serving(loaded) as server:
             response = server.post(CHAT, {"messages": [user("the")]})
     finally:
-        tokenizer.chat_template = template
+        tokenizer.chat_templates = templates
     assert response.status_code == 400
     assert response.json()["error"]["param"] == "messages"
 
@@ -118,10 +118,9 @@ def test_model_without_template_refuses_chat(loaded: Loaded) -> None:
 def test_template_that_rewrites_earlier_turns_refuses_sessions(loaded: Loaded) -> None:
     """It marks the last message, so that what follows an earlier reply depends on what comes later."""
     tokenizer = loaded.tokenizer
-    template = tokenizer.chat_template
-    tokenizer.chat_template = (
-        "{% for m in messages %}{{ m.content }}{% if loop.last %}!{% endif %}{% endfor %}"
-    )
+    templates = tokenizer.chat_templates
+    source = "{% for m in messages %}{{ m.content }}{% if loop.last %}!{% endif %}{% endfor %}"
+    tokenizer.chat_templates = {"default": source}
     try:
         with serving(loaded) as server:
             assert not server.get("/tokenizer_info").json()["chat_into_session"]
@@ -129,7 +128,7 @@ def test_template_that_rewrites_earlier_turns_refuses_sessions(loaded: Loaded) -
             response = server.post(CHAT, {"messages": [user("the")], "session_id": session_id})
             assert server.chat("the", max_tokens=1)["choices"]
     finally:
-        tokenizer.chat_template = template
+        tokenizer.chat_templates = templates
     assert (response.status_code, response.json()["error"]["param"]) == (400, "session_id")
 
 

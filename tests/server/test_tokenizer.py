@@ -86,7 +86,8 @@ def test_bos_is_added_only_if_the_configuration_says_so(tmp_path: Path) -> None:
     ("change", "config", "message"),
     [
         ({"decoder": None}, None, "byte-level"),
-        ({"model": {"type": "None"}}, None, "not a tokenizer"),
+        ({"model": {"type": "None"}}, None, "byte-level"),
+        ({"model": {"type": "BPE", "vocab": 5}}, None, "vocab"),
         ({}, {"eos_token": "<|none|>"}, "eos_token"),
         ({}, ["a"], "object"),
     ],

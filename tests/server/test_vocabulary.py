@@ -17,8 +17,12 @@ def test_ids_of_the_model_that_the_tokenizer_lacks_have_no_text() -> None:
     assert vocabulary.token_bytes[299] == b""
 
 
-def test_a_missing_byte_leaves_no_table() -> None:
-    assert Vocabulary.build(TOKEN_BYTES[1:], 300, None).byte_ids == ()
+def test_a_byte_that_a_longer_token_has_and_no_token_of_its_own_leaves_no_table() -> None:
+    assert Vocabulary.build((*TOKEN_BYTES[1:], b"\x00\x01"), 300, None).byte_ids == ()
+
+
+def test_a_byte_that_no_token_has_needs_no_id() -> None:
+    assert Vocabulary.build(TOKEN_BYTES[1:], 300, None).byte_ids[:2] == (-1, 0)
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused() -> None:

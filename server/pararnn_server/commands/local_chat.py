@@ -114,8 +114,7 @@ class LocalConversation:
     async def _encode(self, text: str) -> list[int]:
         if self._chat is None:
             ids = await self._tokenizer.encode(text)
-            bos = self._tokenizer.bos_id if self._tokenizer.add_bos and not self._num_tokens else None
-            return ids if bos is None else [bos, *ids]
+            return ids if self._num_tokens else [*self._tokenizer.opening_ids, *ids]
         begun = self._num_tokens > 0
         system = [] if begun or not self._system else [message("system", self._system)]
         messages = [*system, message("user", text)]

@@ -70,10 +70,8 @@ class PieceReader:
     def _echo(self, count: int, rows: Sequence[Sampled | None] | None) -> Piece:
         start, self._echoed = self._echoed, self._echoed + count
         ids = self._prompt.ids[start : self._echoed]
-        data = [
-            b"" if start + i < self._prompt.added else self._tokenizer.shown(token)
-            for i, token in enumerate(ids)
-        ]
+        written = range(self._prompt.added, len(self._prompt.ids) - self._prompt.appended)
+        data = [self._tokenizer.shown(token) if start + i in written else b"" for i, token in enumerate(ids)]
         text = self._decoder.decode(b"".join(data))
         if rows is None:
             return Piece(text, None)
