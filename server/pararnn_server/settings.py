@@ -135,7 +135,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Tokens of prompts and replies one key may take in a minute; 0 is no limit."
     )
     key_max_store_bytes: int = Field(
-        0, ge=0, description="Bytes one key's sessions and responses may take in the store; 0 is no limit."
+        0, ge=0, description="Bytes all rows of one key may take in the store; 0 is no limit."
     )
     key_max_sessions: int = Field(
         0, ge=0, description="Sessions and responses one key may keep; 0 is no limit."

@@ -24,6 +24,7 @@ from pararnn_server.sessions import directory
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.names import state_name
 from pararnn_server.sessions.once import Once
+from pararnn_server.sessions.quota import BESIDE_STATES
 from pararnn_server.sessions.sealed import corrupt, seal, unseal
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.store import PIECE_BYTES
@@ -169,8 +170,11 @@ def begin(
     died. Conflict if another request with its Idempotency-Key was faster.
     """
     ledger.begin_work(_work_on(response_id))
+    # One state to start from and one to end with.
+    growth = 2 * ledger.kind.state_bytes + BESIDE_STATES
     try:
-        _add(ledger, response_id, owner, ttl_seconds, previous_id, once)
+        with ledger.quota.reserving(response_id, owner, growth):
+            _add(ledger, response_id, owner, ttl_seconds, previous_id, once)
     except BaseException:
         ledger.end_work(_work_on(response_id))
         raise
@@ -222,7 +226,7 @@ def keep(
     """Once its turn is committed: the response is there from now on. Only its last state is kept."""
     fields = {"body": body, "input": [item.body() for item in given], "digest": digest}
     document = seal(json.dumps(fields, separators=(",", ":")).encode())
-    with ledger.writing(response_id, owner) as held:
+    with ledger.quota.ending(response_id), ledger.writing(response_id, owner) as held:
         *earlier, last = held.record.kept_turns
         record = replace(ledger.used(held.record), ttl_seconds=ttl_seconds, kept_turns=(last,))
         ledger.write(held, record, {DOCUMENT: document}, [state_name(turn) for turn in earlier])

@@ -115,6 +115,7 @@ def update(
 def delete(ledger: Ledger, session_id: str, owner: str) -> str | None:
     """Forgets the session; returns the request whose turn was under way and can no longer commit."""
     ledger.stored(session_id, owner)
+    ledger.quota.release(session_id)
     ledger.store.delete(session_id)
     ledger.host.drop(session_id)
     turn = ledger.turns.pop(session_id, None)

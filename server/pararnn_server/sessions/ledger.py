@@ -12,18 +12,18 @@ from math import ceil
 
 from pararnn_core.state import StateSnapshot
 from pararnn_server.errors import Conflict, Expired, NotFound, StoreFailed, TooManyRequests
-from pararnn_server.keys import owners_with
 from pararnn_server.metrics import Metrics
 from pararnn_server.sessions.host_states import HostStates
 from pararnn_server.sessions.model_kind import ModelKind
 from pararnn_server.sessions.names import state_name
 from pararnn_server.sessions.policy import SessionPolicy
+from pararnn_server.sessions.quota import StoreQuota
 from pararnn_server.sessions.record import SessionRecord, decode_record
 from pararnn_server.sessions.saved_state import SavedState, decode_saved_state, empty_snapshot
 from pararnn_server.sessions.sealed import corrupt
 from pararnn_server.sessions.session import SessionInfo, Tier, TierTotal
 from pararnn_server.sessions.steps import Steps
-from pararnn_server.sessions.store import Change, LeaseHeld, SessionStore, StoredHead
+from pararnn_server.sessions.store import Change, LeaseHeld, SessionStore, StoredHead, named_in
 from pararnn_server.sessions.turn import Turn
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class Ledger:
         self.host = HostStates(
             policy.host_state_bytes, lambda: metrics.state_moves.labels("host", "store").inc()
         )
+        self.quota = StoreQuota(store, policy.max_bytes)
         self.turns: dict[str, Turn] = {}
         # Fences by session or work that only this server may write to or do, until it is released.
         self.claims: dict[str, int] = {}
@@ -198,7 +199,6 @@ class Ledger:
             owner=record.owner,
             base_version=held.version,
             head=record.encode(),
-            nbytes=record.stored_bytes,
             expires_at=record.expires_at,
             puts=puts or {},
             removes=removes,
@@ -243,10 +243,9 @@ class Ledger:
     ) -> SessionInfo | None:
         """Commits a new session; None if its alias is in use. TooManyRequests when there are too many."""
         limit = self.policy.max_sessions
-        if sum(self.store.usage(owner).sessions for owner in owners_with(record.owner)) >= limit:
+        if self.quota.usage(record.owner).sessions >= limit:
             message = f"this key may keep {limit} sessions and responses; delete some"
             raise TooManyRequests(message, code="quota")
-        self.check_bytes(record.owner)
         held = Held(session_id, 0, record)
         change = self.change(held, record, puts, links=links, alias=alias)
         return self._commit(held, change, record, snapshot)
@@ -254,6 +253,9 @@ class Ledger:
     def _commit(
         self, held: Held, change: Change, record: SessionRecord, snapshot: StateSnapshot | None
     ) -> SessionInfo | None:
+        if not held.version or named_in(change) or len(str(record.metadata)) > len(str(held.record.metadata)):
+            # Other changes are of numbers, for which SESSION_BYTES has room.
+            self.quota.admit(change)
         [stale] = self.store.commit([[change]])
         if stale is not None:
             return None
@@ -261,13 +263,6 @@ class Ledger:
         if snapshot is not None:
             self.keep(written, snapshot)
         return self.info(written)
-
-    def check_bytes(self, owner: str) -> None:
-        """TooManyRequests once all that the owner's key has stored reaches its limit."""
-        limit = self.policy.max_bytes
-        if limit and sum(self.store.usage(one).nbytes for one in owners_with(owner)) >= limit:
-            message = f"this key may keep {limit} bytes in the store; delete some sessions or responses"
-            raise TooManyRequests(message, code="quota")
 
     def new_record(
         self, owner: str, metadata: Mapping[str, str] | None, ttl_seconds: float | None
@@ -366,6 +361,7 @@ class Ledger:
             return []
         for session_id in ended:
             self.host.drop(session_id)
+            self.quota.release(session_id)
         return ended
 
 

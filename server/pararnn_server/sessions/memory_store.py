@@ -5,11 +5,20 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from pararnn_server.sessions.session import Tier
-from pararnn_server.sessions.store import Change, Commit, StaleWrite, StoredHead, StoreUsage
-
-MAX_TOMBSTONES = 100_000
+from pararnn_server.sessions.store import (
+    MAX_TOMBSTONES,
+    SESSION_BYTES,
+    Change,
+    Commit,
+    StaleWrite,
+    StoredHead,
+    StoreUsage,
+    items_bytes,
+    named_in,
+)
 
 
 @dataclass(slots=True)
@@ -30,7 +39,8 @@ class MemoryStore:
         self._entries: dict[str, _Entry] = {}
         self._ids: dict[str, list[str]] = {}
         self._usage: dict[str, StoreUsage] = {}
-        self._tombstones: dict[str, tuple[str, float]] = {}
+        self._tombstones: dict[str, dict[str, float]] = {}
+        self._tombstone_owners: dict[str, str] = {}
         self._aliases: dict[str, str] = {}
 
     def load(self, session_id: str) -> StoredHead | None:
@@ -88,12 +98,13 @@ class MemoryStore:
         session_id, owner = change.session_id, change.owner
         entry = self._entries.get(session_id)
         head = StoredHead(session_id, owner, change.base_version + 1, change.head, change.expires_at)
+        growth = self._growth(change, links)
         if entry is None:
             entry = self._entries[session_id] = _Entry(head, 0, {})
             insort(self._ids.setdefault(owner, []), session_id)
             self._count(owner, 1, 0)
-        self._count(owner, 0, change.nbytes - entry.nbytes)
-        entry.head, entry.nbytes = head, change.nbytes
+        self._count(owner, 0, growth)
+        entry.head, entry.nbytes = head, entry.nbytes + growth
         if change.alias is not None:
             self._aliases.pop(entry.alias or "", None)
             entry.alias = change.alias
@@ -104,7 +115,7 @@ class MemoryStore:
 
     def delete(self, session_id: str) -> None:
         """As of SessionStore."""
-        self._tombstones.pop(session_id, None)
+        self._drop_tombstone(session_id)
         entry = self._entries.pop(session_id, None)
         if entry is None:
             return
@@ -114,14 +125,17 @@ class MemoryStore:
         ids = self._ids[owner]
         del ids[bisect_left(ids, session_id)]
         if not ids:
-            del self._ids[owner], self._usage[owner]
+            del self._ids[owner]
 
     def usage(self, owner: str | None = None) -> StoreUsage:
         """As of SessionStore."""
         if owner is not None:
             return self._usage.get(owner, StoreUsage(0, 0))
-        usages = self._usage.values()
-        return StoreUsage(sum(usage.sessions for usage in usages), sum(usage.nbytes for usage in usages))
+        return sum(self._usage.values(), StoreUsage(0, 0))
+
+    def growth(self, change: Change) -> int:
+        """As of SessionStore."""
+        return self._growth(change, self._linked(change))
 
     def page(self, owner: str, after: str, limit: int) -> list[StoredHead]:
         """As of SessionStore."""
@@ -144,18 +158,25 @@ class MemoryStore:
             return False
         owner = self._entries[session_id].head.owner
         self.delete(session_id)
-        self._tombstones[session_id] = (owner, forget_at)
-        if len(self._tombstones) > MAX_TOMBSTONES:
-            del self._tombstones[next(iter(self._tombstones))]
+        self._tombstones.setdefault(owner, {})[session_id] = forget_at
+        self._tombstone_owners[session_id] = owner
+        self._count(owner, 0, 0, 1)
+        if len(self._tombstones[owner]) > MAX_TOMBSTONES:
+            self.forget_tombstones(owner, 1)
         return True
 
     def expired_owner(self, session_id: str, now: float) -> str | None:
         """As of SessionStore."""
-        owner, forget_at = self._tombstones.get(session_id, (None, now))
-        if owner is not None and forget_at <= now:
-            del self._tombstones[session_id]
+        owner = self._tombstone_owners.get(session_id)
+        if owner is not None and self._tombstones[owner][session_id] <= now:
+            self._drop_tombstone(session_id)
             return None
         return owner
+
+    def forget_tombstones(self, owner: str, count: int) -> None:
+        """As of SessionStore."""
+        for session_id in list(islice(self._tombstones.get(owner, ()), count)):
+            self._drop_tombstone(session_id)
 
     def claim(self, session_id: str) -> int:
         """As of SessionStore: nobody else has this memory."""
@@ -182,6 +203,24 @@ class MemoryStore:
         entry = self._entries.get(session_id)
         return None if entry is None else entry.head.expires_at
 
-    def _count(self, owner: str, sessions: int, nbytes: int) -> None:
-        usage = self._usage.get(owner, StoreUsage(0, 0))
-        self._usage[owner] = StoreUsage(usage.sessions + sessions, usage.nbytes + nbytes)
+    def _growth(self, change: Change, links: Mapping[str, bytes]) -> int:
+        entry = self._entries.get(change.session_id)
+        items = {name: len(data) for name, data in {**links, **change.puts, **change.shares}.items()}
+        after = items_bytes(items) + len(change.head)
+        if entry is None:
+            return SESSION_BYTES + after
+        gone = {name: len(entry.items[name]) for name in named_in(change) if name in entry.items}
+        return after - items_bytes(gone) - len(entry.head.head)
+
+    def _drop_tombstone(self, session_id: str) -> None:
+        owner = self._tombstone_owners.pop(session_id, None)
+        if owner is not None:
+            del self._tombstones[owner][session_id]
+            self._count(owner, 0, 0, -1)
+            if not self._tombstones[owner]:
+                del self._tombstones[owner]
+
+    def _count(self, owner: str, sessions: int, nbytes: int, tombstones: int = 0) -> None:
+        self._usage[owner] = self.usage(owner) + StoreUsage(sessions, nbytes, tombstones)
+        if self._usage[owner] == StoreUsage(0, 0):
+            del self._usage[owner]

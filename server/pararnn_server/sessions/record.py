@@ -69,11 +69,6 @@ class SessionRecord:
         return sum(snapshot.nbytes for snapshot in self.snapshots.values())
 
     @property
-    def stored_bytes(self) -> int:
-        """States, snapshots and log, in the store."""
-        return self.kept_bytes + self.snapshot_bytes + self.history_bytes
-
-    @property
     def kept_bytes(self) -> int:
         """Of the saved states; before the first turn there is nothing to save."""
         return sum(turn > 0 for turn in self.kept_turns) * self.state_bytes

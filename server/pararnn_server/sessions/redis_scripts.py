@@ -2,13 +2,20 @@
 
 Keys, after the prefix: s:ID a session (o owner, v version, f highest fence, e end, n bytes, h head, a alias,
 i:NAME an item, l:NAME the number of a shared one), o:OWNER its ids, u:OWNER and u what they hold, due ids by
-their end, l:ID a lease, t:ID a tombstone, a:ALIAS a session's id, b:NUMBER a shared item, refs how many items
-are each shared one, fence and blob the last fence and number that were given.
+their end, l:ID a lease, t:ID a tombstone, x:OWNER ids of tombstones by their end, x how many there are,
+a:ALIAS a session's id, b:NUMBER a shared item, refs how many items are each shared one, fence and blob the
+last fence and number that were given, schema the version of all this.
 """
 
 from __future__ import annotations
 
-_COMMON = """
+from pararnn_server.sessions.store import ITEM_BYTES, MAX_TOMBSTONES, SESSION_BYTES
+
+_COMMON = (
+    f"""
+local SESSION_BYTES, ITEM_BYTES, MAX_TOMBSTONES = {SESSION_BYTES}, {ITEM_BYTES}, {MAX_TOMBSTONES}
+"""
+    + """
 local prefix = ARGV[1]
 local function count(owner, sessions, nbytes)
   for _, key in ipairs({'u', 'u:' .. owner}) do
@@ -35,6 +42,25 @@ local function share(key, name, data)
   redis.call('HINCRBY', prefix .. 'refs', number, 1)
   redis.call('HSET', key, 'l:' .. name, number)
 end
+local function size(key, name)
+  local number = redis.call('HGET', key, 'l:' .. name)
+  local field = 'i:' .. name
+  if number then
+    return ITEM_BYTES + #name + redis.call('STRLEN', prefix .. 'b:' .. number)
+  elseif redis.call('HEXISTS', key, field) == 1 then
+    return ITEM_BYTES + #name + redis.call('HSTRLEN', key, field)
+  end
+  return 0
+end
+local function forget_tombstone(id, owner)
+  if redis.call('ZREM', prefix .. 'x:' .. owner, id) == 1 then redis.call('DECR', prefix .. 'x') end
+  redis.call('DEL', prefix .. 't:' .. id)
+end
+local function forget_oldest(owner, number)
+  if number <= 0 then return end
+  local oldest = redis.call('ZRANGE', prefix .. 'x:' .. owner, 0, number - 1)
+  for _, id in ipairs(oldest) do forget_tombstone(id, owner) end
+end
 local function forget(id)
   local key = prefix .. 's:' .. id
   local owner, alias = unpack(redis.call('HMGET', key, 'o', 'a'))
@@ -50,8 +76,9 @@ local function forget(id)
   return owner
 end
 """
+)
 
-COMMIT = (
+_CHANGES = (
     _COMMON
     + """
 local at, changes = 2, {}
@@ -70,7 +97,7 @@ local function list(width)
 end
 for number = 1, tonumber(ARGV[2]) do
   local change = {}
-  for _, field in ipairs({'id', 'owner', 'version', 'fence', 'ends', 'nbytes', 'head', 'alias'}) do
+  for _, field in ipairs({'id', 'owner', 'version', 'fence', 'ends', 'head', 'alias'}) do
     change[field] = take()
   end
   change.removes = list(1)
@@ -90,16 +117,44 @@ for number = 1, tonumber(ARGV[2]) do
   end
   changes[number] = change
 end
+local function growth(change)
+  local key, after = prefix .. 's:' .. change.id, {}
+  local total = #change.head - redis.call('HSTRLEN', key, 'h')
+  if change.version == '0' then total = total + SESSION_BYTES end
+  for _, name in ipairs(change.removes) do after[name[1]] = 0 end
+  for _, link in ipairs(change.links) do
+    local data = link.number and redis.call('STRLEN', prefix .. 'b:' .. link.number) or #link.data
+    after[link[1]] = ITEM_BYTES + #link[1] + data
+  end
+  for _, puts in ipairs({change.puts, change.shares}) do
+    for _, put in ipairs(puts) do after[put[1]] = ITEM_BYTES + #put[1] + #put[2] end
+  end
+  for name, nbytes in pairs(after) do total = total + nbytes - size(key, name) end
+  return total
+end
+"""
+)
+
+GROWTH = (
+    _CHANGES
+    + """
+local total = 0
+for _, change in ipairs(changes) do total = total + growth(change) end
+return total
+"""
+)
+
+COMMIT = (
+    _CHANGES
+    + """
 for _, change in ipairs(changes) do
   local key = prefix .. 's:' .. change.id
-  if change.version == '0' then
-    redis.call('ZADD', prefix .. 'o:' .. change.owner, 0, change.id)
-    count(change.owner, 1, change.nbytes)
-  else
-    count(change.owner, 0, change.nbytes - redis.call('HGET', key, 'n'))
-  end
+  local added = growth(change)
+  if change.version == '0' then redis.call('ZADD', prefix .. 'o:' .. change.owner, 0, change.id) end
+  count(change.owner, change.version == '0' and 1 or 0, added)
+  redis.call('HINCRBY', key, 'n', string.format('%d', added))
   redis.call('HSET', key, 'o', change.owner, 'v', string.format('%d', change.version + 1), 'e', change.ends,
-             'n', change.nbytes, 'h', change.head)
+             'h', change.head)
   if change.ends == '' then
     redis.call('ZREM', prefix .. 'due', change.id)
   else
@@ -175,11 +230,49 @@ return 0
 """
 )
 
+# Measures a session that an older version of this program has written.
+MEASURE = (
+    _COMMON
+    + """
+local key = prefix .. 's:' .. ARGV[2]
+local owner, before = unpack(redis.call('HMGET', key, 'o', 'n'))
+if not owner then return 0 end
+local total = SESSION_BYTES + redis.call('HSTRLEN', key, 'h')
+for _, field in ipairs(redis.call('HKEYS', key)) do
+  local kind = string.sub(field, 1, 2)
+  if kind == 'i:' or kind == 'l:' then total = total + size(key, string.sub(field, 3)) end
+end
+count(owner, 0, total - before)
+redis.call('HSET', key, 'n', string.format('%d', total))
+return 1
+"""
+)
+
+# Counts a tombstone that an older version of this program has left.
+COUNT_TOMBSTONE = (
+    _COMMON
+    + """
+local ends, owner = string.match(redis.call('GET', prefix .. 't:' .. ARGV[2]) or '', '^(%S+) (.*)$')
+if owner and redis.call('ZADD', prefix .. 'x:' .. owner, ends, ARGV[2]) == 1 then
+  redis.call('INCR', prefix .. 'x')
+end
+return 1
+"""
+)
+
 DELETE = (
     _COMMON
     + """
-redis.call('DEL', prefix .. 't:' .. ARGV[2])
+local found = redis.call('GET', prefix .. 't:' .. ARGV[2])
+if found then forget_tombstone(ARGV[2], string.match(found, '^%S+ (.*)$')) end
 forget(ARGV[2])
+"""
+)
+
+FORGET_TOMBSTONES = (
+    _COMMON
+    + """
+forget_oldest(ARGV[2], tonumber(ARGV[3]))
 """
 )
 
@@ -190,7 +283,13 @@ local id, now = ARGV[2], tonumber(ARGV[3])
 local ends = redis.call('ZSCORE', prefix .. 'due', id)
 if not ends or tonumber(ends) > now or redis.call('EXISTS', prefix .. 'l:' .. id) == 1 then return 0 end
 local owner = forget(id)
+local left = prefix .. 'x:' .. owner
+for _, old in ipairs(redis.call('ZRANGEBYSCORE', left, '-inf', ARGV[3], 'LIMIT', 0, 100)) do
+  forget_tombstone(old, owner)
+end
 redis.call('SET', prefix .. 't:' .. id, ARGV[4] .. ' ' .. owner, 'EX', math.max(1, math.ceil(ARGV[4] - now)))
+if redis.call('ZADD', left, ARGV[4], id) == 1 then redis.call('INCR', prefix .. 'x') end
+forget_oldest(owner, redis.call('ZCARD', left) - MAX_TOMBSTONES)
 return 1
 """
 )

@@ -32,6 +32,7 @@ LEASE_SECONDS = 10.0
 ANSWER_SECONDS = 5.0
 COMMIT_TRIES = 3
 DUE_AT_ONCE = 100
+SCHEMA = 1
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class RedisStore:
             raise StoreUnusable(f"the store does not answer: {error}") from error
         register = self._redis.register_script
         self._commit_script = register(redis_scripts.COMMIT)
+        self._growth_script = register(redis_scripts.GROWTH)
+        self._forget_script = register(redis_scripts.FORGET_TOMBSTONES)
         self._read_script = register(redis_scripts.READ)
         self._scan_script = register(redis_scripts.SCAN)
         self._share_script = register(redis_scripts.SHARE)
@@ -69,6 +72,10 @@ class RedisStore:
         self._claim_script = register(redis_scripts.CLAIM)
         self._renew_script = register(redis_scripts.RENEW)
         self._release_script = register(redis_scripts.RELEASE)
+        try:
+            self._migrate()
+        except redis.RedisError as error:
+            raise StoreUnusable(f"the store cannot be brought to this version: {error}") from error
 
     def load(self, session_id: str) -> StoredHead | None:
         """As of SessionStore."""
@@ -123,8 +130,20 @@ class RedisStore:
     def usage(self, owner: str | None = None) -> StoreUsage:
         """As of SessionStore."""
         with _failures():
-            counts: Any = self._redis.hmget(PREFIX + "u" if owner is None else _key("u", owner), ["c", "n"])
-        return StoreUsage(*(int(count or 0) for count in counts))
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hmget(PREFIX + "u" if owner is None else _key("u", owner), ["c", "n"])
+            if owner is None:
+                pipeline.get(PREFIX + "x")
+            else:
+                pipeline.zcard(_key("x", owner))
+            counts, tombstones = pipeline.execute()
+        sessions, nbytes = (int(count or 0) for count in counts)
+        return StoreUsage(sessions, nbytes, int(tombstones or 0))
+
+    def growth(self, change: Change) -> int:
+        """As of SessionStore."""
+        with _failures():
+            return int(self._growth_script(args=_arguments([change])))
 
     def page(self, owner: str, after: str, limit: int) -> list[StoredHead]:
         """As of SessionStore."""
@@ -162,6 +181,11 @@ class RedisStore:
         forget_at, _, owner = (found or b"-inf ").decode().partition(" ")
         return owner if float(forget_at) > now else None
 
+    def forget_tombstones(self, owner: str, count: int) -> None:
+        """As of SessionStore."""
+        with _failures():
+            self._forget_script(args=[PREFIX, owner, count])
+
     def claim(self, session_id: str) -> int:
         """As of SessionStore."""
         with _failures():
@@ -192,6 +216,16 @@ class RedisStore:
     def close(self) -> None:
         """As of SessionStore."""
         self._redis.close()
+
+    def _migrate(self) -> None:
+        """Counts what an older version of this program has kept; twice does no harm."""
+        if int(self._redis.get(PREFIX + "schema") or 0) >= SCHEMA:
+            return
+        for kind, script in (("s", redis_scripts.MEASURE), ("t", redis_scripts.COUNT_TOMBSTONE)):
+            run = self._redis.register_script(script)
+            for key in self._redis.scan_iter(match=_key(kind, "*"), count=1000):
+                run(args=[PREFIX, key.decode().removeprefix(_key(kind, ""))])
+        self._redis.set(PREFIX + "schema", SCHEMA)
 
     def _scanned(self, session_id: str, prefix: str, *, sizes: bool) -> dict[str, Any]:
         with _failures():
@@ -234,7 +268,6 @@ def _fields(change: Change) -> list[Any]:
         change.base_version,
         change.fence,
         ends,
-        change.nbytes,
         change.head,
         change.alias or "",
     ]

@@ -82,7 +82,10 @@ class SessionDetails:
 
 @dataclass(frozen=True, slots=True)
 class TierTotal:
-    """sessions: whose state is nearest there. state_bytes: held there; the store has what memory has, too."""
+    """sessions: whose state is nearest there.
+
+    state_bytes: of the states there. A store counts all its rows, with those of states that are nearer.
+    """
 
     sessions: int
     state_bytes: int

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from pararnn_server.sessions.store import LINKED_BYTES, PIECE_BYTES, PIECE_ITEMS
+from pararnn_server.sessions.store import ITEM_BYTES, LINKED_BYTES, PIECE_BYTES, PIECE_ITEMS
 
 _OF_SESSION = "FROM items JOIN sessions ON session = sessions.number LEFT JOIN blobs ON blob = blobs.number"
 _WITH_PREFIX = f"{_OF_SESSION} WHERE id = ? AND name >= ? AND name < ? ORDER BY name"
@@ -39,6 +40,24 @@ class SqliteItems:
         """Bytes by name, in order; no item is read."""
         query = f"SELECT name, coalesce(length(blobs.data), length(items.data)) {_WITH_PREFIX}"
         return dict(self._db.execute(query, (session_id, prefix, prefix + "\U0010ffff")).fetchall())
+
+    def counted(self, session: int, names: Collection[str]) -> int:
+        """Return what the items of these names count; no item is read."""
+        [nbytes] = self._db.execute(
+            "SELECT coalesce(sum(? + length(name) + coalesce(length(blobs.data), length(items.data))), 0)"
+            " FROM items LEFT JOIN blobs ON blob = blobs.number"
+            " WHERE session = ? AND name IN (SELECT value FROM json_each(?))",
+            (ITEM_BYTES, session, json.dumps([*names])),
+        ).fetchone()
+        return int(nbytes)
+
+    def linked_sizes(self, linked: Linked) -> dict[str, int]:
+        """Return the bytes of linked items by name; no blob is read."""
+        query = "SELECT length(data) FROM blobs WHERE number = ?"
+        return {
+            name: len(data) if blob is None else self._db.execute(query, (blob,)).fetchone()[0]
+            for name, data, blob in linked
+        }
 
     def put(self, session: int, items: Mapping[str, bytes]) -> None:
         """Bytes of this session alone."""

@@ -52,7 +52,16 @@ WHEN old.blob IS NOT NULL AND old.blob IS NOT new.blob BEGIN
 END;
 """
 
-STEPS: Sequence[str] = (_FIRST, _SHARED_ITEMS)
+# nbytes: no longer what a session is said to hold, but what its rows count, as store.py has it.
+_MEASURED = """
+UPDATE sessions SET nbytes = 1024 + length(head) + (
+    SELECT coalesce(sum(64 + length(name) + coalesce(length(blobs.data), length(items.data))), 0)
+    FROM items LEFT JOIN blobs ON blob = blobs.number WHERE session = sessions.number
+);
+CREATE INDEX tombstones_by_owner ON tombstones (owner, forget_at);
+"""
+
+STEPS: Sequence[str] = (_FIRST, _SHARED_ITEMS, _MEASURED)
 """Step i leads from version i to i + 1. A step that was released is never changed."""
 
 

@@ -11,7 +11,18 @@ from typing import TypeVar
 from pararnn_server.sessions.session import Tier
 from pararnn_server.sessions.sqlite_file import SqliteFile, failures
 from pararnn_server.sessions.sqlite_items import Linked, SqliteItems
-from pararnn_server.sessions.store import Change, Commit, StaleWrite, StoredHead, StoreUnusable, StoreUsage
+from pararnn_server.sessions.store import (
+    MAX_TOMBSTONES,
+    SESSION_BYTES,
+    Change,
+    Commit,
+    StaleWrite,
+    StoredHead,
+    StoreUnusable,
+    StoreUsage,
+    items_bytes,
+    named_in,
+)
 
 T = TypeVar("T")
 
@@ -84,7 +95,7 @@ class SqliteStore:
 
         def work() -> None:
             self._delete(session_id)
-            self._db.execute("DELETE FROM tombstones WHERE id = ?", (session_id,))
+            self._forget("id = ?", session_id)
 
         self._freeing(work)
 
@@ -92,8 +103,12 @@ class SqliteStore:
         """As of SessionStore."""
         if owner is not None:
             return self._usage.get(owner, StoreUsage(0, 0))
-        usages = self._usage.values()
-        return StoreUsage(sum(usage.sessions for usage in usages), sum(usage.nbytes for usage in usages))
+        return sum(self._usage.values(), StoreUsage(0, 0))
+
+    def growth(self, change: Change) -> int:
+        """As of SessionStore."""
+        with failures():
+            return self._growth(change, self._items.linked(change.links) or [])
 
     def page(self, owner: str, after: str, limit: int) -> list[StoredHead]:
         """As of SessionStore."""
@@ -117,14 +132,10 @@ class SqliteStore:
                 row = self._db.execute(query, (session_id, now)).fetchone()
                 if row is not None:
                     self._delete(session_id)
-                    self._db.execute(
-                        "INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)", (session_id, row[0], forget_at)
-                    )
+                    self._leave_tombstone(session_id, row[0], forget_at)
                     forgotten.append(session_id)
-            self._db.execute(
-                "DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE forget_at <= ? LIMIT ?)",
-                (now, 2 * DUE_AT_ONCE),
-            )
+            some = "id IN (SELECT id FROM tombstones WHERE forget_at <= ? LIMIT ?)"
+            self._forget(some, now, 2 * DUE_AT_ONCE)
             return forgotten
 
         return self._freeing(work)
@@ -135,6 +146,10 @@ class SqliteStore:
         with failures():
             row = self._db.execute(query, (session_id, now)).fetchone()
         return None if row is None else row[0]
+
+    def forget_tombstones(self, owner: str, count: int) -> None:
+        """As of SessionStore."""
+        self._freeing(lambda: self._forget_oldest(owner, count))
 
     def claim(self, session_id: str) -> int:
         """As of SessionStore: the lock of the file keeps every other server out."""
@@ -213,17 +228,28 @@ class SqliteStore:
         row = self._db.execute("SELECT version FROM sessions WHERE id = ?", (session_id,)).fetchone()
         return 0 if row is None else int(row[0])
 
+    def _growth(self, change: Change, linked: Linked) -> int:
+        sizes = {name: len(data) for name, data in {**change.puts, **change.shares}.items()}
+        after = items_bytes(self._items.linked_sizes(linked) | sizes) + len(change.head)
+        row = self._db.execute(
+            "SELECT number, length(head) FROM sessions WHERE id = ?", (change.session_id,)
+        ).fetchone()
+        if row is None:
+            return SESSION_BYTES + after
+        number, head = row
+        return after - self._items.counted(number, named_in(change)) - int(head)
+
     def _apply(self, change: Change, linked: Linked) -> None:
-        number = self._write_head(change)
+        number = self._write_head(change, self._growth(change, linked))
         self._may_hold_waste |= bool(change.removes or change.links or change.shares)
         self._items.remove(number, change.removes)
         self._items.put_linked(number, linked)
         self._items.put(number, change.puts)
         self._items.put_shared(number, change.shares)
 
-    def _write_head(self, change: Change) -> int:
+    def _write_head(self, change: Change, growth: int) -> int:
         """The session's number."""
-        fields = (change.base_version + 1, change.expires_at, change.nbytes, change.head, change.alias)
+        fields = (change.base_version + 1, change.expires_at, growth, change.head, change.alias)
         if not change.base_version:
             # Numbers of sessions that are gone may still have items: none is given again.
             number, self._next_number = self._next_number, self._next_number + 1
@@ -232,17 +258,14 @@ class SqliteStore:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*fields, change.session_id, change.owner, number),
             )
-            self._add(change.owner, 1, change.nbytes)
+            self._add(change.owner, 1, growth)
             return number
-        number, nbytes = self._db.execute(
-            "SELECT number, nbytes FROM sessions WHERE id = ?", (change.session_id,)
+        [number] = self._db.execute(
+            "UPDATE sessions SET version = ?, expires_at = ?, nbytes = nbytes + ?, head = ?,"
+            " alias = coalesce(?, alias) WHERE id = ? RETURNING number",
+            (*fields, change.session_id),
         ).fetchone()
-        self._db.execute(
-            "UPDATE sessions SET version = ?, expires_at = ?, nbytes = ?, head = ?,"
-            " alias = coalesce(?, alias) WHERE number = ?",
-            (*fields, number),
-        )
-        self._add(change.owner, 0, change.nbytes - nbytes)
+        self._add(change.owner, 0, growth)
         return int(number)
 
     def _delete(self, session_id: str) -> None:
@@ -257,19 +280,36 @@ class SqliteStore:
                 self._db.execute("INSERT INTO gone VALUES (?)", (number,))
             self._add(owner, -1, -nbytes)
 
-    def _add(self, owner: str, sessions: int, nbytes: int) -> None:
-        usage = self._usage.get(owner, StoreUsage(0, 0))
-        after = StoreUsage(usage.sessions + sessions, usage.nbytes + nbytes)
-        if after.sessions:
-            self._usage[owner] = after
-        else:
-            self._usage.pop(owner, None)
+    def _leave_tombstone(self, session_id: str, owner: str, forget_at: float) -> None:
+        self._forget("id = ?", session_id)
+        self._db.execute("INSERT INTO tombstones VALUES (?, ?, ?)", (session_id, owner, forget_at))
+        self._add(owner, 0, 0, 1)
+        if self.usage(owner).tombstones > MAX_TOMBSTONES:
+            self._forget_oldest(owner, 1)
+
+    def _forget_oldest(self, owner: str, count: int) -> None:
+        oldest = "id IN (SELECT id FROM tombstones WHERE owner = ? ORDER BY forget_at LIMIT ?)"
+        self._forget(oldest, owner, count)
+
+    def _forget(self, which: str, *parameters: object) -> None:
+        query = f"DELETE FROM tombstones WHERE {which} RETURNING owner"
+        for (owner,) in self._db.execute(query, parameters).fetchall():
+            self._add(owner, 0, 0, -1)
+
+    def _add(self, owner: str, sessions: int, nbytes: int, tombstones: int = 0) -> None:
+        self._usage[owner] = self.usage(owner) + StoreUsage(sessions, nbytes, tombstones)
+        if self._usage[owner] == StoreUsage(0, 0):
+            del self._usage[owner]
 
 
 def _count(db: sqlite3.Connection) -> tuple[dict[str, StoreUsage], int]:
     """What each owner has, and the first free number: nobody else writes, so that it is counted once."""
-    rows = db.execute("SELECT owner, count(*), sum(nbytes) FROM sessions GROUP BY owner")
-    usage = {owner: StoreUsage(sessions, nbytes) for owner, sessions, nbytes in rows}
+    rows = db.execute(
+        "SELECT owner, sum(sessions), sum(nbytes), sum(tombstones) FROM"
+        " (SELECT owner, 1 AS sessions, nbytes, 0 AS tombstones FROM sessions"
+        " UNION ALL SELECT owner, 0, 0, 1 FROM tombstones) GROUP BY owner"
+    )
+    usage = {owner: StoreUsage(*counts) for owner, *counts in rows}
     [highest] = db.execute(
         "SELECT max((SELECT coalesce(max(number), 0) FROM sessions),"
         " (SELECT coalesce(max(session), 0) FROM items), (SELECT coalesce(max(session), 0) FROM gone))"

@@ -13,6 +13,12 @@ from pararnn_server.sessions.session import Tier
 
 # Items of at least so many bytes are linked to, smaller ones copied.
 LINKED_BYTES = 16 << 10
+# A session, an item and a tombstone as they count beside their bytes: columns, indices, an alias.
+SESSION_BYTES = 1024
+ITEM_BYTES = 64
+TOMBSTONE_BYTES = 256
+# The oldest tombstones of an owner make room for new ones.
+MAX_TOMBSTONES = 10_000
 # Most bytes, and most items, that one piece of cleaning or sharing touches, beyond its first item.
 PIECE_BYTES = 1 << 20
 PIECE_ITEMS = 256
@@ -44,7 +50,7 @@ class Change:
 
     base_version: what the store must hold, 0 for a session that must not exist; the next is one more.
     fence: of the lease the change is made under, 0 where there are no leases or nobody can know the session.
-    removes come before links, links before puts and shares. nbytes: as totals count them.
+    removes come before links, links before puts and shares.
     expires_at: seconds since 1970, None for never.
     shares: puts that other sessions may link to.
     links: new items by name, each with the session and the name of the item whose bytes it has.
@@ -55,7 +61,6 @@ class Change:
     owner: str
     base_version: int
     head: bytes
-    nbytes: int
     expires_at: float | None = None
     puts: Mapping[str, bytes] = field(default_factory=dict)
     removes: Sequence[str] = ()
@@ -82,10 +87,25 @@ class StoredHead:
 
 @dataclass(frozen=True, slots=True)
 class StoreUsage:
-    """nbytes: as the changes said."""
+    """Rows of one owner, or of all.
+
+    nbytes: heads and items of the sessions, each item whole even where several share its bytes, and what they
+        count beside. kept_bytes: with tombstones.
+    """
 
     sessions: int
     nbytes: int
+    tombstones: int = 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of all rows."""
+        return self.nbytes + TOMBSTONE_BYTES * self.tombstones
+
+    def __add__(self, other: StoreUsage) -> StoreUsage:
+        return StoreUsage(
+            self.sessions + other.sessions, self.nbytes + other.nbytes, self.tombstones + other.tombstones
+        )
 
 
 class SessionStore(Protocol):
@@ -131,7 +151,10 @@ class SessionStore(Protocol):
         """
 
     def usage(self, owner: str | None = None) -> StoreUsage:
-        """Of one owner, or of all."""
+        """Of one owner, or of all, as measured when it was written."""
+
+    def growth(self, change: Change) -> int:
+        """Return by how many bytes this change would raise its owner's usage; below 0 if it frees some."""
 
     def page(self, owner: str, after: str, limit: int) -> list[StoredHead]:
         """Up to `limit` sessions with an id above `after`, by ascending id."""
@@ -147,6 +170,9 @@ class SessionStore(Protocol):
 
     def expired_owner(self, session_id: str, now: float) -> str | None:
         """Whose the session was, until `forget_at`."""
+
+    def forget_tombstones(self, owner: str, count: int) -> None:
+        """Forgets the owner's oldest tombstones."""
 
     def claim(self, session_id: str) -> int:
         """The right to write, and its fence: higher than any before. Raises LeaseHeld."""
@@ -165,3 +191,13 @@ class SessionStore(Protocol):
 
     def close(self) -> None:
         """Nothing is called after it."""
+
+
+def items_bytes(sizes: Mapping[str, int]) -> int:
+    """Return what items count, by the sizes of their data."""
+    return sum(ITEM_BYTES + len(name) + size for name, size in sizes.items())
+
+
+def named_in(change: Change) -> set[str]:
+    """Return the names of all items that a change removes or replaces."""
+    return {*change.removes, *change.links, *change.puts, *change.shares}

@@ -18,7 +18,7 @@ class Turn:
 
     record: where the session stands, as version `version` of it. snapshot: its state, not written to.
     started_at: seconds since 1970. fence: of its lease in the store.
-    once: if the write may be sent twice.
+    once: if the write may be sent twice. reserved: whether room in the store is given back at its end.
     """
 
     session_id: str
@@ -29,6 +29,7 @@ class Turn:
     snapshot: StateSnapshot
     started_at: float
     once: Once | None = None
+    reserved: bool = False
 
     @property
     def pending_ids(self) -> tuple[int, ...]:

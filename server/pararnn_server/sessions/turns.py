@@ -11,6 +11,7 @@ from pararnn_server.errors import NotFound, ServerError, StoreFailed
 from pararnn_server.sessions.ledger import Held, Ledger
 from pararnn_server.sessions.names import REPLY, state_name, turn_name
 from pararnn_server.sessions.once import Once
+from pararnn_server.sessions.quota import BESIDE_STATES
 from pararnn_server.sessions.record import HISTORY_TURNS, SessionRecord, encode_turn
 from pararnn_server.sessions.saved_state import SavedState
 from pararnn_server.sessions.sealed import seal, unseal
@@ -34,13 +35,14 @@ def begin_turn(
     repeated = find_repeated(ledger, ledger.find(session_id, owner), once)
     if repeated is not None:
         return repeated
-    ledger.check_bytes(owner)
-    held = ledger.claim(session_id, owner, expected_turn)
-    try:
-        snapshot = ledger.snapshot(held)
-    except BaseException:
-        ledger.release(session_id, held.fence)
-        raise
+    growth = ledger.kind.state_bytes + BESIDE_STATES
+    with ledger.quota.reserving(session_id, owner, growth) as reserved:
+        held = ledger.claim(session_id, owner, expected_turn)
+        try:
+            snapshot = ledger.snapshot(held)
+        except BaseException:
+            ledger.release(session_id, held.fence)
+            raise
     turn = Turn(
         session_id=session_id,
         request_id=request_id,
@@ -50,6 +52,7 @@ def begin_turn(
         snapshot=snapshot,
         started_at=ledger.clock(),
         once=once,
+        reserved=reserved,
     )
     ledger.turns[session_id] = turn
     return turn
@@ -83,7 +86,11 @@ def commit_turns(ledger: Ledger, endings: Sequence[EndingTurn]) -> None:
         if ending not in running:
             ending.done(NotFound("the session was deleted while its reply ran", param="session_id"))
     drafts = [_draft(ledger, ending.turn, ending.result) for ending in running]
-    outcomes = _commit(ledger, [change for _, change in drafts])
+    changes = [change for _, change in drafts]
+    refusals = [ledger.quota.refusal(change) for change in changes]
+    admitted = [change for change, refusal in zip(changes, refusals, strict=True) if refusal is None]
+    done = iter(_commit(ledger, admitted))
+    outcomes = [next(done) if refusal is None else refusal for refusal in refusals]
     for ending, (record, _), failure in zip(running, drafts, outcomes, strict=True):
         ending.done(_conclude(ledger, ending, record, failure))
 
@@ -125,6 +132,8 @@ def _draft(ledger: Ledger, turn: Turn, result: TurnResult) -> tuple[SessionRecor
 def _end(ledger: Ledger, turn: Turn) -> None:
     del ledger.turns[turn.session_id]
     ledger.release(turn.session_id, turn.fence)
+    if turn.reserved:
+        ledger.quota.release(turn.session_id)
 
 
 def _after(ledger: Ledger, turn: Turn, result: TurnResult) -> SessionRecord:

@@ -230,7 +230,7 @@ def test_a_bit_that_changed_in_the_store_is_an_error_and_no_wrong_state(manager:
         head = store.load(session)
         assert head is not None
         puts = {name: bytes(data)}
-        store.commit([[Change(session, "ada", head.version, head.head, 0, puts=puts)]])
+        store.commit([[Change(session, "ada", head.version, head.head, puts=puts)]])
     for call in (
         lambda: manager.begin_turn(session, "ada"),
         lambda: manager.now(branches.rollback, session, "ada", 1),

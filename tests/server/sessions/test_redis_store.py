@@ -10,7 +10,7 @@ import pytest
 import redis
 from pararnn_server.errors import StoreFailed
 from pararnn_server.sessions.redis_store import RedisStore
-from pararnn_server.sessions.store import Change, LeaseHeld, StaleWrite, StoreUnusable
+from pararnn_server.sessions.store import Change, LeaseHeld, StaleWrite, StoreUnusable, StoreUsage
 
 from tests.redis_server import redis_server
 
@@ -28,7 +28,7 @@ def pair(redis_url: str) -> Iterator[tuple[RedisStore, RedisStore]]:
 
 
 def change(version: int, fence: int, head: bytes = b"head", expires_at: float | None = None) -> Change:
-    return Change("s1", "ada", version, head, 1, expires_at, fence=fence)
+    return Change("s1", "ada", version, head, expires_at, fence=fence)
 
 
 def test_one_server_at_a_time_may_write(pair: tuple[RedisStore, RedisStore]) -> None:
@@ -94,6 +94,26 @@ def test_a_session_under_a_lease_does_not_expire(pair: tuple[RedisStore, RedisSt
     assert second.expire(["s1"], 20.0, 100.0) == ["s1"]
 
 
+def test_what_an_older_version_has_kept_is_measured_once(redis_url: str) -> None:
+    """Then the store said of a session what its changes had said, and counted no tombstone."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        RedisStore(redis_url).commit([[Change("s1", "ada", 0, b"head", puts={"a": bytes(1000)})]])
+        measured = int(client.hget("pararnn:s:s1", "n") or 0)
+        client.hset("pararnn:s:s1", "n", 7)
+        for key in ("pararnn:u", "pararnn:u:ada"):
+            client.hset(key, "n", 7)
+        client.set("pararnn:t:s9", "4000000000.5 ada")
+        client.delete("pararnn:schema")
+        for _ in range(2):
+            store = RedisStore(redis_url)
+            assert store.usage("ada") == store.usage() == StoreUsage(1, measured, 1)
+            client.delete("pararnn:schema")
+    store.forget_tombstones("ada", 5)
+    assert store.expired_owner("s9", 0.0) is None
+    store.close()
+
+
 def test_a_commit_whose_answer_was_lost_is_known_to_be_done(
     pair: tuple[RedisStore, RedisStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +155,7 @@ def test_a_server_that_is_full_or_gone_is_one_clear_error(tmp_path: Path) -> Non
         store = RedisStore(url)
         with pytest.raises(StoreFailed) as full:
             for i in range(20):
-                store.commit([[Change(f"s{i}", "ada", 0, b"head", 1, puts={"a": bytes(1 << 19)})]])
+                store.commit([[Change(f"s{i}", "ada", 0, b"head", puts={"a": bytes(1 << 19)})]])
         assert store.usage().sessions > 0
         assert full.value.code == "store_full"
     with pytest.raises(StoreFailed) as gone:

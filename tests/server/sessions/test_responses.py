@@ -169,7 +169,7 @@ def test_a_damaged_response_can_be_deleted(manager: Sessions) -> None:
     assert head is not None
     for version, (text, puts) in enumerate([(head.head, {"response": b"{}"}), (b"{}", {})], head.version):
         fence = store.claim(response)
-        change = Change(response, OWNER, version, text, 0, None, puts, fence=fence)
+        change = Change(response, OWNER, version, text, None, puts, fence=fence)
         assert store.commit([[change]]) == [None]
         store.release(response, fence)
         with pytest.raises(StoreFailed):

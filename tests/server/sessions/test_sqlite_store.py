@@ -26,15 +26,15 @@ from pathlib import Path
 from pararnn_server.sessions.sqlite_store import SqliteStore
 from pararnn_server.sessions.store import Change
 store = SqliteStore(Path(sys.argv[1]))
-store.commit([[Change("s1", "ada", 0, b"kept", 1, puts={"a": b"kept"})]])
+store.commit([[Change("s1", "ada", 0, b"kept", puts={"a": b"kept"})]])
 store._db.execute("BEGIN IMMEDIATE")
-store._apply(Change("s1", "ada", 1, b"lost", 1, puts={"a": b"lost", "b": b"lost"}), [])
+store._apply(Change("s1", "ada", 1, b"lost", puts={"a": b"lost", "b": b"lost"}), [])
 os.kill(os.getpid(), 9)
 """
 
 
 def change(session_id: str, version: int = 0, **puts: bytes) -> Change:
-    return Change(session_id, "ada", version, b"head", 10, puts=puts)
+    return Change(session_id, "ada", version, b"head", puts=puts)
 
 
 def test_a_second_server_is_told_that_the_file_is_taken(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_sessions_are_there_when_the_file_is_opened_again(tmp_path: Path) -> Non
     store.close()
     store = SqliteStore(tmp_path / "deep" / "s.sqlite")
     assert store.read("s1", "state") == b"one"
-    assert store.usage("ada") == StoreUsage(1, 10)
+    assert store.usage("ada") == StoreUsage(1, 1024 + len(b"head") + 64 + len(b"state" + b"one"))
     store.close()
 
 
@@ -95,7 +95,7 @@ def test_a_full_disk_is_one_clear_error_and_undoes_the_commit(tmp_path: Path) ->
         store.commit([[change("s1", 1, state=bytes(1 << 20))], [change("s2")]])
     assert error.value.code == "store_full"
     assert (store.read("s1", "state"), store.load("s2")) == (b"one", None)
-    assert store.usage() == StoreUsage(1, 10)
+    assert store.usage() == StoreUsage(1, 1024 + len(b"head") + 64 + len(b"state" + b"one"))
     store.commit([[change("s1", 1, state=b"two")]])
     assert store.read("s1", "state") == b"two"
     store.close()
@@ -167,6 +167,23 @@ def test_a_file_of_the_first_version_holds_what_it_held(tmp_path: Path) -> None:
     assert manager.token_ids(other) == [10, 11, 20, 21, 30, 31]
     assert manager.token_ids(child) == [10, 11, 20, 21, 30, 31, 5]
     manager.close()
+
+
+def test_a_file_of_an_older_version_is_measured_when_it_is_opened(tmp_path: Path) -> None:
+    """Then the file said of a session what its changes had said."""
+    db = sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None)
+    sqlite_schema.migrate(db, sqlite_schema.STEPS[:2])
+    db.execute(
+        "INSERT INTO sessions (number, id, owner, version, nbytes, head) VALUES (1,'s1','ada',1,7,x'aabb')"
+    )
+    db.execute("INSERT INTO blobs VALUES (5, zeroblob(20000))")
+    db.execute("INSERT INTO items VALUES (1, 'state', zeroblob(300), NULL), (1, 'log', x'', 5)")
+    db.execute("INSERT INTO tombstones VALUES ('s9', 'ada', 1e12), ('s8', 'bob', 1e12)")
+    db.close()
+    store = SqliteStore(tmp_path / "s.sqlite")
+    assert store.usage("ada") == StoreUsage(1, 1024 + 2 + 64 + 5 + 300 + 64 + 3 + 20000, 1)
+    assert store.usage("bob") == StoreUsage(0, 0, 1)
+    store.close()
 
 
 def test_a_step_that_fails_leaves_the_version_before(tmp_path: Path) -> None:

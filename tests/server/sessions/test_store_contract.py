@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pararnn_server.sessions import memory_store, sqlite_store
 from pararnn_server.sessions.memory_store import MemoryStore
 from pararnn_server.sessions.redis_store import RedisStore
 from pararnn_server.sessions.sqlite_store import SqliteStore
 from pararnn_server.sessions.store import (
+    ITEM_BYTES,
     LINKED_BYTES,
+    SESSION_BYTES,
+    TOMBSTONE_BYTES,
     Change,
     SessionStore,
     StaleWrite,
@@ -41,14 +48,13 @@ def change(
     session_id: str,
     version: int = 0,
     owner: str = "ada",
-    nbytes: int = 10,
     expires_at: float | None = None,
     removes: tuple[str, ...] = (),
     **puts: bytes,
 ) -> Change:
     head = f"{session_id} {version + 1}".encode()
     items = {name.replace("_", "/"): data for name, data in puts.items()}
-    return Change(session_id, owner, version, head, nbytes, expires_at, items, removes)
+    return Change(session_id, owner, version, head, expires_at, items, removes)
 
 
 def put(store: SessionStore, *changes: Change) -> None:
@@ -87,12 +93,12 @@ def test_an_item_put_twice_is_replaced_and_removes_come_before_puts(store: Sessi
 @pytest.mark.parametrize("version", [0, 2])
 def test_a_change_from_another_version_does_nothing(store: SessionStore, version: int) -> None:
     put(store, change("s1", state_1=b"one"))
-    lost = replace(change("s1", version, nbytes=99, state_1=b"lost"), head=b"lost")
+    lost = replace(change("s1", version, state_1=b"lost"), head=b"lost")
     [stale] = store.commit([[lost]])
     assert isinstance(stale, StaleWrite)
     assert store.load("s1") == StoredHead("s1", "ada", 1, b"s1 1", None)
     assert store.read("s1", "state/1") == b"one"
-    assert store.usage("ada") == StoreUsage(1, 10)
+    assert store.usage("ada") == measured(store, "s1")
 
 
 def test_changes_of_a_commit_are_made_together_or_not_at_all(store: SessionStore) -> None:
@@ -132,24 +138,114 @@ def test_pages_hold_an_owners_sessions_by_ascending_id(store: SessionStore) -> N
     assert store.page("eve", "", 2) == []
 
 
-def test_usage_is_what_the_last_changes_said(store: SessionStore) -> None:
-    put(store, change("s1", nbytes=5))
-    put(store, change("s2", nbytes=7, owner="bob"))
-    put(store, change("s1", 1, nbytes=50))
-    assert (store.usage("ada"), store.usage()) == (StoreUsage(1, 50), StoreUsage(2, 57))
+def test_usage_is_what_the_rows_count(store: SessionStore) -> None:
+    put(store, change("s1", state_1=bytes(1000)))
+    put(store, change("s2", owner="bob", state_1=bytes(70)))
+    assert store.usage("ada") == StoreUsage(1, SESSION_BYTES + len(b"s1 1") + ITEM_BYTES + 7 + 1000)
+    put(store, change("s1", 1, state_1=bytes(10), log_1=b"", removes=("nothing",)))
+    put(store, replace(change("s1", 2), shares={"log/2": bytes(LINKED_BYTES)}, alias="ada once"))
+    put(store, replace(change("s3"), links={"log/1": ("s1", "log/2")}))
+    assert store.usage("ada") == measured(store, "s1") + measured(store, "s3")
+    assert store.usage() == store.usage("ada") + store.usage("bob")
     store.delete("s1")
-    assert (store.usage("ada"), store.usage()) == (StoreUsage(0, 0), StoreUsage(1, 7))
+    assert store.usage("ada") == measured(store, "s3")
+    store.delete("s3")
+    assert store.usage() == measured(store, "s2")
 
 
-@pytest.mark.parametrize("nbytes", [0, 10**15])
-def test_bytes_are_counted_whether_there_are_none_or_very_many(store: SessionStore, nbytes: int) -> None:
-    put(store, change("s1", nbytes=nbytes, expires_at=10.0))
-    put(store, change("s2", nbytes=nbytes))
-    put(store, change("s2", 1, nbytes=nbytes + 1))
-    assert store.usage("ada") == store.usage() == StoreUsage(2, 2 * nbytes + 1)
+ITEM_NAMES = st.sampled_from(["state/1", "state/2", "log/1", "reply"])
+DATA = st.sampled_from([0, 5, LINKED_BYTES]).map(bytes)
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["s1", "s2"]),
+        st.dictionaries(ITEM_NAMES, DATA, max_size=3),
+        st.dictionaries(ITEM_NAMES, DATA, max_size=2),
+        st.lists(ITEM_NAMES, max_size=3),
+        st.dictionaries(ITEM_NAMES, ITEM_NAMES, max_size=2),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(CHANGES)
+def test_usage_is_what_is_there_and_growth_foretells_it(store: SessionStore, changes: list[Any]) -> None:
+    versions = {"s1": 0, "s2": 0}
+    for name, puts, shares, removes, links, forgets in changes:
+        other = {"s1": "s2", "s2": "s1"}[name]
+        made = replace(
+            change(name, versions[name]),
+            puts=puts,
+            shares=shares,
+            removes=removes,
+            links={link: (other, source) for link, source in links.items()},
+        )
+        before, growth = store.usage("ada").nbytes, store.growth(made)
+        if store.commit([[made]]) == [None]:
+            versions[name] += 1
+            assert store.usage("ada").nbytes == before + growth
+        if forgets:
+            store.delete(name)
+            versions[name] = 0
+        assert store.usage("ada") == measured(store, "s1") + measured(store, "s2")
+    for name in versions:
+        store.delete(name)
+    assert store.usage() == StoreUsage(0, 0)
+
+
+def measured(store: SessionStore, session_id: str) -> StoreUsage:
+    """Counted anew."""
+    head = store.load(session_id)
+    if head is None:
+        return StoreUsage(0, 0)
+    items = store.scan(session_id, "")
+    nbytes = sum(ITEM_BYTES + len(name) + len(data) for name, data in items.items())
+    return StoreUsage(1, SESSION_BYTES + len(head.head) + nbytes)
+
+
+def test_tombstones_count_and_the_oldest_of_an_owner_go_first(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        put(store, change(f"s{number}", expires_at=10.0 + number))
+        assert store.expire([f"s{number}"], 20.0, 100.0 + number) == [f"s{number}"]
+    put(store, change("t1", owner="bob", expires_at=10.0))
+    store.expire(["t1"], 20.0, 50.0)
+    assert store.usage("ada") == StoreUsage(0, 0, 4)
+    assert store.usage("ada").kept_bytes == 4 * TOMBSTONE_BYTES
+    assert store.usage() == StoreUsage(0, 0, 5)
+    store.forget_tombstones("ada", 2)
+    owners = [store.expired_owner(name, 30.0) for name in ("s0", "s1", "s2", "s3", "t1")]
+    assert owners == [None, None, "ada", "ada", "bob"]
+    store.delete("s3")
+    store.forget_tombstones("ada", 99)
+    assert store.usage() == store.usage("bob") == StoreUsage(0, 0, 1)
+
+
+def test_an_owner_has_only_so_many_tombstones_and_takes_none_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (memory_store, sqlite_store):
+        monkeypatch.setattr(module, "MAX_TOMBSTONES", 3)
+    for store in (MemoryStore(), SqliteStore(tmp_path / "s.sqlite")):
+        put(store, change("t1", owner="bob", expires_at=1.0))
+        store.expire(["t1"], 20.0, 50.0)
+        for number in range(5):
+            put(store, change(f"s{number}", expires_at=10.0))
+            store.expire([f"s{number}"], 20.0, 100.0 + number)
+        assert store.usage("ada").tombstones == 3
+        owners = [store.expired_owner(name, 30.0) for name in ("s0", "s1", "s2", "s4", "t1")]
+        assert owners == [None, None, "ada", "ada", "bob"]
+        store.close()
+
+
+def test_usage_ends_with_the_last_row(store: SessionStore) -> None:
+    put(store, change("s1", expires_at=10.0))
+    put(store, change("s2"))
     store.delete("s2")
     assert store.expire(["s1"], 10.0, 100.0) == ["s1"]
-    assert store.usage("ada") == store.usage() == StoreUsage(0, 0)
+    assert store.usage("ada") == store.usage() == StoreUsage(0, 0, 1)
 
 
 def test_a_deleted_session_is_wholly_gone(store: SessionStore) -> None:
@@ -171,7 +267,7 @@ def test_what_is_due_is_told_until_it_is_expired(store: SessionStore) -> None:
     assert store.expire(["s2", "s1", "s3"], 10.0, 100.0) == ["s1"]
     assert store.due(10.0) == []
     assert store.load("s1") is None
-    assert store.usage() == StoreUsage(2, 20)
+    assert store.usage().sessions == 2
 
 
 def test_a_session_expires_as_often_as_it_is_made(store: SessionStore) -> None:
@@ -260,11 +356,11 @@ def test_a_linked_item_outlives_and_differs_from_the_one_it_was(store: SessionSt
 
 def test_a_link_to_nothing_leaves_everything_as_it_was(store: SessionStore) -> None:
     put(store, change("s1", log_1=b"one"))
-    lost = replace(change("s1", 1, nbytes=99), puts={"log/1": b"lost"}, links={"log/2": ("s1", "log/9")})
+    lost = replace(change("s1", 1), puts={"log/1": b"lost"}, links={"log/2": ("s1", "log/9")})
     outcomes = store.commit([[lost], [change("s2")]])
     assert [outcome is None for outcome in outcomes] == [False, True]
     assert store.scan("s1", "") == {"log/1": b"one"}
-    assert store.usage() == StoreUsage(2, 20)
+    assert store.usage().sessions == 2
 
 
 def test_an_item_is_linked_to_within_its_session(store: SessionStore) -> None:
