@@ -11,7 +11,9 @@ from pydantic_core import ErrorDetails, from_json
 from starlette.requests import ClientDisconnect, Request
 
 from pararnn_server.errors import BadRequest, ClientClosed, TooLarge, UnsupportedMedia
+from pararnn_server.json_values import holds_more_values
 from pararnn_server.schemas.base import RequestBody
+from pararnn_server.service import service_of
 from pararnn_server.sessions.model_kind import ModelKind
 from pararnn_server.sessions.state_file import StateFile
 from pararnn_server.sessions.state_reader import StateReader
@@ -25,9 +27,10 @@ async def read_body(request: Request, schema: type[Body], max_bytes: int) -> Bod
     """Raises UnsupportedMedia, TooLarge or BadRequest. A large body is parsed on another thread."""
     _check_headers(request, max_bytes)
     raw = await _read(request, max_bytes)
+    max_values = service_of(request).settings.max_body_values
     if len(raw) > OFF_LOOP_BYTES:
-        return await asyncio.to_thread(parse_body, raw, schema)
-    return parse_body(raw, schema)
+        return await asyncio.to_thread(parse_body, raw, schema, max_values)
+    return parse_body(raw, schema, max_values)
 
 
 def is_state_file(request: Request) -> bool:
@@ -51,8 +54,14 @@ async def read_state_file(request: Request, kind: ModelKind, max_bytes: int) -> 
     return await asyncio.to_thread(reader.finish), reader.content
 
 
-def parse_body(raw: bytes, schema: type[Body]) -> Body:
-    """Raises BadRequest whose param is the first field at fault, or "body"."""
+def parse_body(raw: bytes, schema: type[Body], max_values: int) -> Body:
+    """Raises BadRequest whose param is the first field at fault, or "body".
+
+    max_values: of the settings.
+    """
+    if holds_more_values(raw, max_values):
+        message = f"The body has over {max_values} values, a list or an object counting as 16: send less."
+        raise BadRequest(message, param="body", code="too_many_values")
     try:
         data = from_json(raw)
     except ValueError as error:
@@ -62,11 +71,11 @@ def parse_body(raw: bytes, schema: type[Body]) -> Body:
     try:
         return schema.model_validate(data)
     except ValidationError as error:
-        raise refusal(error.errors(include_url=False)) from error
+        raise refusal(error.errors(include_url=False, include_input=False)) from None
 
 
 def refusal(errors: Sequence[ErrorDetails]) -> BadRequest:
-    """One clear message out of what the validator found; an unknown field is named before any other fault."""
+    """Return one clear message for what the validator found; an unknown field comes before other faults."""
     unknown = [error for error in errors if error["type"] == "extra_forbidden"]
     first = (unknown or list(errors))[0]
     unknown_name = first.get("ctx", {}).get("field")

@@ -85,6 +85,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 << 20, ge=1024, description="Largest request body, counted while it is read; larger is a 413."
     )
+    max_body_values: int = Field(
+        1_500_000,
+        ge=1000,
+        description="Most values in a request body, a list or an object counting as 16; more is a 400.",
+    )
 
     state_cache_bytes: int = Field(
         256 << 20,

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from pararnn_server.schemas.first_fault import FirstFault, Mapping
+
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
@@ -62,31 +64,32 @@ def _text_or_parts(value: Any) -> str:
 
 
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
-TokenIds = list[TokenId]
+TokenIds = Annotated[list[TokenId], FirstFault()]
 
 Prompt = Annotated[
     Annotated[str, Tag("|text")]
     | Annotated[TokenIds, Tag("|ids")]
-    | Annotated[list[str], Field(min_length=1), Tag("|texts")]
-    | Annotated[list[TokenIds], Field(min_length=1), Tag("|id_lists")],
+    | Annotated[list[str], Field(min_length=1), FirstFault(), Tag("|texts")]
+    | Annotated[list[TokenIds], Field(min_length=1), FirstFault(), Tag("|id_lists")],
     Discriminator(kind_of),
 ]
 
 StopString = Annotated[str, Field(min_length=1, max_length=1024)]
 Stop = Annotated[
-    Annotated[StopString, Tag("|text")] | Annotated[list[StopString], Field(max_length=16), Tag("|texts")],
+    Annotated[StopString, Tag("|text")]
+    | Annotated[list[StopString], Field(max_length=16), FirstFault(), Tag("|texts")],
     Discriminator(_text_or_texts),
 ]
 
 Metadata = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
-    Field(max_length=16),
+    Mapping(max_length=16),
 ]
 
 SessionId = Annotated[str, Field(min_length=1, max_length=64)]
 
-EmptyList = Annotated[list[Any], Field(max_length=0)]
-EmptyObject = Annotated[dict[str, Any], Field(max_length=0)]
+EmptyList = Annotated[list[Any], Field(max_length=0), FirstFault()]
+EmptyObject = Annotated[dict[str, Any], Mapping(max_length=0)]
 
 
 class TextPart(RequestBody):
@@ -97,6 +100,7 @@ class TextPart(RequestBody):
 
 
 MessageContent = Annotated[
-    Annotated[str, Tag("|text")] | Annotated[list[TextPart], Field(min_length=1), Tag("|parts")],
+    Annotated[str, Tag("|text")]
+    | Annotated[list[TextPart], Field(min_length=1), FirstFault(), Tag("|parts")],
     Discriminator(_text_or_parts),
 ]

@@ -17,6 +17,7 @@ from pararnn_server.schemas.base import (
     ResponseBody,
     without_unknown_nulls,
 )
+from pararnn_server.schemas.first_fault import FirstFault
 from pararnn_server.schemas.generation import HonouredFields, RecordedFields, TopLogprobs
 from pararnn_server.schemas.neutral import DialogueNeutral, NoReasoningEffort
 from pararnn_server.schemas.usage import SessionStamp, Usage
@@ -80,7 +81,7 @@ class ResponseFormat(RequestBody):
 class ChatHonoured(HonouredFields):
     """Fields of a chat with an effect."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1), FirstFault()]
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
 
@@ -95,7 +96,9 @@ class ChatNeutral(DialogueNeutral):
     add_special_tokens: Literal[False] | None = None
     documents: EmptyList | None = None
     response_format: ResponseFormat | None = None
-    modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1), FirstFault()] | None = (
+        None
+    )
     reasoning_effort: NoReasoningEffort | None = None
     audio: None = None
     functions: None = None

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pararnn_server.schemas.base import Metadata, RequestBody, SessionId, Stop
+from pararnn_server.schemas.first_fault import Mapping
 
 SEED_LIMIT = 2**63
 TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})$")]
@@ -39,7 +40,7 @@ class SamplingFields(RequestBody):
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100.0)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[TokenKey, Bias], Field(max_length=4096)] | None = None
+    logit_bias: Annotated[dict[TokenKey, Bias], Mapping(max_length=4096)] | None = None
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
     stop: Stop | None = None
     stream: bool | None = None

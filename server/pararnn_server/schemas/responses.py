@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, 
 from pydantic_core import PydanticCustomError
 
 from pararnn_server.schemas.base import EmptyList, Metadata, RequestBody, ResponseBody
+from pararnn_server.schemas.first_fault import FirstFault
 from pararnn_server.schemas.generation import RecordedFields, SamplingFields
 from pararnn_server.schemas.neutral import DialogueNeutral, NoReasoningEffort
 
@@ -55,7 +56,8 @@ ContentPart = Annotated[
     Discriminator(_kind_of_part),
 ]
 ItemContent = Annotated[
-    Annotated[str, Tag("|text")] | Annotated[list[ContentPart], Field(min_length=1), Tag("|parts")],
+    Annotated[str, Tag("|text")]
+    | Annotated[list[ContentPart], Field(min_length=1), FirstFault(), Tag("|parts")],
     Discriminator(_text_or_parts),
 ]
 
@@ -102,8 +104,8 @@ class ReasoningItem(RequestBody):
 
     type: Literal["reasoning"]
     id: Annotated[str, Field(max_length=256)] | None = None
-    summary: list[ReasoningText] | None = None
-    content: list[ReasoningText] | None = None
+    summary: Annotated[list[ReasoningText], FirstFault()] | None = None
+    content: Annotated[list[ReasoningText], FirstFault()] | None = None
     encrypted_content: str | None = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
@@ -126,7 +128,7 @@ InputItem = Annotated[
 
 Input = Annotated[
     Annotated[str, Field(min_length=1), Tag("|text")]
-    | Annotated[list[InputItem], Field(min_length=1), Tag("|items")],
+    | Annotated[list[InputItem], Field(min_length=1), FirstFault(), Tag("|items")],
     Discriminator(_text_or_items),
 ]
 
@@ -182,7 +184,7 @@ class ResponseNeutral(DialogueNeutral):
     """Fields of a response that only their neutral value may take."""
 
     background: Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"const": False})] | None = None
-    include: Annotated[list[NeverWritten], Field(max_length=16)] | None = None
+    include: Annotated[list[NeverWritten], Field(max_length=16), FirstFault()] | None = None
     max_tool_calls: None = None
     text: TextOptions | None = None
     reasoning: Reasoning | None = None

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from pararnn_server.schemas.base import RequestBody, ResponseBody, TokenIds
 from pararnn_server.schemas.chat import Message
+from pararnn_server.schemas.first_fault import FirstFault
 
 
 class TokenizeRequest(RequestBody):
@@ -19,7 +20,7 @@ class TokenizeRequest(RequestBody):
 
     model: Annotated[str, Field(max_length=256)] | None = None
     prompt: str | None = None
-    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1), FirstFault()] | None = None
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = None
 
