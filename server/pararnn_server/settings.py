@@ -114,6 +114,12 @@ class Settings(BaseSettings):
     data_dir: Path | None = Field(
         None, description="Directory of the sqlite store; default: pararnn below the user's state directory."
     )
+    store_reserve_bytes: int = Field(
+        16 << 20,
+        ge=0,
+        description="Bytes of disk beside the sqlite store that are given up on a full disk, so that sessions"
+        " can be deleted; 0: none.",
+    )
     host_state_bytes: int = Field(
         1 << 30,
         ge=0,

@@ -26,7 +26,7 @@ def open_store(settings: Settings) -> SessionStore:
     option = option_name("data_dir" if settings.store == "sqlite" else "store")
     try:
         if settings.store == "sqlite":
-            return SqliteStore(store_file(settings))
+            return SqliteStore(store_file(settings), settings.store_reserve_bytes)
         return _redis_store(settings.store)
     except StoreUnusable as error:
         raise ConfigurationError(f"{option}: {error}") from error

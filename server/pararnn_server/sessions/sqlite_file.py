@@ -25,7 +25,9 @@ SPARE_PAGES = 256
 # A file without room to shrink is rewritten once, at the first start, up to this size.
 REWRITTEN_BYTES = 64 << 20
 
+# secure_delete: to overwrite every page that is freed takes as much room in the log as the pages have.
 _PRAGMAS = (
+    "PRAGMA secure_delete = FAST",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = OFF",
@@ -66,14 +68,17 @@ class SqliteFile:
             yield
 
     def freeing(self, work: Callable[[], T]) -> T:
-        """Does the work in a transaction; once more with the reserve's bytes if the disk is full."""
-        while True:
+        """Does the work in a transaction; on a full disk once more after each way to make room."""
+        for make_room in (self._reserve.give_up, self._empty_log):
             try:
                 with self._transaction():
                     return work()
             except StoreFailed as error:
-                if not _is_for_room(error) or not self._reserve.give_up():
+                if not _is_for_room(error):
                     raise
+                make_room()
+        with self._transaction():
+            return work()
 
     def tidy(self) -> bool:
         """Empties the log and gives one piece of free pages back to the disk; True if more are left."""
@@ -82,7 +87,8 @@ class SqliteFile:
         with failures():
             spare = self._count("freelist_count") - SPARE_PAGES
             if spare > 0 and self._count("auto_vacuum"):
-                self.db.execute(f"PRAGMA incremental_vacuum({min(spare, VACUUM_PAGES)})").fetchall()
+                # A script is stepped to its end; a statement without columns only once, which is one page.
+                self.db.executescript(f"PRAGMA incremental_vacuum({min(spare, VACUUM_PAGES)})")
             self._checkpoint()
         self._is_tidy = spare <= VACUUM_PAGES
         if self._is_tidy:
@@ -116,8 +122,11 @@ class SqliteFile:
         """A log that sqlite could not empty grows with every commit: nothing more until it is emptied."""
         if _size(self._log) > LOG_BYTES:
             self._cannot_grow = True
-            with suppress(sqlite3.Error):
-                self._checkpoint()
+            self._empty_log()
+
+    def _empty_log(self) -> None:
+        with suppress(sqlite3.Error):
+            self._checkpoint()
 
     def _checkpoint(self) -> None:
         self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -127,11 +127,11 @@ class SqliteStore:
         query = "SELECT owner FROM sessions WHERE id = ? AND expires_at <= ?"
 
         def work() -> list[str]:
-            forgotten = []
+            forgotten: list[str] = []
             for session_id in session_ids:
                 row = self._db.execute(query, (session_id, now)).fetchone()
                 if row is not None:
-                    self._delete(session_id)
+                    self._delete(session_id, purges=not forgotten)
                     self._leave_tombstone(session_id, row[0], forget_at)
                     forgotten.append(session_id)
             some = "id IN (SELECT id FROM tombstones WHERE forget_at <= ? LIMIT ?)"
@@ -268,15 +268,15 @@ class SqliteStore:
         self._add(change.owner, 0, growth)
         return int(number)
 
-    def _delete(self, session_id: str) -> None:
-        """One piece of its items at once: what is written after it finds their pages."""
+    def _delete(self, session_id: str, *, purges: bool = True) -> None:
+        """purges: one piece of its items at once, so that what is written after it finds their pages."""
         row = self._db.execute(
             "SELECT number, owner, nbytes FROM sessions WHERE id = ?", (session_id,)
         ).fetchone()
         if row is not None:
             number, owner, nbytes = row
             self._db.execute("DELETE FROM sessions WHERE number = ?", (number,))
-            if self._items.purge(number):
+            if not purges or self._items.purge(number):
                 self._db.execute("INSERT INTO gone VALUES (?)", (number,))
             self._add(owner, -1, -nbytes)
 
