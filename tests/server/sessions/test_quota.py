@@ -41,6 +41,8 @@ def opened(kind: str, folder: Path, redis_url: Callable[[], str]) -> Iterator[Se
     else:
         path = folder / f"{len(list(folder.iterdir()))}.sqlite"
         store = MemoryStore() if kind == "memory" else SqliteStore(path)
+    if isinstance(store, SqliteStore):
+        store._db.execute("PRAGMA synchronous = OFF")
     yield store
     store.close()
 
