@@ -1,6 +1,6 @@
 """Cells of the package pararnn-torch (its ParaGRU with mix='diag', and its ParaLSTM) as ours, exactly.
 
-Theirs keep a vector (D,) for each gate, a_z, a_r, a_n of a GRU and a_f, a_z, a_o, c_f, c_o of an LSTM, and one
+Theirs keep a vector (D,) for each gate, a_z, a_r, a_n of a GRU, a_f, a_z, a_o, c_f, c_o of an LSTM, and one
 linear layer for all gates: W_x.weight (3 D, Din) and W_x.bias (3 D,), rows gate by gate, z, r, n of a GRU and
 f, z, o of an LSTM, whose z is our g. They clamp recurrent weights whenever they use them.
 """

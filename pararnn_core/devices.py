@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 KINDS = ("cpu", "cuda")
+LEAST_CAPABILITY = (8, 0)
+"""Of a GPU: what the kernels are built for begins at sm_80."""
 
 
 class DeviceUnavailable(ValueError):
@@ -61,4 +63,11 @@ def usable_device(device: str | torch.device) -> torch.device:
     index = torch.cuda.current_device() if where.index is None else where.index
     if index >= count:
         raise DeviceUnavailable(f"device must be below cuda:{count}, got {str(device)!r}")
+    capability = torch.cuda.get_device_capability(index)
+    if capability < LEAST_CAPABILITY:
+        found = "{}.{}".format(*capability)
+        raise DeviceUnavailable(
+            f"device must have compute capability 8.0 or more (A100, RTX 30 and newer): cuda:{index}, "
+            f"{torch.cuda.get_device_name(index)}, has {found}; use another GPU or 'cpu'"
+        )
     return torch.device("cuda", index)

@@ -16,6 +16,7 @@ import torch
 from pararnn_core import ops
 from pararnn_core.devices import multiprocessors, seconds_on, usable_device
 from pararnn_core.solver_table import STEP_BY_STEP, TABLE_PATH, Rows, SolverTable
+from pararnn_core.trained_like import draw_inputs, draw_weights
 
 ROOMS = (1, 2, 4, 8, 16, 32, 64, 128)
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -25,9 +26,8 @@ WAYS = (STEP_BY_STEP, 1, 2, 4)
 LEAST_GAIN = 1.03
 """Another number of time warps is worth a step of the table if it is faster by so much."""
 
-_CELLS = {"gru": (1, 0), "lstm": (2, 2)}
-"""States and peepholes of a channel."""
-
+_STATES = {"gru": 1, "lstm": 2}
+"""Of a channel."""
 
 Timing = Mapping[int, float]
 """Seconds by time warps, and of STEP_BY_STEP."""
@@ -66,12 +66,10 @@ def _fastest(timing: Timing) -> int:
 
 
 def measure(cell: str, dtype: torch.dtype, channels: int, tokens: int, device: torch.device) -> Timing:
-    """One sequence, weights within the range of trained ones."""
-    states, peepholes = _CELLS[cell]
-    bx = torch.randn(tokens, 3, channels, device=device).to(dtype)
-    a = torch.rand(3, channels, device=device) - 0.5
-    c = torch.rand(peepholes, channels, device=device) - 0.5 if peepholes else None
-    state = torch.zeros(1, states, channels, device=device)
+    """Time each way through one sequence, as hard as those of trained models."""
+    bx = draw_inputs(cell, tokens, channels, device).to(dtype)
+    a, c = draw_weights(cell, channels, device)
+    state = torch.zeros(1, _STATES[cell], channels, device=device)
     bounds = torch.tensor([0, tokens], dtype=torch.int32, device=device)
     slots, held = torch.zeros_like(bounds[:1]), torch.ones(1, dtype=torch.bool, device=device)
     arguments = (cell, bx, a, c, bounds, slots, held, state)
@@ -109,7 +107,7 @@ def lines(title: str, timings: Timings) -> list[str]:
 def tune(device: torch.device) -> SolverTable:
     """Measures all cells and types, and prints what it finds."""
     table: dict[str, dict[str, Rows]] = {}
-    for cell in _CELLS:
+    for cell in _STATES:
         table[cell] = {}
         for dtype in DTYPES:
             name = str(dtype).removeprefix("torch.")

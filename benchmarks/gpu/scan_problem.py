@@ -14,6 +14,7 @@ from pararnn_core import ops
 from pararnn_core.cells import Cell, ParaGRU, ParaLSTM
 from pararnn_core.devices import multiprocessors
 from pararnn_core.solver_table import STEP_BY_STEP, read_table
+from pararnn_core.trained_like import draw_inputs, draw_weights
 from pararnn_core.tune_solvers import WAYS
 
 SEQUENTIAL, AUTO = "sequential", "auto"
@@ -71,17 +72,19 @@ def shapes(sizes: Sizes) -> list[Shape]:
 
 
 class ScanProblem:
-    """Random bx, weights within the range of trained ones, fresh states."""
+    """Inputs and weights like those of trained models, fresh states."""
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
         self._shape = shape
         self._device = device
         with torch.device(device):
             self._cell = CELLS[shape.cell](shape.channels, shape.channels, num_heads=shape.channels)
-            for weights in self._cell.recurrent_parameters():
-                torch.nn.init.uniform_(weights, -0.5, 0.5)
+            drawn = [each for each in draw_weights(shape.cell, shape.channels, device) if each is not None]
+            with torch.no_grad():
+                for weights, values in zip(self._cell.recurrent_parameters(), drawn, strict=True):
+                    weights.copy_(values)
             total = shape.sequences * shape.tokens
-            self._bx = torch.empty(total, 3, shape.channels, dtype=shape.torch_dtype).normal_()
+            self._bx = draw_inputs(shape.cell, total, shape.channels, device).to(shape.torch_dtype)
             self._bounds = torch.arange(shape.sequences + 1, dtype=torch.int32) * shape.tokens
             self._slots = torch.arange(shape.sequences, dtype=torch.int32)
             self._held = torch.ones(shape.sequences, dtype=torch.bool)

@@ -49,6 +49,10 @@ PARARNN_DEVICE int64_t block_index() { return int64_t(blockIdx.x); }
 PARARNN_DEVICE void sync_block() { __syncthreads(); }
 PARARNN_DEVICE void sync_warp() { __syncwarp(kWholeWarp); }
 PARARNN_DEVICE bool any_in_warp(bool condition) { return __any_sync(kWholeWarp, condition) != 0; }
+// A bit for each lane of the warp.
+PARARNN_DEVICE uint32_t lanes_where(bool condition) { return __ballot_sync(kWholeWarp, condition); }
+PARARNN_DEVICE int lowest_lane(uint32_t lanes) { return __ffs(int(lanes)) - 1; }
+PARARNN_DEVICE int count_lanes(uint32_t lanes) { return __popc(lanes); }
 // A barrier too.
 PARARNN_DEVICE bool any_in_block(bool condition) { return __syncthreads_or(condition) != 0; }
 
@@ -113,11 +117,9 @@ PARARNN_DEVICE void store_words(Words<4>* to, const Words<4>& words) {
 PARARNN_DEVICE void atomic_max(uint32_t* to, uint32_t value) { atomicMax(to, value); }
 PARARNN_DEVICE void atomic_max(int32_t* to, int32_t value) { atomicMax(to, value); }
 PARARNN_DEVICE void atomic_add(int32_t* to, int32_t value) { atomicAdd(to, value); }
-PARARNN_DEVICE void atomic_add(int64_t* to, int64_t value) {
-  atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
-}
 // Returns what stood there before.
 PARARNN_DEVICE int32_t fetch_add(int32_t* to, int32_t value) { return atomicAdd(to, value); }
+PARARNN_DEVICE uint32_t fetch_add(uint32_t* to, uint32_t value) { return atomicAdd(to, value); }
 
 }  // namespace PARARNN_ISA
 }  // namespace pararnn

@@ -37,7 +37,25 @@ struct KeyRange {
   PARARNN_DEVICE bool has(uint64_t key) const { return key >= low && key <= high; }
 };
 
+// A sum of whole numbers in two words: shared memory adds words, but 64 bits only in a loop of
+// compare-and-swap, which many that add to one place at once drag out.
+struct WideSum {
+  uint32_t low;
+  uint32_t high;
+
+  PARARNN_DEVICE void add(int64_t value) {
+    const uint32_t part = uint32_t(value);
+    const uint32_t carry = fetch_add(&low, part) > ~part;
+    const uint32_t rest = uint32_t(uint64_t(value) >> 32) + carry;
+    if (rest != 0) fetch_add(&high, rest);
+  }
+  PARARNN_DEVICE int64_t value() const { return int64_t(uint64_t(high) << 32 | low); }
+};
+
 constexpr int kListed = 256;
+
+// From so many lanes of a bucket on, a warp adds them up before one of them goes to memory.
+constexpr int kWorthSumming = 4;
 
 struct Listed {
   Ranked candidate;
@@ -47,7 +65,7 @@ struct Listed {
 // answer, place: what one thread has found for all.
 template <int kThreads>
 struct SampleMemory {
-  int64_t masses[kBuckets];
+  WideSum masses[kBuckets];
   int32_t counts[kBuckets];
   Listed list[kListed];
   int32_t listed;
@@ -172,27 +190,33 @@ class RowSampler {
   }
 
   // A histogram of those that are inside; the bucket in which what is wanted is reached. before: the masses
-  // ahead of those inside, and then of that bucket. Its count stays in memory until the next call.
+  // ahead of those inside, and then of that bucket. Its count stays in memory until the next call. Ids
+  // without mass are left out here and later: nothing is reached with one, and at low temperatures they are
+  // most ids.
   template <class Inside, class BucketOf, class MassOf, class Reached>
   PARARNN_DEVICE int pick_bucket(const Inside& is_inside, const BucketOf& its_bucket, const MassOf& mass_of,
                                  const Reached& reached, int64_t& before) {
     sync_block();  // others may still look at a count of the last call
     for (int i = thread_index(); i < kBuckets; i += kThreads) {
-      memory_.masses[i] = 0;
+      memory_.masses[i] = {0, 0};
       memory_.counts[i] = 0;
     }
     sync_block();
-    for_ids([&](int64_t id) {
-      const double its = score(id);
-      if (!is_inside(its, id)) return;
-      const int bucket = its_bucket(its);
-      atomic_add(&memory_.masses[bucket], mass_of(its));
-      atomic_add(&memory_.counts[bucket], 1);
-    });
+    // Whole warps go round, those without an id too: their lanes add up together.
+    for (int64_t first = 0; first < row_.vocab; first += kThreads) {
+      const int64_t id = first + thread_index();
+      int bucket = 0;
+      int64_t mass = 0;
+      if (id < row_.vocab) {
+        const double its = score(id);
+        if (is_inside(its, id) && (mass = mass_of(its)) > 0) bucket = its_bucket(its);
+      }
+      add_in_warp(bucket, mass);
+    }
     sync_block();
     for (int first = 0; first < kBuckets; first += kThreads) {
       const int i = first + thread_index();
-      const int64_t mass = i < kBuckets ? memory_.masses[i] : 0;
+      const int64_t mass = i < kBuckets ? memory_.masses[i].value() : 0;
       const Sums sums = sum_block<kThreads>(mass, memory_.sums);
       const int64_t held = before + sums.before;
       if (reached(held + mass) && !reached(held)) {
@@ -205,6 +229,32 @@ class RowSampler {
     sync_block();
     before = memory_.answer;
     return memory_.place;
+  }
+
+  // Adds each lane's mass, if it has one, to its bucket. Lanes of one bucket are added up first, for the two
+  // buckets that come first: where scores lie close together most lanes have these.
+  PARARNN_DEVICE void add_in_warp(int bucket, int64_t mass) {
+    uint32_t left = lanes_where(mass > 0);
+    PARARNN_UNROLL
+    for (int round = 0; round < 2; ++round) {
+      if (left == 0) return;
+      const int lane = lowest_lane(left), common = shuffle_from(bucket, lane);
+      const bool belongs = mass > 0 && bucket == common;
+      const uint32_t group = lanes_where(belongs);
+      if (count_lanes(group) < kWorthSumming) break;
+      int64_t sum = belongs ? mass : 0;
+      PARARNN_UNROLL
+      for (int mask = kWarp / 2; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
+      if (thread_index() % kWarp == lane) add_to_bucket(common, sum, count_lanes(group));
+      if (belongs) mass = 0;
+      left &= ~group;
+    }
+    if (mass > 0) add_to_bucket(bucket, mass, 1);
+  }
+
+  PARARNN_DEVICE void add_to_bucket(int bucket, int64_t mass, int32_t count) {
+    memory_.masses[bucket].add(mass);
+    atomic_add(&memory_.counts[bucket], count);
   }
 
   template <class Inside>
@@ -228,7 +278,9 @@ class RowSampler {
     sync_block();
     for_ids([&](int64_t id) {
       const double its = score(id);
-      if (is_inside(its, id)) memory_.list[fetch_add(&memory_.listed, 1)] = {{its, id}, mass_of(its)};
+      if (!is_inside(its, id)) return;
+      const int64_t mass = mass_of(its);
+      if (mass > 0) memory_.list[fetch_add(&memory_.listed, 1)] = {{its, id}, mass};
     });
     sync_block();
     for (int i = thread_index(); i < memory_.listed; i += kThreads) {

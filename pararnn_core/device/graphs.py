@@ -47,15 +47,30 @@ class CudaCapturer:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool: Any = None
+        self._stream: Any = None
 
     def capture(self, work: Callable[[], Tensor]) -> Captured:
         """As of Capturer. What `work` needs must be loaded: let it run once before."""
-        graph = torch.cuda.CUDAGraph()
-        recording = torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local")
-        with torch.cuda.device(self._device), recording:
-            output = work()
+        with torch.cuda.device(self._device):
+            # Torch's own choice is one stream for all graphs, on the device that was current for the first:
+            # the work of another device would not be recorded.
+            self._stream = self._stream or _new_stream(self._device)
+            graph = torch.cuda.CUDAGraph()
+            before = torch.cuda.current_stream(self._device)
+            try:
+                with torch.cuda.graph(
+                    graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+                ):
+                    output = work()
+            finally:
+                # Where a capture fails torch leaves the thread on the stream of the capture.
+                torch.cuda.set_stream(before)
         self._pool = graph.pool()
         return Captured(graph.replay, output)
+
+
+def _new_stream(device: torch.device) -> Any:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's
 
 
 def bucket_of(count: int) -> int | None:
@@ -72,10 +87,11 @@ def is_decode(arguments: StepArguments) -> bool:
 
 
 class DecodeGraphs:
-    """The graphs of one model and one state pool, captured as their buckets come up.
+    """The graphs of one model and one state pool.
 
-    The first step of a bucket runs launch by launch and gives the result; then its graph is recorded. A
-    bucket that cannot be recorded goes on without one, and the log says so once.
+    `record` makes those of a pool before anybody waits. In a bucket without a graph the first step runs
+    launch by launch and gives the result; then its graph is recorded. A bucket that cannot be recorded runs
+    without one, and the log says so once.
     """
 
     def __init__(self, work: Work, planner: DecodePlanner, device: torch.device, capturer: Capturer) -> None:
@@ -85,6 +101,23 @@ class DecodeGraphs:
         self._capturer = capturer
         self._inputs: dict[int, Tensor] = {}
         self._captured: dict[int, Captured | None] = {}
+
+    def record(self, num_slots: int) -> None:
+        """Record the graphs of all steps of a pool of so many slots. Slot 0 is written to."""
+        largest = bucket_of(min(num_slots, BUCKETS[-1])) or 0
+        # The largest first: what the others need fits into its memory.
+        for bucket in sorted((b for b in BUCKETS if b <= largest), reverse=True):
+            # All sequences but the first are skipped, and those write where the first one does.
+            one = StepArguments(
+                tokens=np.zeros(1, np.int64),
+                cu_seqlens=np.arange(2, dtype=np.int32),
+                slots=np.zeros(1, np.int32),
+                has_initial_state=np.zeros(1, np.bool_),
+                logits_indices=np.zeros(1, np.int64),
+            )
+            plan = self._planner.plan(one, bucket)
+            if plan is not None:
+                self._run(bucket, plan)
 
     def takes(self, arguments: StepArguments) -> bool:
         """Whether there is a graph for this step, or will be."""

@@ -97,14 +97,21 @@ class DeviceModel:
             return torch.zeros(len(arguments.logits_indices), self.config.vocab_size, device=self.device)
         return logits
 
+    @torch.inference_mode()
     def capture_decodes(self, state: RecurrentState) -> None:
-        """From now on decodes of this pool, and of no other, run as CUDA graphs. Nothing on a CPU."""
+        """From now on decodes of this pool, and of no other, run as CUDA graphs. Nothing on a CPU.
+
+        Records all graphs, which takes some seconds, and leaves the pool's states as they are.
+        """
         if self._capturer is not None:
             recurrence = self._solvers.choose(self.config.hidden_size, 1)
             planner = DecodePlanner(state.seen.shape[1])
             graphs = DecodeGraphs(
                 lambda step: self.run(step, state, recurrence), planner, self.device, self._capturer
             )
+            kept = state.snapshot(0)
+            graphs.record(state.num_slots)
+            state.restore(0, kept)
             self._graphs = state, graphs
 
     def decodes_ahead(self, state: RecurrentState, count: int) -> bool:

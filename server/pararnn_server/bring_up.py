@@ -49,7 +49,8 @@ def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int)
     chat = ChatPrompts(loaded.tokenizer, read_chat_template(loaded.tokenizer))
     config = loaded.model.config
     sessions = _open_sessions(loaded, settings, metrics, num_owners)
-    engine_settings = _engine_settings(settings, num_owners, num_slots(loaded.model, settings))
+    slots, device_type = num_slots(loaded.model, settings), loaded.model.device.type
+    engine_settings = _engine_settings(settings, num_owners, slots, device_type)
     engine = Engine(loaded.model, loaded.tokenizer.token_bytes, engine_settings, sessions, metrics)
     engine.start()
     return Serving(
@@ -97,6 +98,13 @@ def session_policy(settings: Settings, num_owners: int) -> SessionPolicy:
     )
 
 
+def step_tokens(settings: Settings, device_type: str) -> int:
+    """Tokens of one step. On a GPU more, or the host would launch kernels for longer than they run."""
+    if settings.max_num_batched_tokens is not None:
+        return settings.max_num_batched_tokens
+    return max(settings.max_num_seqs, 512 if device_type == "cpu" else 2048)
+
+
 def num_slots(model: ParaRNNForCausalLM, settings: Settings) -> int:
     """Requests that run at once: on a CPU as many as are asked for, on a GPU no more than its memory holds.
 
@@ -105,7 +113,7 @@ def num_slots(model: ParaRNNForCausalLM, settings: Settings) -> int:
     asked = settings.max_num_seqs
     if model.device.type == "cpu":
         return asked
-    rows = settings.max_num_batched_tokens + _GRAPHS * min(asked, BUCKETS[-1])
+    rows = step_tokens(settings, model.device.type) + _GRAPHS * min(asked, BUCKETS[-1])
     working = step_bytes(model.config, rows)
     try:
         # A second one is the copy that stays while the next step is under way.
@@ -117,11 +125,13 @@ def num_slots(model: ParaRNNForCausalLM, settings: Settings) -> int:
     return size.num_slots
 
 
-def _engine_settings(settings: Settings, num_owners: int, max_num_seqs: int) -> EngineSettings:
+def _engine_settings(
+    settings: Settings, num_owners: int, max_num_seqs: int, device_type: str
+) -> EngineSettings:
     return EngineSettings(
         max_num_seqs=max_num_seqs,
         num_owners=num_owners,
-        max_num_batched_tokens=settings.max_num_batched_tokens,
+        max_num_batched_tokens=step_tokens(settings, device_type),
         max_decode_slowdown=settings.max_decode_slowdown,
         max_queue=settings.max_queue,
         queue_timeout=settings.queue_timeout_seconds,

@@ -60,8 +60,11 @@ class Settings(BaseSettings):
     )
 
     max_num_seqs: int = Field(64, ge=1, le=65536, description="State slots: requests that run at once.")
-    max_num_batched_tokens: int = Field(
-        512, ge=1, description="Tokens in one step while nobody else waits for one."
+    max_num_batched_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens in one step while nobody else waits for one; default: 512 on a CPU, 2048 on a"
+        " GPU, at least --max-num-seqs.",
     )
     max_decode_slowdown: float = Field(
         1.5,
@@ -208,7 +211,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _step_holds_every_reply(self) -> Settings:
-        if self.max_num_batched_tokens < self.max_num_seqs:
+        if self.max_num_batched_tokens is not None and self.max_num_batched_tokens < self.max_num_seqs:
             name = option_name("max_num_batched_tokens")
             raise ValueError(f"{name}: must be at least --max-num-seqs, {self.max_num_seqs}")
         return self

@@ -24,6 +24,28 @@ def test_cuda_is_refused_where_there_is_none(name: str) -> None:
         usable_device(name)
 
 
+@pytest.mark.parametrize(
+    ("capability", "refused"),
+    [((7, 0), True), ((7, 5), True), ((8, 0), False), ((8, 9), False), ((12, 0), False)],
+)
+def test_gpu_that_no_kernel_is_built_for_is_refused_in_one_line(
+    capability: tuple[int, int], refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Some GPU")
+    if not refused:
+        assert usable_device("cuda:1") == torch.device("cuda", 1)
+        return
+    has = "{}.{}".format(*capability)
+    with pytest.raises(
+        ValueError, match=f"capability 8.0 or more .*: cuda:1, Some GPU, has {has}; use"
+    ) as raised:
+        usable_device("cuda:1")
+    assert "\n" not in str(raised.value)
+
+
 def test_time_on_a_cpu_is_that_of_the_work() -> None:
     assert 0.02 <= seconds_on(torch.device("cpu"), lambda: time.sleep(0.02)) < 5
 

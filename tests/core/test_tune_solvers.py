@@ -56,4 +56,4 @@ def test_measured_table_is_printed_row_by_row() -> None:
     assert text[0] == "gru, float32: sequential / newton 1 / newton 2 / newton 4, us"
     assert len(text) == 3 + 1 + len(ROOMS) + 1
     assert text[4].startswith("| 1 | 1000000.0 / 2000000.0 / 2000000.0 / 2000000.0 |")
-    assert set(tune_solvers._CELLS) == {"gru", "lstm"}
+    assert set(tune_solvers._STATES) == {"gru", "lstm"}

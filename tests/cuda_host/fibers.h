@@ -64,6 +64,17 @@ inline bool any_in_block(bool condition, PARARNN_SITE) {
   return fibers::any_in_block({file, line}, condition);
 }
 
+inline uint32_t lanes_where(bool condition, PARARNN_SITE) {
+  const int32_t own = condition;
+  int32_t all[kWarp];
+  fibers::gather({file, line}, &own, all, sizeof(own));
+  uint32_t lanes = 0;
+  for (int lane = 0; lane < kWarp; ++lane) lanes |= uint32_t(all[lane]) << lane;
+  return lanes;
+}
+PARARNN_DEVICE int lowest_lane(uint32_t lanes) { return __builtin_ctz(lanes); }
+PARARNN_DEVICE int count_lanes(uint32_t lanes) { return __builtin_popcount(lanes); }
+
 template <class T>
 T value_of_lane(fibers::Site site, const T& value, int from) {
   static_assert(sizeof(T) % sizeof(uint32_t) == 0 && std::is_trivially_copyable<T>::value,

@@ -133,9 +133,33 @@ void check_bad_rows(Checks& checks, Random& random) {
   checks.that(refused, "rows that are not finite, and no others, give -1");
 }
 
+// Lanes add to one place, each its own numbers: words overflow into one another in every order.
+void check_wide_sums(Checks& checks) {
+  checks.about("sums of two words");
+  for (const fibers::Order order : kOrders) {
+    PARARNN_ISA::WideSum sum{0, 0};
+    int64_t wanted = 0;
+    const auto value_of = [](int64_t thread, int64_t i) {
+      return i % 3 == 0 ? int64_t(0xffffffff) : (int64_t(1) << (thread + i) % 43) - i % 2;
+    };
+    for (int64_t thread = 0; thread < 64; ++thread) {
+      for (int64_t i = 0; i < 50; ++i) wanted += value_of(thread, i);
+    }
+    fibers::run_grid(1, 64, order, [&] {
+      const int64_t thread = PARARNN_ISA::thread_index();
+      for (int64_t i = 0; i < 50; ++i) {
+        sum.add(value_of(thread, i));
+        if (i % 7 == 0) PARARNN_ISA::sync_block();
+      }
+    });
+    checks.that(sum.value() == wanted, "a sum of two words is that of 64 bits");
+  }
+}
+
 }  // namespace
 
 void test_sample(Checks& checks) {
+  check_wide_sums(checks);
   Random random(53);
   for (const int64_t vocab : {1, 2, 65, 700}) {
     check(checks, "spread", vocab, random.numbers(kRowsOfLogits * vocab, 8.0f), random);

@@ -114,5 +114,11 @@ def test_gpu_runs_as_many_requests_as_its_memory_holds_and_the_log_says_why(
         bring_up.num_slots(gpu_with(1000, monkeypatch), settings)
 
 
+def test_a_step_on_a_gpu_is_longer_unless_its_length_is_given() -> None:
+    assert [bring_up.step_tokens(Settings(), kind) for kind in ("cpu", "cuda")] == [512, 2048]
+    assert bring_up.step_tokens(Settings(max_num_seqs=4000), "cuda") == 4000
+    assert bring_up.step_tokens(Settings(max_num_batched_tokens=64), "cuda") == 64
+
+
 def test_cpu_runs_as_many_requests_as_are_asked_for() -> None:
     assert bring_up.num_slots(packed(), Settings(max_num_seqs=7)) == 7

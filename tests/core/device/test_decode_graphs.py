@@ -1,7 +1,9 @@
 """Which decodes run as a graph, how they are filled up, and what happens where capturing fails."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 from pararnn_core.device.arguments import StepArguments
 from pararnn_core.device.decode_plan import DecodePlanner
-from pararnn_core.device.graphs import BUCKETS, bucket_of, is_decode
+from pararnn_core.device.graphs import BUCKETS, CudaCapturer, bucket_of, is_decode
 from pararnn_core.device.plan import plan_step
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.state import PAD_SLOT_ID, RecurrentState
@@ -109,8 +111,28 @@ def test_replayed_decodes_equal_those_without_graphs() -> None:
     for name in ("cell", "conv", "last_hidden"):
         torch.testing.assert_close(getattr(state, name), getattr(expected, name), rtol=0, atol=1e-5)
     assert torch.equal(state.seen, expected.seen)
-    # Sizes 4 and 1, each first without its graph.
-    assert (capturer.captures, capturer.replays) == (2, 4)
+    # Those of 8, 4, 2 and 1 were recorded before.
+    assert (capturer.captures, capturer.replays) == (4, 6)
+
+
+@pytest.mark.parametrize(("num_slots", "graphs"), [(1, 1), (2, 2), (3, 3), (9, 5), (600, 16)])
+def test_all_graphs_of_a_pool_are_recorded_before_the_first_step(num_slots: int, graphs: int) -> None:
+    model, state, capturer = captured_model(num_slots)
+    assert capturer.captures == graphs
+    for count in range(1, min(num_slots, 9) + 1):
+        decode(model, state, [1] * count, range(count))
+    assert capturer.captures == graphs
+
+
+def test_recording_leaves_the_states_of_the_pool_as_they_are() -> None:
+    capturer = FakeCapturer()
+    model = with_graphs(tiny_model("lstm"), capturer)
+    state = model.new_state(3)
+    decode(model, state, [1, 2, 3], [2, 0, 1])
+    before = [state.snapshot(slot) for slot in range(3)]
+    model.capture_decodes(state)
+    assert capturer.captures == 3
+    assert [state.snapshot(slot) for slot in range(3)] == before
 
 
 def test_logits_of_a_step_are_not_those_of_the_next() -> None:
@@ -128,16 +150,16 @@ def test_prefills_other_pools_and_skipped_steps_use_no_graph() -> None:
     decode(model, other, [1], [0])
     model(torch.tensor([1, 2]), torch.tensor([0, 2], dtype=torch.int32), torch.zeros(1).int(), state)
     assert not decode(model, state, [1], [-1]).any()
-    assert capturer.captures == capturer.replays == 0
+    assert capturer.replays == 0
 
 
-def test_bucket_that_cannot_be_captured_goes_on_without_a_graph_and_is_logged_once(
+def test_bucket_that_cannot_be_captured_runs_without_a_graph_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     plain = on_device(tiny_model("lstm"))
-    model, state, _ = captured_model(3, refuses=True)
     expected = RecurrentState(plain.config, 3)
     with caplog.at_level(logging.WARNING):
+        model, state, _ = captured_model(3, refuses=True)
         for token in range(4):
             torch.testing.assert_close(
                 decode(model, state, [token] * 3, [2, 0, 1]),
@@ -146,6 +168,72 @@ def test_bucket_that_cannot_be_captured_goes_on_without_a_graph_and_is_logged_on
                 atol=1e-5,
             )
     assert caplog.messages == [
-        "decodes of up to 4 sequences run without a CUDA graph: "
+        f"decodes of up to {bucket} sequences run without a CUDA graph: "
         "operation not permitted when stream is capturing"
+        for bucket in (4, 2, 1)
     ]
+
+
+class FakeCuda:
+    """Torch's streams, devices and captures: which are current, and where work is recorded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.current, self.stream = 0, "stream of the engine"
+        self.fails_at_the_end = False
+        for name in ("device", "graph", "current_stream", "set_stream", "Stream"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(pool=lambda: 7, replay=None))
+
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        before, self.current = self.current, device.index
+        try:
+            yield
+        finally:
+            self.current = before
+
+    def Stream(self, device: torch.device) -> str:
+        return f"stream of a capture on {device}"
+
+    def current_stream(self, device: torch.device) -> str:
+        assert device.index == self.current
+        return self.stream
+
+    def set_stream(self, stream: str) -> None:
+        self.stream = stream
+
+    @contextmanager
+    def graph(self, graph: object, pool: object, stream: str, capture_error_mode: str) -> Iterator[None]:
+        # As torch does it: the stream of before comes back only after the capture has ended well.
+        before, self.stream = self.stream, stream
+        yield
+        if self.fails_at_the_end:
+            raise RuntimeError("capture invalidated")
+        self.stream = before
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_work_is_recorded_on_a_stream_of_its_own_device(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, seen = FakeCuda(monkeypatch), []
+    capturer = CudaCapturer(torch.device("cuda", index))
+    for _ in range(2):
+        capturer.capture(lambda: seen.append((cuda.current, cuda.stream)) or torch.empty(0))
+    assert seen == [(index, f"stream of a capture on cuda:{index}")] * 2
+    assert (cuda.current, cuda.stream) == (0, "stream of the engine")
+
+
+@pytest.mark.parametrize("at_the_end", [True, False])
+def test_failed_capture_leaves_the_thread_on_its_own_stream(
+    at_the_end: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+    cuda.fails_at_the_end = at_the_end
+
+    def work() -> torch.Tensor:
+        if not at_the_end:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return torch.empty(0)
+
+    with pytest.raises(RuntimeError, match=r"capture invalidated|not permitted"):
+        CudaCapturer(torch.device("cuda", 1)).capture(work)
+    assert cuda.stream == "stream of the engine"
