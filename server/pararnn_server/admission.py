@@ -10,21 +10,26 @@ import torch
 from pararnn_core.sampling_params import InvalidSamplingParams
 from pararnn_server.errors import BadRequest, TooManyRequests
 from pararnn_server.keys import key_of
-from pararnn_server.prefix_tree import id_array
+from pararnn_server.prefix_tree import ID_BYTES, id_array
 from pararnn_server.request import Request
 from pararnn_server.shares import Shares
 from pararnn_server.vocabulary import Vocabulary
+
+# Ids of a prompt: as they came, to be fed, and as the state cache reads them.
+ID_COPIES = 3
 
 
 class Admission:
     """Counts the choices of requests that have not ended. Any thread may call it.
 
-    max_choices: slots and places in the queue. num_owners: keys that share them.
+    max_choices: slots and places in the queue. max_bytes: of the token ids of their prompts.
+    num_owners: keys that share both.
     """
 
-    def __init__(self, max_choices: int, num_owners: int = 1) -> None:
+    def __init__(self, max_choices: int, num_owners: int = 1, max_bytes: int = 64 << 20) -> None:
         self._shares = Shares(max_choices, num_owners)
-        self._choices: dict[str, tuple[str, int]] = {}
+        self._bytes = Shares(max_bytes, num_owners)
+        self._held: dict[str, tuple[str, int, int]] = {}
         self._lock = Lock()
 
     @property
@@ -33,21 +38,41 @@ class Admission:
         return self._shares.most
 
     def reserve(self, request: Request) -> None:
-        """TooManyRequests when slots and queue are taken; ValueError for an id that has not ended."""
+        """TooManyRequests when slots, queue or its bytes are taken; ValueError for an id that has not ended.
+
+        BadRequest for a prompt that is too long for an empty queue.
+        """
         with self._lock:
-            if request.request_id in self._choices:
+            if request.request_id in self._held:
                 raise ValueError(f"request {request.request_id!r} has not ended")
             key = key_of(request.owner)
             if request.num_choices > self._shares.room(key):
                 raise TooManyRequests("too many requests are waiting; try again later", code="queue_full")
-            self._choices[request.request_id] = key, request.num_choices
+            nbytes = ID_COPIES * ID_BYTES * len(request.prompt_token_ids)
+            self._check_bytes(key, nbytes)
+            self._held[request.request_id] = key, request.num_choices, nbytes
             self._shares.take(key, request.num_choices)
+            self._bytes.take(key, nbytes)
 
     def release(self, request_id: str) -> None:
         """The request has ended."""
         with self._lock:
-            if (entry := self._choices.pop(request_id, None)) is not None:
-                self._shares.give(*entry)
+            if (entry := self._held.pop(request_id, None)) is not None:
+                key, num_choices, nbytes = entry
+                self._shares.give(key, num_choices)
+                self._bytes.give(key, nbytes)
+
+    def _check_bytes(self, key: str, nbytes: int) -> None:
+        most = self._bytes.most
+        if nbytes > most:
+            message = f"prompt: its ids take {nbytes} bytes; one key may queue {most} (max_queue_bytes)."
+            raise BadRequest(message, param="prompt")
+        if nbytes > self._bytes.room(key):
+            message = (
+                f"the token ids of the prompts that wait or run would take more than {most} bytes"
+                " (max_queue_bytes); try again later, or send shorter prompts"
+            )
+            raise TooManyRequests(message, code="queue_full")
 
 
 def check_request(request: Request, vocabulary: Vocabulary, max_slots: int) -> None:

@@ -134,6 +134,7 @@ def _engine_settings(
         max_num_batched_tokens=step_tokens(settings, device_type),
         max_decode_slowdown=settings.max_decode_slowdown,
         max_queue=settings.max_queue,
+        max_queue_bytes=settings.max_queue_bytes,
         queue_timeout=settings.queue_timeout_seconds,
         state_cache_bytes_per_key=settings.state_cache_bytes // num_owners,
         state_cache_interval=settings.state_cache_interval,

@@ -13,7 +13,8 @@ from pararnn_server.encoded_prefixes import EncodedPrefixes
 from pararnn_server.errors import BadRequest
 from pararnn_server.schemas.chat import MessageFields, text_of
 from pararnn_server.state_cache import Partition
-from pararnn_server.tokenizer import OpenText, Tokenizer
+from pararnn_server.text_encoder import OpenText, TokenLimit
+from pararnn_server.tokenizer import Tokenizer
 
 
 def said(bodies: Sequence[MessageFields]) -> list[Message]:
@@ -32,7 +33,12 @@ class ChatPrompts:
         self._encoded = EncodedPrefixes()
 
     async def encode(
-        self, messages: Sequence[Message], partition: Partition, *, continues: bool = False
+        self,
+        messages: Sequence[Message],
+        partition: Partition,
+        *,
+        continues: bool = False,
+        limit: TokenLimit | None = None,
     ) -> Sequence[int]:
         """continues: the ids follow a reply that is already in the session. Raises BadRequest.
 
@@ -42,7 +48,7 @@ class ChatPrompts:
         seal = _Seal(self._names)
         sealed = self._sealed(messages, seal)
         text = template.render_delta(sealed) if continues else template.render(sealed)
-        return (await self._encode_open(text, seal, partition)).ids
+        return (await self._encode_open(text, seal, partition, limit)).ids
 
     async def history(self, messages: Sequence[Message], reply: str, partition: Partition) -> Sequence[int]:
         """What `encode` begins with for these messages, this reply to them, and any user message more.
@@ -56,20 +62,26 @@ class ChatPrompts:
         ids, num_stable = await self._encode_open(text, seal, partition)
         return ids[:num_stable]
 
-    async def _encode_open(self, text: str, seal: _Seal, partition: Partition) -> OpenText:
+    async def _encode_open(
+        self, text: str, seal: _Seal, partition: Partition, limit: TokenLimit | None = None
+    ) -> OpenText:
         """Between special tokens piece by piece, where that gives the ids of the whole."""
         if self._special is None or not (seal.used or self._tokenizer.seams_hold):
-            return await self._tokenizer.encode_open(text)
+            return await self._tokenizer.encode_open(text, limit=limit)
         # A sealed text never comes again.
         known, ids = ("", array("i")) if seal.used else self._encoded.longest(partition, text)
         start = len(known)
+        parts: list[str | int] = []
         for found in self._special.finditer(text, start):
-            ids.extend((await self._encode_plain(seal.broken(text[start : found.start()]))).ids)
-            ids.append(self._tokenizer.control_ids[found[0]])
+            if start < found.start():
+                parts.append(seal.broken(text[start : found.start()]))
+            parts.append(self._tokenizer.control_ids[found[0]])
             start = found.end()
+        if parts:
+            ids.extend((await self._tokenizer.encode_parts(parts, limit)).ids)
         if not seal.used:
             self._encoded.put(partition, text[:start], ids)
-        rest = await self._encode_plain(seal.broken(text[start:]))
+        rest = await self._tokenizer.encode_open(seal.broken(text[start:]), special=False, limit=limit)
         num_stable = len(ids) + rest.num_stable
         ids.extend(rest.ids)
         return OpenText(ids, num_stable)
@@ -87,9 +99,6 @@ class ChatPrompts:
         if special is None or not any(special.search(text) for text in _texts(messages)):
             return messages
         return [_replaced(each, partial(special.sub, seal.put)) for each in messages]
-
-    async def _encode_plain(self, text: str) -> OpenText:
-        return await self._tokenizer.encode_open(text, special=False)
 
 
 def _texts(messages: Sequence[Message]) -> list[str]:

@@ -51,7 +51,9 @@ class Engine:
         self.sessions = sessions
         self._metrics = metrics
         self._vocabulary = Vocabulary.build(token_bytes, config.vocab_size, config.eos_token_id)
-        self._admission = Admission(settings.max_num_seqs + settings.max_queue, settings.num_owners)
+        self._admission = Admission(
+            settings.max_num_seqs + settings.max_queue, settings.num_owners, settings.max_queue_bytes
+        )
         self._worker = Worker(model, self._vocabulary, settings, sessions, metrics, self._admission.release)
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread = Thread(target=self._run, name="engine", daemon=True)

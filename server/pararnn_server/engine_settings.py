@@ -17,6 +17,7 @@ class EngineSettings:
     max_decode_slowdown: longest step in which others generate while prompts are read, as a multiple of the
         one that follows; at least 1. More gives prompts throughput, less gives replies a steady pace.
     max_queue: replies that may wait for a slot beyond those that have one.
+    max_queue_bytes: of the token ids of prompts that wait or run.
     queue_timeout: seconds a request may wait for a slot.
     state_cache_bytes_per_key: of stored states and their ids that one key may hold; 0: none are stored.
     state_cache_interval: tokens of a long prompt between two stored states.
@@ -28,6 +29,7 @@ class EngineSettings:
     max_num_batched_tokens: int = 512
     max_decode_slowdown: float = 1.5
     max_queue: int = 1024
+    max_queue_bytes: int = 64 << 20
     queue_timeout: float = 60.0
     state_cache_bytes_per_key: int = 0
     state_cache_interval: int = 1024

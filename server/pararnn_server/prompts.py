@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pararnn_server.errors import BadRequest
+from pararnn_server.prefix_tree import id_array
+from pararnn_server.text_encoder import TokenLimit
 from pararnn_server.tokenizer import Tokenizer
 
 
@@ -34,11 +37,11 @@ class PromptReader:
 
         bos: the text starts a context and gets the ids that the tokenizer puts around one.
         """
-        ids, stable = await self.tokenizer.encode_open(text)
+        ids, stable = await self.tokenizer.encode_open(text, limit=self.limit(param))
         opening = self.tokenizer.opening_ids if bos else ()
         closing = self.tokenizer.closing_ids if bos else ()
         if opening or closing:
-            ids = [*opening, *ids, *closing]
+            ids = array("i", opening) + id_array(ids) + array("i", closing)
         return EncodedPrompt(self.checked(ids, param), len(opening), len(closing), len(opening) + stable)
 
     def ids(self, ids: Sequence[int], *, param: str) -> EncodedPrompt:
@@ -46,11 +49,13 @@ class PromptReader:
         if ids and max(ids) >= self.tokenizer.vocab_size:
             message = f"{param}: token {max(ids)} is not in the vocabulary of {self.tokenizer.vocab_size}."
             raise BadRequest(message, param=param)
-        return EncodedPrompt(self.checked(ids, param))
+        return EncodedPrompt(id_array(self.checked(ids, param)))
 
     def checked(self, ids: Sequence[int], param: str) -> Sequence[int]:
         """The ids, if there are not too many."""
-        if len(ids) > self.max_tokens:
-            message = f"{param}: {len(ids)} tokens; this server takes at most {self.max_tokens}."
-            raise BadRequest(message, param=param)
+        self.limit(param).check(len(ids))
         return ids
+
+    def limit(self, param: str) -> TokenLimit:
+        """The most tokens of one prompt."""
+        return TokenLimit(self.max_tokens, param)

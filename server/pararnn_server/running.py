@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pararnn_core.sampler import Sampled
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.keys import key_of
+from pararnn_server.prefix_tree import id_array
 from pararnn_server.reply import Reply, Shown
 from pararnn_server.request import FinishReason, Request, Tokens, Usage
 from pararnn_server.sessions.turn import Turn
@@ -101,8 +102,9 @@ class Running:
     def __init__(self, request: Request, turn: Turn | None, arrived_at: float, queue_timeout: float) -> None:
         self.request = request
         self.turn = turn
-        self.feed = array("i", turn.pending_ids if turn is not None else ())
-        self.feed.extend(request.prompt_token_ids)
+        self.feed = id_array(request.prompt_token_ids)
+        if turn is not None and turn.pending_ids:
+            self.feed = array("i", turn.pending_ids) + self.feed
         self.choices: dict[int, Choice] = {}
         self.said: list[Tokens] = []
         self.arrived_at = arrived_at

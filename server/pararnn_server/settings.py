@@ -73,6 +73,12 @@ class Settings(BaseSettings):
         " that follows.",
     )
     max_queue: int = Field(1024, ge=0, description="Requests that may wait for a slot; one more gets a 429.")
+    max_queue_bytes: int = Field(
+        64 << 20,
+        ge=1 << 16,
+        description="Memory for the token ids of prompts that wait or run, 12 bytes an id, shared by keys;"
+        " more is a 429.",
+    )
     queue_timeout_seconds: float = Field(60.0, gt=0, description="Longest wait for a slot before a 429.")
     request_timeout_seconds: float = Field(
         3600.0, gt=0, description="Longest life of a request; a request's own timeout can only be shorter."

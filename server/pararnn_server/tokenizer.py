@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tokenizers import AddedToken, Encoding
 from tokenizers import Tokenizer as BpeTokenizer
@@ -16,24 +16,15 @@ from pararnn_core.checkpoint_text import TOKENIZER_CONFIG, CheckpointText
 from pararnn_core.untrusted_file import parse_json
 from pararnn_server.byte_level import TokenizerError, byte_tables, check_gives_text_back, parts_of
 from pararnn_server.special_tokens import SpecialTokens
+from pararnn_server.text_encoder import OpenText, TextEncoder, TokenLimit
 
 __all__ = ["OpenText", "Tokenizer", "TokenizerError"]
 
-PIECE_CHARS = 1 << 16
-# After a single line feed between two visible characters a byte-level pre-tokenizer always splits.
-_SEAM = re.compile(r"(?<=\S\n)(?=\S)")
 # An added token such as <|user|> or [INST], as against a word.
 _MARK = re.compile(r"[!-/:-@\[-`{-~].+[!-/:-@\[-`{-~]", re.DOTALL)
 _SAMPLE = "Aa, 5\u20ac \u00e9\u00df\n\t  x_\u3042\U0001f600\u200d!? {[<|>]}\r\n 0\u00a0\x00\x7f"
 
 logger = logging.getLogger(__name__)
-
-
-class OpenText(NamedTuple):
-    """num_stable: how many leading ids stay the same whatever is appended to the text."""
-
-    ids: Sequence[int]
-    num_stable: int
 
 
 class Tokenizer:
@@ -65,6 +56,12 @@ class Tokenizer:
         self.seams_hold = _seams_hold(spec, self._special)
         self.token_bytes, self._shown = byte_tables(self._special, vocab_size)
         self._added = {token.content: i for i, token in self._special.get_added_tokens_decoder().items()}
+        self._texts = TextEncoder(
+            self._last_word,
+            0 if spec.get("normalizer") else max(map(len, self._shown)),
+            seams_hold=self.seams_hold,
+            cuts_words=not any(" " in name for name in self._added),
+        )
         self.special_ids: dict[str, int] = {}
         self.control_ids: dict[str, int] = {}
         self.hide(
@@ -137,16 +134,15 @@ class Tokenizer:
         """special: read the text of a special token as that token; otherwise as plain characters."""
         return list((await self.encode_open(text, special=special)).ids)
 
-    async def encode_open(self, text: str, *, special: bool = True) -> OpenText:
-        """As `encode`, for text that may go on."""
-        encoder = self._special if special else self._plain
-        ids: list[int] = []
-        num_stable = 0
-        for piece in _pieces(text) if self.seams_hold else (text,):
-            encoding = await encoder.async_encode(piece, add_special_tokens=False)
-            num_stable = len(ids) + self._last_word(encoding)
-            ids.extend(encoding.ids)
-        return OpenText(ids, num_stable)
+    async def encode_open(
+        self, text: str, *, special: bool = True, limit: TokenLimit | None = None
+    ) -> OpenText:
+        """Encode a text that may go on. Raises BadRequest beyond the limit."""
+        return await self._texts.encode(self._special if special else self._plain, [text], limit)
+
+    async def encode_parts(self, parts: Sequence[str | int], limit: TokenLimit | None = None) -> OpenText:
+        """Encode plain texts, each by itself, with ids between them. Raises BadRequest beyond the limit."""
+        return await self._texts.encode(self._plain, parts, limit)
 
     def _last_word(self, encoding: Encoding) -> int:
         """Where the last pre-token begins: it may grow with the text. A special token is whole."""
@@ -232,15 +228,3 @@ def _seams_hold(spec: dict[str, Any], tokenizer: BpeTokenizer) -> bool:
 
 def _reaches_over(token: AddedToken) -> bool:
     return token.lstrip or token.rstrip or token.single_word or "\n" in token.content
-
-
-def _pieces(text: str, size: int = PIECE_CHARS) -> Iterator[str]:
-    """Text in pieces of about `size` characters, so that encoding a long one needs little memory."""
-    start = 0
-    while len(text) - start > size:
-        seam = _SEAM.search(text, start + size)
-        if seam is None:
-            break
-        yield text[start : seam.start()]
-        start = seam.start()
-    yield text[start:]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pararnn_server.loading import Loaded
-from pararnn_server.tokenizer import OpenText
+from pararnn_server.text_encoder import OpenText
 
 from tests.server.http_server import ENDLESS, HttpServer, connection, eventually, serving
 
@@ -134,19 +134,43 @@ def test_sixty_four_streams_give_the_tokens_of_each_alone(server: HttpServer) ->
     assert together == [text(seed) for seed in range(64)]
 
 
+class SlowReading:
+    """Stands in for the encoding of a text that has no end; counts the callers that gave up."""
+
+    def __init__(self, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun = self.given_up = 0
+        monkeypatch.setattr(loaded.tokenizer, "encode_open", self.encode)
+        monkeypatch.setattr(loaded.tokenizer, "encode_parts", self.encode)
+
+    async def encode(self, *_: Any, **__: Any) -> OpenText:
+        self.begun += 1
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
+        raise AssertionError("it was waited for")
+
+
 @pytest.mark.parametrize("path", PATHS)
-def test_timeout_covers_the_reading_of_the_prompt(
+def test_reading_a_prompt_ends_with_the_timeout(
     server: HttpServer, loaded: Loaded, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    async def slow(text: str, *, special: bool = True) -> OpenText:
-        await asyncio.sleep(0.3)
-        return OpenText([1, 2], 1)
-
-    monkeypatch.setattr(loaded.tokenizer, "encode_open", slow)
-    body = {**endless(path), "max_tokens": 1}
-    assert server.post(path, body).status_code == 200
-    refused = server.post(path, {**body, "timeout": 0.2})
+    reading = SlowReading(loaded, monkeypatch)
+    refused = server.post(path, {**endless(path), "timeout": 0.2})
     assert (refused.status_code, refused.json()["error"]["code"]) == (504, "request_timeout")
+    eventually(lambda: reading.given_up == reading.begun == 1)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_reading_a_prompt_ends_when_the_client_leaves(
+    server: HttpServer, loaded: Loaded, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    reading = SlowReading(loaded, monkeypatch)
+    with connection(server, endless(path), path):
+        eventually(lambda: reading.begun == 1)
+        assert not reading.given_up
+    eventually(lambda: reading.given_up == 1)
 
 
 def test_a_stop_under_random_delays_of_the_reader_leaves_one_and_the_same_state(server: HttpServer) -> None:

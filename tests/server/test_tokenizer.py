@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pararnn_server import tokenizer as module
+from pararnn_server import text_encoder
+from pararnn_server.errors import BadRequest
 from pararnn_server.loading import Loaded
+from pararnn_server.text_encoder import TokenLimit
+from pararnn_server.text_pieces import pieces
 from pararnn_server.tokenizer import Tokenizer, TokenizerError
 from tokenizers import Tokenizer as BpeTokenizer
 
@@ -29,14 +32,69 @@ def encode(tokenizer: Tokenizer, text: str, **options: bool) -> list[int]:
 @given(TEXTS)
 def test_text_in_pieces_has_the_ids_of_the_whole(text: str) -> None:
     whole: BpeTokenizer = tiny_tokenizer()
-    pieces = list(module._pieces(text, 10))
-    assert "".join(pieces) == text
-    ids = [i for piece in pieces for i in whole.encode(piece, add_special_tokens=False).ids]
+    cut = list(pieces(text, 4, 1 << 20))
+    assert "".join(cut) == text
+    ids = [i for piece in cut for i in whole.encode(piece, add_special_tokens=False).ids]
     assert ids == whole.encode(text, add_special_tokens=False).ids
 
 
 def test_long_text_is_cut_into_pieces() -> None:
-    assert len(list(module._pieces("a\n" * 1000, 10))) > 100
+    assert len(list(pieces("a\n" * 1000, 10))) > 80
+    assert len(list(pieces("a " * 1000, 10))) > 80
+
+
+def test_a_word_without_end_is_cut_so_that_every_piece_is_bounded() -> None:
+    cut = list(pieces("a" * 1000, 10, 90))
+    assert "".join(cut) == "a" * 1000
+    assert max(map(len, cut)) <= 100
+
+
+def test_a_long_text_is_encoded_in_slices_that_others_may_come_between(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> list[int]:
+        long = asyncio.ensure_future(tokenizer.encode("the thé in\n" * 30_000))
+        turns = 0
+        while not long.done():
+            await tokenizer.encode("a")
+            turns += 1
+        assert turns > 3
+        return await long
+
+    monkeypatch.setattr("pararnn_server.text_encoder.SLICE_SECONDS", 0.001)
+    assert tokenizer.decode(asyncio.run(run())) == "the thé in\n" * 30_000
+
+
+def test_a_text_beyond_the_limit_is_refused_after_the_pieces_that_show_it(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    monkeypatch.setattr(tokenizer._texts, "_last_word", lambda encoding: encoded.append(len(encoding)) or 0)
+    with pytest.raises(BadRequest, match="more than 100000 tokens"):
+        asyncio.run(tokenizer.encode_open("a" * (12 << 20), limit=TokenLimit(100_000, "prompt")))
+    assert sum(encoded) < 200_000
+    encoded.clear()
+    with pytest.raises(BadRequest, match="more than 1000 tokens"):
+        asyncio.run(tokenizer.encode_open("a" * (12 << 20), limit=TokenLimit(1000, "prompt")))
+    assert encoded == []
+
+
+def test_no_more_is_encoded_for_a_caller_that_gave_up(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pararnn_server.text_encoder.SLICE_SECONDS", 0.0)
+    steps: list[int] = []
+    advance = text_encoder._advance
+    monkeypatch.setattr(text_encoder, "_advance", lambda *given: steps.append(1) or advance(*given))
+
+    async def run() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(tokenizer.encode_parts(["a", 1] * 1_000_000), 0.05)
+        seen = len(steps)
+        await asyncio.sleep(0.1)
+        assert len(steps) <= seen + 1
+
+    asyncio.run(run())
 
 
 @given(st.text(max_size=80))

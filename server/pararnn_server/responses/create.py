@@ -116,12 +116,14 @@ async def start_of(
     if body.instructions:
         opening = [Item("", "system", body.instructions)]
     partition = Partition(owner)
+    limit = serving.prompts.limit("input")
     if previous_id is None:
-        return Start(await serving.chat.encode(_messages(opening, given), partition), None, Resumed())
+        ids = await serving.chat.encode(_messages(opening, given), partition, limit=limit)
+        return Start(ids, None, Resumed())
     previous = await _previous(previous_id, owner, serving)
     if previous.can_resume and (previous.body["instructions"] or None) == (body.instructions or None):
         try:
-            ids = await serving.chat.encode(_messages(given), partition, continues=True)
+            ids = await serving.chat.encode(_messages(given), partition, continues=True, limit=limit)
         except BadRequest:
             # The template puts these messages first, or cannot go on from a reply: all is read again.
             pass
@@ -129,7 +131,8 @@ async def start_of(
             covered = previous.num_tokens - previous.num_pending
             return Start(ids, previous_id, Resumed(previous.num_tokens, covered))
     said = await serving.ask(records.conversation, previous_id, owner, max_bytes)
-    return Start(await serving.chat.encode(_messages(opening, said, given), partition), None, Resumed())
+    ids = await serving.chat.encode(_messages(opening, said, given), partition, limit=limit)
+    return Start(ids, None, Resumed())
 
 
 def _messages(*parts: Sequence[Item]) -> list[Message]:

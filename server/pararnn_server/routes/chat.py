@@ -12,6 +12,7 @@ from pararnn_server.chat_prompt import said
 from pararnn_server.errors import BadRequest
 from pararnn_server.formats.chat import ChatFormat
 from pararnn_server.openapi import GENERATING, documented
+from pararnn_server.patience import in_time
 from pararnn_server.prompts import EncodedPrompt
 from pararnn_server.request import Usage
 from pararnn_server.routes.generate import (
@@ -52,7 +53,9 @@ async def create_chat_completion(request: Request) -> Response:
     messages = said(body.messages)
     partition = Partition(owner, body.cache_salt)
     if view.repeated is None:
-        ids = await serving.chat.encode(messages, partition, continues=not view.is_empty)
+        limit = serving.prompts.limit("messages")
+        encoding = serving.chat.encode(messages, partition, continues=not view.is_empty, limit=limit)
+        ids = await in_time(request, ends, encoding)
     prompts = [EncodedPrompt(serving.prompts.checked(ids, "messages"))]
     head = heading("chatcmpl", body, serving, request, view)
     plan = plan_of(head, body, prompts, params, view, ends, owner)

@@ -10,6 +10,7 @@ from pararnn_server.bodies import read_body
 from pararnn_server.errors import BadRequest
 from pararnn_server.formats.completion import CompletionFormat
 from pararnn_server.openapi import GENERATING, documented
+from pararnn_server.patience import in_time
 from pararnn_server.prompts import EncodedPrompt
 from pararnn_server.routes.generate import (
     SessionView,
@@ -49,7 +50,9 @@ async def create_completion(request: Request) -> Response:
         prompt_logprobs=body.logprobs if body.echo else None,
     )
     view = await view_session(body, body.session_id, serving, request)
-    prompts = [EncodedPrompt([])] if view.repeated else await _read_prompts(body, view, service)
+    prompts = [EncodedPrompt([])]
+    if view.repeated is None:
+        prompts = await in_time(request, ends, _read_prompts(body, view, service))
     head = heading("cmpl", body, serving, request, view)
     plan = plan_of(head, body, prompts, params, view, ends, owner)
     null_usage = bool(body.stream_options and body.stream_options.include_usage)

@@ -14,6 +14,7 @@ from pararnn_server.formats.response import replay
 from pararnn_server.idempotency import once_of
 from pararnn_server.keys import responses_owner
 from pararnn_server.openapi import GENERATING, IN_SESSION, READING, documented
+from pararnn_server.patience import in_time
 from pararnn_server.responses import records
 from pararnn_server.responses.create import new_response, new_response_id, start_of
 from pararnn_server.responses.given import items_of
@@ -51,7 +52,8 @@ async def create_response(request: Request) -> Response:
         repeated = await serving.ask(records.find_repeated, once, owner)
         if repeated is not None:
             return _again(repeated, streams=bool(body.stream))
-    return await new_response(body, params, recorded, new_response_id(), once, owner, ends, service)
+    creating = new_response(body, params, recorded, new_response_id(), once, owner, ends, service)
+    return await in_time(request, ends, creating)
 
 
 @router.post("/input_tokens", **documented(InputTokens, GENERATING, body=InputTokensRequest))
@@ -62,7 +64,8 @@ async def count_input_tokens(request: Request) -> Response:
     body = await read_body(request, InputTokensRequest, service.settings.max_body_bytes)
     serving.check_model(body.model)
     given = await items_of(body.input, new_response_id(), owner, deadline(None, service.settings), serving)
-    start = await start_of(body, given, owner, service.settings.max_body_bytes, serving)
+    reading = start_of(body, given, owner, service.settings.max_body_bytes, serving)
+    start = await in_time(request, deadline(None, service.settings), reading)
     num_tokens = start.resumed.num_tokens + len(serving.prompts.checked(start.ids, "input"))
     return JSONResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
 

@@ -17,6 +17,7 @@ from pararnn_server.bodies import is_state_file, read_body, read_state_file
 from pararnn_server.errors import BadRequest, Conflict, Unavailable
 from pararnn_server.generation import Generation, Plan
 from pararnn_server.openapi import GENERATING, IN_SESSION, READING, WRITING, documented
+from pararnn_server.patience import in_time
 from pararnn_server.prompts import EncodedPrompt
 from pararnn_server.routes.generate import NO_SESSION, SessionView, deadline, view_session
 from pararnn_server.schemas.sessions import (
@@ -44,12 +45,13 @@ async def create_session(request: Request) -> Response:
         return await _import(request, service, serving, owner)
     body = await read_body(request, SessionCreate, service.settings.max_body_bytes)
     serving.check_model(body.model)
-    prompt = await _read_prompt(body, serving, bos=True)
+    ends = deadline(None, service.settings)
+    prompt = await in_time(request, ends, _read_prompt(body, serving, bos=True))
     ttl = service.settings.session_ttl_seconds if body.ttl_seconds is None else body.ttl_seconds
     info = await serving.ask(directory.create, owner, body.metadata, ttl)
     if prompt is None:
         return JSONResponse(session_body(info), 201)
-    plan = _feeding(prompt, info.id, owner, deadline(None, service.settings), NO_SESSION)
+    plan = _feeding(prompt, info.id, owner, ends, NO_SESSION)
     generation = Generation(plan, serving.engine, serving.courier)
     return FilledSessionAnswer(generation, undo=lambda: _delete_quietly(serving, info.id, owner))
 
@@ -113,7 +115,7 @@ async def append(request: Request, session_id: str) -> Response:
     body = await read_body(request, SessionAppend, service.settings.max_body_bytes)
     ends = deadline(body.timeout, service.settings)
     view = await view_session(body, session_id, serving, request)
-    prompt = await _read_prompt(body, serving, bos=view.is_empty)
+    prompt = await in_time(request, ends, _read_prompt(body, serving, bos=view.is_empty))
     if prompt is None:
         raise BadRequest("Send text or tokens.", param="text", code="missing_field")
     plan = _feeding(prompt, session_id, owner, ends, view)

@@ -9,6 +9,8 @@ from pararnn_server.bodies import read_body
 from pararnn_server.chat_prompt import said
 from pararnn_server.errors import BadRequest
 from pararnn_server.openapi import READING, WITH_BODY, documented
+from pararnn_server.patience import in_time
+from pararnn_server.routes.generate import deadline
 from pararnn_server.schemas.tokens import (
     DetokenizeRequest,
     DetokenizeResponse,
@@ -29,7 +31,8 @@ async def tokenize(request: Request) -> Response:
     serving = service.reading()
     body = await read_body(request, TokenizeRequest, service.settings.max_body_bytes)
     serving.check_model(body.model)
-    ids = await _encode(body, serving, owner_of(request))
+    ends = deadline(None, service.settings)
+    ids = await in_time(request, ends, _encode(body, serving, owner_of(request)))
     names = [serving.tokenizer.token_text(token) for token in ids] if body.return_token_strs else None
     return JSONResponse({"count": len(ids), "max_model_len": None, "tokens": ids, "token_strs": names})
 
@@ -69,7 +72,9 @@ async def _encode(body: TokenizeRequest, serving: Serving, owner: str) -> list[i
         if body.add_special_tokens is not None:
             message = "add_special_tokens: only with prompt; the chat template decides for messages."
             raise BadRequest(message, param="add_special_tokens")
-        ids = await serving.chat.encode(said(body.messages), Partition(owner))
+        ids = await serving.chat.encode(
+            said(body.messages), Partition(owner), limit=serving.prompts.limit("messages")
+        )
         return list(serving.prompts.checked(ids, "messages"))
     bos = body.add_special_tokens is not False
     prompt = await serving.prompts.text(body.prompt or "", param="prompt", bos=bos)

@@ -1,0 +1,39 @@
+"""Work before an answer ends with the request's deadline, and when its client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from pararnn_server.errors import ClientClosed, Timeout
+
+T = TypeVar("T")
+
+
+async def in_time(request: Request, deadline: float, work: Coroutine[Any, Any, T]) -> T:
+    """Return what the work returns. Raises Timeout at the deadline and ClientClosed when the client has left.
+
+    deadline: on the monotonic clock. Then the work is cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    left = asyncio.ensure_future(_client_left(request))
+    try:
+        remaining = max(0.0, deadline - time.monotonic())
+        done, _ = await asyncio.wait((task, left), timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
+        if task in done:
+            return task.result()
+        if left in done:
+            raise ClientClosed("The client left while its request was read.")
+        raise Timeout("the request took longer than its timeout")
+    finally:
+        task.cancel()
+        left.cancel()
+
+
+async def _client_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
