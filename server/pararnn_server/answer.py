@@ -15,13 +15,16 @@ from pararnn_server.errors import ClientClosed
 from pararnn_server.formats.base import AnswerFormat, Ending
 from pararnn_server.formats.pieces import Piece, PieceReader
 from pararnn_server.generation import Generation
+from pararnn_server.limits import TokenAccount
 from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Tokens, Usage
 
 # Keys of a request's state. For its log line: a status other than the one sent, and fields only recorded.
-# For the limits of its key: how many tokens it took.
+# For the limits of its key: the TokenAccount.
 OUTCOME: Final = "outcome"
 RECORDED: Final = "recorded"
-TOKENS: Final = "tokens"
+ACCOUNT: Final = "account"
+# Set by the connection: the client has shut its writing side, or left, which only writing to it will tell.
+HALF_CLOSED: Final = "half_closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,11 @@ class Answer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ServerError while no header has left."""
+        account: TokenAccount = scope["state"][ACCOUNT]
+        account.reserve(self._generation.most_tokens)
         await self._generation.start()
         work = asyncio.ensure_future(self._write(scope, send))
-        guards = [asyncio.ensure_future(guard) for guard in self._guards(receive)]
+        guards = [asyncio.ensure_future(guard) for guard in self._guards(scope, receive)]
         try:
             await asyncio.wait((work, *guards), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
@@ -71,10 +76,14 @@ class Answer(Response):
         finally:
             for task in (work, *guards):
                 task.cancel()
-            scope["state"][TOKENS] = self._generation.tokens_taken
+            self._settle(scope)
             self._generation.close()
 
-    def _guards(self, receive: Receive) -> list[Coroutine[Any, Any, None]]:
+    def _settle(self, scope: Scope) -> None:
+        """Before the last byte leaves: the client may send its next request as soon as it has that."""
+        scope["state"][ACCOUNT].settle(self._generation.tokens_taken)
+
+    def _guards(self, scope: Scope, receive: Receive) -> list[Coroutine[Any, Any, None]]:
         """The answer is given up when one of them ends."""
         return [_client_left(receive)]
 
@@ -104,6 +113,7 @@ class PlainAnswer(Answer):
         ]
         await job.keep(job.generation.usage)
         body = job.format.whole(choices, job.generation.usage, gathered.endings[0].session)
+        self._settle(scope)
         await Response(body, media_type="application/json")(scope, nothing_more, send)
 
 

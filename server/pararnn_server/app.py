@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from pararnn_server.bodies import refusal
 from pararnn_server.bring_up import start
+from pararnn_server.cors import Preflight, allowed_methods, check_origins
 from pararnn_server.errors import BadRequest, MethodNotAllowed, NotFound, ServerError
 from pararnn_server.keys import check_exposure, load_keys
 from pararnn_server.loading import Loaded, load_in_background
@@ -70,6 +71,7 @@ def create_app(
     """
     keys = load_keys(settings)
     check_exposure(settings, keys)
+    check_origins(settings)
     service = Service(settings, keys)
 
     @asynccontextmanager
@@ -92,6 +94,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         redirect_slashes=False,
     )
     app.state.service = service
@@ -138,8 +141,10 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
             allow_origins=list(service.settings.cors_origin),
             allow_methods=["*"],
             allow_headers=["*"],
+            allow_private_network=True,
             expose_headers=[REQUEST_ID, "retry-after"],
         )
+    app.add_middleware(Preflight, settings=service.settings, routes=app)
     app.add_middleware(Envelope)
 
 
@@ -153,7 +158,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         message = f"{request.method} is not allowed here."
-        return error_response(MethodNotAllowed(message, headers=error.headers))
+        allow = ", ".join(allowed_methods(request.app, request.url.path))
+        return error_response(MethodNotAllowed(message, headers={"allow": allow}))
     if error.status_code == 404:
         return error_response(NotFound(f"There is nothing at {request.url.path}.", code="unknown_path"))
     return error_response(BadRequest(str(error.detail)))

@@ -23,6 +23,7 @@ class AppendAnswer(Answer):
     async def _write(self, scope: Scope, send: Send) -> None:
         session, usage = await self._committed()
         body = session_body(session) | {"usage": usage_body(usage)}
+        self._settle(scope)
         await JSONResponse(body)(scope, nothing_more, send)
 
     async def _committed(self) -> tuple[SessionInfo, Usage]:
@@ -60,6 +61,7 @@ class FilledSessionAnswer(AppendAnswer):
     async def _write(self, scope: Scope, send: Send) -> None:
         session, _ = await self._committed()
         self._is_filled = True
+        self._settle(scope)
         await JSONResponse(session_body(session), 201)(scope, nothing_more, send)
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 from starlette.requests import ClientDisconnect, Request
 
+from pararnn_server.body_budget import BODY, BodyLease
 from pararnn_server.errors import BadRequest, ClientClosed, TooLarge, UnsupportedMedia
 from pararnn_server.json_values import holds_more_values
 from pararnn_server.schemas.base import RequestBody
@@ -19,6 +20,8 @@ from pararnn_server.sessions.state_file import StateFile
 from pararnn_server.sessions.state_reader import StateReader
 
 STATE_FILE_TYPE = "application/octet-stream"
+# Names of UTF-8, and of the part of it that is ASCII.
+UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 OFF_LOOP_BYTES = 256 << 10
 Body = TypeVar("Body", bound=RequestBody)
 
@@ -28,9 +31,12 @@ async def read_body(request: Request, schema: type[Body], max_bytes: int) -> Bod
     _check_headers(request, max_bytes)
     raw = await _read(request, max_bytes)
     max_values = service_of(request).settings.max_body_values
-    if len(raw) > OFF_LOOP_BYTES:
-        return await asyncio.to_thread(parse_body, raw, schema, max_values)
-    return parse_body(raw, schema, max_values)
+    try:
+        if len(raw) > OFF_LOOP_BYTES:
+            return await asyncio.to_thread(parse_body, raw, schema, max_values)
+        return parse_body(raw, schema, max_values)
+    finally:
+        _lease(request).close()
 
 
 def is_state_file(request: Request) -> bool:
@@ -48,6 +54,7 @@ async def read_state_file(request: Request, kind: ModelKind, max_bytes: int) -> 
             f"Send an exported session, with the header 'content-type: {STATE_FILE_TYPE}'."
         )
     _check_encoding(request)
+    _check_room(request)
     reader = StateReader(kind, max_bytes)
     async for chunk in _chunks(request):
         reader.feed(chunk)
@@ -107,13 +114,35 @@ def _message(error: ErrorDetails, param: str) -> str:
 
 def _check_headers(request: Request, max_bytes: int) -> None:
     _, _, parameters = request.headers.get("content-type", "").partition(";")
-    charset = parameters.strip().lower().replace('"', "")
-    if _media_type(request) != "application/json" or charset not in ("", "charset=utf-8"):
+    if _media_type(request) != "application/json" or _charset(parameters) not in UTF_8:
         raise UnsupportedMedia("Send JSON in UTF-8, with the header 'content-type: application/json'.")
     _check_encoding(request)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
+    _check_room(request)
+
+
+def _charset(parameters: str) -> str:
+    """Of the parameters of a content type; utf-8 where none is named. JSON has no other parameters."""
+    for parameter in parameters.lower().split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset":
+            return value.strip().strip("\"'")
+    return "utf-8"
+
+
+def _check_room(request: Request) -> None:
+    """Before any of the body is read. Raises TooManyRequests."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal():
+        _lease(request).expect(int(declared))
+
+
+def _lease(request: Request) -> BodyLease:
+    lease = getattr(request.state, BODY)
+    assert isinstance(lease, BodyLease)
+    return lease
 
 
 def _check_encoding(request: Request) -> None:
@@ -135,8 +164,11 @@ async def _read(request: Request, max_bytes: int) -> bytes:
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """Counted in the budget of bodies until the lease is closed, at the latest at the end of the request."""
+    lease = _lease(request)
     try:
         async for chunk in request.stream():
+            lease.add(len(chunk))
             yield chunk
     except ClientDisconnect as error:
         raise ClientClosed("The client left while it sent its request.") from error

@@ -17,6 +17,7 @@ import typer
 from pararnn_server.commands.options import CONTEXT, EPILOG
 from pararnn_server.commands.standard_streams import open_standard_streams
 from pararnn_server.commands.variables import VARIABLES
+from pararnn_server.early_signals import end_on_signals
 from pararnn_server.environment import tidy
 from pararnn_server.version import PACKAGE, package_version
 
@@ -55,6 +56,8 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
 def main() -> None:
     """Entry point of the `pararnn` script."""
     open_standard_streams()
+    if sys.argv[1:2] == ["serve"]:
+        end_on_signals()
     asked = [name for name in sys.argv[1:2] if name in COMMANDS]
     # What is imported stays: looking for garbage in it, again and again, takes a tenth of the time to start.
     gc.disable()

@@ -56,6 +56,14 @@ class Unauthorized(ServerError):
     default_headers: ClassVar[Mapping[str, str]] = {"www-authenticate": "Bearer"}
 
 
+class Forbidden(ServerError):
+    """A browser's page that the settings do not let in."""
+
+    status = 403
+    type = "permission_error"
+    default_code = "origin_not_allowed"
+
+
 class NotFound(ServerError):
     """No such route, model or session for this key; foreign sessions look the same as absent ones."""
 
@@ -70,6 +78,14 @@ class MethodNotAllowed(ServerError):
     status = 405
     type = "invalid_request_error"
     default_code = "method_not_allowed"
+
+
+class TooSlow(ServerError):
+    """The head or the body of the request did not come in time."""
+
+    status = 408
+    type = "timeout_error"
+    default_code = "request_too_slow"
 
 
 class Conflict(ServerError):
@@ -118,6 +134,14 @@ class TooManyRequests(ServerError):
         headers = {"retry-after": str(max(1, ceil(retry_after)))}
         super().__init__(message, param=param, code=code, headers=headers)
         self.retry_after = retry_after
+
+
+class HeadTooLarge(ServerError):
+    """The URL and headers of the request are too long or too many."""
+
+    status = 431
+    type = "invalid_request_error"
+    default_code = "head_too_large"
 
 
 class ClientClosed(ServerError):

@@ -86,6 +86,15 @@ class Generation:
         return items
 
     @property
+    def most_tokens(self) -> int:
+        """Of all prompts and the longest replies to them; none where an answer is repeated."""
+        plan = self.plan
+        if plan.repeated is not None:
+            return 0
+        replies = len(plan.prompts) * plan.num_choices * plan.params.max_tokens
+        return sum(len(prompt.ids) for prompt in plan.prompts) + replies
+
+    @property
     def tokens_taken(self) -> int:
         """Of prompts that got a slot and replies as far as they have come; none of what is repeated."""
         return 0 if self._is_repeat else sum(self._read.values()) + sum(self._said.values())

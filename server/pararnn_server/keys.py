@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -18,6 +18,8 @@ ANONYMOUS = ""
 _RESPONSES = ":responses"
 _NAME = re.compile(r"[\w.-]{1,64}")
 _MIN_KEY_CHARS = 16
+# Beside "Authorization: Bearer".
+KEY_HEADERS = ("x-api-key", "api-key")
 
 
 def responses_owner(owner: str) -> str:
@@ -60,18 +62,18 @@ class KeyRing:
         """Whether no key is needed."""
         return not self._keys
 
-    def owner(self, authorization: str | None) -> str:
-        """Name of the key in an Authorization header. Raises Unauthorized."""
+    def owner(self, headers: Mapping[str, str]) -> str:
+        """Name of the key in the headers of a request. Raises Unauthorized."""
         if self.anonymous:
             return ANONYMOUS
-        given = _digest(_bearer(authorization))
+        given = _digest(_given_key(headers))
         # Every key is looked at, so that the time taken says nothing about which one was close.
         names = [name for name, digest in self._keys if compare_digest(digest, given)]
         if not names:
             raise Unauthorized("The API key is not known to this server.")
         return names[0]
 
-    def check_admin(self, authorization: str | None) -> None:
+    def check_admin(self, headers: Mapping[str, str]) -> None:
         """Passes where there are no keys at all, or with the admin key. Raises Unauthorized."""
         if self._admin is None:
             if not self.anonymous:
@@ -79,7 +81,7 @@ class KeyRing:
                     "This needs the admin key, and the server has none: set PARARNN_ADMIN_KEY."
                 )
             return
-        if not compare_digest(self._admin, _digest(_bearer(authorization))):
+        if not compare_digest(self._admin, _digest(_given_key(headers))):
             raise Unauthorized("This needs the admin key.")
 
 
@@ -151,11 +153,15 @@ def _check_key(key: str, where: str) -> None:
         raise ConfigurationError(f"{where}: a key needs {_MIN_KEY_CHARS} or more printable ASCII characters")
 
 
-def _bearer(authorization: str | None) -> str:
-    scheme, _, key = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
-        raise Unauthorized("Send an API key: 'Authorization: Bearer <key>'.")
-    return key.strip()
+def _given_key(headers: Mapping[str, str]) -> str:
+    """Proxies may use Authorization for themselves, and some clients know only the other headers."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    for name in KEY_HEADERS:
+        if given := headers.get(name, "").strip():
+            return given
+    raise Unauthorized("Send an API key: 'Authorization: Bearer <key>', or in the header X-Api-Key.")
 
 
 def _digest(key: str) -> bytes:

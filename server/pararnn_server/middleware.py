@@ -7,19 +7,22 @@ import logging
 import re
 import secrets
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pararnn_server.answer import OUTCOME, RECORDED, TOKENS
+from pararnn_server.answer import ACCOUNT, OUTCOME, RECORDED
+from pararnn_server.body_budget import BODY, BodyLease
 from pararnn_server.errors import BadRequest, Internal, ServerError
 from pararnn_server.service import Service
 
 REQUEST_ID = "x-request-id"
 PUBLIC_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
 ADMIN_PATHS = frozenset({"/metrics"})
+# Of no key of a user: they count against no limit.
+UNCOUNTED_PATHS = PUBLIC_PATHS | ADMIN_PATHS
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 _SANE_ID = re.compile(r"[\w.:/+=-]{1,128}")
@@ -39,7 +42,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if _SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(16)}"
+        request_id = given if _SANE_ID.fullmatch(given) else new_request_id()
         state = scope.setdefault("state", {})
         began, sent = time.monotonic(), 0
 
@@ -76,28 +79,46 @@ class Access:
         headers = Headers(scope=scope)
         with ExitStack() as held:
             try:
-                owner = scope["state"]["owner"] = self._owner(scope["path"], headers)
-                if _starts_work(scope):
-                    held.enter_context(self._service.limits.admitted(owner))
+                owner = scope["state"]["owner"] = self._owner(scope, headers)
+                if scope["path"] not in UNCOUNTED_PATHS:
+                    self._hold(scope, owner, held)
             except ServerError as error:
                 await error_response(error)(scope, receive, send)
                 return
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                self._service.limits.charge(owner, scope["state"].get(TOKENS, 0))
+            if scope["method"] == "HEAD":
+                # The server leaves the body out of an answer to the scope that it made.
+                scope = {**scope, "method": "GET"}
+            await self._app(scope, receive, send)
 
-    def _owner(self, path: str, headers: Headers) -> str:
+    def _hold(self, scope: Scope, owner: str, held: ExitStack) -> None:
+        """Until the end of the request. Raises TooManyRequests."""
+        method, state = scope["method"], scope["state"]
+        ends_work = method == "DELETE" or (method == "POST" and scope["path"].endswith("/cancel"))
+        takes_tokens = method == "POST" and not ends_work
+        limits = self._service.limits
+        state[ACCOUNT] = held.enter_context(
+            limits.admitted(owner, takes_tokens=takes_tokens, ends_work=ends_work)
+        )
+        state[BODY] = held.enter_context(closing(BodyLease(self._service.bodies, owner)))
+
+    def _owner(self, scope: Scope, headers: Headers) -> str:
         """Raises BadRequest or Unauthorized."""
-        keys, settings = self._service.keys, self._service.settings
-        if keys.anonymous and not settings.allow_anonymous:
+        path, keys, settings = scope["path"], self._service.keys, self._service.settings
+        # HTTP/1.0 has no Host header, and no browser speaks it.
+        has_host = scope.get("http_version") != "1.0" or "host" in headers
+        if has_host and keys.anonymous and not settings.allow_anonymous:
             _check_host(headers.get("host", ""), settings.host)
         if path in PUBLIC_PATHS:
             return ""
         if path in ADMIN_PATHS:
-            keys.check_admin(headers.get("authorization"))
+            keys.check_admin(headers)
             return ""
-        return keys.owner(headers.get("authorization"))
+        return keys.owner(headers)
+
+
+def new_request_id() -> str:
+    """For a request that brings none."""
+    return f"req_{secrets.token_hex(16)}"
 
 
 def error_response(error: ServerError) -> JSONResponse:
@@ -108,11 +129,6 @@ def error_response(error: ServerError) -> JSONResponse:
 def _fault(error: Exception, request_id: str) -> Internal:
     _faults.error("request %s failed", request_id, exc_info=error)
     return Internal("The server failed; its log has the reason under this x-request-id.")
-
-
-def _starts_work(scope: Scope) -> bool:
-    """What counts against the limits of a key. Cancelling ends work: it passes where the limit is reached."""
-    return scope["method"] == "POST" and not scope["path"].endswith("/cancel")
 
 
 def _check_host(host: str, bound: str) -> None:

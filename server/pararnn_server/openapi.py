@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,18 +69,20 @@ _MEANINGS = {
     400: "A field is at fault; `param` names it",
     401: "No key, or one that is not known",
     404: "No such model or session for this key",
+    408: "The body did not come in time",
     409: "The session is busy, at another turn, or of another model",
     410: "The session has expired",
     413: "The body is too large",
     415: "The body is not of a type that is taken here",
     429: "The queue is full, the wait for a slot was too long, or a quota is used up; see Retry-After",
+    431: "The URL and headers are too large",
     500: "A fault of the server",
     503: "Loading or draining",
     504: "The request outlived its timeout",
 }
 ALWAYS = (400, 401, 500)
-READING = (*ALWAYS, 503)
-WITH_BODY = (*READING, 404, 413, 415, 429)
+READING = (*ALWAYS, 429, 503)
+WITH_BODY = (*READING, 404, 408, 413, 415)
 IN_SESSION = (404, 410)
 GENERATING = (*WITH_BODY, 409, 410, 504)
 WRITING = (*WITH_BODY, 409, 410)
@@ -107,7 +110,7 @@ def documented(
         kinds = [{"$ref": _REF.format(model=event.__name__)} for event in events]
         content |= {"text/event-stream": {"schema": {"anyOf": kinds} if len(kinds) > 1 else kinds[0]}}
     responses: dict[int, Any] = {status: {"description": "Success", "content": content}}
-    for code in sorted(set(errors)):
+    for code in sorted({*errors, 431}):
         responses[code] = {"description": _MEANINGS[code], "content": _content(ErrorBody)}
     described: dict[str, Any] = {
         "responses": responses,
@@ -144,6 +147,15 @@ def describe(app: FastAPI) -> dict[str, Any]:
     _, definitions = models_json_schema(inputs, ref_template=_REF)
     schemas |= definitions["$defs"]
     return document
+
+
+def rendered(app: FastAPI) -> bytes:
+    """The document as JSON, made once: who asks for it needs no key, and may never read it."""
+    if not hasattr(app.state, "openapi_json"):
+        app.state.openapi_json = json.dumps(app.openapi(), separators=(",", ":")).encode()
+    text = app.state.openapi_json
+    assert isinstance(text, bytes)
+    return text
 
 
 def _content(model: type[BaseModel]) -> dict[str, Any]:

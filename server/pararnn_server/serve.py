@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 
 from pararnn_core.devices import usable_device
 from pararnn_server.app import create_app
+from pararnn_server.connection import Connection, ConnectionLimits
 from pararnn_server.environment import option_name
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.loading import Loaded
 from pararnn_server.locate import find_checkpoint
+from pararnn_server.open_connections import OpenConnections, usable_connections
 from pararnn_server.service import Service, Serving
 from pararnn_server.settings import Settings
 
-KEEP_ALIVE_SECONDS = 75
 LAST_BYTES_SECONDS = 5
 
 logger = logging.getLogger(__name__)
@@ -70,7 +76,7 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """On the first signal goes on answering until running requests have ended; on the second ends at once."""
+    """After the first signal answers until running requests have ended; a second one ends it at once."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -78,16 +84,31 @@ class _Server(uvicorn.Server):
         self._signals = 0
         self._draining: asyncio.Task[None] | None = None
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGHUP too, unless it is ignored (nohup)."""
+        with super().capture_signals():
+            previous = signal.getsignal(signal.SIGHUP)
+            takes_it = previous is not signal.SIG_IGN and _in_main_thread()
+            if takes_it:
+                signal.signal(signal.SIGHUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                if takes_it:
+                    signal.signal(signal.SIGHUP, previous)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Signal handler."""
-        self._signals += 1
+        """Signal handler. A terminal that closes sends SIGHUP more than once: it is never the second."""
+        if sig != signal.SIGHUP:
+            self._signals += 1
         if self._signals > 1:
             os._exit(128 + sig)
         self._service.draining = True
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
-        if self._signals and self._draining is None:
+        if self._service.draining and self._draining is None:
             logger.info("draining for up to %g s", self._service.settings.drain_seconds)
             self._draining = asyncio.ensure_future(self._drain())
         return await super().on_tick(counter)
@@ -99,12 +120,27 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 def uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     """One process that never answers in uvicorn's own words where ours can be said."""
+    limits = ConnectionLimits(
+        max_head_bytes=settings.max_head_bytes,
+        max_headers=settings.max_headers,
+        head_seconds=settings.head_timeout_seconds,
+        idle_seconds=settings.keep_alive_seconds,
+        body_seconds=settings.body_timeout_seconds,
+        stalled_seconds=settings.stream_max_lag_seconds,
+    )
+    most = usable_connections(settings.max_connections)
+    if most < settings.max_connections:
+        logger.warning("the limit of open files leaves room for %d connections", most)
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", partial(Connection, limits, OpenConnections(most))),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -112,15 +148,18 @@ def uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=LAST_BYTES_SECONDS,
     )
 
 
 def _listen(settings: Settings) -> socket.socket:
+    """`::` takes IPv4 too, whatever the system's default is."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    both = settings.host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        return socket.create_server(
+            (settings.host, settings.port), family=family, backlog=2048, dualstack_ipv6=both
+        )
     except OSError as error:
         where = f"{settings.host} port {settings.port}"
         raise ConfigurationError(

@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from starlette.requests import Request
 
+from pararnn_server.body_budget import BodyBudget
 from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.chat_readahead import ChatReadahead
 from pararnn_server.engine import Engine
@@ -91,6 +92,12 @@ class Service:
         self.keys = keys
         self.limits = KeyLimits(
             settings.key_max_requests, settings.key_requests_per_minute, settings.key_tokens_per_minute
+        )
+        self.bodies = BodyBudget(
+            # Of several keys each can take at least half of the total: the largest body fits.
+            max(settings.max_inflight_body_bytes, 2 * settings.max_body_bytes),
+            max(settings.key_max_inflight_body_bytes, settings.max_body_bytes),
+            len(keys.names),
         )
         self.metrics = Metrics()
         self.loaded: Serving | None = None

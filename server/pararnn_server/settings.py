@@ -59,6 +59,23 @@ class Settings(BaseSettings):
         "info", description="How much is logged."
     )
 
+    max_connections: int = Field(
+        2048,
+        ge=1,
+        le=1 << 20,
+        description="Open connections; one more ends the one that has waited for its client the longest.",
+    )
+    max_head_bytes: int = Field(
+        16 << 10, ge=1024, le=1 << 20, description="Largest URL and headers of a request; larger is a 431."
+    )
+    max_headers: int = Field(100, ge=16, le=10_000, description="Most headers of a request; more is a 431.")
+    head_timeout_seconds: float = Field(
+        10.0, gt=0, description="Longest time for the URL and headers of a request; later is a 408."
+    )
+    keep_alive_seconds: float = Field(
+        75.0, gt=0, description="How long a connection stays open between two requests."
+    )
+
     max_num_seqs: int = Field(64, ge=1, le=65536, description="State slots: requests that run at once.")
     max_num_batched_tokens: int | None = Field(
         None,
@@ -98,6 +115,14 @@ class Settings(BaseSettings):
         1_500_000,
         ge=1000,
         description="Most values in a request body, a list or an object counting as 16; more is a 400.",
+    )
+    max_inflight_body_bytes: int = Field(
+        64 << 20,
+        ge=1024,
+        description="Bytes of request bodies in memory at once, at least two of the largest; more is a 429.",
+    )
+    body_timeout_seconds: float = Field(
+        20.0, gt=0, description="Time in which a body must bring 64 KiB or its end; slower is a 408."
     )
 
     state_cache_bytes: int = Field(
@@ -153,6 +178,11 @@ class Settings(BaseSettings):
     )
     key_tokens_per_minute: int = Field(
         0, ge=0, description="Tokens of prompts and replies one key may take in a minute; 0 is no limit."
+    )
+    key_max_inflight_body_bytes: int = Field(
+        48 << 20,
+        ge=1024,
+        description="Bytes of one key's request bodies in memory at once; more is a 429.",
     )
     key_max_store_bytes: int = Field(
         0, ge=0, description="Bytes all rows of one key may take in the store; 0 is no limit."

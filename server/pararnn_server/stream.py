@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from pararnn_server import sse
-from pararnn_server.answer import OUTCOME, Answer, Job
+from pararnn_server.answer import HALF_CLOSED, OUTCOME, Answer, Job
 from pararnn_server.errors import ClientClosed, ServerError
 from pararnn_server.formats.base import Ending
 from pararnn_server.outputs import Addressed
@@ -61,10 +61,12 @@ class StreamAnswer(Answer):
             await self._job.keep(usage)
         except ServerError as error:
             return await self._fail(scope, send, error, data)
+        self._settle(scope)
         return await self._send(send, data + self._job.format.last(usage), last=True)
 
     async def _fail(self, scope: Scope, send: Send, error: ServerError, events: bytes = b"") -> None:
         scope["state"][OUTCOME] = error.status
+        self._settle(scope)
         await self._send(send, events + self._job.format.failure(error), last=True)
 
     async def _send(self, send: Send, data: bytes, *, last: bool = False) -> None:
@@ -73,15 +75,15 @@ class StreamAnswer(Answer):
         await send({"type": "http.response.body", "body": data, "more_body": not last})
         self._sent_at, self._sending = time.monotonic(), False
 
-    def _guards(self, receive: Receive) -> list[Coroutine[Any, Any, None]]:
-        return [*super()._guards(receive), self._reader_is_behind()]
+    def _guards(self, scope: Scope, receive: Receive) -> list[Coroutine[Any, Any, None]]:
+        return [*super()._guards(scope, receive), self._reader_is_behind(scope["state"])]
 
     def _give_up(self, scope: Scope) -> None:
         if not self._started:
             super()._give_up(scope)
         scope["state"][OUTCOME] = ClientClosed.status
 
-    async def _reader_is_behind(self) -> None:
+    async def _reader_is_behind(self, state: Mapping[str, Any]) -> None:
         """Ends when the reader is; until then keeps a silent stream alive."""
         limits, queue = self._settings, self._generation.queue
         while True:
@@ -93,7 +95,7 @@ class StreamAnswer(Answer):
                     or queue.waiting_bytes > limits.stream_max_lag_bytes
                 ):
                     return
-            elif self._started and silence >= limits.stream_ping_seconds:
+            elif self._started and (silence >= limits.stream_ping_seconds or HALF_CLOSED in state):
                 queue.nudge()
 
     def _events(self, items: Sequence[Addressed]) -> bytes:

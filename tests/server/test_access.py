@@ -1,6 +1,7 @@
 """Who may ask: keys, the Host header, origins, quotas; and the id that every answer carries."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pararnn_server.keys import ConfigurationError
@@ -91,12 +92,16 @@ def test_browsers_are_let_in_only_from_named_origins(loaded: Loaded, server: Htt
         "access-control-request-method": "POST",
         "access-control-request-headers": "authorization,content-type",
     }
-    assert server.http.options("/v1/completions", headers=asks).status_code == 405
+    off = server.http.options("/v1/completions", headers=asks)
+    assert (off.status_code, off.json()["error"]["code"]) == (403, "origin_not_allowed")
+    assert "--cors-origin https://app.example (PARARNN_CORS_ORIGIN)" in off.json()["error"]["message"]
     with serving(loaded, key=KEY, api_keys=KEYS, cors_origin="https://app.example") as named:
         allowed = named.http.options("/v1/completions", headers=asks)
         assert allowed.status_code == 200
         assert allowed.headers["access-control-allow-origin"] == asks["origin"]
         other = named.http.options("/v1/completions", headers={**asks, "origin": "https://other.example"})
+        assert other.status_code == 403
+        assert "--cors-origin https://other.example" in other.json()["error"]["message"]
         assert "access-control-allow-origin" not in other.headers
         refused = named.get("/v1/models", headers={"origin": asks["origin"], **bearer("wrong")})
         assert refused.status_code == 401
@@ -117,8 +122,16 @@ def test_key_may_have_only_so_many_requests_under_way(loaded: Loaded) -> None:
             eventually(lambda: server.busy_slots() == 1)
             refused = server.post("/v1/completions", BODY)
             assert (refused.status_code, refused.json()["error"]["code"]) == (429, "quota")
-            assert server.get("/v1/models").status_code == 200
+            assert server.get("/v1/models").status_code == 429
+            assert server.get("/health").status_code == 200
         eventually(lambda: server.post("/v1/completions", BODY).status_code == 200)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_requests_one_after_the_other_are_never_two_under_way(loaded: Loaded, stream: bool) -> None:
+    with serving(loaded, key_max_requests=1) as server:
+        statuses = [server.post("/v1/completions", {**BODY, "stream": stream}).status_code for _ in range(40)]
+        assert set(statuses) == {200}
 
 
 def test_cancel_passes_where_the_key_is_at_its_limit(loaded: Loaded) -> None:
@@ -148,6 +161,23 @@ def test_key_may_take_only_so_many_tokens_a_minute(loaded: Loaded, stream: bool)
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "quota")
         assert 5 <= int(refused.headers["retry-after"]) <= 8
         assert server.get("/v1/models").status_code == 200
+
+
+def test_requests_at_once_take_no_more_tokens_than_the_key_has_and_one_of_them(loaded: Loaded) -> None:
+    body = {"prompt": [1] * 20, "max_tokens": 40, "n": 2, "ignore_eos": True}
+    with serving(loaded, key_tokens_per_minute=250) as server, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: server.post("/v1/completions", body), range(24)))
+        taken = sum(answer.json()["usage"]["total_tokens"] for answer in answers if answer.status_code == 200)
+        assert {answer.status_code for answer in answers} == {200, 429}
+        # 250 and at most one more of 100; what filled up meanwhile is little.
+        assert 250 <= taken <= 500
+
+
+def test_tokens_that_a_request_did_not_take_are_given_back(loaded: Loaded) -> None:
+    with serving(loaded, key_tokens_per_minute=1000) as server:
+        for _ in range(5):
+            body = {"prompt": "the", "max_tokens": 1000, "stop": ["e", "a", "o", " ", "\n", "t"]}
+            assert server.post("/v1/completions", body).status_code == 200
 
 
 def test_tokens_of_a_client_that_leaves_are_taken_too(loaded: Loaded) -> None:
@@ -196,3 +226,61 @@ def test_loading_answers_503_and_health(loaded: Loaded) -> None:
             assert server.get("/health").status_code == 200
         finally:
             server.service.loaded = ready
+
+
+def test_preflight_for_a_private_network_is_answered(loaded: Loaded) -> None:
+    asks = {
+        "origin": "https://app.example",
+        "access-control-request-method": "POST",
+        "access-control-request-private-network": "true",
+    }
+    with serving(loaded, cors_origin="https://app.example") as server:
+        answer = server.http.options("/v1/completions", headers=asks)
+        assert (answer.status_code, answer.headers["access-control-allow-private-network"]) == (200, "true")
+
+
+def test_options_says_which_methods_a_path_has(server: HttpServer) -> None:
+    for path, methods in (
+        ("/health", "GET, HEAD, OPTIONS"),
+        ("/openapi.json", "GET, HEAD, OPTIONS"),
+        ("/v1/sessions/any", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+    ):
+        answer = server.http.options(path)
+        assert (answer.status_code, answer.headers["allow"], answer.content) == (204, methods, b"")
+    assert server.http.options("/nothing").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("origin", "meant"),
+    [
+        ("localhost", "http://localhost"),
+        ("localhost:3000", "http://localhost:3000"),
+        ("https://app.example/", "https://app.example"),
+        ("https://App.Example", "https://app.example"),
+        ("https://app.example:443", "https://app.example"),
+        ("http://app.example:80/x?y", "http://app.example"),
+        ("https://*.example", "https://app.example"),
+        ("//", "https://app.example"),
+    ],
+)
+def test_origin_that_no_browser_sends_is_refused_at_start(loaded: Loaded, origin: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"write '{meant}'"), serving(loaded, cors_origin=origin):
+        pass
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["*", "null", "http://localhost:3000", "https://app.example", "http://[::1]:8080", "tauri://localhost"],
+)
+def test_origin_that_a_browser_may_send_is_let_in(loaded: Loaded, origin: str) -> None:
+    with serving(loaded, cors_origin=origin) as server:
+        answer = server.get("/health", headers={"origin": origin})
+        assert answer.headers["access-control-allow-origin"] == origin
+
+
+@pytest.mark.parametrize("header", ["x-api-key", "X-API-KEY", "api-key"])
+def test_key_in_another_header_opens_what_a_bearer_key_does(loaded: Loaded, header: str) -> None:
+    with serving(loaded, api_keys=KEYS, admin_key=ADMIN) as server:
+        assert server.get("/v1/models", headers={header: KEY}).status_code == 200
+        assert server.get("/v1/models", headers={header: "wrong"}).status_code == 401
+        assert server.get("/metrics", headers={header: ADMIN}).status_code == 200

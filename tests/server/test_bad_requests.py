@@ -209,12 +209,29 @@ def test_other_media_are_a_415(server: HttpServer, headers: dict[str, str]) -> N
     assert response.json()["error"]["code"] == "unsupported_media_type"
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    "parameters",
+    [";charset=utf8", "; charset=UTF-8", '; charset="utf-8"', ";charset=us-ascii", ";", "; profile=x"],
+)
+def test_json_in_any_spelling_of_utf_8_is_read(server: HttpServer, parameters: str) -> None:
+    headers = {"content-type": f"Application/JSON{parameters}"}
+    response = server.http.post(COMPLETIONS, content=b'{"prompt": "a", "max_tokens": 1}', headers=headers)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])
 def test_wrong_method_is_a_405_that_says_which(server: HttpServer, method: str) -> None:
     response = server.http.request(method, COMPLETIONS)
     assert response.status_code == 405
-    assert response.headers["allow"] == "POST"
-    assert response.json()["error"]["code"] == "method_not_allowed"
+    assert response.headers["allow"] == "OPTIONS, POST"
+    if method != "HEAD":
+        assert response.json()["error"]["code"] == "method_not_allowed"
+
+
+def test_allow_names_every_method_of_a_path(server: HttpServer) -> None:
+    response = server.http.put("/v1/sessions/any")
+    assert response.status_code == 405
+    assert response.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_every_error_has_the_one_body(kind: type[ServerError]) -> None:
 
 def test_statuses_are_the_published_ones() -> None:
     assert sorted(kind.status for kind in CLASSES) == [
-        *(400, 401, 404, 405, 409, 410, 413, 415, 429, 499, 500, 500, 503, 504),
+        *(400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 429, 431, 499, 500, 500, 503, 504),
     ]
 
 

@@ -1,5 +1,6 @@
 """/v1/responses: what is resumed, what is read again, what is stored, and the order of events."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -415,3 +416,16 @@ def test_counted_input_tokens_are_those_of_the_response(server: HttpServer) -> N
             == ask(server, **{"given": body.pop("input"), **body})["usage"]["input_tokens"]
         )
     assert server.post(f"{PATH}/input_tokens", {"input": "the", "stream": True}).status_code == 400
+
+
+def test_stored_response_can_be_had_as_its_stream(server: HttpServer) -> None:
+    streamed = events(server, input="the")
+    stored = server.get(f"{PATH}/{streamed[-1]['response']['id']}", params={"stream": "true"})
+    assert stored.headers["content-type"].startswith("text/event-stream")
+    told = [json.loads(line[6:]) for line in stored.text.splitlines() if line.startswith("data: ")]
+    assert told[-1]["response"] == streamed[-1]["response"]
+    assert [event["type"] for event in told if "delta" not in event] == [
+        event["type"] for event in streamed if "delta" not in event
+    ]
+    whole = server.get(f"{PATH}/{streamed[-1]['response']['id']}", params={"stream": "false"}).json()
+    assert whole == streamed[-1]["response"]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from pararnn_server.keys import ConfigurationError
-from pararnn_server.serve import run
+from pararnn_server.serve import _listen, run
 from pararnn_server.settings import Settings
 from pararnn_server.tokenizer import TokenizerError
 
@@ -57,3 +57,23 @@ def test_broken_text_files_end_the_server(tmp_path: Path, name: str, text: str, 
     (broken / name).write_text(text)
     with pytest.raises((TokenizerError, CheckpointError), match=message):
         run(Settings(checkpoint=str(broken), port=0))
+
+
+def reaches(host: str, listener: socket.socket) -> bool:
+    with socket.create_connection((host, listener.getsockname()[1]), timeout=5):
+        return True
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs a machine with IPv6")
+def test_every_address_means_ipv4_too() -> None:
+    with _listen(Settings(host="::", port=0)) as listener:
+        assert reaches("127.0.0.1", listener)
+        assert reaches("::1", listener)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs a machine with IPv6")
+def test_one_ipv6_address_is_one_address() -> None:
+    with _listen(Settings(host="::1", port=0)) as listener:
+        assert reaches("::1", listener)
+        with pytest.raises(ConnectionRefusedError):
+            reaches("127.0.0.1", listener)

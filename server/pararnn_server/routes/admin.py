@@ -8,11 +8,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from pararnn_server.openapi import ALWAYS, documented
+from pararnn_server.openapi import ALWAYS, documented, rendered
+from pararnn_server.queries import StrictRoute
 from pararnn_server.schemas.admin import Health, Ready
 from pararnn_server.service import service_of
 
-router = APIRouter(tags=["admin"])
+router = APIRouter(route_class=StrictRoute, tags=["admin"])
 
 
 @router.get("/health", **documented(Health, (400, 500)))
@@ -26,6 +27,12 @@ async def ready(request: Request) -> Response:
     """The model is loaded and new work is taken. Needs no key."""
     service_of(request).accepting()
     return JSONResponse({"status": "ready"})
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    """The schema of this interface. Needs no key."""
+    return Response(rendered(request.app), media_type="application/json")
 
 
 @router.get("/metrics", **documented(None, ALWAYS))

@@ -14,6 +14,7 @@ from pararnn_server.formats.chat import ChatFormat
 from pararnn_server.openapi import GENERATING, documented
 from pararnn_server.patience import in_time
 from pararnn_server.prompts import EncodedPrompt
+from pararnn_server.queries import StrictRoute
 from pararnn_server.request import Usage
 from pararnn_server.routes.generate import (
     answer,
@@ -28,7 +29,7 @@ from pararnn_server.schemas.errors import ErrorBody
 from pararnn_server.service import owner_of, service_of
 from pararnn_server.state_cache import Partition
 
-router = APIRouter(tags=["generate"])
+router = APIRouter(route_class=StrictRoute, tags=["generate"])
 
 
 @router.post(

@@ -12,6 +12,7 @@ from pararnn_server.formats.completion import CompletionFormat
 from pararnn_server.openapi import GENERATING, documented
 from pararnn_server.patience import in_time
 from pararnn_server.prompts import EncodedPrompt
+from pararnn_server.queries import StrictRoute
 from pararnn_server.routes.generate import (
     SessionView,
     answer,
@@ -28,7 +29,7 @@ from pararnn_server.service import Service, owner_of, service_of
 
 DEFAULT_MAX_TOKENS = 16
 
-router = APIRouter(tags=["generate"])
+router = APIRouter(route_class=StrictRoute, tags=["generate"])
 
 
 @router.post(

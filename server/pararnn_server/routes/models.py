@@ -6,10 +6,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from pararnn_server.openapi import READING, documented
+from pararnn_server.queries import StrictRoute
 from pararnn_server.schemas.models import Model, ModelList
 from pararnn_server.service import Serving, service_of
 
-router = APIRouter(tags=["models"])
+router = APIRouter(route_class=StrictRoute, tags=["models"])
 
 
 @router.get("/v1/models", **documented(ModelList, READING))

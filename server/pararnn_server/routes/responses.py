@@ -15,6 +15,7 @@ from pararnn_server.idempotency import once_of
 from pararnn_server.keys import responses_owner
 from pararnn_server.openapi import GENERATING, IN_SESSION, READING, documented
 from pararnn_server.patience import in_time
+from pararnn_server.queries import StrictRoute
 from pararnn_server.responses import records
 from pararnn_server.responses.create import new_response, new_response_id, start_of
 from pararnn_server.responses.given import items_of
@@ -32,7 +33,7 @@ from pararnn_server.schemas.responses import (
 )
 from pararnn_server.service import owner_of, service_of
 
-router = APIRouter(prefix="/v1/responses", tags=["responses"])
+router = APIRouter(route_class=StrictRoute, prefix="/v1/responses", tags=["responses"])
 
 
 @router.post("", **documented(ModelResponse, GENERATING, body=ResponseRequest, events=(ResponseEvent,)))
@@ -71,10 +72,10 @@ async def count_input_tokens(request: Request) -> Response:
 
 
 @router.get("/{response_id}", **documented(ModelResponse, (*READING, *IN_SESSION)))
-async def get_response(request: Request, response_id: str) -> Response:
-    """The response as it was given."""
+async def get_response(request: Request, response_id: str, stream: bool = False) -> Response:
+    """The response as it was given, with `stream` as the events of its stream."""
     serving, owner = service_of(request).reading(), responses_owner(owner_of(request))
-    return JSONResponse((await serving.ask(records.load, response_id, owner)).body)
+    return _again(await serving.ask(records.load, response_id, owner), streams=stream)
 
 
 @router.delete("/{response_id}", **documented(ResponseDeleted, (*READING, *IN_SESSION)))

@@ -12,19 +12,23 @@ from pararnn_server.bodies import read_body
 from pararnn_server.errors import BadRequest
 from pararnn_server.idempotency import once_of
 from pararnn_server.openapi import IN_SESSION, READING, WRITING, documented
+from pararnn_server.queries import StrictRoute
+from pararnn_server.routes.early import check_exists, check_writable
 from pararnn_server.schemas.sessions import SessionBody, SessionFork, SessionRollback, SnapshotCreate
 from pararnn_server.service import owner_of, service_of
 from pararnn_server.sessions import branches
 
-router = APIRouter(prefix="/v1/sessions/{session_id}", tags=["sessions"])
+router = APIRouter(route_class=StrictRoute, prefix="/v1/sessions/{session_id}", tags=["sessions"])
 
 
 @router.post("/fork", **documented(SessionBody, WRITING, body=SessionFork, status=201))
 async def fork(request: Request, session_id: str) -> Response:
     """A new session that goes on from the last committed turn of this one, and outlives it."""
     service = service_of(request)
+    serving = service.accepting()
+    await check_exists(request, session_id, serving)
     body = await read_body(request, SessionFork, service.settings.max_body_bytes)
-    info = await service.accepting().ask(
+    info = await serving.ask(
         branches.fork,
         session_id,
         owner_of(request),
@@ -39,8 +43,10 @@ async def fork(request: Request, session_id: str) -> Response:
 async def save_snapshot(request: Request, session_id: str) -> Response:
     """Give a name to where the session stands; a name that is taken moves here."""
     service = service_of(request)
+    serving = service.accepting()
+    await check_writable(request, session_id, serving)
     body = await read_body(request, SnapshotCreate, service.settings.max_body_bytes)
-    info = await service.accepting().ask(
+    info = await serving.ask(
         branches.save_snapshot,
         session_id,
         owner_of(request),
@@ -65,12 +71,14 @@ async def delete_snapshot(
 async def rollback(request: Request, session_id: str) -> Response:
     """Undo the last turns, or go back to a named snapshot."""
     service = service_of(request)
+    serving = service.accepting()
+    await check_writable(request, session_id, serving)
     body = await read_body(request, SessionRollback, service.settings.max_body_bytes)
     if (body.turns is None) == (body.snapshot is None):
         raise BadRequest("turns: send either turns or snapshot.", param="turns")
     target = body.snapshot if body.turns is None else body.turns
     assert target is not None
-    info = await service.accepting().ask(
+    info = await serving.ask(
         branches.rollback,
         session_id,
         owner_of(request),

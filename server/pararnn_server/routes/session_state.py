@@ -11,11 +11,13 @@ from pararnn_server.append import session_body
 from pararnn_server.bodies import STATE_FILE_TYPE, read_state_file
 from pararnn_server.idempotency import once_of
 from pararnn_server.openapi import IN_SESSION, READING, WRITING, documented
+from pararnn_server.queries import StrictRoute
+from pararnn_server.routes.early import check_writable
 from pararnn_server.schemas.sessions import SessionBody
 from pararnn_server.service import owner_of, service_of
 from pararnn_server.sessions import transfer
 
-router = APIRouter(prefix="/v1/sessions/{session_id}/state", tags=["sessions"])
+router = APIRouter(route_class=StrictRoute, prefix="/v1/sessions/{session_id}/state", tags=["sessions"])
 
 
 @router.get("", **documented(None, (*READING, *IN_SESSION, 409), file_answer=True))
@@ -34,6 +36,7 @@ async def import_state(
     """Put an exported state in place of this session's, as one more turn that cannot be undone."""
     service = service_of(request)
     serving = service.accepting()
+    await check_writable(request, session_id, serving)
     file, content = await read_state_file(request, serving.sessions.kind, service.settings.max_body_bytes)
     info = await serving.ask(
         transfer.import_into,

@@ -19,6 +19,8 @@ from pararnn_server.generation import Generation, Plan
 from pararnn_server.openapi import GENERATING, IN_SESSION, READING, WRITING, documented
 from pararnn_server.patience import in_time
 from pararnn_server.prompts import EncodedPrompt
+from pararnn_server.queries import StrictRoute
+from pararnn_server.routes.early import check_writable
 from pararnn_server.routes.generate import NO_SESSION, SessionView, deadline, view_session
 from pararnn_server.schemas.sessions import (
     AppendResponse,
@@ -33,7 +35,7 @@ from pararnn_server.schemas.sessions import (
 from pararnn_server.service import Service, Serving, owner_of, service_of
 from pararnn_server.sessions import directory, transfer, turns
 
-router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+router = APIRouter(route_class=StrictRoute, prefix="/v1/sessions", tags=["sessions"])
 
 
 @router.post("", **documented(SessionBody, GENERATING, body=SessionCreate, status=201, file_body=True))
@@ -94,8 +96,10 @@ async def get_session(request: Request, session_id: str) -> Response:
 async def change_session(request: Request, session_id: str) -> Response:
     """Change metadata, time to live or pinning."""
     service = service_of(request)
+    serving = service.accepting()
+    await check_writable(request, session_id, serving)
     body = await read_body(request, SessionPatch, service.settings.max_body_bytes)
-    info = await service.accepting().ask(
+    info = await serving.ask(
         directory.update,
         session_id,
         owner_of(request),
@@ -112,6 +116,7 @@ async def append(request: Request, session_id: str) -> Response:
     """Feed text or tokens without generating anything. A BOS comes only into an empty session."""
     service, owner = service_of(request), owner_of(request)
     serving = service.accepting()
+    await check_writable(request, session_id, serving)
     body = await read_body(request, SessionAppend, service.settings.max_body_bytes)
     ends = deadline(body.timeout, service.settings)
     view = await view_session(body, session_id, serving, request)

@@ -10,6 +10,7 @@ from pararnn_server.chat_prompt import said
 from pararnn_server.errors import BadRequest
 from pararnn_server.openapi import READING, WITH_BODY, documented
 from pararnn_server.patience import in_time
+from pararnn_server.queries import StrictRoute
 from pararnn_server.routes.generate import deadline
 from pararnn_server.schemas.tokens import (
     DetokenizeRequest,
@@ -21,7 +22,7 @@ from pararnn_server.schemas.tokens import (
 from pararnn_server.service import Serving, owner_of, service_of
 from pararnn_server.state_cache import Partition
 
-router = APIRouter(tags=["tokens"])
+router = APIRouter(route_class=StrictRoute, tags=["tokens"])
 
 
 @router.post("/tokenize", **documented(TokenizeResponse, WITH_BODY, body=TokenizeRequest))
