@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -26,7 +27,8 @@ async def export_state(request: Request, session_id: str, tokens: bool = False) 
     serving = service_of(request).reading()
     file = await serving.ask(transfer.export, session_id, owner_of(request), tokens=tokens)
     headers = {"content-disposition": f'attachment; filename="{session_id}.safetensors"'}
-    return Response(file.encode(), media_type=STATE_FILE_TYPE, headers=headers)
+    content = await asyncio.to_thread(file.encode)
+    return Response(content, media_type=STATE_FILE_TYPE, headers=headers)
 
 
 @router.put("", **documented(SessionBody, WRITING, file_body=True))

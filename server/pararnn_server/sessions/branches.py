@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 from pararnn_server.errors import BadRequest, Expired, NotFound, TooManyRequests
 from pararnn_server.sessions.ledger import Held, Ledger, new_session_id
@@ -20,11 +22,12 @@ from pararnn_server.sessions.names import (
     turn_name,
 )
 from pararnn_server.sessions.once import Once
-from pararnn_server.sessions.record import LOG_BYTES_PER_TOKEN, SessionRecord, decode_turn, split_turns
+from pararnn_server.sessions.record import SessionRecord, decode_turn, split_turns
 from pararnn_server.sessions.saved_state import SavedState, decode_saved_state
 from pararnn_server.sessions.sealed import seal, unseal
 from pararnn_server.sessions.session import SessionInfo, SnapshotInfo
-from pararnn_server.sessions.token_log import cut_log, log_piece, read_log
+from pararnn_server.sessions.steps import Steps
+from pararnn_server.sessions.token_log import cut_log
 from pararnn_server.sessions.turns import find_repeated
 
 
@@ -35,11 +38,13 @@ def fork(
     metadata: Mapping[str, str] | None = None,
     once: Once | None = None,
     expected_turn: int | None = None,
-) -> SessionInfo:
+) -> Steps[SessionInfo]:
     """A new session that stands where the last commit of this one does; its snapshots stay behind.
 
-    metadata: None takes the parent's. Asked again with its key, it answers with the child it made.
+    metadata: None takes the parent's. Asked again with its key, it answers with the child it made. The log is
+    linked to, not copied.
     """
+    yield from ledger.prepare_links(session_id, owner)
     parent = ledger.find(session_id, owner)
     child = None if once is None else _find_child(ledger, session_id, owner, once)
     if child is not None:
@@ -57,10 +62,13 @@ def fork(
         made_by=once,
     )
     puts = {state_name(record.turn): ledger.item(parent, state_name(record.turn))} if record.turn else {}
-    puts |= log_piece(record.log_start, _log(ledger, parent)) | ledger.store.scan(session_id, TURNS)
+    for data in puts.values():
+        unseal(data, "a state")
+    puts |= ledger.store.scan(session_id, TURNS)
+    links = {name: (session_id, name) for name in ledger.log_sizes(parent)}
     alias = None if once is None else f"fork {_child_digest(session_id, once)}"
     snapshot = ledger.host.get(session_id, parent.version)
-    info = ledger.add(new_session_id(), record, puts, snapshot, alias=alias)
+    info = ledger.add(new_session_id(), record, puts, snapshot, links=links, alias=alias)
     if info is None and once is not None:
         # Another server was faster with the same request.
         info = _find_child(ledger, session_id, owner, once)
@@ -76,12 +84,13 @@ def save_snapshot(
     name: str,
     once: Once | None = None,
     expected_turn: int | None = None,
-) -> SessionInfo:
+) -> Steps[SessionInfo]:
     """Where the session stands gets a name, in place of what had it. TooManyRequests for too many names.
 
-    A snapshot is whole by itself: it holds the log and the turns too, so that nothing that is undone, or
-    written after that, touches it.
+    A snapshot is whole by itself: it holds links to the log and the turns too, so that nothing that is
+    undone, or written after that, touches it.
     """
+    yield from ledger.prepare_links(session_id, owner)
     found = ledger.find(session_id, owner)
     if find_repeated(ledger, found, once) is not None:
         return ledger.info(found)
@@ -90,11 +99,8 @@ def save_snapshot(
         if name not in record.snapshots and len(record.snapshots) >= ledger.policy.max_snapshots:
             limit = ledger.policy.max_snapshots
             raise TooManyRequests(f"a session keeps at most {limit} snapshots; delete some", code="quota")
-        ids = _log(ledger, held)
-        puts = {
-            prefix + LOG: log_piece(record.log_start, ids).get(log_name(record.log_start), seal()),
-            prefix + TURNS: seal(*ledger.store.scan(session_id, TURNS).values()),
-        }
+        links = {prefix + piece: (session_id, piece) for piece in ledger.log_sizes(held)}
+        puts = {prefix + TURNS: seal(*ledger.store.scan(session_id, TURNS).values())}
         if record.turn:
             puts[prefix + state_name(record.turn)] = ledger.item(held, state_name(record.turn))
         numbers = SnapshotInfo(
@@ -102,11 +108,11 @@ def save_snapshot(
             num_tokens=record.num_tokens,
             log_start=record.log_start,
             created_at=int(ledger.clock()),
-            nbytes=record.state_bytes + LOG_BYTES_PER_TOKEN * len(ids),
+            nbytes=record.state_bytes + record.history_bytes,
         )
-        removes = [old for old in ledger.store.scan(session_id, prefix) if old not in puts]
+        removes = [old for old in ledger.store.names(session_id, prefix) if old not in puts]
         after = replace(ledger.used(record), snapshots={**record.snapshots, name: numbers}, once=once)
-        return ledger.write(held, after, puts, [*removes, REPLY])
+        return ledger.write(held, after, puts, [*removes, REPLY], links=links)
 
 
 def delete_snapshot(ledger: Ledger, session_id: str, owner: str, name: str) -> SessionInfo:
@@ -114,7 +120,7 @@ def delete_snapshot(ledger: Ledger, session_id: str, owner: str, name: str) -> S
     with ledger.writing(session_id, owner) as held:
         _named(held, name)
         left = {other: info for other, info in held.record.snapshots.items() if other != name}
-        removes = list(ledger.store.scan(session_id, snapshot_prefix(name)))
+        removes = list(ledger.store.names(session_id, snapshot_prefix(name)))
         return ledger.write(held, replace(ledger.used(held.record), snapshots=left), removes=removes)
 
 
@@ -137,15 +143,25 @@ def rollback(
     with ledger.writing(session_id, owner, expected_turn) as held:
         ledger.check_model(held.record)
         if isinstance(target, str):
-            record, state, puts, removes = _to_snapshot(ledger, held, target)
+            step = _to_snapshot(ledger, held, target)
         else:
-            record, state, puts, removes = _turns_back(ledger, held, target)
+            step = _turns_back(ledger, held, target)
         return ledger.write(
-            held, replace(record, once=once), puts, [*removes, REPLY], snapshot=state.snapshot
+            held,
+            replace(step.record, once=once),
+            step.puts,
+            [*step.removes, REPLY],
+            snapshot=step.state.snapshot,
+            links=step.links,
         )
 
 
-_Step = tuple[SessionRecord, SavedState, dict[str, bytes], list[str]]
+class _Step(NamedTuple):
+    record: SessionRecord
+    state: SavedState
+    puts: dict[str, bytes]
+    removes: list[str]
+    links: dict[str, tuple[str, str]]
 
 
 def _turns_back(ledger: Ledger, held: Held, turns: int) -> _Step:
@@ -154,11 +170,12 @@ def _turns_back(ledger: Ledger, held: Held, turns: int) -> _Step:
         most = record.turn - record.kept_turns[0]
         raise BadRequest(f"turns: {most} can be undone here, not {turns}.", param="turns")
     state = ledger.saved_state(held, target)
-    puts, removes = cut_log(ledger.store.scan(held.session_id, LOG), state.num_tokens)
+    sizes = ledger.store.names(held.session_id, LOG)
+    puts, removes = cut_log(sizes, partial(ledger.item, held), state.num_tokens)
     removes += [state_name(turn) for turn in record.kept_turns if turn > target]
-    removes += [name for name in ledger.store.scan(held.session_id, TURNS) if number_in(name) > target]
+    removes += [name for name in ledger.store.names(held.session_id, TURNS) if number_in(name) > target]
     kept = tuple(turn for turn in record.kept_turns if turn <= target)
-    return replace(_at(ledger, record, state), kept_turns=kept), state, puts, removes
+    return _Step(replace(_at(ledger, record, state), kept_turns=kept), state, puts, removes, {})
 
 
 def _to_snapshot(ledger: Ledger, held: Held, name: str) -> _Step:
@@ -168,14 +185,19 @@ def _to_snapshot(ledger: Ledger, held: Held, name: str) -> _Step:
     if named.turn:
         data = puts[state_name(named.turn)] = ledger.item(held, prefix + state_name(named.turn))
         state = decode_saved_state(data, ledger.kind.config)
-    if named.num_tokens > named.log_start:
+    links = {
+        name.removeprefix(prefix): (held.session_id, name)
+        for name in ledger.store.names(held.session_id, prefix + LOG)
+    }
+    if links.pop(LOG, None) is not None and named.num_tokens > named.log_start:
+        # The first version kept the log of a snapshot as one item of this name.
         puts[log_name(named.log_start)] = ledger.item(held, prefix + LOG)
     lines = bytes(unseal(ledger.item(held, prefix + TURNS), "the turns of a snapshot"))
     puts |= {turn_name(decode_turn(line).turn): line for line in split_turns(lines)}
-    gone = [*ledger.store.scan(held.session_id, LOG), *ledger.store.scan(held.session_id, TURNS)]
+    gone = [*ledger.store.names(held.session_id, LOG), *ledger.store.names(held.session_id, TURNS)]
     gone += [state_name(turn) for turn in record.kept_turns]
     after = replace(_at(ledger, record, state), log_start=named.log_start, kept_turns=(named.turn,))
-    return after, state, puts, gone
+    return _Step(after, state, puts, gone, links)
 
 
 def _at(ledger: Ledger, record: SessionRecord, state: SavedState) -> SessionRecord:
@@ -193,11 +215,6 @@ def _named(held: Held, name: str) -> SnapshotInfo:
     if name not in held.record.snapshots:
         raise NotFound("the session has no snapshot of this name", param="snapshot")
     return held.record.snapshots[name]
-
-
-def _log(ledger: Ledger, held: Held) -> list[int]:
-    record = held.record
-    return read_log(ledger.store.scan(held.session_id, LOG), record.log_start, record.num_tokens).tolist()
 
 
 def _find_child(ledger: Ledger, session_id: str, owner: str, once: Once) -> SessionInfo | None:

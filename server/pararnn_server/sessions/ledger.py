@@ -13,9 +13,10 @@ from math import ceil
 from pararnn_core.state import StateSnapshot
 from pararnn_server.errors import Conflict, Expired, NotFound, StoreFailed, TooManyRequests
 from pararnn_server.metrics import Metrics
+from pararnn_server.sessions.clock import SteadyClock
 from pararnn_server.sessions.host_states import HostStates
 from pararnn_server.sessions.model_kind import ModelKind
-from pararnn_server.sessions.names import state_name
+from pararnn_server.sessions.names import LOG, state_name
 from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.sessions.quota import StoreQuota
 from pararnn_server.sessions.record import SessionRecord, decode_record
@@ -24,6 +25,7 @@ from pararnn_server.sessions.sealed import corrupt
 from pararnn_server.sessions.session import SessionInfo, Tier, TierTotal
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.store import Change, LeaseHeld, SessionStore, StoredHead, named_in
+from pararnn_server.sessions.token_log import check_log
 from pararnn_server.sessions.turn import Turn
 
 logger = logging.getLogger(__name__)
@@ -55,13 +57,13 @@ class Ledger:
         kind: ModelKind,
         policy: SessionPolicy,
         metrics: Metrics,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.store = store
         self.kind = kind
         self.policy = policy
         self.metrics = metrics
-        self.clock = clock
+        self.clock = clock or SteadyClock()
         self.host = HostStates(
             policy.host_state_bytes, lambda: metrics.state_moves.labels("host", "store").inc()
         )
@@ -177,6 +179,18 @@ class Ledger:
             return SavedState(0, 0, (), self.kind.build, False, empty_snapshot(self.kind.config))
         return decode_saved_state(self.item(held, state_name(turn)), self.kind.config)
 
+    def prepare_links(self, session_id: str, owner: str) -> Steps[None]:
+        """Makes the session's log ready to be linked to; only logs of the first version take any time."""
+        self.stored(session_id, owner)
+        while self.store.share(session_id, LOG):
+            yield
+
+    def log_sizes(self, held: Held) -> Mapping[str, int]:
+        """Names and bytes of the pieces of the log. StoreFailed if it is not whole."""
+        sizes = self.store.names(held.session_id, LOG)
+        check_log(sizes, held.record.log_start, held.record.num_tokens)
+        return sizes
+
     def item(self, held: Held, name: str) -> bytes:
         """One that must be there."""
         data = self.store.read(held.session_id, name)
@@ -193,14 +207,16 @@ class Ledger:
         links: Mapping[str, tuple[str, str]] | None = None,
         alias: str | None = None,
     ) -> Change:
-        """From the session as it was found to `record`."""
+        """From the session as it was found to `record`. Pieces of the log may be linked to by forks."""
+        items = puts or {}
         return Change(
             session_id=held.session_id,
             owner=record.owner,
             base_version=held.version,
             head=record.encode(),
             expires_at=record.expires_at,
-            puts=puts or {},
+            puts={name: data for name, data in items.items() if not name.startswith(LOG)},
+            shares={name: data for name, data in items.items() if name.startswith(LOG)},
             removes=removes,
             fence=held.fence,
             links=links or {},
@@ -225,7 +241,11 @@ class Ledger:
 
     def overtaken(self, session_id: str) -> Conflict:
         """The session is not any more as it was read."""
-        if self.store.load(session_id) is None:
+        try:
+            is_gone = self.store.load(session_id) is None
+        except StoreFailed:
+            is_gone = False
+        if is_gone:
             message = "the session was deleted meanwhile; nothing of this is kept"
             return Conflict(message, param="session_id", code="session_deleted")
         message = "the session was changed by another server meanwhile; nothing of this is kept"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pararnn_server.errors import StoreFailed
 
-_CHECKSUM_BYTES = 4
+SEAL_BYTES = 4
 
 
 def seal(*parts: bytes | bytearray | memoryview) -> bytes:
@@ -15,16 +15,13 @@ def seal(*parts: bytes | bytearray | memoryview) -> bytes:
     checksum = 0
     for part in parts:
         checksum = zlib.crc32(part, checksum)
-    return b"".join((*parts, checksum.to_bytes(_CHECKSUM_BYTES, "little")))
+    return b"".join((*parts, checksum.to_bytes(SEAL_BYTES, "little")))
 
 
 def unseal(data: bytes, what: str) -> memoryview:
     """What was sealed, without a copy. StoreFailed, naming `what`, if a bit of it has changed."""
-    body = memoryview(data)[:-_CHECKSUM_BYTES]
-    if (
-        len(data) < _CHECKSUM_BYTES
-        or zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") != data[-_CHECKSUM_BYTES:]
-    ):
+    body = memoryview(data)[:-SEAL_BYTES]
+    if len(data) < SEAL_BYTES or zlib.crc32(body).to_bytes(SEAL_BYTES, "little") != data[-SEAL_BYTES:]:
         raise corrupt(f"{what} does not match its checksum")
     return body
 

@@ -6,6 +6,7 @@ import json
 from array import array
 from typing import Any
 
+import numpy as np
 import torch
 
 from pararnn_core.state import StateSnapshot, state_parts
@@ -24,7 +25,8 @@ from pararnn_server.sessions.state_file import (
 )
 
 MAX_PENDING_IDS = 2048
-MAX_COUNT = 2**53
+# Names of items have twelve digits: a session that begins here has room for as many ids as it can ever read.
+MAX_COUNT = 10**11
 _MAX_METADATA = (16, 64, 512)
 
 
@@ -187,7 +189,8 @@ class StateReader:
 
     def _check_log(self, ids: array[int], pending: tuple[int, ...]) -> None:
         size = self._kind.config.vocab_size
-        if ids and not 0 <= min(ids) <= max(ids) < size:
+        values = np.frombuffer(ids or b"\0\0\0\0", np.int32)
+        if not 0 <= values.min() <= values.max() < size:
             raise _bad(TOKENS, f"they must be ids below {size}")
         shared = min(len(ids), len(pending))
         if tuple(ids[len(ids) - shared :]) != pending[len(pending) - shared :]:

@@ -70,6 +70,11 @@ class Change:
     alias: str | None = None
 
 
+def put_bytes(change: Change) -> int:
+    """Bytes of the items that a change writes."""
+    return sum(len(data) for items in (change.puts, change.shares) for data in items.values())
+
+
 Commit = Sequence[Change]
 """Changes that are made together or not at all."""
 

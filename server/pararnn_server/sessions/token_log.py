@@ -4,20 +4,54 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pararnn_server.sessions.names import log_name, number_in
-from pararnn_server.sessions.sealed import corrupt, seal, unseal
+from pararnn_server.sessions.sealed import SEAL_BYTES, corrupt, seal, unseal
+from pararnn_server.sessions.steps import Steps
+from pararnn_server.sessions.store import PIECE_BYTES
+
+PIECE_IDS = 64 << 10
+_ID_BYTES = 4
 
 
-def log_piece(start: int, token_ids: Sequence[int]) -> dict[str, bytes]:
-    """The item that adds ids from position `start` on; none for no ids."""
-    if not token_ids:
-        return {}
-    ids = array("I", token_ids)
-    if sys.byteorder == "big":
-        ids.byteswap()
-    return {log_name(start): seal(ids.tobytes())}
+def log_pieces(start: int, token_ids: Sequence[int]) -> Iterator[tuple[str, bytes]]:
+    """The items that add ids from position `start` on; none for no ids."""
+    for first in range(0, len(token_ids), PIECE_IDS):
+        ids = array("I", _as_unsigned(token_ids[first : first + PIECE_IDS]))
+        if sys.byteorder == "big":
+            ids.byteswap()
+        yield log_name(start + first), seal(ids.tobytes())
+
+
+def _as_unsigned(ids: Sequence[int]) -> Sequence[int]:
+    """An array is taken as its bytes: number by number takes fifty times as long."""
+    return array("I", ids.tobytes()) if isinstance(ids, array) and ids.typecode in "iI" else ids
+
+
+def read_log_in_steps(
+    sizes: Mapping[str, int], read: Callable[[str], bytes], start: int, end: int
+) -> Steps[array[int]]:
+    """Ids [start, end) out of all pieces, some bytes a step. StoreFailed if they do not fit together."""
+    check_log(sizes, start, end)
+    ids, nbytes = array("I"), 0
+    for name, size in sizes.items():
+        nbytes += size
+        if nbytes > PIECE_BYTES:
+            yield
+            nbytes = size
+        ids.extend(_ids(read(name)))
+    return ids[: end - start]
+
+
+def check_log(sizes: Mapping[str, int], start: int, end: int) -> None:
+    """StoreFailed if pieces of these bytes do not follow each other from `start` to `end`."""
+    for name, size in sizes.items():
+        if number_in(name) != start:
+            raise corrupt("the token log has a gap")
+        start += _num_ids(size)
+    if start < end:
+        raise corrupt("the token log ends early")
 
 
 def read_log(items: Mapping[str, bytes], start: int, end: int) -> array[int]:
@@ -32,14 +66,22 @@ def read_log(items: Mapping[str, bytes], start: int, end: int) -> array[int]:
     return ids[: end - start]
 
 
-def cut_log(items: Mapping[str, bytes], end: int) -> tuple[dict[str, bytes], list[str]]:
-    """Puts and removes that leave the ids before `end`: only the piece that it cuts is written again."""
-    removes = [name for name in items if number_in(name) >= end]
-    if len(removes) == len(items):
+def cut_log(
+    sizes: Mapping[str, int], read: Callable[[str], bytes], end: int
+) -> tuple[dict[str, bytes], list[str]]:
+    """Puts and removes that leave the ids before `end`: only the piece that it cuts is read and written."""
+    removes = [name for name in sizes if number_in(name) >= end]
+    if len(removes) == len(sizes):
         return {}, removes
-    name = list(items)[len(items) - len(removes) - 1]
-    start, ids = number_in(name), _ids(items[name])
-    return (log_piece(start, ids[: end - start]) if start + len(ids) > end else {}), removes
+    name = list(sizes)[len(sizes) - len(removes) - 1]
+    start = number_in(name)
+    if start + _num_ids(sizes[name]) <= end:
+        return {}, removes
+    return dict(log_pieces(start, _ids(read(name))[: end - start])), removes
+
+
+def _num_ids(nbytes: int) -> int:
+    return (nbytes - SEAL_BYTES) // _ID_BYTES
 
 
 def _ids(data: bytes) -> array[int]:

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from pararnn_server.errors import BadRequest
-from pararnn_server.sessions.ledger import Ledger, new_session_id
+from pararnn_server.sessions.ledger import Held, Ledger, new_session_id
 from pararnn_server.sessions.names import LOG, REPLY, state_name
 from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.record import SessionRecord
 from pararnn_server.sessions.saved_state import SavedState
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.state_file import StateFile
-from pararnn_server.sessions.token_log import log_piece, read_log
+from pararnn_server.sessions.steps import Steps, finish
+from pararnn_server.sessions.store import PIECE_BYTES
+from pararnn_server.sessions.token_log import log_pieces, read_log_in_steps
 from pararnn_server.sessions.turns import find_repeated
 
+# No key has such an owner. What a server that died has staged is gone after the time.
+STAGING = ":staging"
+STAGING_SECONDS = 3600.0
+# Times that a log is read whose session changes meanwhile.
+READS = 3
 
-def export(ledger: Ledger, session_id: str, owner: str, *, tokens: bool = False) -> StateFile:
-    """The last commit. tokens: with its log; BadRequest if that is not whole."""
-    held = ledger.find(session_id, owner)
+
+def export(ledger: Ledger, session_id: str, owner: str, *, tokens: bool = False) -> Steps[StateFile]:
+    """The last commit. tokens: with its log; BadRequest if that is not whole.
+
+    A log that others write to while it is read is read again, in the end in one piece.
+    """
+    for attempt in range(1, READS + 1):
+        held = ledger.find(session_id, owner)
+        steps = _read(ledger, held, tokens)
+        if attempt < READS:
+            file = yield from steps
+        else:
+            file = finish(steps)
+        if ledger.find(session_id, owner).version == held.version:
+            break
+    return file
+
+
+def _read(ledger: Ledger, held: Held, tokens: bool) -> Steps[StateFile]:
     record, snapshot = held.record, ledger.snapshot(held)
     ids = None
     if tokens:
         if record.log_start:
             message = f"tokens: the first {record.log_start} ids were not in the session's import."
             raise BadRequest(message, param="tokens")
-        ids = read_log(ledger.store.scan(session_id, LOG), 0, record.num_tokens)
+        sizes = ledger.log_sizes(held)
+        ids = yield from read_log_in_steps(sizes, partial(ledger.item, held), 0, record.num_tokens)
     return StateFile(
         model=record.model,
         fingerprint=record.fingerprint,
@@ -43,10 +68,15 @@ def export(ledger: Ledger, session_id: str, owner: str, *, tokens: bool = False)
     )
 
 
-def import_new(ledger: Ledger, owner: str, file: StateFile, ttl_seconds: float | None) -> SessionInfo:
+def import_new(ledger: Ledger, owner: str, file: StateFile, ttl_seconds: float | None) -> Steps[SessionInfo]:
     """A new session that stands where the exported one did."""
     record = _standing_at(ledger.new_record(owner, file.metadata, ttl_seconds), file, file.turn)
-    info = ledger.add(new_session_id(), record, _items(record, file), file.snapshot)
+    staging = _Staging(ledger, owner)
+    try:
+        links = yield from staging.put_log(file)
+        info = ledger.add(new_session_id(), record, _items(record, file), file.snapshot, links=links)
+    finally:
+        staging.remove()
     assert info is not None, "a session without an alias is in nobody's way"
     return info
 
@@ -58,19 +88,72 @@ def import_into(
     file: StateFile,
     once: Once | None = None,
     expected_turn: int | None = None,
-) -> SessionInfo:
+) -> Steps[SessionInfo]:
     """One more turn, which puts the imported state and log in place of the session's; it cannot be undone."""
     found = ledger.find(session_id, owner)
     if find_repeated(ledger, found, once) is not None:
         return ledger.info(found)
-    with ledger.writing(session_id, owner, expected_turn) as held:
-        ledger.check_model(held.record)
-        record = _standing_at(ledger.used(held.record), file, held.record.turn + 1)
-        removes = [*ledger.store.scan(session_id, LOG), REPLY]
-        removes += [state_name(turn) for turn in held.record.kept_turns]
-        return ledger.write(
-            held, replace(record, once=once), _items(record, file), removes, snapshot=file.snapshot
-        )
+    staging = _Staging(ledger, owner)
+    try:
+        with ledger.writing(session_id, owner, expected_turn) as held:
+            ledger.check_model(held.record)
+            links = yield from staging.put_log(file)
+            record = _standing_at(ledger.used(held.record), file, held.record.turn + 1)
+            removes = [*ledger.store.names(session_id, LOG), REPLY]
+            removes += [state_name(turn) for turn in held.record.kept_turns]
+            return ledger.write(
+                held,
+                replace(record, once=once),
+                _items(record, file),
+                removes,
+                snapshot=file.snapshot,
+                links=links,
+            )
+    finally:
+        staging.remove()
+
+
+class _Staging:
+    """A session that nobody sees: a long log is put there in pieces, and linked to in one commit."""
+
+    def __init__(self, ledger: Ledger, owner: str) -> None:
+        self._ledger = ledger
+        self._owner = owner + STAGING
+        self._session_id = new_session_id()
+        self._version = 0
+
+    def put_log(self, file: StateFile) -> Steps[dict[str, tuple[str, str]]]:
+        """The links that lead to the file's log."""
+        links: dict[str, tuple[str, str]] = {}
+        record = self._ledger.new_record(self._owner, None, STAGING_SECONDS)
+        for piece in _pieces(log_pieces(file.log_start, file.token_ids or ())):
+            if self._version:
+                yield
+            held = Held(self._session_id, self._version, record)
+            [stale] = self._ledger.store.commit([[self._ledger.change(held, record, piece)]])
+            if stale is not None:
+                raise self._ledger.overtaken(self._session_id)
+            self._version += 1
+            links |= {name: (self._session_id, name) for name in piece}
+        return links
+
+    def remove(self) -> None:
+        """The items stay with those that link to them."""
+        if self._version:
+            self._ledger.store.delete(self._session_id)
+
+
+def _pieces(items: Iterator[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
+    piece: dict[str, bytes] = {}
+    nbytes = 0
+    for name, data in items:
+        if piece and nbytes + len(data) > PIECE_BYTES:
+            yield piece
+            piece, nbytes = {}, 0
+        piece[name] = data
+        nbytes += len(data)
+    if piece:
+        yield piece
 
 
 def _standing_at(record: SessionRecord, file: StateFile, turn: int) -> SessionRecord:
@@ -90,5 +173,4 @@ def _items(record: SessionRecord, file: StateFile) -> Mapping[str, bytes]:
     state = SavedState(
         record.turn, record.num_tokens, record.pending_ids, record.build, record.build_changed, file.snapshot
     )
-    saved = {state_name(record.turn): state.encode()} if record.turn else {}
-    return saved | log_piece(record.log_start, file.token_ids or ())
+    return {state_name(record.turn): state.encode()} if record.turn else {}

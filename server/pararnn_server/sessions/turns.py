@@ -16,11 +16,14 @@ from pararnn_server.sessions.record import HISTORY_TURNS, SessionRecord, encode_
 from pararnn_server.sessions.saved_state import SavedState
 from pararnn_server.sessions.sealed import seal, unseal
 from pararnn_server.sessions.session import SessionInfo, TurnInfo
-from pararnn_server.sessions.store import Change
-from pararnn_server.sessions.token_log import log_piece
+from pararnn_server.sessions.store import Change, put_bytes
+from pararnn_server.sessions.token_log import log_pieces
 from pararnn_server.sessions.turn import EndingTurn, Repeated, Turn, TurnResult
 
 logger = logging.getLogger(__name__)
+
+# Of one commit, beyond its first turn: what waits behind it waits for so many bytes to reach the disk.
+BATCH_BYTES = 4 << 20
 
 
 def begin_turn(
@@ -96,13 +99,27 @@ def commit_turns(ledger: Ledger, endings: Sequence[EndingTurn]) -> None:
 
 
 def _commit(ledger: Ledger, changes: Sequence[Change]) -> list[ServerError | None]:
+    """In batches whose bytes are bounded, so that a commit does not take the longer the more turns end."""
+    outcomes: list[ServerError | None] = []
+    batch: list[Change] = []
+    nbytes = 0
+    for change in changes:
+        if batch and nbytes + put_bytes(change) > BATCH_BYTES:
+            outcomes += _commit_batch(ledger, batch)
+            batch, nbytes = [], 0
+        batch.append(change)
+        nbytes += put_bytes(change)
+    return outcomes + (_commit_batch(ledger, batch) if batch else [])
+
+
+def _commit_batch(ledger: Ledger, changes: Sequence[Change]) -> list[ServerError | None]:
     """A batch that fails is tried one by one: what ails the store may be one of them."""
     try:
         stale = ledger.store.commit([[change] for change in changes])
     except StoreFailed as error:
         if len(changes) == 1:
             return [error]
-        return [failure for change in changes for failure in _commit(ledger, [change])]
+        return [failure for change in changes for failure in _commit_batch(ledger, [change])]
     except Exception:
         logger.exception("the session store failed in a commit")
         return [StoreFailed("the session store failed; its turn is undone") for _ in changes]
@@ -168,7 +185,7 @@ def _change(ledger: Ledger, turn: Turn, result: TurnResult, record: SessionRecor
         duration_seconds=record.last_used_at - turn.started_at,
     )
     puts = {state_name(record.turn): state.encode(), turn_name(record.turn): encode_turn(numbers)}
-    puts |= log_piece(turn.num_tokens, result.token_ids)
+    puts |= dict(log_pieces(turn.num_tokens, result.token_ids))
     removes = [state_name(kept) for kept in turn.record.kept_turns if kept not in record.kept_turns]
     if record.turn > HISTORY_TURNS:
         removes.append(turn_name(record.turn - HISTORY_TURNS))

@@ -154,12 +154,12 @@ def test_usage_is_what_the_rows_count(store: SessionStore) -> None:
 
 
 ITEM_NAMES = st.sampled_from(["state/1", "state/2", "log/1", "reply"])
-DATA = st.sampled_from([0, 5, LINKED_BYTES]).map(bytes)
+NUM_BYTES = st.sampled_from([0, 5, LINKED_BYTES])
 CHANGES = st.lists(
     st.tuples(
         st.sampled_from(["s1", "s2"]),
-        st.dictionaries(ITEM_NAMES, DATA, max_size=3),
-        st.dictionaries(ITEM_NAMES, DATA, max_size=2),
+        st.dictionaries(ITEM_NAMES, NUM_BYTES, max_size=3),
+        st.dictionaries(ITEM_NAMES, NUM_BYTES, max_size=2),
         st.lists(ITEM_NAMES, max_size=3),
         st.dictionaries(ITEM_NAMES, ITEM_NAMES, max_size=2),
         st.booleans(),
@@ -178,8 +178,8 @@ def test_usage_is_what_is_there_and_growth_foretells_it(store: SessionStore, cha
         other = {"s1": "s2", "s2": "s1"}[name]
         made = replace(
             change(name, versions[name]),
-            puts=puts,
-            shares=shares,
+            puts={item: bytes(size) for item, size in puts.items()},
+            shares={item: bytes(size) for item, size in shares.items()},
             removes=removes,
             links={link: (other, source) for link, source in links.items()},
         )
