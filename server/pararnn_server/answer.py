@@ -15,6 +15,7 @@ from pararnn_server.errors import ClientClosed
 from pararnn_server.formats.base import AnswerFormat, Ending
 from pararnn_server.formats.pieces import Piece, PieceReader
 from pararnn_server.generation import Generation
+from pararnn_server.json_parts import send_json
 from pararnn_server.limits import TokenAccount
 from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Tokens, Usage
 
@@ -114,16 +115,19 @@ class PlainAnswer(Answer):
         await job.keep(job.generation.usage)
         body = job.format.whole(choices, job.generation.usage, gathered.endings[0].session)
         self._settle(scope)
-        await Response(body, media_type="application/json")(scope, nothing_more, send)
+        await send_json(body, scope, send)
 
 
 class _Gathered:
-    """Pieces and endings of every choice, by index."""
+    """Pieces and endings of every choice, by index. The choices of a prompt share the pieces of its echo."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self.pieces: list[list[Piece]] = [reader.echo_at_once() for reader in job.readers]
+        self.pieces: list[list[Piece]] = [[] for _ in job.readers]
         self.endings: dict[int, Ending] = {}
+        for prompt in range(len(job.generation.plan.prompts)):
+            for piece in job.readers[job.index(prompt, 0)].echo_at_once():
+                self._echo(prompt, piece)
 
     def add(self, prompt: int, output: Output) -> None:
         """Raises the error of a Failed."""
@@ -131,8 +135,7 @@ class _Gathered:
         if isinstance(output, Failed):
             raise output.error
         if isinstance(output, PromptLogprobs):
-            for index in job.indices(prompt):
-                self.pieces[index].append(job.readers[index].prompt(output))
+            self._echo(prompt, job.readers[job.index(prompt, 0)].prompt(output))
         elif isinstance(output, Tokens):
             index = job.index(prompt, output.choice)
             self.pieces[index].append(job.readers[index].tokens(output))
@@ -141,12 +144,15 @@ class _Gathered:
             self.pieces[index].append(job.readers[index].rest())
             self.endings[index] = Ending(output.finish_reason, output.session)
 
+    def _echo(self, prompt: int, piece: Piece) -> None:
+        """Take what the first choice's reader made of the prompt for all choices."""
+        first, *others = self._job.indices(prompt)
+        self.pieces[first].append(piece)
+        for index in others:
+            self._job.readers[index].follow(self._job.readers[first])
+            self.pieces[index].append(piece)
+
 
 async def _client_left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def nothing_more() -> dict[str, Any]:
-    """A receive for responses that have nothing to wait for."""
-    return {"type": "http.disconnect"}

@@ -9,10 +9,11 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from pararnn_server.answer import Answer, nothing_more
+from pararnn_server.answer import Answer
 from pararnn_server.errors import Conflict
 from pararnn_server.formats.base import usage_body
 from pararnn_server.generation import Generation
+from pararnn_server.json_parts import nothing_more
 from pararnn_server.request import Failed, Finished, Usage
 from pararnn_server.sessions.session import SessionInfo
 

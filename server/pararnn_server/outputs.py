@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from pararnn_server.request import Output, Tokens
+from pararnn_core.sampled import Sampled
+from pararnn_server.request import Output, PromptLogprobs, Tokens
 
 Addressed: TypeAlias = tuple[int, Output]
 
@@ -15,18 +16,24 @@ Addressed: TypeAlias = tuple[int, Output]
 class OutputQueue:
     """Outputs of one HTTP request in order, each with the index of its prompt. For the event loop only.
 
-    waiting_bytes: text that arrived and was not taken yet, as a measure of how far the reader is behind.
+    What was taken waits for its reader until the next is taken.
     """
 
     def __init__(self) -> None:
         self._items: deque[Addressed] = deque()
         self._filled = asyncio.Event()
-        self.waiting_bytes = 0
+        self._arrived_bytes = 0
+        self._taken_bytes = 0
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory of what arrived and did not leave yet: how far the reader is behind."""
+        return self._arrived_bytes + self._taken_bytes
 
     def put(self, prompt: int, output: Output) -> None:
         """Wakes the reader."""
         self._items.append((prompt, output))
-        self.waiting_bytes += weight(output)
+        self._arrived_bytes += weight(output)
         self._filled.set()
 
     def nudge(self) -> None:
@@ -39,7 +46,7 @@ class OutputQueue:
         self._filled.clear()
         items = list(self._items)
         self._items.clear()
-        self.waiting_bytes = 0
+        self._taken_bytes, self._arrived_bytes = self._arrived_bytes, 0
         return items
 
 
@@ -71,8 +78,20 @@ class Courier:
 
 
 EVENT_BYTES = 200
+# Of a token with its log-probability, and of each alternative, as Python objects.
+ROW_BYTES = 250
+ALTERNATIVE_BYTES = 130
 
 
 def weight(output: Output) -> int:
-    """About how many bytes an output has on the wire."""
-    return EVENT_BYTES + (len(output.text_bytes) if isinstance(output, Tokens) else 0)
+    """About how many bytes an output takes in memory."""
+    if isinstance(output, Tokens):
+        text = EVENT_BYTES + len(output.text_bytes)
+        return text + _rows_bytes(output.logprobs) if output.logprobs else text
+    return EVENT_BYTES + (_rows_bytes(output.rows) if isinstance(output, PromptLogprobs) else 0)
+
+
+def _rows_bytes(rows: Sequence[Sampled | None]) -> int:
+    """All rows of an output have as many alternatives as the last."""
+    last = rows[-1] if rows else None
+    return len(rows) * (ROW_BYTES + ALTERNATIVE_BYTES * (len(last.top) if last is not None else 0))

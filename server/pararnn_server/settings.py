@@ -111,6 +111,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 << 20, ge=1024, description="Largest request body, counted while it is read; larger is a 413."
     )
+    max_answer_bytes: int = Field(
+        32 << 20,
+        ge=1 << 16,
+        description="About the largest answer, estimated from n, logprobs, echo, prompts and max_tokens; more"
+        " is a 400. Of a stream only the echo counts.",
+    )
     max_body_values: int = Field(
         1_500_000,
         ge=1000,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -13,9 +13,13 @@ from pararnn_server import sse
 from pararnn_server.answer import HALF_CLOSED, OUTCOME, Answer, Job
 from pararnn_server.errors import ClientClosed, ServerError
 from pararnn_server.formats.base import Ending
+from pararnn_server.json_parts import filled
 from pararnn_server.outputs import Addressed
 from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Started, Tokens, Usage
 from pararnn_server.settings import Settings
+
+EVENTS_BYTES = 1 << 16
+ROWS_PER_EVENT = 32
 
 
 class StreamAnswer(Answer):
@@ -33,6 +37,7 @@ class StreamAnswer(Answer):
         self._started = False
         self._sent_at = 0.0
         self._sending = False
+        self._waited_seconds = 0.0
 
     async def _write(self, scope: Scope, send: Send) -> None:
         generation = self._generation
@@ -47,12 +52,17 @@ class StreamAnswer(Answer):
                 await send({"type": "http.response.start", "status": 200, "headers": list(sse.HEADERS)})
                 self._started, self._sent_at = True, time.monotonic()
             if failed is not None:
-                return await self._fail(scope, send, failed.error, self._events(items))
-            data = self._events(items) if items else sse.PING
-            if generation.done:
-                return await self._end(scope, send, data)
-            if data:
+                return await self._fail(scope, send, failed.error, "".join(self._events(items)).encode())
+            if not items:
+                await self._send(send, sse.PING)
+            first_end = _first_end(items) if generation.done else len(items)
+            for data in filled(self._events(items[:first_end]), EVENTS_BYTES):
                 await self._send(send, data)
+                if len(data) >= EVENTS_BYTES:
+                    # A reader that keeps up never makes `send` wait: others run here.
+                    await asyncio.sleep(0)
+            if generation.done:
+                return await self._end(scope, send, "".join(self._events(items[first_end:])).encode())
 
     async def _end(self, scope: Scope, send: Send, data: bytes) -> None:
         """The events that end a reply wait too: a client may act on a finish reason at once."""
@@ -71,9 +81,11 @@ class StreamAnswer(Answer):
 
     async def _send(self, send: Send, data: bytes, *, last: bool = False) -> None:
         """Ends when the reader has room."""
-        self._sent_at, self._sending = time.monotonic(), True
+        began = self._sent_at = time.monotonic()
+        self._sending = True
         await send({"type": "http.response.body", "body": data, "more_body": not last})
         self._sent_at, self._sending = time.monotonic(), False
+        self._waited_seconds += self._sent_at - began
 
     def _guards(self, scope: Scope, receive: Receive) -> list[Coroutine[Any, Any, None]]:
         return [*super()._guards(scope, receive), self._reader_is_behind(scope["state"])]
@@ -86,20 +98,35 @@ class StreamAnswer(Answer):
     async def _reader_is_behind(self, state: Mapping[str, Any]) -> None:
         """Ends when the reader is; until then keeps a silent stream alive."""
         limits, queue = self._settings, self._generation.queue
+        tick = min(1.0, limits.stream_ping_seconds / 4)
         while True:
-            await asyncio.sleep(min(1.0, limits.stream_ping_seconds / 4))
+            await asyncio.sleep(tick)
             silence = time.monotonic() - self._sent_at
+            # What waits may wait for this server: a reader is slow where sending takes most of the time.
+            waited, self._waited_seconds = self._waited_seconds, 0.0
+            is_slow = waited + (silence if self._sending else 0.0) > tick / 2
+            if is_slow and queue.waiting_bytes > limits.stream_max_lag_bytes:
+                return
             if self._sending:
-                if (
-                    silence > limits.stream_max_lag_seconds
-                    or queue.waiting_bytes > limits.stream_max_lag_bytes
-                ):
+                if silence > limits.stream_max_lag_seconds:
                     return
             elif self._started and (silence >= limits.stream_ping_seconds or HALF_CLOSED in state):
                 queue.nudge()
 
-    def _events(self, items: Sequence[Addressed]) -> bytes:
-        return "".join([self._event(prompt, output) for prompt, output in items]).encode()
+    def _events(self, items: Sequence[Addressed]) -> Iterator[str]:
+        for prompt, output in items:
+            if isinstance(output, PromptLogprobs):
+                yield from self._scored(prompt, output)
+            else:
+                yield self._event(prompt, output)
+
+    def _scored(self, prompt: int, output: PromptLogprobs) -> Iterator[str]:
+        """A few rows of the prompt at a time, each time for all choices."""
+        job, usage = self._job, self._usage(prompt, 0)
+        for start in range(0, len(output.rows), ROWS_PER_EVENT):
+            rows = PromptLogprobs(output.rows[start : start + ROWS_PER_EVENT])
+            for index in job.indices(prompt):
+                yield job.format.piece(index, job.readers[index].prompt(rows), usage)
 
     def _event(self, prompt: int, output: Output) -> str:
         job = self._job
@@ -110,11 +137,6 @@ class StreamAnswer(Answer):
         if isinstance(output, Started):
             self._cached_tokens[prompt] = output.cached_tokens
             return self._opening(prompt)
-        if isinstance(output, PromptLogprobs):
-            return "".join(
-                job.format.piece(index, job.readers[index].prompt(output), self._usage(prompt, 0))
-                for index in job.indices(prompt)
-            )
         if isinstance(output, Finished):
             return self._ending(job.index(prompt, output.choice), output)
         return ""
@@ -139,3 +161,9 @@ class StreamAnswer(Answer):
             return None
         num_ids = len(self._generation.plan.prompts[prompt].ids)
         return Usage(num_ids, completion_tokens, self._cached_tokens.get(prompt, 0))
+
+
+def _first_end(items: Sequence[Addressed]) -> int:
+    """Where the events begin that end replies."""
+    ends = (place for place, (_, output) in enumerate(items) if isinstance(output, Finished))
+    return next(ends, len(items))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
@@ -66,8 +66,8 @@ class AnswerFormat(ABC):
         """Event that ends a choice."""
 
     @abstractmethod
-    def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> dict[str, Any]:
-        """One choice of the whole answer."""
+    def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
+        """One choice of the whole answer, in parts that are made as they are asked for."""
 
     @abstractmethod
     def last(self, usage: Usage) -> bytes:
@@ -78,8 +78,10 @@ class AnswerFormat(ABC):
         return sse.error_event(error)
 
     @abstractmethod
-    def whole(self, choices: Sequence[dict[str, Any]], usage: Usage, session: SessionInfo | None) -> bytes:
-        """The answer in one body."""
+    def whole(
+        self, choices: Sequence[Iterator[str]], usage: Usage, session: SessionInfo | None
+    ) -> Iterator[str]:
+        """The answer as one body, in parts."""
 
 
 class ChunkFormat(AnswerFormat):
@@ -105,13 +107,18 @@ class ChunkFormat(AnswerFormat):
         chunk = self._event("", f',"usage":{usage_json(usage)}') if self._no_usage else ""
         return chunk.encode() + sse.DONE
 
-    def whole(self, choices: Sequence[dict[str, Any]], usage: Usage, session: SessionInfo | None) -> bytes:
-        """The answer in one body."""
-        body = self._heading.fields(self.body_object)
-        body |= {**self._heading.recorded, "choices": list(choices), "usage": usage_body(usage)}
-        if session is not None:
-            body["session"] = session_stamp(session)
-        return compact(body).encode()
+    def whole(
+        self, choices: Sequence[Iterator[str]], usage: Usage, session: SessionInfo | None
+    ) -> Iterator[str]:
+        """The answer as one body, in parts."""
+        head = compact({**self._heading.fields(self.body_object), **self._heading.recorded})
+        yield f'{head[:-1]},"choices":['
+        for number, choice in enumerate(choices):
+            if number:
+                yield ","
+            yield from choice
+        yield f'],"usage":{usage_json(usage)}'
+        yield "}" if session is None else f',"session":{compact(session_stamp(session))}}}'
 
     def chunk(self, choice: str, usage: Usage | None, session: SessionInfo | None = None) -> str:
         """An event with one choice."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pararnn_server.formats.base import ChunkFormat, Ending, Heading, compact, quoted
 from pararnn_server.formats.pieces import Piece, TokenEntry
+from pararnn_server.json_parts import json_list
 from pararnn_server.request import Usage
 from pararnn_server.tokenizer import Tokenizer
 
@@ -60,26 +60,30 @@ class ChatFormat(ChunkFormat):
         choice = f'{{"index":{index},"delta":{{}},"logprobs":null,"finish_reason":"{ending.reason}"}}'
         return self.chunk(choice, usage, ending.session)
 
-    def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> dict[str, Any]:
+    def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
         """Message and log-probabilities of all pieces."""
-        entries = list(chain.from_iterable(piece.entries or () for piece in pieces))
         content = "".join(piece.text for piece in pieces)
         if self._collects:
             self.replies[index] = content
-        return {
-            "index": index,
-            "message": {"role": "assistant", "content": content, "refusal": None},
-            "logprobs": self._logprobs(entries) if self._asked else None,
-            "finish_reason": ending.reason,
-        }
+        return self._choice(index, content, pieces, ending)
+
+    def _choice(self, index: int, content: str, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
+        message = f'{{"role":"assistant","content":{quoted(content)},"refusal":null}}'
+        yield f'{{"index":{index},"message":{message},"logprobs":'
+        if self._asked:
+            yield '{"content":'
+            yield from json_list(self._entry(entry) for piece in pieces for entry in piece.entries or ())
+            yield ',"refusal":null}'
+        else:
+            yield "null"
+        yield f',"finish_reason":"{ending.reason}"}}'
 
     def _logprobs(self, entries: Sequence[TokenEntry]) -> dict[str, Any]:
-        content = [
-            self._named(entry.token_id, entry.logprob)
-            | {"top_logprobs": [self._named(token, logprob) for token, logprob in entry.top]}
-            for entry in entries
-        ]
-        return {"content": content, "refusal": None}
+        return {"content": [self._entry(entry) for entry in entries], "refusal": None}
+
+    def _entry(self, entry: TokenEntry) -> dict[str, Any]:
+        named = self._named(entry.token_id, entry.logprob)
+        return named | {"top_logprobs": [self._named(token, logprob) for token, logprob in entry.top]}
 
     def _named(self, token_id: int, logprob: float | None) -> dict[str, Any]:
         raw = self._tokenizer.shown(token_id)

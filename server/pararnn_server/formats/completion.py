@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pararnn_server.formats.base import ChunkFormat, Ending, Heading, compact, quoted
 from pararnn_server.formats.pieces import Piece, TokenEntry
+from pararnn_server.json_parts import json_list, json_text
 from pararnn_server.request import Usage
 from pararnn_server.tokenizer import Tokenizer
 
@@ -39,15 +39,27 @@ class CompletionFormat(ChunkFormat):
         choice = f'{{"index":{index},"text":"","logprobs":null,"finish_reason":"{ending.reason}"}}'
         return self.chunk(choice, usage, ending.session)
 
-    def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> dict[str, Any]:
+    def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
         """Text and log-probabilities of all pieces."""
-        entries = list(chain.from_iterable(piece.entries or () for piece in pieces))
-        return {
-            "index": index,
-            "text": "".join(piece.text for piece in pieces),
-            "logprobs": None if self._top is None else self._logprobs(index, entries),
-            "finish_reason": ending.reason,
+        yield f'{{"index":{index},"text":'
+        yield from json_text(piece.text for piece in pieces)
+        yield ',"logprobs":'
+        yield from self._lists(index, pieces) if self._top is not None else ("null",)
+        yield f',"finish_reason":"{ending.reason}"}}'
+
+    def _lists(self, index: int, pieces: Sequence[Piece]) -> Iterator[str]:
+        """Yield the lists one after the other, each from all pieces."""
+        offset = self._offsets.setdefault(index, _Offset())
+        values: dict[str, Callable[[TokenEntry], Any]] = {
+            "tokens": lambda entry: self._tokenizer.token_text(entry.token_id),
+            "token_logprobs": lambda entry: entry.logprob,
+            "top_logprobs": self._alternatives,
+            "text_offset": lambda entry: offset.advance(entry.data),
         }
+        for name, value in values.items():
+            yield f'{"{" if name == "tokens" else ","}"{name}":'
+            yield from json_list(value(entry) for piece in pieces for entry in piece.entries or ())
+        yield "}"
 
     def _logprobs(self, index: int, entries: Sequence[TokenEntry]) -> dict[str, Any]:
         offset = self._offsets.setdefault(index, _Offset())

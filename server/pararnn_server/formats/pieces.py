@@ -51,6 +51,11 @@ class PieceReader:
         """The echo, if there is one and it does not wait for log-probabilities."""
         return [self._echo(len(self._prompt.ids), None)] if self._echoes_at_once else []
 
+    def follow(self, other: PieceReader) -> None:
+        """Take the echo of another choice of the same prompt as read: it is the same."""
+        self._echoed = other._echoed
+        self._decoder.setstate(other._decoder.getstate())
+
     def prompt(self, output: PromptLogprobs) -> Piece:
         """The part of the echo that the output scores."""
         return self._echo(len(output.rows), output.rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,15 +70,17 @@ class ResponseFormat(AnswerFormat):
             )
         )
 
-    def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> dict[str, Any]:
-        """The message."""
+    def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
+        """Keep the message, which is a part of the response."""
         self._text = [piece.text for piece in pieces]
         self._reason = ending.reason
-        return self._message(self._status)
+        return iter(())
 
-    def whole(self, choices: Sequence[dict[str, Any]], usage: Usage, session: SessionInfo | None) -> bytes:
+    def whole(
+        self, choices: Sequence[Iterator[str]], usage: Usage, session: SessionInfo | None
+    ) -> Iterator[str]:
         """The response."""
-        return compact(self.response(usage)).encode()
+        yield compact(self.response(usage))
 
     def last(self, usage: Usage) -> bytes:
         """The response, as the last event."""

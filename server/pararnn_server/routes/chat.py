@@ -7,6 +7,7 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
+from pararnn_server.answer_size import CHAT_ENTRY
 from pararnn_server.bodies import read_body
 from pararnn_server.chat_prompt import said
 from pararnn_server.errors import BadRequest
@@ -71,11 +72,11 @@ async def create_chat_completion(request: Request) -> Response:
         collects=readahead is not None,
     )
     if readahead is None:
-        return answer(body, plan, form, service)
+        return answer(body, plan, form, service, entry_bytes=CHAT_ENTRY)
     follow = partial(readahead.follow, partition, messages)
 
     async def read_ahead(_: Usage) -> None:
         for index in sorted(form.replies):
             await follow(form.replies[index])
 
-    return answer(body, plan, form, service, on_end=read_ahead)
+    return answer(body, plan, form, service, entry_bytes=CHAT_ENTRY, on_end=read_ahead)

@@ -6,6 +6,7 @@ from typing import cast
 
 from fastapi import APIRouter, Request, Response
 
+from pararnn_server.answer_size import COMPLETION_ENTRY
 from pararnn_server.bodies import read_body
 from pararnn_server.errors import BadRequest
 from pararnn_server.formats.completion import CompletionFormat
@@ -58,7 +59,7 @@ async def create_completion(request: Request) -> Response:
     plan = plan_of(head, body, prompts, params, view, ends, owner)
     null_usage = bool(body.stream_options and body.stream_options.include_usage)
     form = CompletionFormat(head, serving.tokenizer, body.logprobs, null_usage=null_usage)
-    return answer(body, plan, form, service, echo=bool(body.echo))
+    return answer(body, plan, form, service, entry_bytes=COMPLETION_ENTRY, echo=bool(body.echo))
 
 
 def _check_completion(body: CompletionRequest) -> None:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.answer import RECORDED, Answer, Job, PlainAnswer
+from pararnn_server.answer_size import EntryBytes, fitted
 from pararnn_server.errors import BadRequest
 from pararnn_server.formats.base import AnswerFormat, Heading
 from pararnn_server.formats.pieces import PieceReader
@@ -160,11 +161,21 @@ def answer(
     answer_format: AnswerFormat,
     service: Service,
     *,
+    entry_bytes: EntryBytes,
     echo: bool = False,
     on_end: Callable[[Usage], Awaitable[None]] | None = None,
 ) -> Answer:
     """Streamed or whole, as the body asks. on_end: as of Job."""
     serving = service.reading()
+    if plan.repeated is None:
+        plan = fitted(
+            plan,
+            entry_bytes,
+            service.settings.max_answer_bytes,
+            echo=echo,
+            is_stream=bool(body.stream),
+            is_chosen=_max_tokens_is_chosen(body),
+        )
     wants_logprobs = plan.params.logprobs is not None
     readers = [
         PieceReader(serving.tokenizer, prompt, logprobs=wants_logprobs, echo=echo)
@@ -180,3 +191,8 @@ def answer(
         service.settings,
         each_usage=bool(options and options.continuous_usage_stats),
     )
+
+
+def _max_tokens_is_chosen(body: SamplingFields) -> bool:
+    given = (body.max_tokens, body.max_completion_tokens, body.max_output_tokens)
+    return given != (None, None, None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from pararnn_server.bodies import read_body
 from pararnn_server.chat_prompt import said
 from pararnn_server.errors import BadRequest
+from pararnn_server.json_parts import JsonAnswer, json_list
 from pararnn_server.openapi import READING, WITH_BODY, documented
 from pararnn_server.patience import in_time
 from pararnn_server.queries import StrictRoute
@@ -21,6 +24,7 @@ from pararnn_server.schemas.tokens import (
 )
 from pararnn_server.service import Serving, owner_of, service_of
 from pararnn_server.state_cache import Partition
+from pararnn_server.tokenizer import Tokenizer
 
 router = APIRouter(route_class=StrictRoute, tags=["tokens"])
 
@@ -34,8 +38,7 @@ async def tokenize(request: Request) -> Response:
     serving.check_model(body.model)
     ends = deadline(None, service.settings)
     ids = await in_time(request, ends, _encode(body, serving, owner_of(request)))
-    names = [serving.tokenizer.token_text(token) for token in ids] if body.return_token_strs else None
-    return JSONResponse({"count": len(ids), "max_model_len": None, "tokens": ids, "token_strs": names})
+    return JsonAnswer(_tokens(ids, serving.tokenizer if body.return_token_strs else None))
 
 
 @router.post("/detokenize", **documented(DetokenizeResponse, WITH_BODY, body=DetokenizeRequest))
@@ -66,7 +69,16 @@ async def tokenizer_info(request: Request) -> Response:
     return JSONResponse(info.model_dump())
 
 
-async def _encode(body: TokenizeRequest, serving: Serving, owner: str) -> list[int]:
+def _tokens(ids: Sequence[int], names: Tokenizer | None) -> Iterator[str]:
+    """The answer in parts. names: of the tokens, if they were asked for."""
+    yield f'{{"count":{len(ids)},"max_model_len":null,"tokens":'
+    yield from json_list(ids)
+    yield ',"token_strs":'
+    yield from ("null",) if names is None else json_list(map(names.token_text, ids))
+    yield "}"
+
+
+async def _encode(body: TokenizeRequest, serving: Serving, owner: str) -> Sequence[int]:
     if (body.prompt is None) == (body.messages is None):
         raise BadRequest("Send either prompt or messages.", param="prompt")
     if body.messages is not None:
@@ -76,7 +88,7 @@ async def _encode(body: TokenizeRequest, serving: Serving, owner: str) -> list[i
         ids = await serving.chat.encode(
             said(body.messages), Partition(owner), limit=serving.prompts.limit("messages")
         )
-        return list(serving.prompts.checked(ids, "messages"))
+        return serving.prompts.checked(ids, "messages")
     bos = body.add_special_tokens is not False
     prompt = await serving.prompts.text(body.prompt or "", param="prompt", bos=bos)
-    return list(prompt.ids)
+    return prompt.ids
