@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from pararnn_server.bench.core import CoreRun
 from pararnn_server.bench.measure import Figure, Limits, Plan, measure
 from pararnn_server.bench.subject import Subject
@@ -23,6 +24,7 @@ from benchmarks.llama_cpp.peer import LlamaPeer, PeerFailed, llama_peers
 from benchmarks.llama_cpp.server import llama_serving
 from benchmarks.llama_cpp.sizes import SIZES
 from benchmarks.load import Load
+from benchmarks.original import CPU_PROBLEMS, OriginalFigure, measure_all
 from benchmarks.serving import Pass, ServerNotReady, ServingFigures, pararnn_server, serving
 from benchmarks.serving import measure as measure_pass
 from benchmarks.sessions import Parked
@@ -38,13 +40,17 @@ PROMPT_TOKENS, NEW_TOKENS = 32, 128
 LONG_PROMPT_TOKENS, QUIET_STREAMS = 4000, 8
 PARKED_SESSIONS, CHAT_TURNS = 10_000, 200
 _QUIET_SECONDS = 2.0
+_ORIGINAL_SECONDS = 60.0
 _FOREVER = 100_000
 _SETTLED_SLOTS = 64
 
 
 @dataclass(frozen=True)
 class Setting:
-    """llama_python, llama_server: how to run the peer, empty if it is not installed."""
+    """llama_python, llama_server: how to run the peer, empty if it is not installed.
+
+    original: a checkout of the original's code, None if there is none.
+    """
 
     threads: int
     rounds: int
@@ -52,6 +58,7 @@ class Setting:
     llama_python: str
     llama_server: str
     llama_models: Path
+    original: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ class Found:
     starts: list[Start] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     conversations: list[tuple[str, Conversation]] = field(default_factory=list)
+    original: list[OriginalFigure] = field(default_factory=list)
     peer_versions: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
@@ -211,6 +219,19 @@ def measure_parked(setting: Setting, found: Found, progress: Progress) -> None:
     progress(f"{count:,} sessions")
     with tempfile.TemporaryDirectory() as folder:
         found.parked.append(park(count, Path(folder)))
+
+
+def measure_original(setting: Setting, found: Found, progress: Progress) -> None:
+    """The original's cells in PyTorch beside ours, at equal accuracy."""
+    if setting.original is None:
+        return
+    progress("its cells beside ours")
+    end = time.monotonic() + _ORIGINAL_SECONDS * setting.scale
+    figures, notes = measure_all(
+        setting.original, torch.device("cpu"), CPU_PROBLEMS, setting.rounds, lambda: end - time.monotonic()
+    )
+    found.original += figures
+    found.notes += notes
 
 
 def measure_conversations(subject: Subject, setting: Setting, found: Found, progress: Progress) -> None:

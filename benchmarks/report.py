@@ -11,6 +11,7 @@ from pararnn_server.bench.machine import Machine
 from pararnn_server.bench.table import HEADINGS, LIMIT_HEADINGS, figure_row, limit_rows, markdown, number
 from pararnn_server.bench.timing import Spread
 
+from benchmarks import original
 from benchmarks.parts import (
     LONG_PROMPT_TOKENS,
     NEW_TOKENS,
@@ -72,6 +73,9 @@ class Report:
         parts = [_preamble(self)]
         if found.figures:
             parts += ["## Models", markdown(HEADINGS, [figure_row(each) for each in found.figures])]
+        if found.original:
+            rows = [each.row() for each in found.original]
+            parts += ["## The original's cells", original.FOOT, markdown(original.HEADINGS, rows)]
         if found.served:
             rows = [row for each in found.served for row in server_rows(each)]
             about = f"{PROMPT_TOKENS} random tokens in, {NEW_TOKENS} out, all streams at once."

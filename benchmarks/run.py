@@ -25,6 +25,7 @@ from benchmarks.parts import (
     Setting,
     measure_conversations,
     measure_group,
+    measure_original,
     measure_parked,
     measure_servers,
     measure_start,
@@ -35,7 +36,7 @@ from pararnn_core import ops
 RESULTS = Path(__file__).with_name("results")
 LLAMA_MODELS = Path(__file__).parents[1] / "build" / "llama_cpp"
 CORES = len(os.sched_getaffinity(0))
-PARTS = ("core", "peer", "server", "start", "sessions")
+PARTS = ("core", "peer", "original", "server", "start", "sessions")
 _NOMINAL_SECONDS = 1100.0
 _BUSY = 0.5
 
@@ -54,6 +55,13 @@ def main(
         float, typer.Option(min=1, help="Seconds for all; what is slow is then repeated less often.")
     ] = _NOMINAL_SECONDS,
     output: Annotated[Path, typer.Option(help="Folder for the Markdown and JSON files.")] = RESULTS,
+    original: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="PARARNN_ORIGINAL",
+            help="A checkout of xaviergonzalez/ml-pararnn, the original's code, for its rows.",
+        ),
+    ] = None,
     llama_python: Annotated[
         str,
         typer.Option(
@@ -77,7 +85,7 @@ def main(
     torch.set_num_threads(1)
     ops.set_num_threads(threads)
     scale = 0.05 if quick else time_limit / _NOMINAL_SECONDS
-    setting = Setting(threads, 1 if quick else 5, scale, llama_python, llama_server, llama_models)
+    setting = Setting(threads, 1 if quick else 5, scale, llama_python, llama_server, llama_models, original)
     machine, start = Machine.here(), time.monotonic()
     found = Found(notes=[*_disturbances(machine), *_absences(setting, parts)])
     _run_all(list(_steps(parts, names, setting, found)), found, console)
@@ -100,6 +108,8 @@ def _steps(parts: set[str], names: set[str], setting: Setting, found: Found) -> 
     for group in groups():
         if "core" in parts and (not names or group.name in names):
             yield f"{group.name}, models", partial(measure_group, group, setting, peers, found)
+    if "original" in parts and not names and setting.original is not None:
+        yield "the original's cells", partial(measure_original, setting, found)
     for name, subject in _served():
         if "server" in parts and (not names or name in names):
             beside = peers and name == "130m"
@@ -142,6 +152,8 @@ def _disturbances(machine: Machine) -> Iterator[str]:
 
 
 def _absences(setting: Setting, parts: set[str]) -> Iterator[str]:
+    if "original" in parts and setting.original is None:
+        yield "The original is absent: --original (PARARNN_ORIGINAL) names no checkout of its code."
     if "peer" not in parts:
         return
     if not setting.llama_python:

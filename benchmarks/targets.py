@@ -21,6 +21,7 @@ def targets(found: Found) -> list[Target]:
         *_bandwidth_targets(found.figures),
         *_peer_targets(found.figures),
         *_batch_targets(found.figures),
+        *_original_targets(found),
         *_server_targets(found),
         *_start_targets(found),
         *_session_targets(found),
@@ -50,6 +51,12 @@ def _batch_targets(figures: list[Figure]) -> Iterator[Target]:
     for weights, wanted in (("int8", 5.0), ("int4", 3.0)):
         alone, many = (_own(figures, "130m", weights, f"decode b{batch}") for batch in (1, 32))
         yield Target(f"130m {weights}, decode b32, of b1's", _ratio(many, alone), wanted)
+
+
+def _original_targets(found: Found) -> Iterator[Target]:
+    ratios = [each.ratio for each in found.original]
+    what = "a cell at equal accuracy, of the original's in PyTorch, its worst"
+    yield Target(what, min(ratios, default=None), 3.0)
 
 
 def _server_targets(found: Found) -> Iterator[Target]:

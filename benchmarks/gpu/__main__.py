@@ -40,6 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="for the two files")
     parser.add_argument("--device", default="cuda", help="cuda, or cpu with --tiny")
     parser.add_argument("--tiny", action="store_true", help="show that it runs; nothing to quote")
+    parser.add_argument(
+        "--original",
+        type=Path,
+        metavar="DIR",
+        help="a built checkout of xaviergonzalez/ml-pararnn, as a peer",
+    )
     options = parser.parse_args(arguments)
     try:
         device = usable_device(options.device)
@@ -56,7 +62,7 @@ def _run(options: argparse.Namespace, device: torch.device, command: str) -> int
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else host.cpu
     sizes = TINY if options.tiny else FULL
     torch.set_num_threads(1)
-    setting = Setting(sizes, DeviceClock(device), name, began + options.time_limit)
+    setting = Setting(sizes, DeviceClock(device), name, began + options.time_limit, options.original)
     found, failed = Found(notes=[_TINY] if options.tiny else []), False
     path = options.output / "-".join((date, slug(name), *(["tiny"] if options.tiny else [])))
     report = partial(

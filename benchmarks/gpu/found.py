@@ -10,6 +10,7 @@ from benchmarks.gpu.instructions import Counts, least_seconds, read_counts
 from benchmarks.gpu.limits import DeviceLimits
 from benchmarks.gpu.model import DecodeFigure, PrefillFigure, StageProfile
 from benchmarks.gpu.scans import LoopFigure, ScanFigure
+from benchmarks.original import OriginalFigure
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Found:
     prefills: list[PrefillFigure] = field(default_factory=list)
     scans: list[ScanFigure] = field(default_factory=list)
     loops: list[LoopFigure] = field(default_factory=list)
+    originals: list[OriginalFigure] = field(default_factory=list)
     served: list[ServedFigure] = field(default_factory=list)
     profiles: list[StageProfile] = field(default_factory=list)
     counts: Counts = field(default_factory=read_counts)

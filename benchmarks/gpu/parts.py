@@ -6,6 +6,7 @@ import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pararnn_server.bench.core import CHUNK
 
@@ -15,18 +16,20 @@ from benchmarks.gpu.limits import measure_limits
 from benchmarks.gpu.model import measure_decodes, measure_longest, measure_prefills, measure_stages
 from benchmarks.gpu.scans import measure_loops, measure_scans
 from benchmarks.gpu.sizes import Sizes
+from benchmarks.original import measure_all
 
 GROUPS = ("scans", "model", "server")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """end: of the whole run, by time.monotonic."""
+    """end: of the whole run, by time.monotonic. original: a checkout of the original's code."""
 
     sizes: Sizes
     clock: DeviceClock
     device_name: str
     end: float
+    original: Path | None = None
 
     @property
     def left(self) -> float:
@@ -68,6 +71,16 @@ def _loops(setting: Setting, found: Found, left: Callable[[], float]) -> None:
     measure_loops(setting.sizes, setting.clock, found.loops, found.notes, left)
 
 
+def _original(setting: Setting, found: Found, left: Callable[[], float]) -> None:
+    if setting.original is None:
+        found.notes.append("The original's fused kernel is absent: --original names no checkout of its code.")
+        return
+    sizes, device = setting.sizes, setting.clock.device
+    figures, notes = measure_all(setting.original, device, sizes.originals, sizes.rounds, left)
+    found.originals += figures
+    found.notes += notes
+
+
 def _server(setting: Setting, found: Found, left: Callable[[], float]) -> None:
     """Its packages may not be there, which is no failure."""
     try:
@@ -103,6 +116,7 @@ PARTS = (
     Part("prefills", "model", 0.2, _prefills),
     Part("scans", "scans", 0.28, _scans),
     Part("time loops", "scans", 0.06, _loops),
+    Part("original", "scans", 0.08, _original),
     Part("server", "server", 0.2, _server, least=40.0),
     Part("stages", "model", 0.02, _stages),
     Part("longest prompt", "model", 0.05, _longest),

@@ -11,6 +11,7 @@ from pathlib import Path
 from pararnn_server.bench.machine import Machine
 from pararnn_server.bench.table import markdown
 
+from benchmarks import original
 from benchmarks.gpu import tables
 from benchmarks.gpu.found import Found
 from benchmarks.gpu.targets import targets
@@ -25,7 +26,7 @@ _SCANS_FOOT = (
     "Medians, each from a cold L2 cache. Of copy: bx read once and y written once, of the copy bandwidth. "
     "Of its bound: what issue slots and special-function units allow, with the most updates of any unit "
     "for all. newton: with the number of warps that was fastest. auto: the way that the table of the "
-    "project names. The original's fused kernel is not in this table: its code is not at hand."
+    "project names."
 )
 _LOOPS_FOOT = (
     "float32. The loop is the cell's step in torch, one time after the other. The paper's figures, 665x "
@@ -89,6 +90,8 @@ class Report:
         yield from _table("Scans", tables.SCAN_HEADINGS, scans, _SCANS_FOOT)
         loops = map(tables.loop_row, found.loops)
         yield from _table("Beside a loop in torch", tables.LOOP_HEADINGS, loops, _LOOPS_FOOT)
+        originals = (each.row() for each in found.originals)
+        yield from _table("Beside the original", original.HEADINGS, originals, original.FOOT)
         yield from _table("Server", tables.SERVED_HEADINGS, map(tables.served_row, found.served))
         for each in found.profiles:
             title = f"Stages of {each.what}: {each.step * 1e6:,.0f} us"

@@ -8,6 +8,7 @@ import torch
 from pararnn_server.bench.core import CHUNK
 from pararnn_server.bench.subject import Subject
 
+from benchmarks.original import GPU_PROBLEMS, Problem
 from pararnn_core.config import ModelConfig
 
 
@@ -29,7 +30,7 @@ class Sizes:
     loop_length: T at which torch's time loop runs. prefills: tokens, and tokens of a chunk; the first chunk
     is the server's own. batches: of decodes in bfloat16, narrow_batches in integers; steps: decodes that are
     timed together. copied: bytes that measure bandwidth; matrix: rows and columns of the product that
-    measures its rate.
+    measures its rate. originals: what the original's code is measured on.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Sizes:
     copied: int
     matrix: int
     rounds: int
+    originals: tuple[Problem, ...]
 
     def subject(self, weights: str) -> Subject:
         """The random model; weights: one of Subject's."""
@@ -71,6 +73,7 @@ FULL = Sizes(
     copied=2 << 30,
     matrix=8192,
     rounds=9,
+    originals=GPU_PROBLEMS,
 )
 TINY = Sizes(
     name="random tiny",
@@ -89,4 +92,5 @@ TINY = Sizes(
     copied=1 << 20,
     matrix=64,
     rounds=2,
+    originals=tuple(Problem(cell, 16, 8, 2) for cell in ("gru", "lstm")),
 )

@@ -82,7 +82,8 @@ def test_every_table_is_written(report: dict[str, Any], folder: Path) -> None:
         "Targets",
         "Notes",
     ]
-    assert found["notes"] == [command._TINY]
+    absent = "The original's fused kernel is absent: --original names no checkout of its code."
+    assert found["notes"] == [command._TINY, absent]
     assert len(found["decodes"]) == len(TINY.batches) + 2 * len(TINY.narrow_batches)
     assert [each["tokens"] for each in found["prefills"]] == [600, 1100, 48, TINY.longest_prompt]
     grid = len(TINY.lengths) * len(TINY.widths) * len(TINY.sequences)
@@ -90,7 +91,7 @@ def test_every_table_is_written(report: dict[str, Any], folder: Path) -> None:
     assert len(found["loops"]) == 2 * len(TINY.widths) * len(TINY.sequences)
     assert len(found["served"]) == 1
     assert len(found["profiles"]) == 2
-    assert "the original's fused kernel is not" in text.lower()
+    assert "a scan at equal accuracy, of the original's fused kernel" in text
 
 
 def test_ratios_are_those_of_the_numbers_beside_them(report: dict[str, Any]) -> None:
@@ -151,7 +152,10 @@ def notes(folder: Path) -> list[str]:
 
 def test_what_time_leaves_out_is_named(tmp_path: Path) -> None:
     assert main(tmp_path, "--time-limit", "0") == 0
-    names = ("limits", "decodes", "prefills", "scans", "time loops", "server", "stages", "longest prompt")
+    names = (
+        *("limits", "decodes", "prefills", "scans", "time loops", "original"),
+        *("server", "stages", "longest prompt"),
+    )
     assert notes(tmp_path) == [f"Left out for want of time: {name}." for name in names]
 
 
