@@ -37,6 +37,7 @@ from pararnn_server.routes import (
 )
 from pararnn_server.service import Service, Serving
 from pararnn_server.settings import Settings
+from pararnn_server.stalls import beat_on_loop
 from pararnn_server.version import package_version
 
 _ROUTES = (
@@ -79,10 +80,14 @@ def create_app(
         bring_up = asyncio.ensure_future(
             _bring_up(service, loaded, loading, on_failure or _log_failure, on_ready or _nothing)
         )
+        beats = asyncio.ensure_future(beat_on_loop(service.loop_heartbeat))
+        service.stalls.start()
         if loaded is not None:
             await bring_up
         yield
         bring_up.cancel()
+        beats.cancel()
+        service.stalls.stop()
         if service.loaded is not None:
             await asyncio.to_thread(service.loaded.engine.stop, 0.0)
             await asyncio.to_thread(service.loaded.sessions.close)
@@ -125,6 +130,7 @@ async def _bring_up(
         if loaded is None:
             loaded = await asyncio.wrap_future(loading or load_in_background(service.settings))
         service.loaded = start(loaded, service.settings, service.metrics, len(service.keys.names))
+        service.loaded.sessions.writer.heartbeat = service.store_heartbeat
     except Exception as error:  # the caller decides what a server without a model is worth
         on_failure(error)
     else:

@@ -105,6 +105,10 @@ class Metrics:
         """Adds the gauges. Both are called whenever /metrics is read, on the reader's thread."""
         self.registry.register(_Gauges(pool, sessions))
 
+    def watch_threads(self, still_seconds: Callable[[], Mapping[str, float]]) -> None:
+        """Adds the gauge of threads that all requests share."""
+        self.registry.register(_Threads(still_seconds))
+
     def moved(self, source: Tier, target: Tier, seconds: float) -> None:
         """A session's state was copied from one tier to another."""
         self.state_moves.labels(source, target).inc()
@@ -158,6 +162,18 @@ class _Gauges(Collector):
         resident = resident_memory_bytes()
         if resident is not None:
             yield _gauge("resident_memory_bytes", "Resident memory of this process.", resident)
+
+
+class _Threads(Collector):
+    def __init__(self, still_seconds: Callable[[], Mapping[str, float]]) -> None:
+        self._still_seconds = still_seconds
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Seconds since a thread that all requests share has moved."
+        family = GaugeMetricFamily(f"{PREFIX}_thread_still_seconds", text, labels=["thread"])
+        for name, seconds in self._still_seconds().items():
+            family.add_metric([name], seconds)
+        yield family
 
 
 class _WithoutCreated(Collector):

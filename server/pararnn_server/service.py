@@ -24,6 +24,7 @@ from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.manager import SessionManager
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.settings import Settings
+from pararnn_server.stalls import Heartbeat, StallWatch
 from pararnn_server.tokenizer import Tokenizer
 
 P = ParamSpec("P")
@@ -102,6 +103,11 @@ class Service:
         self.metrics = Metrics()
         self.loaded: Serving | None = None
         self.draining = False
+        self.loop_heartbeat = Heartbeat()
+        self.store_heartbeat = Heartbeat()
+        threads = {"event loop": self.loop_heartbeat, "store's thread": self.store_heartbeat}
+        self.stalls = StallWatch(settings.ready_stall_seconds, threads)
+        self.metrics.watch_threads(lambda: self.stalls.still_seconds)
 
     def reading(self) -> Serving:
         """For requests that start nothing. Raises Unavailable while the model loads."""

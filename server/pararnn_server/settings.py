@@ -100,6 +100,12 @@ class Settings(BaseSettings):
     request_timeout_seconds: float = Field(
         3600.0, gt=0, description="Longest life of a request; a request's own timeout can only be shorter."
     )
+    ready_stall_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Time for which the event loop or the store's thread may stand still before /ready is"
+        " a 503.",
+    )
     drain_seconds: float = Field(
         30.0, ge=0, description="After SIGTERM, how long running requests may go on."
     )

@@ -24,8 +24,10 @@ async def health() -> Response:
 
 @router.get("/ready", **documented(Ready, (400, 500, 503)))
 async def ready(request: Request) -> Response:
-    """The model is loaded and new work is taken. Needs no key."""
-    service_of(request).accepting()
+    """The model is loaded, new work is taken and no shared thread stands still. Needs no key."""
+    service = service_of(request)
+    service.accepting()
+    service.stalls.check()
     return JSONResponse({"status": "ready"})
 
 

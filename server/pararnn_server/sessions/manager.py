@@ -16,6 +16,9 @@ from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.turn import Turn, TurnResult
 from pararnn_server.sessions.writer import StoreWriter
 
+# A reader of the gauges waits no longer for the store's thread.
+TOTALS_SECONDS = 2.0
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -71,5 +74,8 @@ class SessionManager:
         self.writer.close()
 
     def totals(self) -> Mapping[Tier, TierTotal]:
-        """What the sessions of all owners hold."""
-        return self.ask(Ledger.totals).result()
+        """What the sessions of all owners hold; nothing if the store's thread stands still."""
+        try:
+            return self.ask(Ledger.totals).result(TOTALS_SECONDS)
+        except FutureTimeoutError:
+            return {}

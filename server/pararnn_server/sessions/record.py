@@ -14,6 +14,7 @@ from pararnn_server.sessions.session import SessionInfo, SnapshotInfo, Tier, Tur
 
 HISTORY_TURNS = 256
 LOG_BYTES_PER_TOKEN = 4
+_TIMES = ("created_at", "last_used_at")
 _TURN = struct.Struct("<qqqqqd")
 _SEALED_TURN_BYTES = len(seal(bytes(_TURN.size)))
 
@@ -94,8 +95,9 @@ class SessionRecord:
         )
 
     def encode(self) -> bytes:
-        """As the head of a stored session."""
-        return seal(json.dumps(asdict(self), separators=(",", ":")).encode())
+        """As the head of a stored session. Times have one length: counted bytes say nothing of them."""
+        times = {name: f"{getattr(self, name):.7f}" for name in _TIMES}
+        return seal(json.dumps(asdict(self) | times, separators=(",", ":")).encode())
 
 
 def decode_record(data: bytes) -> SessionRecord:
@@ -103,12 +105,14 @@ def decode_record(data: bytes) -> SessionRecord:
     text = unseal(data, "a session")
     try:
         fields: dict[str, Any] = json.loads(bytes(text))
+        times = {name: float(fields[name]) for name in _TIMES}
         onces = {name: _once(fields[name]) for name in ("once", "made_by")}
         snapshots = {name: SnapshotInfo(**entry) for name, entry in fields.pop("snapshots").items()}
         return SessionRecord(
             **fields
             | {name: tuple(fields[name]) for name in ("pending_ids", "kept_turns")}
             | {"snapshots": snapshots}
+            | times
             | onces
         )
     except (ValueError, TypeError, KeyError) as error:

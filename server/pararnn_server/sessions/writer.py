@@ -17,6 +17,7 @@ from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.turn import EndingTurn, Turn, TurnResult
 from pararnn_server.sessions.turns import abandon_turn, commit_turns
+from pararnn_server.stalls import Heartbeat
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ class StoreWriter:
         self._thread = Thread(target=self._run, name="store", daemon=True)
         self._is_open = False
         self._next_tick = 0.0
+        self.heartbeat = Heartbeat()
         self._endings: list[EndingTurn] = []
         self._waiting: deque[_Job] = deque()
         self._long: deque[Question] = deque()
@@ -87,8 +89,10 @@ class StoreWriter:
         is_open = True
         while is_open or self._is_busy:
             is_open = self._receive() and is_open
+            self.heartbeat.beat()
             self._work()
             self._tick()
+        self.heartbeat.stop()
         self._quietly(self._ledger.store.close)
 
     @property

@@ -1,0 +1,123 @@
+"""The threads that all requests share, watched from a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pararnn_server.errors import Unavailable
+
+BEAT_SECONDS = 0.25
+
+logger = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """A thread calls `beat` as often as it moves; any thread may read the rest."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._moved_at: float | None = None
+        self.thread_id: int | None = None
+
+    def beat(self) -> None:
+        """The thread that calls it moves."""
+        self.thread_id = threading.get_ident()
+        self._moved_at = self._clock()
+
+    def stop(self) -> None:
+        """Nothing is expected of the thread from now on."""
+        self._moved_at = None
+
+    @property
+    def still_seconds(self) -> float:
+        """How long the thread has not moved; 0 before its first beat."""
+        moved_at = self._moved_at
+        return 0.0 if moved_at is None else max(0.0, self._clock() - moved_at)
+
+
+@dataclass(slots=True)
+class _Stall:
+    seconds: float = 0.0
+    seen_at: float | None = None
+    is_on: bool = False
+
+
+class StallWatch:
+    """Tells which of the threads stand still, or did so a moment ago.
+
+    The event loop cannot answer while it stands still, so its stalls are remembered: the first answers after
+    one are refusals too. A stall is logged once, with the place where the thread is.
+    limit: seconds without a beat. threads: heartbeats by the name of their thread.
+    """
+
+    def __init__(
+        self,
+        limit: float,
+        threads: Mapping[str, Heartbeat],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit = limit
+        self._threads = threads
+        self._clock = clock
+        self._stalls = {name: _Stall() for name in threads}
+        self._ends = threading.Event()
+
+    @property
+    def still_seconds(self) -> dict[str, float]:
+        """How long each thread has not moved."""
+        return {name: heartbeat.still_seconds for name, heartbeat in self._threads.items()}
+
+    def start(self) -> None:
+        """Starts the thread that watches; once."""
+        threading.Thread(target=self._run, name="stalls", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._ends.set()
+
+    def check(self) -> None:
+        """Raises Unavailable with the reason while a thread stands still, and for `limit` after that."""
+        self.look()
+        now = self._clock()
+        for name, stall in self._stalls.items():
+            if stall.seen_at is not None and now - stall.seen_at < self._limit:
+                message = f"The {name} did not move for {stall.seconds:.0f} s; the log says where it was."
+                raise Unavailable(message, code="stalled")
+
+    def look(self) -> None:
+        """One look at every thread."""
+        for name, heartbeat in self._threads.items():
+            stall, still = self._stalls[name], heartbeat.still_seconds
+            if still < self._limit:
+                stall.is_on = False
+                continue
+            stall.seconds, stall.seen_at = still, self._clock()
+            if not stall.is_on:
+                stall.is_on = True
+                logger.error("the %s has not moved for %.0f s\n%s", name, still, _place(heartbeat.thread_id))
+
+    def _run(self) -> None:
+        while not self._ends.wait(min(1.0, self._limit / 4)):
+            self.look()
+
+
+async def beat_on_loop(heartbeat: Heartbeat) -> None:
+    """Beats for the event loop until it is cancelled."""
+    try:
+        while True:
+            heartbeat.beat()
+            await asyncio.sleep(BEAT_SECONDS)
+    finally:
+        heartbeat.stop()
+
+
+def _place(thread_id: int | None) -> str:
+    frame = sys._current_frames().get(thread_id or 0)
+    return "" if frame is None else "".join(traceback.format_stack(frame))

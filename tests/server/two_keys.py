@@ -1,0 +1,195 @@
+"""One key's script over every route, and a second key that does all it can meanwhile."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import httpx
+
+TEXT = "the inner thing " * 12
+SHORT: dict[str, Any] = {"max_tokens": 6, "seed": 1, "temperature": 0.0}
+TIMES = {"created", "created_at", "last_used_at", "expires_at", "duration_seconds"}
+# Order of random ids, and what follows from it.
+BY_IDS = {"first_id", "last_id"}
+_ID = re.compile(r"\b(?:sess|resp|msg|chatcmpl|cmpl|append|req)[_-][0-9a-f]{8,}(?:_\d+)?\b")
+
+
+class Script:
+    """Calls in a fixed order. seen: name of the call, status and body of each, ids and times apart."""
+
+    def __init__(self, url: str, key: str) -> None:
+        headers = {"authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=60.0)
+        self._names: dict[str, str] = {}
+        self.routes: set[str] = set()
+        self.seen: list[tuple[str, int, Any]] = []
+
+    def call(self, method: str, route: str, body: Any = None, ids: Any = None, **options: Any) -> Any:
+        """ids: for the names in the route's template."""
+        self.routes.add(f"{method} {route}")
+        if isinstance(body, bytes):
+            options |= {"content": body, "headers": {"content-type": "application/octet-stream"}}
+        elif body is not None:
+            options["json"] = body
+        answer = self._http.request(method, route.format(**(ids or {})), **options)
+        self.seen.append((f"{method} {route}", answer.status_code, self._apart(answer)))
+        return answer.json() if "json" in answer.headers.get("content-type", "") else answer.content
+
+    def stream(self, route: str, body: dict[str, Any]) -> str:
+        self.routes.add(f"POST {route}")
+        answer = self._http.post(route, json={**body, "stream": True})
+        events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+        # How text is cut into events follows from time.
+        text = "".join(_text_of(event) for event in events)
+        last = [event for event in events if event.get("usage") or event.get("response")][-1:]
+        self.seen.append((f"stream {route}", answer.status_code, self._without_ids([text, last])))
+        return text
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _apart(self, answer: httpx.Response) -> Any:
+        kind = answer.headers.get("content-type", "")
+        return self._without_ids(answer.json()) if "json" in kind else answer.content
+
+    def _without_ids(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            kept = {name: part for name, part in value.items() if name not in TIMES | BY_IDS}
+            return {name: self._without_ids(part) for name, part in kept.items()}
+        if isinstance(value, list):
+            parts = [self._without_ids(part) for part in value]
+            listed = all(isinstance(part, dict) and part.get("object") == "session" for part in parts)
+            return sorted(parts, key=lambda part: json.dumps(part, sort_keys=True)) if listed else parts
+        return _ID.sub(self._name, value) if isinstance(value, str) else value
+
+    def _name(self, found: re.Match[str]) -> str:
+        return self._names.setdefault(found[0], f"id {len(self._names)}")
+
+
+def _text_of(event: dict[str, Any]) -> str:
+    delta = event.get("delta")
+    if isinstance(delta, str):
+        return delta
+    choices = event.get("choices") or [{}]
+    return str(choices[0].get("text") or choices[0].get("delta", {}).get("content") or "")
+
+
+def play(script: Script) -> None:
+    """Every route there is, in an order in which later calls show what earlier ones left."""
+    call, session = script.call, "/v1/sessions/{session_id}"
+    for route in ("/health", "/ready", "/metrics", "/v1/models", "/tokenizer_info"):
+        call("GET", route)
+    call("GET", "/v1/models/{model_id}", ids={"model_id": call("GET", "/v1/models")["data"][0]["id"]})
+    tokens = call("POST", "/tokenize", {"prompt": TEXT})["tokens"]
+    call("POST", "/detokenize", {"tokens": tokens})
+
+    # The state cache: misses, hits, prompts that come together.
+    for _ in range(2):
+        call("POST", "/v1/completions", {"prompt": TEXT, **SHORT})
+    call("POST", "/v1/completions", {"prompt": [TEXT + "x", TEXT + "x", "other"], "n": 2, **SHORT})
+    talk = [{"role": "user", "content": TEXT}]
+    usage = {"stream_options": {"include_usage": True}}
+    for turn in range(3):
+        fields = {"messages": talk, **SHORT, "max_tokens": 40, "ignore_eos": True}
+        if turn % 2:
+            reply = script.stream("/v1/chat/completions", {**fields, **usage})
+        else:
+            answer = call("POST", "/v1/chat/completions", fields)
+            reply = answer["choices"][0]["message"]["content"]
+        talk += [{"role": "assistant", "content": reply}, {"role": "user", "content": "and the inner thing"}]
+
+    # Sessions up to the share of host memory, pins, then up to the share of their number.
+    mine = [call("POST", "/v1/sessions", {"text": TEXT, "metadata": {"n": str(n)}})["id"] for n in range(3)]
+    first = {"session_id": mine[0], "name": "here"}
+    call("PATCH", session, {"pinned": True}, first)
+    call("POST", f"{session}/append", {"text": "the"}, first)
+    script.stream("/v1/completions", {"prompt": "thing", "session_id": mine[1], **SHORT, **usage})
+    call("POST", f"{session}/snapshots", {"name": "here"}, first)
+    call("POST", f"{session}/rollback", {"turns": 1}, first)
+    file = call("GET", f"{session}/state", ids=first)
+    call("PUT", f"{session}/state", file, {"session_id": mine[2]})
+    child = call("POST", f"{session}/fork", {}, first)["id"]
+    call("POST", f"{session}/cancel", ids=first)
+    call("GET", session, ids=first)
+    call("GET", "/v1/sessions")
+    call("DELETE", f"{session}/snapshots/{{name}}", ids=first)
+    call("DELETE", session, ids={"session_id": child})
+    call("PATCH", session, {"pinned": True}, {"session_id": mine[1]})
+    call("PATCH", session, {"pinned": True}, {"session_id": mine[2]})
+
+    response = call("POST", "/v1/responses", {"input": TEXT, **SHORT})["id"]
+    follow = {"input": "more", "previous_response_id": response, **SHORT}
+    script.stream("/v1/responses", follow)
+    call("POST", "/v1/responses", {**follow, "instructions": "be"})
+    call("POST", "/v1/responses/input_tokens", {"input": TEXT})
+    call("GET", "/v1/responses/{response_id}", ids={"response_id": response})
+    call("GET", "/v1/responses/{response_id}/input_items", ids={"response_id": response})
+    call("DELETE", "/v1/responses/{response_id}", ids={"response_id": response})
+    call("GET", "/v1/responses/{response_id}", ids={"response_id": response})
+    for _ in range(4):
+        call("POST", "/v1/sessions", {})
+    call("GET", "/v1/sessions")
+    call("POST", "/v1/completions", {"prompt": TEXT, **SHORT})
+
+
+@contextmanager
+def busy(url: str, key: str) -> Iterator[None]:
+    """All that a key can do at once: streams, chats, sessions up to its quota, pins, responses, deletions."""
+    ends = threading.Event()
+    workers = [_chats, _streams, _sessions, _responses]
+    threads = [threading.Thread(target=_repeat, args=(worker, url, key, ends)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        for thread in threads:
+            thread.join(60)
+
+
+def _repeat(worker: Any, url: str, key: str, ends: threading.Event) -> None:
+    headers = {"authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=url, headers=headers, timeout=60.0) as http:
+        while not ends.is_set():
+            with suppress(httpx.HTTPError, KeyError):
+                worker(http, ends)
+
+
+def _streams(http: httpx.Client, ends: threading.Event) -> None:
+    body = {"prompt": "the", "max_tokens": 100_000, "ignore_eos": True, "stream": True}
+    with http.stream("POST", "/v1/completions", json=body) as answer:
+        for _ in answer.iter_bytes():
+            if ends.is_set():
+                return
+
+
+def _chats(http: httpx.Client, ends: threading.Event) -> None:
+    """The same texts as the script's, so that a shared cache would show."""
+    for text in (TEXT, TEXT + "x", TEXT + "and more"):
+        body = {"messages": [{"role": "user", "content": text}], **SHORT, "max_tokens": 30}
+        http.post("/v1/chat/completions", json=body)
+        http.post("/v1/completions", json={"prompt": [text, text], "n": 4, **SHORT})
+
+
+def _sessions(http: httpx.Client, ends: threading.Event) -> None:
+    made = []
+    for _ in range(8):
+        session = http.post("/v1/sessions", json={"text": TEXT}).json()["id"]
+        made.append(session)
+        http.patch(f"/v1/sessions/{session}", json={"pinned": True, "ttl_seconds": 1.0})
+        http.post(f"/v1/sessions/{session}/snapshots", json={"name": "here"})
+    for session in made[::2]:
+        http.delete(f"/v1/sessions/{session}")
+        http.patch(f"/v1/sessions/{session}", json={"pinned": False})
+
+
+def _responses(http: httpx.Client, ends: threading.Event) -> None:
+    http.post("/v1/responses", json={"input": TEXT, **SHORT})
+    for session in http.get("/v1/sessions").json()["data"][:4]:
+        http.delete(f"/v1/sessions/{session['id']}")
