@@ -14,7 +14,7 @@ from typing import TypeVar
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_server.admission import Admission, check_request
 from pararnn_server.engine_settings import EngineSettings
-from pararnn_server.errors import BadRequest, Internal, ServerError, TooManyRequests, Unavailable
+from pararnn_server.errors import BadRequest, Conflict, Internal, ServerError, TooManyRequests, Unavailable
 from pararnn_server.futures import run_into
 from pararnn_server.metrics import Metrics, PoolStats
 from pararnn_server.request import Request
@@ -61,6 +61,7 @@ class Engine:
         self._is_draining = False
         self._is_closed = False
         metrics.watch(self.stats, sessions.totals)
+        sessions.writer.on_turn_to_end = self._end_turn
 
     @property
     def is_accepting(self) -> bool:
@@ -158,6 +159,15 @@ class Engine:
         """Ends a request with an error. Unknown ids are ignored."""
         with suppress(Unavailable):
             self._post(lambda: self._worker.fail(request_id, error))
+
+    def _end_turn(self, request_id: str, is_kept: bool) -> None:
+        """Another server asked for it, or has overtaken or deleted the session."""
+        if is_kept:
+            with suppress(Unavailable):
+                self.cancel(request_id)
+        else:
+            message = "the session was changed or deleted by another server; nothing of this is kept"
+            self.fail(request_id, Conflict(message, param="session_id", code="lease_lost"))
 
     def _reserve(self, request: Request) -> None:
         try:

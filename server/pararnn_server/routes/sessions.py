@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from contextlib import suppress
 from dataclasses import asdict
+from math import ceil
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -34,6 +35,10 @@ from pararnn_server.schemas.sessions import (
 )
 from pararnn_server.service import Service, Serving, owner_of, service_of
 from pararnn_server.sessions import directory, transfer, turns
+
+# A server looks once a second whether another has asked it to end a reply.
+CANCEL_SECONDS = 8.0
+POLL_SECONDS = 0.1
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/sessions", tags=["sessions"])
 
@@ -134,6 +139,8 @@ async def cancel(request: Request, session_id: str) -> Response:
     request_id = await serving.ask(turns.running_request, session_id, owner)
     if request_id is not None:
         await asyncio.wrap_future(serving.engine.cancel(request_id))
+    else:
+        await _end_elsewhere(serving, session_id, owner)
     return JSONResponse(session_body(await serving.ask(directory.get, session_id, owner)))
 
 
@@ -146,6 +153,16 @@ async def delete_session(request: Request, session_id: str) -> Response:
         message = "the session was deleted while its reply ran"
         serving.engine.fail(request_id, Conflict(message, code="session_deleted"))
     return JSONResponse({"id": session_id, "object": "session.deleted", "deleted": True})
+
+
+async def _end_elsewhere(serving: Serving, session_id: str, owner: str) -> None:
+    """Waits until no other server writes to the session. Raises Conflict if one goes on."""
+    for _ in range(ceil(CANCEL_SECONDS / POLL_SECONDS)):
+        if not await serving.ask(turns.ask_elsewhere, session_id, owner):
+            return
+        await asyncio.sleep(POLL_SECONDS)
+    message = "the session is busy on another server, which was asked to end its reply; cancel again"
+    raise Conflict(message, param="session_id", headers={"retry-after": "1"})
 
 
 async def _import(request: Request, service: Service, serving: Serving, owner: str) -> Response:

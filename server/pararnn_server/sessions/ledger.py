@@ -338,6 +338,13 @@ class Ledger:
         if self.store.lease_seconds is not None and self.claims:
             self.store.renew(self.claims)
 
+    def turns_to_end(self) -> list[tuple[str, bool]]:
+        """Requests whose turns another server has asked to end (True), or overtaken or deleted (False)."""
+        if self.store.lease_seconds is None or not self.turns:
+            return []
+        asked = self.store.asked_to_end({name: turn.fence for name, turn in self.turns.items()})
+        return [(self.turns[name].request_id, is_asked) for name, is_asked in asked.items()]
+
     def sweep(self) -> Steps[None]:
         """Ends what has expired, some at a time. A session that cannot be ended holds up no other."""
         now, stayed = self.clock(), 0

@@ -185,6 +185,14 @@ class MemoryStore:
     def renew(self, fences: Mapping[str, int]) -> None:
         """As of SessionStore."""
 
+    def ask_to_end(self, session_id: str) -> bool:
+        """As of SessionStore: there is no other server."""
+        return False
+
+    def asked_to_end(self, fences: Mapping[str, int]) -> Mapping[str, bool]:
+        """As of SessionStore: there is no other server."""
+        return {}
+
     def release(self, session_id: str, fence: int) -> None:
         """As of SessionStore."""
 

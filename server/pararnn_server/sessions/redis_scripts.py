@@ -3,8 +3,8 @@
 Keys, after the prefix: s:ID a session (o owner, v version, f highest fence, e end, n bytes, h head, a alias,
 i:NAME an item, l:NAME the number of a shared one), o:OWNER its ids, u:OWNER and u what they hold, due ids by
 their end, l:ID a lease, t:ID a tombstone, x:OWNER ids of tombstones by their end, x how many there are,
-a:ALIAS a session's id, b:NUMBER a shared item, refs how many items are each shared one, fence and blob the
-last fence and number that were given, schema the version of all this.
+a:ALIAS a session's id, q:ID the fence of a claim that shall end, b:NUMBER a shared item, refs how many items
+are each shared one, fence and blob the last fence and number that were given, schema the version of all this.
 """
 
 from __future__ import annotations
@@ -314,4 +314,20 @@ if holder == ARGV[3] then redis.call('SET', lease, ARGV[3], 'PX', ARGV[4]) end
 RELEASE = """
 local lease = ARGV[1] .. 'l:' .. ARGV[2]
 if redis.call('GET', lease) == ARGV[3] then redis.call('DEL', lease) end
+"""
+
+ASK_TO_END = """
+local fence = redis.call('GET', ARGV[1] .. 'l:' .. ARGV[2])
+if not fence then return 0 end
+redis.call('SET', ARGV[1] .. 'q:' .. ARGV[2], fence, 'PX', ARGV[3])
+return 1
+"""
+
+# 1: asked for, 2: lost, 0: neither. A word that was left for an earlier claim is no word for this one.
+ASKED_TO_END = """
+local word = ARGV[1] .. 'q:' .. ARGV[2]
+if redis.call('HGET', ARGV[1] .. 's:' .. ARGV[2], 'f') ~= ARGV[3] then return 2 end
+if redis.call('GET', word) ~= ARGV[3] then return 0 end
+redis.call('DEL', word)
+return 1
 """

@@ -72,6 +72,8 @@ class RedisStore:
         self._claim_script = register(redis_scripts.CLAIM)
         self._renew_script = register(redis_scripts.RENEW)
         self._release_script = register(redis_scripts.RELEASE)
+        self._ask_script = register(redis_scripts.ASK_TO_END)
+        self._asked_script = register(redis_scripts.ASKED_TO_END)
         try:
             self._migrate()
         except redis.RedisError as error:
@@ -199,6 +201,20 @@ class RedisStore:
         with _failures():
             for session_id, fence in fences.items():
                 self._renew_script(args=[PREFIX, session_id, fence, self._lease_ms])
+
+    def ask_to_end(self, session_id: str) -> bool:
+        """As of SessionStore."""
+        with _failures():
+            return bool(self._ask_script(args=[PREFIX, session_id, self._lease_ms]))
+
+    def asked_to_end(self, fences: Mapping[str, int]) -> Mapping[str, bool]:
+        """As of SessionStore."""
+        with _failures():
+            pipeline = self._redis.pipeline(transaction=False)
+            for session_id, fence in fences.items():
+                self._asked_script(args=[PREFIX, session_id, fence], client=pipeline)
+            answers = pipeline.execute()
+        return {name: answer == 1 for name, answer in zip(fences, answers, strict=True) if answer}
 
     def release(self, session_id: str, fence: int) -> None:
         """As of SessionStore."""

@@ -185,6 +185,16 @@ class SessionStore(Protocol):
     def renew(self, fences: Mapping[str, int]) -> None:
         """Prolongs claims, by session; one that is lost stays lost."""
 
+    def ask_to_end(self, session_id: str) -> bool:
+        """Asks the server that has a claim on the session to end its reply; False if none has."""
+
+    def asked_to_end(self, fences: Mapping[str, int]) -> Mapping[str, bool]:
+        """Claims, by session, that this server shall give up.
+
+        True if another server asked for it, so that the reply can be kept; False if the claim is lost or the
+        session is gone. A question is answered once.
+        """
+
     def release(self, session_id: str, fence: int) -> None:
         """Gives a claim back; one that is lost is left alone."""
 

@@ -82,6 +82,12 @@ def running_request(ledger: Ledger, session_id: str, owner: str) -> str | None:
     return None if turn is None else turn.request_id
 
 
+def ask_elsewhere(ledger: Ledger, session_id: str, owner: str) -> bool:
+    """Asks the other server that writes to the session to end its reply; False if none does."""
+    ledger.find(session_id, owner)
+    return session_id not in ledger.claims and ledger.store.ask_to_end(session_id)
+
+
 def commit_turns(ledger: Ledger, endings: Sequence[EndingTurn]) -> None:
     """Ends turns and keeps them, with one wait for all. Each is told how it went, whatever happens."""
     running = [ending for ending in endings if ledger.turns.get(ending.turn.session_id) is ending.turn]

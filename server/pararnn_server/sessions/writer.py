@@ -44,6 +44,8 @@ class StoreWriter:
         self._is_open = False
         self._next_tick = 0.0
         self.heartbeat = Heartbeat()
+        # Called on the store's thread with a request, and whether its reply is to be kept.
+        self.on_turn_to_end: Callable[[str, bool], None] = _nothing
         self._endings: list[EndingTurn] = []
         self._waiting: deque[_Job] = deque()
         self._long: deque[Question] = deque()
@@ -139,6 +141,8 @@ class StoreWriter:
             return
         self._next_tick = time.monotonic() + TICK_SECONDS
         self._quietly(self._ledger.renew_leases)
+        for request_id, is_kept in self._quietly(self._ledger.turns_to_end) or ():
+            self.on_turn_to_end(request_id, is_kept)
         if not self._is_sweeping:
             self._is_sweeping = True
             swept: Future[None] = Future()
@@ -192,3 +196,7 @@ def _steps(ledger: Ledger, function: Callable[[Ledger], T | Steps[T]]) -> Steps[
     if isinstance(result, Generator):
         return (yield from result)
     return result
+
+
+def _nothing(request_id: str, is_kept: bool) -> None:
+    """No engine runs the turns."""
