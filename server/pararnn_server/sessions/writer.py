@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 TICK_SECONDS = 1.0
 STOP_SECONDS = 30.0
+# Questions that are answered between two looks at the turns that have ended.
+QUESTIONS_AT_ONCE = 16
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ class StoreWriter:
     """Any thread may call any method. Whatever is asked before `close` is done before it returns.
 
     Turns whose end waits go first, in one commit: whoever asks anything else meanwhile sees them ended. Then
-    comes the oldest question, one piece of one long job, and one piece of what was deleted.
+    come the oldest questions, one piece of one long job, and one piece of what was deleted.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -128,8 +130,9 @@ class StoreWriter:
         if self._endings:
             endings, self._endings = self._endings, []
             self._quietly(lambda: commit_turns(self._ledger, endings))
-        if self._waiting:
-            self._quietly(self._waiting.popleft())
+        for _ in range(QUESTIONS_AT_ONCE):
+            if self._waiting:
+                self._quietly(self._waiting.popleft())
         if self._long:
             job = self._long.popleft()
             if job.advance():
@@ -168,14 +171,14 @@ class StoreWriter:
 
 
 class Question:
-    """A question to the ledger, and the future of its answer; most are answered in one piece."""
+    """A question to the ledger, and the future of its answer; most are answered at once."""
 
     def __init__(self, ledger: Ledger, function: Callable[[Ledger], T | Steps[T]], future: Future[T]) -> None:
         self._steps = _steps(ledger, function)
         self._future = future
 
     def begin(self) -> bool:
-        """Does the first piece, unless the future was cancelled; True if there is more to do."""
+        """Answers it, unless the future was cancelled; True if it takes pieces, none of which is done yet."""
         return self._future.set_running_or_notify_cancel() and self.advance()
 
     def advance(self) -> bool:
@@ -194,6 +197,7 @@ class Question:
 def _steps(ledger: Ledger, function: Callable[[Ledger], T | Steps[T]]) -> Steps[T]:
     result = function(ledger)
     if isinstance(result, Generator):
+        yield
         return (yield from result)
     return result
 

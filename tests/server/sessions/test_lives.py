@@ -76,7 +76,7 @@ class Lives(RuleBasedStateMachine):
         return made
 
     def session(self, pick: int) -> tuple[str, _Session]:
-        name = sorted(self.sessions)[pick % len(self.sessions)]
+        name = list(self.sessions)[pick % len(self.sessions)]
         return name, self.sessions[name]
 
     def wrote(self, name: str) -> None:
@@ -164,7 +164,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: len(self.responses) < 8)
     @rule(pick=PICK, key=KEYS, follows=st.booleans(), is_kept=st.booleans())
     def respond(self, pick: int, key: str | None, follows: bool, is_kept: bool) -> None:
-        names = sorted(self.responses)
+        names = list(self.responses)
         previous = names[pick % len(names)] if follows and names else None
         if key is not None and (known := again(self.manager, key)) is not None:
             assert self.responses[known].key == key
@@ -181,7 +181,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.responses)
     @rule(pick=PICK)
     def delete_response(self, pick: int) -> None:
-        name = sorted(self.responses)[pick % len(self.responses)]
+        name = list(self.responses)[pick % len(self.responses)]
         self.manager.now(records.delete, name, OWNER)
         del self.responses[name]
         self.gone.add(name)
