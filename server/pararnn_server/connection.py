@@ -165,8 +165,11 @@ class Connection(HttpToolsProtocol):
         if self._phase is Phase.REQUEST:
             return
         name = name.lower()
-        self._body.field(name, value)
-        if name == b"expect" and value.lower() == b"100-continue":
+        if name == b"content-length":
+            self._body.announce(int(value))
+        elif name == b"transfer-encoding":
+            self._body.is_chunked = True
+        elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
 
@@ -176,8 +179,8 @@ class Connection(HttpToolsProtocol):
         url = httptools.parse_url(self.url)
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
-        scope["raw_path"] = url.path
-        scope["path"] = unquote(url.path.decode("ascii"))
+        scope["raw_path"], path = url.path, url.path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
         scope["query_string"] = url.query or b""
         self.cycle = Exchange(
             wire=self,

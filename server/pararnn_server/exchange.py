@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
@@ -67,28 +68,27 @@ class Exchange(RequestResponseCycle):
         body, self.body = bytes(self.body), bytearray()
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
-    async def send(self, message: ASGISendEvent) -> None:
-        """Writes a part of the answer."""
+    def send(self, message: ASGISendEvent) -> Coroutine[Any, Any, None]:
+        """Writes a part of the answer; without a coroutine of its own, because every token comes this way."""
         if not self.response_started:
-            await self._start(message)
-            return
+            return self._start(message)
         if self._ends_at_close and message["type"] == "http.response.body":
             self.expected_content_length = len(message.get("body", b""))
-        await super().send(message)
+        return super().send(message)
 
     async def _start(self, message: ASGISendEvent) -> None:
-        if self.more_body and not self._wire.can_drain():
-            self.keep_alive = False
-        if self.scope["http_version"] == "1.0" and not _has_length(message):
-            # HTTP/1.0 knows no chunks: the body ends where the connection does.
-            self._ends_at_close = True
-            self.chunked_encoding = False
+        if message["type"] == "http.response.start":
+            message["headers"] = self._framed(list(message.get("headers", ())))
         await super().send(message)
         # Uvicorn would close at once at the end of the answer; bytes still unread would then reset it.
         self.closes, self.keep_alive = self.closes or not self.keep_alive, True
 
-
-def _has_length(message: ASGISendEvent) -> bool:
-    if message["type"] != "http.response.start":
-        return False
-    return any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+    def _framed(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """With the header that says where the connection ends."""
+        if self.more_body and not self._wire.can_drain():
+            self.keep_alive = False
+        if self.scope["http_version"] == "1.0" and b"content-length" not in dict(headers):
+            # HTTP/1.0 knows no chunks: the body ends where the connection does.
+            self._ends_at_close = True
+            self.chunked_encoding = False
+        return headers if self.keep_alive else [*headers, (b"connection", b"close")]

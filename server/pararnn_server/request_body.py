@@ -26,12 +26,9 @@ class RequestBody:
         self.is_whole = self.is_chunked = False
         self._left = self._received = self._received_before = self._framing_bytes = 0
 
-    def field(self, name: bytes, value: bytes) -> None:
-        """A header field of the request, which the parser has checked."""
-        if name == b"content-length":
-            self._left = int(value)
-        elif name == b"transfer-encoding":
-            self.is_chunked = True
+    def announce(self, num_bytes: int) -> None:
+        """The Content-Length, which the parser has checked."""
+        self._left = num_bytes
 
     def cut(self, data: bytes) -> bytes:
         """As many of the next bytes as may belong to the body."""

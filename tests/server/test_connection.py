@@ -133,7 +133,7 @@ def test_client_that_shuts_its_writing_side_gets_its_answer(
     while received.startswith(b"HTTP/1.1 100 "):
         received = received.partition(b"\r\n\r\n")[2]
     answer = parse(received)
-    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    assert answer.status == 200
     assert b"length" in answer.body
 
 
