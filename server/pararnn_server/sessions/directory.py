@@ -67,7 +67,8 @@ def history(ledger: Ledger, held: Held) -> list[TurnInfo]:
 def page(ledger: Ledger, owner: str, limit: int = 20, after: str = "") -> Steps[SessionPage]:
     """Up to `limit` sessions with an id above `after`: in order of ids, sessions that go move no page.
 
-    A session whose head is damaged is named, and hides no other.
+    A session whose head is damaged is named, and hides no other. An expired one ends here if it has not yet:
+    how long the sweep takes, because others have much that expires, shows in no list.
     """
     found: list[SessionInfo] = []
     damaged: list[str] = []
@@ -75,8 +76,11 @@ def page(ledger: Ledger, owner: str, limit: int = 20, after: str = "") -> Steps[
     while has_more and len(found) + len(damaged) < limit:
         wanted = min(PIECE_SESSIONS, limit - len(found) - len(damaged))
         stored = ledger.store.page(owner, after, wanted + 1)
+        ended = ledger.end_expired(stored[:wanted])
         for head in stored[:wanted]:
             after = head.session_id
+            if after in ended:
+                continue
             try:
                 found.append(ledger.info(held_of(head)))
             except StoreFailed:

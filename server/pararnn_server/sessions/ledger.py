@@ -89,6 +89,12 @@ class Ledger:
             raise Expired("the session has expired; create a new one", param="session_id")
         raise NotFound("no such session", param="session_id")
 
+    def end_expired(self, heads: Sequence[StoredHead]) -> set[str]:
+        """Ends those whose time has passed and that nobody writes to; returns their ids."""
+        now = self.clock()
+        over = [head.session_id for head in heads if head.expires_at is not None and head.expires_at <= now]
+        return set(self._expire([session_id for session_id in over if session_id not in self.claims], now))
+
     @contextmanager
     def writing(self, session_id: str, owner: str, expected_turn: int | None = None) -> Iterator[Held]:
         """The one right to write. Conflict when another request has it or the turn is not the expected."""

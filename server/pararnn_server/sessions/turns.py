@@ -94,14 +94,25 @@ def commit_turns(ledger: Ledger, endings: Sequence[EndingTurn]) -> None:
     for ending in endings:
         if ending not in running:
             ending.done(NotFound("the session was deleted while its reply ran", param="session_id"))
-    drafts = [_draft(ledger, ending.turn, ending.result) for ending in running]
-    changes = [change for _, change in drafts]
+    drafts = [(ending, draft) for ending in running if (draft := _drafted(ledger, ending)) is not None]
+    changes = [change for _, (_, change) in drafts]
     refusals = [ledger.quota.refusal(change) for change in changes]
     admitted = [change for change, refusal in zip(changes, refusals, strict=True) if refusal is None]
     done = iter(_commit(ledger, admitted))
     outcomes = [next(done) if refusal is None else refusal for refusal in refusals]
-    for ending, (record, _), failure in zip(running, drafts, outcomes, strict=True):
+    for (ending, (record, _)), failure in zip(drafts, outcomes, strict=True):
         ending.done(_conclude(ledger, ending, record, failure))
+
+
+def _drafted(ledger: Ledger, ending: EndingTurn) -> tuple[SessionRecord, Change] | None:
+    """The turn's change; None if it cannot be made, which ends this turn and no other."""
+    try:
+        return _draft(ledger, ending.turn, ending.result)
+    except Exception:
+        logger.exception("a turn cannot be kept")
+        _end(ledger, ending.turn)
+        ending.done(StoreFailed("the turn cannot be kept; it is undone"))
+        return None
 
 
 def _commit(ledger: Ledger, changes: Sequence[Change]) -> list[ServerError | None]:

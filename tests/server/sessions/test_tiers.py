@@ -13,8 +13,10 @@ from pararnn_server.sessions import directory
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.session import TierTotal
 from pararnn_server.sessions.sqlite_store import SqliteStore
+from pararnn_server.sessions.turn import EndingTurn
+from pararnn_server.sessions.turns import commit_turns
 
-from tests.server.session_fixtures import SIZE, Clock, Sessions, build_sessions
+from tests.server.session_fixtures import SIZE, Clock, Sessions, build_sessions, result
 from tests.server.test_metrics import values
 
 
@@ -154,3 +156,28 @@ def test_a_page_counts_only_the_owners_sessions(manager: Sessions) -> None:
     manager.abandon(turn)
     everyone = manager.totals()
     assert sum(total.sessions for total in everyone.values()) == 4
+
+
+def test_a_list_shows_no_expired_session_however_long_the_sweep_takes(manager: Sessions) -> None:
+    clock = manager.ledger.clock
+    assert isinstance(clock, Clock)
+    for _ in range(40):
+        manager.create("ada", ttl_seconds=10)
+    stays = manager.create("ada").id
+    clock.now += 20
+    page = manager.page("ada", limit=50)
+    assert ([info.id for info in page.sessions], page.has_more) == ([stays], False)
+    assert sum(total.sessions for total in page.totals.values()) == 1
+
+
+def test_a_turn_that_cannot_be_kept_fails_alone(manager: Sessions) -> None:
+    turns = [manager.begin_turn(manager.create("ada").id, "ada") for _ in range(2)]
+    told: list[object] = []
+    endings = [
+        EndingTurn(turn, result(ids), 0.0, told.append)
+        for turn, ids in zip(turns, ([2**40], [1, 2]), strict=True)
+    ]
+    commit_turns(manager.ledger, endings)
+    assert sorted(type(one).__name__ for one in told) == ["SessionInfo", "StoreFailed"]
+    assert manager.get(turns[1].session_id, "ada").num_tokens == 2
+    manager.abandon(manager.begin_turn(turns[0].session_id, "ada"))
