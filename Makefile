@@ -32,7 +32,7 @@ help:
 
 .venv/.installed: .venv/.build-tools pyproject.toml clients/python/pyproject.toml $(NATIVE)
 	@echo "==> [3/3] building the native library and installing pararnn-server"
-	@$(BIN)/python -m pip install --no-build-isolation --editable . --editable clients/python
+	@$(BIN)/python -m pip install --no-build-isolation --editable .
 	@touch $@
 
 .venv/.dev: .venv/.installed

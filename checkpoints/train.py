@@ -114,7 +114,11 @@ class Reporter:
         rate = self.trainer.tokens_per_step / (now - self.stepped)
         self.stepped = now
         self.bar.update(
-            self.task, completed=row["progress"], loss=row["loss"], rate=rate, step=int(row["step"])
+            self.task,
+            completed=min(1.0, self.budget.progress(int(row["step"]))),
+            loss=row["loss"],
+            rate=rate,
+            step=int(row["step"]),
         )
         if now - self.probed >= PROBE_SECONDS:
             row = {**row, "held_out_bits_per_byte": self.probe.bits_per_byte(self.trainer.model)}

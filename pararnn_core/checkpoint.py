@@ -19,6 +19,7 @@ from pararnn_core.device.memory import free_bytes, too_large
 from pararnn_core.devices import usable_device
 from pararnn_core.fingerprint import Fingerprint
 from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.quantization_config import EMBEDDING, HEAD
 from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
 from pararnn_core.safetensors_file import DTYPES, TensorInfo
 from pararnn_core.untrusted_file import CheckpointError
@@ -136,6 +137,7 @@ class _WeightReader:
         self._progress = progress
         self._done = 0
         self._total = directory.weights.nbytes
+        self._embedding_digest = b""
         self._hash = Fingerprint(directory.config_fields, directory.tokenizer) if hashed else None
 
     def read_weights(self) -> Iterator[tuple[str, torch.Tensor | QuantizedMatrix]]:
@@ -157,7 +159,21 @@ class _WeightReader:
                 raise CheckpointError(
                     self._directory.path, f"{name} holds NaN or infinity and cannot be used"
                 )
-            yield name, tensor
+            if self._directory.repeats_head and name in (EMBEDDING, HEAD):
+                self._check_repeated(name, tensor)
+            if name != HEAD or not self._directory.repeats_head:
+                yield name, tensor
+
+    def _check_repeated(self, name: str, tensor: torch.Tensor) -> None:
+        """The embedding comes first, in the order of names; by the head's turn it may be packed."""
+        digest = sha256(tensor.contiguous().view(torch.uint8).numpy().tobytes()).digest()
+        if name == EMBEDDING:
+            self._embedding_digest = digest
+        elif digest != self._embedding_digest:
+            raise CheckpointError(
+                self._directory.path,
+                f"tie_embeddings is true, but {HEAD} differs from {EMBEDDING}: set it to false",
+            )
 
     def checked_fingerprint(self) -> str:
         """After read_weights: the fingerprint of what was read, or the stored one if nothing was hashed."""
@@ -181,10 +197,12 @@ class _WeightReader:
 
 def _without_memory(directory: CheckpointDirectory) -> Iterator[tuple[str, torch.Tensor | QuantizedMatrix]]:
     """As _WeightReader.read_weights, but on the meta device: nothing is read."""
-    tensors = directory.weights.tensors.items()
+    tensors = directory.weights.tensors
+    if directory.repeats_head:
+        del tensors[HEAD]
+    sizes = ((name, info.shape, DTYPES[info.dtype]) for name, info in tensors.items())
     return _weights_of(
-        directory,
-        ((name, torch.empty(info.shape, dtype=DTYPES[info.dtype], device="meta")) for name, info in tensors),
+        directory, ((name, torch.empty(shape, dtype=dtype, device="meta")) for name, shape, dtype in sizes)
     )
 
 

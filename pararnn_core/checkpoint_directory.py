@@ -13,7 +13,7 @@ import torch
 from pararnn_core.checkpoint_text import TOKENIZER, CheckpointText
 from pararnn_core.config import ModelConfig, num_parameters
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.quantization_config import MATRICES_OF_A_LAYER, MatrixFormat, matrix_names
+from pararnn_core.quantization_config import EMBEDDING, HEAD, MATRICES_OF_A_LAYER, MatrixFormat, matrix_names
 from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix, shapes_of
 from pararnn_core.safetensors_file import PICKLE_ADVICE, TensorInfo, is_pickle
 from pararnn_core.skeleton import skeleton
@@ -40,22 +40,31 @@ class StoredTensor(NamedTuple):
     dtype: str
 
 
+def config_fields(path: Path) -> dict[str, Any]:
+    """Return the object of a checkpoint's config.json."""
+    return read_json(path / CONFIG, _MAX_JSON_BYTES, within=path)
+
+
 class CheckpointDirectory:
     """Open for reading; a context manager. CheckpointError unless names, shapes, dtypes and sizes are right.
 
     config_fields: config.json as it stands, what the fingerprint covers.  config: the same, checked.
+    repeats_head: the files hold a head beside a tied embedding; whoever reads it checks that both are equal.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         _check_is_directory(path)
-        self.config_fields = read_json(path / CONFIG, _MAX_JSON_BYTES, within=path)
+        self.config_fields = config_fields(path)
         self.config = _read_config(path / CONFIG, self.config_fields)
         self.fingerprint = _read_fingerprint(path / CONFIG, self.config_fields)
         self.tokenizer = _read_tokenizer(path, self.config.vocab_size)
         self.weights = WeightFiles(path)
         try:
             tensors = self.weights.tensors
+            self.repeats_head = _repeats_head(tensors, self.config)
+            if self.repeats_head:
+                del tensors[HEAD]
             shapes = {name: info.shape for name, info in tensors.items()}
             _check_dtypes(path, tensors, check_shapes(path, shapes, self.config))
         except BaseException:
@@ -86,6 +95,14 @@ class CheckpointDirectory:
     def has_chat_template(self) -> bool:
         """Tell whether there is one, in a file of its own or in tokenizer_config.json."""
         return bool(CheckpointText(self.path).chat_templates())
+
+
+def _repeats_head(tensors: Mapping[str, TensorInfo], config: ModelConfig) -> bool:
+    """Other programs save a tied head a second time, under the head's own name."""
+    head, embedding = tensors.get(HEAD), tensors.get(EMBEDDING)
+    if head is None or embedding is None or not config.tie_embeddings:
+        return False
+    return (head.shape, head.dtype) == (embedding.shape, embedding.dtype)
 
 
 def empty_model(config: ModelConfig) -> ParaRNNForCausalLM:

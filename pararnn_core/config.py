@@ -12,6 +12,8 @@ from pararnn_core.quantization_config import QuantizationConfig
 MODEL_TYPE = "pararnn"
 MAX_CONV_KERNEL = 8
 _QUANTIZATION = "quantization_config"
+# Written by transformers into every config.json; they say nothing about the model's shape.
+_OF_THE_HUB = frozenset({"_name_or_path", "architectures", "auto_map", "transformers_version", "use_cache"})
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "cell": ("gru", "lstm"),
@@ -21,7 +23,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "activation_dtype": ("float32", "bfloat16", None),
     "dtype": ("float32", "bfloat16"),
 }
-_PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "25m": {"hidden_size": 384, "num_hidden_layers": 10, "num_heads": 4, "vocab_size": 8192},
     "130m": {"hidden_size": 768, "num_hidden_layers": 12, "num_heads": 4, "vocab_size": 32768},
     "406m": {"hidden_size": 1024, "num_hidden_layers": 24, "num_heads": 4, "vocab_size": 50432},
@@ -129,10 +131,15 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """ValueError for a foreign model_type, an unknown key and a missing one, each by name."""
+        """ValueError for a foreign model_type, an unknown key and a missing one, each by name.
+
+        As in other configs of the Hub, torch_dtype is dtype, and eos_token_id may be a list. The first id
+        counts here; `eos_token_ids` has all of them.
+        """
         if data.get("model_type") != MODEL_TYPE:
             raise ValueError(f"model_type must be {MODEL_TYPE!r}, got {data.get('model_type')!r}")
         values = {key: value for key, value in data.items() if key not in ("model_type", _QUANTIZATION)}
+        values = _without_keys_of_the_hub(values, quantized=_QUANTIZATION in data)
         unknown = sorted(
             values.keys() - {field.name for field in fields(cls)} | values.keys() & {"quantization"}
         )
@@ -149,9 +156,29 @@ class ModelConfig:
     @classmethod
     def preset(cls, name: str, cell: str = "gru") -> ModelConfig:
         """One of 25m 130m 406m 1.4b 2.9b 7b; the last four are the paper's."""
-        if name not in _PRESETS:
-            raise ValueError(f"preset must be one of {list(_PRESETS)}, got {name!r}")
-        return cls(cell=cell, **_PRESETS[name])
+        if name not in PRESETS:
+            raise ValueError(f"preset must be one of {list(PRESETS)}, got {name!r}")
+        return cls(cell=cell, **PRESETS[name])
+
+
+def eos_token_ids(data: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return all EOS ids of a config.json or generation_config.json. Raises ValueError for what is no id."""
+    entry = data.get("eos_token_id")
+    ids = entry if isinstance(entry, list) else [] if entry is None else [entry]
+    if not all(type(token) is int and token >= 0 for token in ids):
+        raise ValueError(f"eos_token_id must be an id or a list of ids, got {entry!r:.80}")
+    return tuple(ids)
+
+
+def _without_keys_of_the_hub(values: Mapping[str, Any], *, quantized: bool) -> dict[str, Any]:
+    kept = {key: value for key, value in values.items() if key not in _OF_THE_HUB}
+    torch_dtype = kept.pop("torch_dtype", None)
+    # Beside integers it is the type of activations, which is chosen anew.
+    if torch_dtype is not None and not quantized and kept.setdefault("dtype", torch_dtype) != torch_dtype:
+        raise ValueError(f"dtype is {kept['dtype']!r} and torch_dtype {torch_dtype!r}: they must be equal")
+    if isinstance(kept.get("eos_token_id"), list):
+        kept["eos_token_id"] = next(iter(eos_token_ids(kept)), None)
+    return kept
 
 
 def num_parameters(config: ModelConfig) -> int:

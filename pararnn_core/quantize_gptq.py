@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pararnn_core.quantization_config import MatrixFormat
-from pararnn_core.quantize_round import group_scales, rounded
+from pararnn_core.quantize_round import ROWS, group_scales, rounded
 from pararnn_core.quantized_matrix import QuantizedMatrix, expand_scales
+from pararnn_core.torch_threads import map_in_threads
 
 # Of the mean of the diagonal, added to all of it: a larger one trusts the calibration inputs less.
 DAMPING = 0.01
@@ -45,8 +46,12 @@ def _compensate(weight: Tensor, hessian: Tensor, its: MatrixFormat) -> tuple[Ten
     # What matters most goes first: all that comes later can still make up for its error.
     order = torch.argsort(importance, descending=True, stable=True)
     each = expand_scales(scales, its.group_size, weight.shape[1])[:, order]
-    values = _round_in_turn(weight[:, order], each, _inverse_factor(damped[order][:, order]), its.bits)
-    return values[:, torch.argsort(order)], scales
+    factor = _inverse_factor(damped[order][:, order])
+    values = map_in_threads(
+        lambda rows: _round_in_turn(weight[rows][:, order], each[rows], factor, its.bits),
+        [slice(start, start + ROWS) for start in range(0, len(weight), ROWS)],
+    )
+    return torch.cat(values)[:, torch.argsort(order)], scales
 
 
 def _round_in_turn(weight: Tensor, scales: Tensor, factor: Tensor, bits: int) -> Tensor:

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from pararnn_core.quantization_config import MatrixFormat
 from pararnn_core.quantized_matrix import QuantizedMatrix, expand_scales, group_slices, value_range
+from pararnn_core.torch_threads import map_in_threads
 
 # What the largest weight of a group is divided by, at the ends of the search and how often between them.
 _DIVISORS = {8: (126.0, 132.0, 7), 4: (5.0, 9.0, 17)}
 _REFINEMENTS = 2
-# A larger block of rows would only need more memory.
-_ROWS = 8192
+# Rows that one thread rounds at a time, whatever the number of threads: so bits do not depend on it.
+ROWS = 1024
 
 
 def round_matrix(weight: Tensor, its: MatrixFormat, importance: Tensor | None = None) -> QuantizedMatrix:
@@ -29,18 +30,17 @@ def round_matrix(weight: Tensor, its: MatrixFormat, importance: Tensor | None = 
 
 def group_scales(weight: Tensor, its: MatrixFormat, importance: Tensor | None = None) -> Tensor:
     """Arguments as of `round_matrix` -> (O, K) bfloat16, the best scale of each group of each row."""
-    return torch.cat(
-        [
-            torch.stack(
-                [
-                    best_scale(rows[:, inputs], its.bits, None if importance is None else importance[inputs])
-                    for inputs in group_slices(weight.shape[1], its.group_size)
-                ],
-                dim=1,
-            )
-            for rows in torch.split(weight.float(), _ROWS)
-        ]
-    )
+
+    def scales_of(rows: Tensor) -> Tensor:
+        return torch.stack(
+            [
+                best_scale(rows[:, inputs], its.bits, None if importance is None else importance[inputs])
+                for inputs in group_slices(weight.shape[1], its.group_size)
+            ],
+            dim=1,
+        )
+
+    return torch.cat(map_in_threads(scales_of, torch.split(weight.float(), ROWS)))
 
 
 def best_scale(weight: Tensor, bits: int, importance: Tensor | None = None) -> Tensor:

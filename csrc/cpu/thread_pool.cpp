@@ -1,7 +1,6 @@
 #include "thread_pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #include <atomic>
 #include <chrono>
@@ -20,8 +19,8 @@ namespace {
 // Longer than the gap between two kernels of a decode step.
 constexpr std::chrono::microseconds kIdleSpin(100);
 
-// Looks of a waiting caller before it lets others have the core.
-constexpr int kCallerSpins = 2000;
+// Looks of a waiting caller before it sleeps: some 50 us, longer than threads of an idle machine are apart.
+constexpr int kCallerLooks = 2000;
 
 void pause() {
 #if defined(__x86_64__)
@@ -48,16 +47,32 @@ class Job {
   uint64_t call() const { return ticket_.load() >> kCountBits; }
 
   void work(uint64_t call) {
-    int64_t finished = 0;
+    int64_t finished = 0, items = 0;
     for (uint64_t left = claim(call); left != 0; left = claim(call)) {
-      task_(context_, items_ - int64_t(left));
+      items = items_;
+      task_(context_, items - int64_t(left));
       ++finished;
     }
-    if (finished > 0) done_.fetch_add(finished);
+    // From here on the call may return and the next one begin: only copies may be looked at.
+    if (finished == 0 || done_.fetch_add(finished) + finished != items || !asleep_.load()) return;
+    // Under the lock, so that a caller about to sleep sees the last item done or gets the signal.
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+    }
+    all_done_.notify_one();
   }
 
-  void wait() const {
-    for (int spins = 0; done_.load() != items_; ++spins) spins < kCallerSpins ? pause() : void(sched_yield());
+  // A thread that has an item may have lost its core to another program. A caller that spun on would keep the
+  // core to which the system can move it.
+  void wait() {
+    for (int looks = 0; looks < kCallerLooks; ++looks) {
+      if (done_.load() == items_) return;
+      pause();
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    asleep_.store(true);
+    all_done_.wait(lock, [&] { return done_.load() == items_; });
+    asleep_.store(false);
   }
 
  private:
@@ -78,6 +93,9 @@ class Job {
   uint64_t call_ = 0;
   std::atomic<uint64_t> ticket_{0};
   std::atomic<int64_t> done_{0};
+  std::atomic<bool> asleep_{false};
+  std::mutex mutex_;
+  std::condition_variable all_done_;
 };
 
 class ThreadPool {

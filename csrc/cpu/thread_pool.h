@@ -1,4 +1,5 @@
-// Threads shared by all CPU kernels. Workers spin for a bounded time after a call, then sleep.
+// Threads shared by all CPU kernels. Workers after a call, and a caller that waits for them, spin for a
+// bounded time, then sleep.
 #pragma once
 
 #include <cstdint>

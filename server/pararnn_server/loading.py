@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -15,7 +16,9 @@ import torch
 
 from pararnn_core import ops
 from pararnn_core.checkpoint import load_checkpoint
+from pararnn_core.checkpoint_directory import CONFIG, config_fields
 from pararnn_core.checkpoint_text import GENERATION_CONFIG, CheckpointText
+from pararnn_core.config import eos_token_ids
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_server.locate import find_checkpoint
 from pararnn_server.memory import release_free_memory
@@ -68,7 +71,7 @@ def load(settings: Settings, progress: Progress | None = None) -> Loaded:
         names,
         model,
         tokenizer,
-        _further_ends(generation, tokenizer, model.config.eos_token_id),
+        _further_ends(folder, generation, tokenizer, model.config.eos_token_id),
         _sampling_defaults(generation),
     )
 
@@ -103,15 +106,19 @@ def load_in_background(settings: Settings, progress: Progress | None = None) -> 
 
 
 def _further_ends(
-    generation: dict[str, Any], tokenizer: Tokenizer, eos_token_id: int | None
+    folder: Path, generation: dict[str, Any], tokenizer: Tokenizer, eos_token_id: int | None
 ) -> tuple[int, ...]:
-    """List the ids of generation_config.json and the tokenizer's EOS, without the model's own."""
-    entry = generation.get("eos_token_id")
-    ids = {*(entry if isinstance(entry, list) else [entry]), tokenizer.eos_id} - {None, eos_token_id}
-    if not all(type(token) is int and 0 <= token < tokenizer.vocab_size for token in ids):
-        message = f"{GENERATION_CONFIG}: eos_token_id must hold ids below {tokenizer.vocab_size}"
-        raise TokenizerError(message)
-    return tuple(sorted(token for token in ids if token is not None))
+    """List the ids of config.json, generation_config.json and the tokenizer, without the model's own."""
+    ids = {tokenizer.eos_id}
+    for name, fields in ((CONFIG, config_fields(folder)), (GENERATION_CONFIG, generation)):
+        try:
+            ids.update(eos_token_ids(fields))
+        except ValueError as error:
+            raise TokenizerError(f"{name}: {error}") from None
+    ends = sorted(token for token in ids - {None, eos_token_id} if token is not None)
+    if ends and ends[-1] >= tokenizer.vocab_size:
+        raise TokenizerError(f"eos_token_id must hold ids below {tokenizer.vocab_size}, not {ends[-1]}")
+    return tuple(ends)
 
 
 def _sampling_defaults(generation: dict[str, Any]) -> SamplingDefaults:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from pararnn_server.environment import option_name
 from pararnn_server.keys import ConfigurationError
+from pararnn_server.paths import printable
 from pararnn_server.settings import Settings
 
 _HERE = Path(__file__).resolve().parent
@@ -24,23 +28,32 @@ def find_checkpoint(settings: Settings) -> Path:
         found = _named(folder, settings.checkpoint) if settings.checkpoint else _first(folder)
         if found is not None:
             return found
-    wanted = f"checkpoint {settings.checkpoint!r}" if settings.checkpoint else "any checkpoint"
+    wanted = f"checkpoint {printable(settings.checkpoint)!r}" if settings.checkpoint else "any checkpoint"
     looked = ", ".join(str(folder) for folder in folders) or "nowhere else"
     raise ConfigurationError(
-        f"checkpoint: cannot find {wanted}: it must be a directory with a config.json, or the name of one in"
-        f" PARARNN_CHECKPOINT_DIR or among those that ship (looked in {looked})"
+        f"{option_name('checkpoint')}: cannot find {wanted}: it must be a directory with a config.json, or"
+        f" the name of one in PARARNN_CHECKPOINT_DIR or among those that ship (looked in {printable(looked)})"
     )
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether the folder claims to be one; loading it is what proves it."""
-    return (folder / "config.json").is_file()
+    """Return whether the folder claims to be one; loading it is what proves it.
+
+    Raises ConfigurationError for a folder that may not be entered.
+    """
+    try:
+        return stat.S_ISREG(os.stat(folder / "config.json").st_mode)
+    except PermissionError as error:
+        name = option_name("checkpoint")
+        raise ConfigurationError(f"{name}: {folder} cannot be entered: {error.strerror}") from None
+    except (OSError, ValueError):
+        return False
 
 
 def shipped_checkpoints() -> Iterator[Path]:
     """Folders of checkpoints in the installed package and in the repository, where they exist."""
     for folder in (_HERE / "checkpoints", _HERE.parents[1] / "checkpoints"):
-        if folder.is_dir():
+        if os.path.isdir(folder):
             yield folder
 
 
@@ -58,7 +71,8 @@ def _named(folder: Path, name: str) -> Path | None:
 def _first(folder: Path) -> Path | None:
     if is_checkpoint(folder):
         return folder
-    members = sorted(path for path in folder.glob("*") if is_checkpoint(path)) if folder.is_dir() else []
+    # A neighbour that may not be entered, such as lost+found, is none of those that are looked for.
+    members = sorted(path for path in folder.glob("*") if os.path.isfile(path / "config.json"))
     if not members:
         return None
     in_int8 = members[0].with_name(f"{members[0].name}-int8")

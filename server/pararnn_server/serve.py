@@ -162,6 +162,9 @@ def _listen(settings: Settings) -> socket.socket:
         )
     except OSError as error:
         where = f"{settings.host} port {settings.port}"
+        # Under make, whose own last line is "Error 1", the hint has to say how make passes an option on.
+        advice = "make serve ARGS='--port 8001'" if "MAKELEVEL" in os.environ else "--port 8001"
         raise ConfigurationError(
-            f"{option_name('port')}: cannot listen on {where}: {error.strerror or error}"
+            f"{option_name('port')}: cannot listen on {where}: {error.strerror or error};"
+            f" end the program that has it, or choose another port: {advice}"
         ) from error

@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.progress import Progress
 from torch.nn import functional as F
 
+from checkpoints.held_out import HeldOutProbe
 from checkpoints.linear_cross_entropy import CHUNK_ROWS, linear_cross_entropy
 from checkpoints.optimizers import parameter_groups
 from checkpoints.run_folder import Row, RunFolder
 from checkpoints.schedule import Budget, learning_rate_factor
 from checkpoints.token_data import Windows
+from checkpoints.train import Reporter
 from checkpoints.trainer import RECURRENT_LIMIT, DivergedError, Recipe, Trainer
 from pararnn_core.model import ParaRNNForCausalLM
 from tests.fixtures import TINY_VOCAB_SIZE, tiny_config
@@ -51,6 +54,14 @@ def train(run: Trainer, stop_after: int | None = None) -> list[Row]:
     except KeyboardInterrupt:
         assert len(rows) == stop_after
     return rows
+
+
+def test_the_progress_bar_of_a_finished_run_is_full(tmp_path: Path) -> None:
+    budget, bar = Budget(max_steps=6, max_minutes=None), Progress(disable=True)
+    run = trainer(tmp_path, "gru")
+    probe = HeldOutProbe([documents()[0]], 100)
+    run.run(budget, Reporter(run, probe, budget, bar))
+    assert bar.tasks[0].completed == 1.0
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

@@ -26,6 +26,7 @@ void run_all(const Wanted& wanted) {
   wanted.add("any", "stand_ins", test_stand_ins);
 #endif
   wanted.add("any", "thread_pool", test_thread_pool);
+  wanted.add("any", "topology", test_topology);
   for (const Level& level : levels()) {
 #define PARARNN_RUN_TEST(test) \
   wanted.add(level.name.c_str(), #test, [&](Checks& checks) { test_##test(level, checks); });

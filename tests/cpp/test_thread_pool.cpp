@@ -1,3 +1,5 @@
+#include <time.h>
+
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -57,6 +59,31 @@ void check_overlapping_calls(Checks& checks) {
   checks.that(wrong == 0, "every item runs once a call");
 }
 
+double thread_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
+}
+
+// Items of a worker whose core another program has, as far as the caller can see: they take long and no time.
+void check_a_waiting_caller_sleeps(Checks& checks) {
+  checks.about("a caller that waits for a worker");
+  const std::thread::id caller = std::this_thread::get_id();
+  const double before = thread_seconds();
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    std::atomic<int> begun{0};
+    const auto body = [&] {
+      // The caller does not end its item before a worker has begun the other one.
+      if (++begun < 2 && std::this_thread::get_id() == caller) {
+        while (begun < 2) std::this_thread::sleep_for(std::chrono::microseconds(100));
+      }
+      if (std::this_thread::get_id() != caller) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    };
+    parallel_for(2, [](const void* self, int64_t) { (*static_cast<const decltype(body)*>(self))(); }, &body);
+  }
+  checks.that(thread_seconds() - before < 0.05, "takes no core while it waits for 250 ms");
+}
+
 }  // namespace
 
 void test_thread_pool(Checks& checks) {
@@ -68,6 +95,8 @@ void test_thread_pool(Checks& checks) {
     checks.that(num_threads() == threads, "as many threads as were asked for");
     check_overlapping_calls(checks);
   }
+  set_num_threads(2);
+  check_a_waiting_caller_sleeps(checks);
 }
 
 }  // namespace pararnn

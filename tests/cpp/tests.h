@@ -24,6 +24,7 @@ PARARNN_NATIVE_TESTS(PARARNN_DECLARE_TEST)
 #undef PARARNN_DECLARE_TEST
 
 void test_thread_pool(Checks& checks);
+void test_topology(Checks& checks);
 void test_stand_ins(Checks& checks);
 
 }  // namespace pararnn

@@ -7,13 +7,14 @@ import mmap
 import torch
 
 from pararnn_core import ops
-from pararnn_server.bench.timing import Spread, seconds
+from pararnn_server.bench.timing import Spread, interleaved, seconds
 
 _HUGE_PAGE = 2 << 20
 _LINES = 256
 _LEAST_BYTES_READ = 256 << 20
 _LEAST_MULTIPLY_SECONDS = 0.05
 _FIRST_ROUNDS = 100_000
+_BANDWIDTH_SECONDS = 5.0
 
 
 class ReadBuffer:
@@ -87,11 +88,15 @@ class Multiplier:
         return taken.map(lambda each: self.operations / each)
 
 
-def read_bandwidth(size: int, repetitions: int = 3) -> Spread:
-    """Bytes per second that all threads read from a buffer of `size` bytes on huge pages.
+def read_bandwidth(size: int, repetitions: int = 5) -> Spread:
+    """Return bytes per second that all threads read from a buffer of `size` bytes on huge pages.
 
-    What is read once per token cannot be read faster: size / bandwidth is the least time of a decode step.
+    Weights are read once a token and cannot be read faster: size / bandwidth is the least time of a decode
+    step. It is timed as `measure` times it, so that both give one figure.
     """
+    torch.set_num_threads(1)  # torch's threads spin for a while after they have filled the buffer
     reader = ReadBuffer(size).reader(size)
-    reader.repeat()
-    return reader.rate(Spread.of([reader.repeat() for _ in range(repetitions)]))
+    times = interleaved(
+        {"read": reader.repeat}, rounds=repetitions, time_limit=_BANDWIDTH_SECONDS, progress=lambda _: None
+    )
+    return reader.rate(times["read"])

@@ -89,6 +89,11 @@ class Subject:
         return self.config.vocab_size * self.config.hidden_size
 
     @property
+    def weight_bytes(self) -> int:
+        """Stored bytes of all weights."""
+        return sum(map(_nbytes, expected_tensors(self.config).values()))
+
+    @property
     def decode_bytes(self) -> int:
         """Stored bytes of the weights that a step reads, whatever its batch: all but the embedding's rows."""
         tied = self.config.tie_embeddings

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pararnn_server.bench.measure import Figure, Limits
 from pararnn_server.bench.timing import Spread
+from pararnn_server.commands.units import as_bytes
 
 HEADINGS = (
     "model",
@@ -27,7 +28,7 @@ def figure_row(figure: Figure) -> tuple[str, ...]:
     speed = figure.tokens_per_second
     return (
         figure.label,
-        f"{figure.decode_bytes / 1e6:,.0f} MB",
+        as_bytes(figure.decode_bytes),
         str(figure.threads),
         figure.test,
         number(speed.median),

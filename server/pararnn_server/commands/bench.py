@@ -73,7 +73,7 @@ def bench(
     if not counts:
         raise CommandFailed("--threads: name at least one number")
     machine = Machine.here()
-    runs = list(_measure_all(subjects, counts, plan, machine))
+    runs = list(_measure_all(subjects, counts, plan))
     _show(runs)
     if json_file is not None:
         json_file.write_text(json.dumps(as_json(machine, runs), indent=1) + "\n")
@@ -105,12 +105,12 @@ def _subjects(checkpoints: list[str], presets: list[str], cell: str, weights: li
         raise CommandFailed(str(error)) from None
 
 
-def _measure_all(subjects: list[Subject], counts: list[int], plan: Plan, machine: Machine) -> list[Measured]:
+def _measure_all(subjects: list[Subject], counts: list[int], plan: Plan) -> list[Measured]:
     console = Console(stderr=True)
     torch.set_num_threads(1)
-    runs = []
+    runs, default = [], ops.num_threads()
     for count in counts:
-        ops.set_num_threads(count or machine.cores)
+        ops.set_num_threads(count or default)
         for subject in subjects:
             with console.status(subject.label) as status:
                 runs.append(measure([subject], plan, status.update))

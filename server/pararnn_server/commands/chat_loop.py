@@ -49,7 +49,7 @@ class ChatLoop:
                 return
             if _COMMAND.fullmatch(command):
                 self._commands.get(command, self._unknown)()
-            else:
+            elif text or self._conversation.continues_text:
                 self._answer(text)
 
     def _read(self) -> str | None:
@@ -105,7 +105,7 @@ class ChatLoop:
         facts = self._conversation.facts()
         rows = (
             ("tokens", f"{facts.num_tokens:,}"),
-            ("state", f"{facts.state_bytes:,} bytes"),
+            ("state", f"{as_bytes(facts.state_bytes)} ({facts.state_bytes:,} bytes)"),
             *facts.details,
         )
         width = max(len(name) for name, _ in rows)

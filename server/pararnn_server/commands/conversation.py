@@ -35,5 +35,9 @@ class Conversation(Protocol):
         """Give up the session."""
 
     @property
+    def continues_text(self) -> bool:
+        """Whether an empty message is one: the text is continued."""
+
+    @property
     def completion_tokens(self) -> int:
         """Tokens of the last reply."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
+from typing import NoReturn
 
 import typer
 
@@ -11,6 +13,7 @@ from pararnn_core.checkpoint import CheckpointError
 from pararnn_core.devices import DeviceUnavailable
 from pararnn_core.ops import NativeLibraryMissing
 from pararnn_server.keys import ConfigurationError
+from pararnn_server.paths import printable
 from pararnn_server.tokenizer import TokenizerError
 
 
@@ -30,10 +33,21 @@ EXPECTED = (
 
 @contextlib.contextmanager
 def one_line_errors(*further: type[Exception]) -> Iterator[None]:
-    """Also a decorator. Errors outside of EXPECTED and further are faults of this program, with traceback."""
+    """Also a decorator. Errors outside of EXPECTED and further are faults of this program, with traceback.
+
+    But for those of the system that name a file: a folder that may not be entered, a full disk.
+    """
     expected: tuple[type[Exception], ...] = (*EXPECTED, *further)
     try:
         yield
     except expected as error:
-        typer.echo(f"pararnn: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(1) from None
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{printable(os.fsdecode(error.filename))}: {error.strerror}")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"pararnn: {' '.join(message.split())}", err=True)
+    raise typer.Exit(1) from None

@@ -11,15 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from pararnn_core.checkpoint import CheckpointInfo, checkpoint_info, verify_checkpoint
-from pararnn_core.config import num_parameters
+from pararnn_core.config import PRESETS, num_parameters
 from pararnn_core.state import state_bytes, state_parts
 from pararnn_server.bench.limits import read_bandwidth
 from pararnn_server.bench.subject import Subject
 from pararnn_server.commands.failure import one_line_errors
+from pararnn_server.commands.inspect_preset import inspect_preset
 from pararnn_server.commands.options import option, read_settings
 from pararnn_server.commands.progress import ByteProgress
 from pararnn_server.commands.units import as_bytes, as_count
+from pararnn_server.keys import ConfigurationError
 from pararnn_server.locate import find_checkpoint
+from pararnn_server.paths import printable
 
 _WIDTH_OF_A_FILE = 120
 # More than any cache holds; a model of many gigabytes is read no faster.
@@ -31,7 +34,8 @@ def inspect_checkpoint(
     checkpoint: Annotated[
         str | None,
         typer.Argument(
-            help="Directory of the checkpoint, or its name; default: the one that `serve` would take.",
+            help="Directory of the checkpoint, or its name, or a size as `bench --random` takes; default: the"
+            " one that `serve` would take.",
             envvar="PARARNN_CHECKPOINT",
         ),
     ] = None,
@@ -46,9 +50,15 @@ def inspect_checkpoint(
 ) -> None:
     """Show a checkpoint: its configuration, every tensor, the bytes of one session, the machine's limit.
 
-    Reads headers only, unless --verify is given.
+    Reads headers only, unless --verify is given. Of a size such as 7b it shows what its models would take.
     """
-    path = find_checkpoint(read_settings({"checkpoint": checkpoint}))
+    try:
+        path = find_checkpoint(read_settings({"checkpoint": checkpoint}))
+    except ConfigurationError:
+        if checkpoint not in PRESETS:
+            raise
+        inspect_preset(checkpoint, measure=measure, as_json=as_json)
+        return
     info = checkpoint_info(path)
     if verify:
         with ByteProgress("checking") as report:
@@ -105,7 +115,10 @@ def _show(facts: dict[str, Any]) -> None:
 
 
 def _summary(facts: dict[str, Any]) -> Table:
-    table = Table(title=facts["path"], show_header=False, title_justify="left")
+    table = Table(title=printable(facts["path"]), show_header=False, title_justify="left")
+    table.add_column()
+    # A fingerprint is longer than a narrow terminal: it is folded, never cut.
+    table.add_column(overflow="fold")
     checked = "checked against every byte" if facts["verified"] else "not checked, see --verify"
     count = facts["num_parameters"]
     table.add_row("parameters", f"{count:,} ({as_count(count)})")
@@ -113,11 +126,12 @@ def _summary(facts: dict[str, Any]) -> Table:
     table.add_row("state of a session", f"{as_bytes(facts['state_bytes'])} ({facts['state_bytes']:,} bytes)")
     allowed = facts["limit"]
     if allowed is not None:
-        rate, most = allowed["read_bytes_per_second"] / 1e9, allowed["decode_tokens_per_second"]
-        read = as_bytes(allowed["bytes_read_per_token"])
-        table.add_row(
-            "limit", f"{most:,.0f} tokens/s of one reply: {read} a token at {rate:.1f} GB/s, measured"
+        rate, read = (
+            as_bytes(int(allowed["read_bytes_per_second"])),
+            as_bytes(allowed["bytes_read_per_token"]),
         )
+        most = allowed["decode_tokens_per_second"]
+        table.add_row("limit", f"{most:,.0f} tokens/s of one reply: {read} a token at {rate}/s, measured")
     table.add_row("fingerprint", f"{facts['fingerprint'] or 'none'} ({checked})")
     table.add_row("tokenizer", "yes" if facts["has_tokenizer"] else "no")
     table.add_row("chat template", "yes" if facts["has_chat_template"] else "no")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pararnn_core.generate import generate
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampling_params import SEED_MAX, SamplingParams
-from pararnn_core.state import state_bytes, state_parts
+from pararnn_core.state import StatePart, state_bytes, state_parts
 from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.chat_template import message
 from pararnn_server.commands.conversation import SessionFacts
@@ -75,14 +75,16 @@ class LocalConversation:
 
     def facts(self) -> SessionFacts:
         """As of Conversation."""
-        parts = tuple(
-            (part.name, f"{as_bytes(part.nbytes)}  {' x '.join(map(str, part.shape))} {part.dtype}")
-            for part in state_parts(self._model.config)
-        )
+        parts = tuple((part.name, _described(part)) for part in state_parts(self._model.config))
         return SessionFacts(self._num_tokens, state_bytes(self._model.config), parts)
 
     def close(self) -> None:
         """As of Conversation: the memory goes with the process."""
+
+    @property
+    def continues_text(self) -> bool:
+        """As of Conversation."""
+        return self._chat is None
 
     @property
     def completion_tokens(self) -> int:
@@ -119,3 +121,8 @@ class LocalConversation:
         system = [] if begun or not self._system else [message("system", self._system)]
         messages = [*system, message("user", text)]
         return [*await self._chat.encode(messages, Partition(owner=""), continues=begun)]
+
+
+def _described(part: StatePart) -> str:
+    shape, dtype = " x ".join(map(str, part.shape)), str(part.dtype).removeprefix("torch.")
+    return f"{as_bytes(part.nbytes)}: {shape} {dtype}"

@@ -10,12 +10,24 @@ from rich.progress import (
     DownloadColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
+from rich.text import Text
+
+from pararnn_server.commands.units import as_bytes
+
+
+class _Speed(ProgressColumn):
+    """Bytes per second, in the units of all other sizes."""
+
+    def render(self, task: Task) -> Text:
+        """As of ProgressColumn."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{as_bytes(int(speed))}/s", style="progress.data.speed")
 
 
 class ByteProgress:
@@ -23,7 +35,7 @@ class ByteProgress:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._bar = _bars(DownloadColumn(), TransferSpeedColumn())
+        self._bar = _bars(DownloadColumn(binary_units=True), _Speed())
         self._task: TaskID | None = None
 
     def __enter__(self) -> ByteProgress:

@@ -10,8 +10,9 @@ from pararnn_client import PararnnClient, PararnnError
 
 from pararnn_server.commands.conversation import SessionFacts
 from pararnn_server.commands.sampling_options import ChatSampling
+from pararnn_server.commands.units import as_bytes, as_time
 
-_SHOWN = ("id", "model", "turn", "snapshot_bytes", "history_bytes", "tier", "expires_at")
+_PLACES = {"device": "a slot of the model", "host": "memory", "store": "the store"}
 
 
 class RemoteConversation:
@@ -54,7 +55,15 @@ class RemoteConversation:
     def facts(self) -> SessionFacts:
         """As of Conversation."""
         session = self._client.sessions.get(self._session_id)
-        details = tuple((name, str(getattr(session, name))) for name in _SHOWN)
+        details = (
+            ("session", session.id),
+            ("model", session.model),
+            ("turns", f"{session.turn:,}"),
+            ("stored", as_bytes(session.snapshot_bytes)),
+            ("token log", as_bytes(session.history_bytes)),
+            ("kept in", _PLACES.get(session.tier or "", "-")),
+            ("ends", as_time(session.expires_at)),
+        )
         return SessionFacts(session.num_tokens, session.state_bytes, details)
 
     def close(self) -> None:
@@ -63,6 +72,11 @@ class RemoteConversation:
             self._client.sessions.delete(self._session_id)
         except PararnnError:
             return
+
+    @property
+    def continues_text(self) -> bool:
+        """As of Conversation."""
+        return self._raw
 
     @property
     def completion_tokens(self) -> int:

@@ -92,11 +92,11 @@ def machine(settings: Settings) -> str:
 
 
 def memory(serving: Serving, num_slots: int) -> str:
-    """What is resident, and how much of it weights and the slots of running sessions are; MB are millions."""
-    weights, slots = serving.weight_bytes / 1e6, num_slots * serving.state_bytes / 1e6
+    """Return what is resident, and how much of it are weights and the slots of running sessions."""
+    weights, slots = as_bytes(serving.weight_bytes), as_bytes(num_slots * serving.state_bytes)
     resident = resident_memory_bytes()
-    parts = f"{weights:.1f} MB of weights, {slots:.1f} MB for sessions that run"
-    return parts if resident is None else f"{resident / 1e6:.1f} MB resident: {parts}"
+    parts = f"{weights} of weights, {slots} for sessions that run"
+    return parts if resident is None else f"{as_bytes(resident)} resident: {parts}"
 
 
 def example(url: str, settings: Settings) -> str:

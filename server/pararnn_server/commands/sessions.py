@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from pararnn_client import PararnnClient, PararnnError, Session
 
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
 from pararnn_server.commands.options import CONTEXT, EPILOG, option
-from pararnn_server.commands.units import as_bytes
+from pararnn_server.commands.units import as_bytes, as_time
 
 HERE = "http://127.0.0.1:8000"
 PAGE = 1000
@@ -51,7 +50,7 @@ def show(session_id: SessionId, url: Url = HERE, api_key: Key = None) -> None:
     with PararnnClient(url, api_key=api_key) as client:
         session = client.sessions.get(session_id)
     typer.echo(f"{session.id} of {session.model}, {session.num_tokens} tokens in {session.turn} turns")
-    typer.echo(f"  used      {_time(session.last_used_at)}, ends {_time(session.expires_at)}")
+    typer.echo(f"  used      {as_time(session.last_used_at)}, ends {as_time(session.expires_at)}")
     memory = session.raw["memory"].items()
     typer.echo("  states    " + ", ".join(f"{tier} {as_bytes(size)}" for tier, size in memory))
     typer.echo(f"  log       {as_bytes(session.history_bytes)}")
@@ -59,7 +58,7 @@ def show(session_id: SessionId, url: Url = HERE, api_key: Key = None) -> None:
         typer.echo(f"  snapshot  {name}: turn {snapshot['turn']}, {snapshot['num_tokens']} tokens")
     for turn in session.raw["turns"][-10:]:
         counts = f"{turn['prompt_tokens']} in, {turn['completion_tokens']} out"
-        typer.echo(f"  turn {turn['turn']:<4} {_time(turn['created_at'])}  {counts}")
+        typer.echo(f"  turn {turn['turn']:<4} {as_time(turn['created_at'])}  {counts}")
 
 
 @sessions.command(context_settings=CONTEXT)
@@ -121,9 +120,3 @@ def rm(
 def _line(session: Session) -> str:
     sizes = f"{session.turn:>6} {session.num_tokens:>9} {as_bytes(session.state_bytes):>10}"
     return f"{session.id:37} {sizes} {session.tier or '':6} {session.parent_id or ''}".rstrip()
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "never"
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(sep=" ", timespec="seconds")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 
 def as_bytes(count: int) -> str:
     """1536 -> "1.5 KiB"."""
@@ -11,6 +13,13 @@ def as_bytes(count: int) -> str:
             break
         value /= 1024
     return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def as_time(seconds: float | None) -> str:
+    """0 -> "1970-01-01 00:00:00+00:00", None -> "never"."""
+    if seconds is None:
+        return "never"
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(sep=" ", timespec="seconds")
 
 
 def as_count(count: int) -> str:

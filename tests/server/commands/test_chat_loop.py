@@ -20,6 +20,7 @@ class Script:
         self.resets = 0
         self.stopped = False
         self.completion_tokens = 3
+        self.continues_text = False
 
     def read_line(self, prompt: str) -> str:
         try:
@@ -61,6 +62,14 @@ def test_each_reply_is_followed_by_its_speed_and_the_size_of_the_session(
     assert "3 tokens" in note
     assert "tokens/s" in note
     assert "1,234 tokens in 2.0 KiB" in note
+
+
+@pytest.mark.parametrize("continues_text", [False, True])
+def test_an_empty_line_is_sent_only_where_text_is_continued(continues_text: bool) -> None:
+    script = Script("", "hello", "")
+    script.continues_text = continues_text
+    _run(script)
+    assert script.heard == (["", "hello", ""] if continues_text else ["hello"])
 
 
 def test_a_line_that_ends_in_a_backslash_goes_on() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from pararnn_server.cli import build_app
 from typer.testing import CliRunner
 
 from pararnn_core.checkpoint import checkpoint_info
-from pararnn_core.config import num_parameters
+from pararnn_core.config import ModelConfig, num_parameters
 from pararnn_core.state import state_bytes
 from tests.fixtures import tiny_checkpoint
 
@@ -79,3 +80,34 @@ def test_a_converted_model_can_be_inspected_and_verified(cell: str, tmp_path: Pa
     assert facts["config"]["cell"] == cell
     assert facts["config"]["dtype"] == "bfloat16"
     assert facts["config"]["eos_token_id"] == 2
+
+
+def test_a_size_is_shown_without_a_model_of_it() -> None:
+    facts = json.loads(_run("inspect", "7b", "--json", "--no-measure"))
+    models = {(each["cell"], each["weights"]): each for each in facts["models"]}
+    assert len(models) == 8
+    for (cell, weights), each in models.items():
+        config = ModelConfig.preset("7b", cell)
+        assert each["num_parameters"] == num_parameters(config)
+        assert each["state_bytes"] == state_bytes(config)
+        assert each["memory_bytes"] == each["weight_bytes"] + facts["slots"] * each["state_bytes"]
+        bits = 8 * each["weight_bytes"] / each["num_parameters"]
+        assert bits == pytest.approx({"f32": 32, "bf16": 16, "int8": 8, "int4": 4}[weights], rel=0.2)
+    shown = _run("inspect", "7b")
+    assert shown.count("tokens/s") == 8
+    assert "Traceback" not in shown
+
+
+def test_a_checkpoint_with_the_name_of_a_size_comes_first(tmp_path: Path) -> None:
+    path = tiny_checkpoint(tmp_path / "7b", "gru")
+    environment = {"PARARNN_CHECKPOINT_DIR": str(tmp_path)}
+    result = CliRunner().invoke(build_app(), ["inspect", "7b", "--json", "--no-measure"], env=environment)
+    assert json.loads(result.stdout)["path"] == str(path)
+
+
+def test_a_fingerprint_is_whole_on_a_narrow_terminal(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pararnn_server.commands.inspect_checkpoint._WIDTH_OF_A_FILE", 60)
+    shown = re.sub(r"[^0-9a-f]", "", _run("inspect", str(checkpoint), "--no-measure"))
+    assert str(checkpoint_info(checkpoint).fingerprint) in shown

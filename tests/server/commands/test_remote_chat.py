@@ -68,7 +68,7 @@ def test_system_message_opens_the_chat_even_if_the_first_reply_came_to_nothing(l
             eventually(lambda: server.busy_slots() == 1)
             thread = threading.Thread(target=lambda: list(stopped.reply("a")))
             thread.start()
-            eventually(lambda: ("tier", "device") in stopped.facts().details)
+            eventually(lambda: ("kept in", "a slot of the model") in stopped.facts().details)
             stopped.stop()
             thread.join(20)
         assert stopped.facts().num_tokens == 0
