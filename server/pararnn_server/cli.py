@@ -58,8 +58,8 @@ def main() -> None:
     open_standard_streams()
     if sys.argv[1:2] == ["serve"]:
         end_on_signals()
-    # Read when torch is imported: its threads sleep between operations. Threads that spin keep a busy machine's
-    # cores from the ones that they wait for.
+    # Read when torch is imported: its threads sleep between operations. On a busy machine, threads that spin
+    # keep cores from the threads that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     asked = [name for name in sys.argv[1:2] if name in COMMANDS]
     # What is imported stays: looking for garbage in it, again and again, takes a tenth of the time to start.

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 ANOTHER_VALUE = {
     "store": "memory",
+    "max_num_batched_tokens": "100",
     "data_dir": "/data",
     "checkpoint_dir": "elsewhere",
     "served_model_name": "one,other",
