@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from asyncio import Event, Transport
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 from urllib.parse import unquote
@@ -13,6 +12,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pararnn_server.answer import HALF_CLOSED
+from pararnn_server.connection_limits import ConnectionLimits
 from pararnn_server.deadline import Deadline
 from pararnn_server.errors import BadRequest, HeadTooLarge, ServerError, TooSlow, Unavailable
 from pararnn_server.exchange import Exchange
@@ -34,23 +34,6 @@ PROBE_SECONDS: Final = (0.25, 0.25, 1.0)
 HALF_CLOSED_SECONDS: Final = 5.0
 
 _access = logging.getLogger("pararnn.access")
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """Bounds of one connection.
-
-    max_head_bytes, max_headers: of the URL and headers of a request, which must come within head_seconds.
-    idle_seconds: between two requests. body_seconds: in which a body must progress. stalled_seconds: in which
-        a client must take some of the bytes that wait for it.
-    """
-
-    max_head_bytes: int
-    max_headers: int
-    head_seconds: float
-    idle_seconds: float
-    body_seconds: float
-    stalled_seconds: float
 
 
 class Phase(Enum):

@@ -21,7 +21,8 @@ from fastapi import FastAPI
 
 from pararnn_core.devices import usable_device
 from pararnn_server.app import create_app
-from pararnn_server.connection import Connection, ConnectionLimits
+from pararnn_server.connection import Connection
+from pararnn_server.connection_limits import limits_of
 from pararnn_server.environment import option_name
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.loading import Loaded
@@ -126,21 +127,13 @@ def _in_main_thread() -> bool:
 
 def uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     """One process that never answers in uvicorn's own words where ours can be said."""
-    limits = ConnectionLimits(
-        max_head_bytes=settings.max_head_bytes,
-        max_headers=settings.max_headers,
-        head_seconds=settings.head_timeout_seconds,
-        idle_seconds=settings.keep_alive_seconds,
-        body_seconds=settings.body_timeout_seconds,
-        stalled_seconds=settings.stream_max_lag_seconds,
-    )
     most = usable_connections(settings.max_connections)
     if most < settings.max_connections:
         logger.warning("the limit of open files leaves room for %d connections", most)
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http=cast("type[asyncio.Protocol]", partial(Connection, limits, OpenConnections(most))),
+        http=cast("type[asyncio.Protocol]", partial(Connection, limits_of(settings), OpenConnections(most))),
         ws="none",
         lifespan="on",
         log_config=None,

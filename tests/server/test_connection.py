@@ -139,7 +139,10 @@ def test_client_that_shuts_its_writing_side_gets_its_answer(
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_client_that_leaves_frees_its_slot(server: HttpServer, version: str, stream: bool) -> None:
+def test_client_that_leaves_frees_its_slot(
+    server: HttpServer, version: str, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pararnn_server.connection.HALF_CLOSED_SECONDS", 0.3)
     with open_socket(server) as client:
         client.sendall(post(body={**ENDLESS, "stream": stream}, version=version))
         eventually(lambda: server.busy_slots() == 1)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pararnn_server.connection import Connection, ConnectionLimits
+from pararnn_server.connection import Connection
+from pararnn_server.connection_limits import limits_of
 from pararnn_server.open_connections import OpenConnections
+from pararnn_server.settings import Settings
 from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
@@ -84,9 +86,12 @@ def config(app: App) -> Config:
 
 
 def opened(app: App) -> tuple[Connection, UnreadTransport]:
-    limits = ConnectionLimits(16 * KiB, 100, 10.0, 75.0, 20.0, 30.0)
     connection = Connection(
-        limits, OpenConnections(10_000), config=config(app), server_state=ServerState(), app_state={}
+        limits_of(Settings()),
+        OpenConnections(10_000),
+        config=config(app),
+        server_state=ServerState(),
+        app_state={},
     )
     transport = UnreadTransport()
     connection.connection_made(transport)
