@@ -154,9 +154,11 @@ class Sessions(SessionManager):
         def read(ledger: Ledger) -> Stored:
             head = ledger.store.load(session_id)
             assert head is not None
-            record = decode_record(head.head)
+            record = decode_record(head.head, session_id)
             held = ledger.find(session_id, head.owner)
-            ids = read_log(ledger.store.scan(session_id, LOG), record.log_start, record.num_tokens)
+            ids = read_log(
+                ledger.store.scan(session_id, LOG), record.log_start, record.num_tokens, record.owner
+            )
             return Stored(record, ledger.saved_state(held, record.turn).snapshot, ids)
 
         return self.now(read)

@@ -22,7 +22,7 @@ from pararnn_server.errors import BadRequest, Conflict, Expired, NotFound, TooLa
 from pararnn_server.responses.items import Item, stored_item
 from pararnn_server.sessions import directory
 from pararnn_server.sessions.ledger import Ledger
-from pararnn_server.sessions.names import state_name
+from pararnn_server.sessions.names import place_of, state_name
 from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.quota import BESIDE_STATES
 from pararnn_server.sessions.sealed import corrupt, seal, unseal
@@ -64,7 +64,7 @@ def load(ledger: Ledger, response_id: str, owner: str) -> StoredResponse:
     data = ledger.store.read(response_id, DOCUMENT)
     if data is None:
         raise NotFound("no such response", param="response_id")
-    fields = _decode(data)
+    fields = _decode(data, response_id)
     return StoredResponse(
         body=fields["body"],
         input=tuple(stored_item(item) for item in fields["input"]),
@@ -208,8 +208,7 @@ def _add(
         log_start=was.num_tokens,
         kept_turns=(was.turn,),
     )
-    name = state_name(was.turn)
-    puts, snapshot = {name: ledger.item(parent, name)}, ledger.host.get(previous_id, parent.version)
+    puts, snapshot = ledger.state_for(parent, response_id), ledger.host.get(previous_id, parent.version)
     if not ledger.add(response_id, record, puts, snapshot, alias=alias):
         raise _not_answered_yet()
 
@@ -225,7 +224,8 @@ def keep(
 ) -> None:
     """Once its turn is committed: the response is there from now on. Only its last state is kept."""
     fields = {"body": body, "input": [item.body() for item in given], "digest": digest}
-    document = seal(json.dumps(fields, separators=(",", ":")).encode())
+    text = json.dumps(fields, separators=(",", ":")).encode()
+    document = seal(text, place=place_of(response_id, DOCUMENT))
     with ledger.quota.ending(response_id), ledger.writing(response_id, owner) as held:
         *earlier, last = held.record.kept_turns
         record = replace(ledger.used(held.record), ttl_seconds=ttl_seconds, kept_turns=(last,))
@@ -281,9 +281,9 @@ def _speaking_of_responses() -> Iterator[None]:
         raise NotFound("no such response", param="response_id") from None
 
 
-def _decode(data: bytes) -> dict[str, Any]:
+def _decode(data: bytes, response_id: str) -> dict[str, Any]:
     try:
-        fields = json.loads(bytes(unseal(data, "a response")))
+        fields = json.loads(bytes(unseal(data, "a response", place_of(response_id, DOCUMENT))))
     except ValueError as error:
         raise corrupt(f"a response cannot be read ({error})") from error
     assert isinstance(fields, dict)

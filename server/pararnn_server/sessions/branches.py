@@ -17,6 +17,7 @@ from pararnn_server.sessions.names import (
     TURNS,
     log_name,
     number_in,
+    place_of,
     snapshot_prefix,
     state_name,
     turn_name,
@@ -61,14 +62,12 @@ def fork(
         once=None,
         made_by=once,
     )
-    puts = {state_name(record.turn): ledger.item(parent, state_name(record.turn))} if record.turn else {}
-    for data in puts.values():
-        unseal(data, "a state")
-    puts |= ledger.store.scan(session_id, TURNS)
+    child_id = new_session_id()
+    puts = ledger.state_for(parent, child_id) | ledger.store.scan(session_id, TURNS)
     links = {name: (session_id, name) for name in ledger.log_sizes(parent)}
     alias = None if once is None else f"fork {_child_digest(session_id, once)}"
     snapshot = ledger.host.get(session_id, parent.version)
-    info = ledger.add(new_session_id(), record, puts, snapshot, links=links, alias=alias)
+    info = ledger.add(child_id, record, puts, snapshot, links=links, alias=alias)
     if info is None and once is not None:
         # Another server was faster with the same request.
         info = _find_child(ledger, session_id, owner, once)
@@ -171,7 +170,7 @@ def _turns_back(ledger: Ledger, held: Held, turns: int) -> _Step:
         raise BadRequest(f"turns: {most} can be undone here, not {turns}.", param="turns")
     state = ledger.saved_state(held, target)
     sizes = ledger.store.names(held.session_id, LOG)
-    puts, removes = cut_log(sizes, partial(ledger.item, held), state.num_tokens)
+    puts, removes = cut_log(sizes, partial(ledger.item, held), state.num_tokens, record.owner)
     removes += [state_name(turn) for turn in record.kept_turns if turn > target]
     removes += [name for name in ledger.store.names(held.session_id, TURNS) if number_in(name) > target]
     kept = tuple(turn for turn in record.kept_turns if turn <= target)
@@ -184,7 +183,9 @@ def _to_snapshot(ledger: Ledger, held: Held, name: str) -> _Step:
     puts: dict[str, bytes] = {}
     if named.turn:
         data = puts[state_name(named.turn)] = ledger.item(held, prefix + state_name(named.turn))
-        state = decode_saved_state(data, ledger.kind.config)
+        state = decode_saved_state(
+            data, ledger.kind.config, place_of(held.session_id, state_name(named.turn))
+        )
     links = {
         name.removeprefix(prefix): (held.session_id, name)
         for name in ledger.store.names(held.session_id, prefix + LOG)

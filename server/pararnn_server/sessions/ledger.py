@@ -16,12 +16,12 @@ from pararnn_server.metrics import Metrics
 from pararnn_server.sessions.clock import SteadyClock
 from pararnn_server.sessions.host_states import HostStates
 from pararnn_server.sessions.model_kind import ModelKind
-from pararnn_server.sessions.names import LOG, state_name
+from pararnn_server.sessions.names import LOG, place_of, state_name
 from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.sessions.quota import StoreQuota
 from pararnn_server.sessions.record import SessionRecord, decode_record
 from pararnn_server.sessions.saved_state import SavedState, decode_saved_state, empty_snapshot
-from pararnn_server.sessions.sealed import corrupt
+from pararnn_server.sessions.sealed import corrupt, seal, unseal
 from pararnn_server.sessions.session import SessionInfo, Tier, TierTotal
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.store import Change, LeaseHeld, SessionStore, StoredHead, named_in
@@ -183,7 +183,9 @@ class Ledger:
         """As it was after one of the kept turns."""
         if not turn:
             return SavedState(0, 0, (), self.kind.build, False, empty_snapshot(self.kind.config))
-        return decode_saved_state(self.item(held, state_name(turn)), self.kind.config)
+        name = state_name(turn)
+        place = place_of(held.session_id, name)
+        return decode_saved_state(self.item(held, name), self.kind.config, place)
 
     def prepare_links(self, session_id: str, owner: str) -> Steps[None]:
         """Makes the session's log ready to be linked to; only logs of the first version take any time."""
@@ -196,6 +198,14 @@ class Ledger:
         sizes = self.store.names(held.session_id, LOG)
         check_log(sizes, held.record.log_start, held.record.num_tokens)
         return sizes
+
+    def state_for(self, held: Held, session_id: str) -> dict[str, bytes]:
+        """The state of the last commit as an item of another session; none before the first turn."""
+        if not held.record.turn:
+            return {}
+        name = state_name(held.record.turn)
+        body = unseal(self.item(held, name), "a state", place_of(held.session_id, name))
+        return {name: seal(body, place=place_of(session_id, name))}
 
     def item(self, held: Held, name: str) -> bytes:
         """One that must be there."""
@@ -219,7 +229,7 @@ class Ledger:
             session_id=held.session_id,
             owner=record.owner,
             base_version=held.version,
-            head=record.encode(),
+            head=record.encode(held.session_id),
             expires_at=record.expires_at,
             puts={name: data for name, data in items.items() if not name.startswith(LOG)},
             shares={name: data for name, data in items.items() if name.startswith(LOG)},
@@ -405,4 +415,7 @@ def new_session_id() -> str:
 
 def held_of(stored: StoredHead) -> Held:
     """A session as its head says. StoreFailed for a damaged one."""
-    return Held(stored.session_id, stored.version, decode_record(stored.head))
+    record = decode_record(stored.head, stored.session_id)
+    if record.owner != stored.owner:
+        raise corrupt("a session is kept under another owner")
+    return Held(stored.session_id, stored.version, record)

@@ -28,6 +28,11 @@ def snapshot_prefix(name: str) -> str:
     return f"named/{name}/"
 
 
+def place_of(session_id: str, name: str) -> str:
+    """Where an item belongs, as its checksum knows."""
+    return f"{session_id}/{name}"
+
+
 def number_in(name: str) -> int:
     """Of a state, a piece of the log or a turn."""
     return int(name.rpartition("/")[2])

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pararnn_server.sessions.names import place_of
 from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.sealed import corrupt, seal, unseal
 from pararnn_server.sessions.session import SessionInfo, SnapshotInfo, Tier, TurnInfo
 
 HISTORY_TURNS = 256
+HEAD = "head"
 LOG_BYTES_PER_TOKEN = 4
 _TIMES = ("created_at", "last_used_at")
 _TURN = struct.Struct("<qqqqqd")
@@ -94,15 +96,16 @@ class SessionRecord:
             build_changed=self.build_changed or self.build != build,
         )
 
-    def encode(self) -> bytes:
+    def encode(self, session_id: str) -> bytes:
         """As the head of a stored session. Times have one length: counted bytes say nothing of them."""
         times = {name: f"{getattr(self, name):.7f}" for name in _TIMES}
-        return seal(json.dumps(asdict(self) | times, separators=(",", ":")).encode())
+        text = json.dumps(asdict(self) | times, separators=(",", ":")).encode()
+        return seal(text, place=place_of(session_id, HEAD))
 
 
-def decode_record(data: bytes) -> SessionRecord:
+def decode_record(data: bytes, session_id: str) -> SessionRecord:
     """What `encode` made. StoreFailed for anything else."""
-    text = unseal(data, "a session")
+    text = unseal(data, "a session", place_of(session_id, HEAD))
     try:
         fields: dict[str, Any] = json.loads(bytes(text))
         times = {name: float(fields[name]) for name in _TIMES}

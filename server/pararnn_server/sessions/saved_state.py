@@ -30,16 +30,16 @@ class SavedState:
     build_changed: bool
     snapshot: StateSnapshot
 
-    def encode(self) -> bytes:
+    def encode(self, place: str = "") -> bytes:
         """4 bytes of magic, the length of a JSON object, the object, the snapshot; sealed."""
         fields = [self.turn, self.num_tokens, list(self.pending_ids), self.build, self.build_changed]
         text = json.dumps(fields, separators=(",", ":")).encode()
-        return seal(_HEAD.pack(_MAGIC, len(text)), text, self.snapshot.buffer.numpy().data)
+        return seal(_HEAD.pack(_MAGIC, len(text)), text, self.snapshot.buffer.numpy().data, place=place)
 
 
-def decode_saved_state(data: bytes, config: ModelConfig) -> SavedState:
+def decode_saved_state(data: bytes, config: ModelConfig, place: str = "") -> SavedState:
     """What `encode` made of a state of this config. StoreFailed for anything else."""
-    body = unseal(data, "a state")
+    body = unseal(data, "a state", place)
     try:
         magic, length = _HEAD.unpack_from(body)
         if magic != _MAGIC:

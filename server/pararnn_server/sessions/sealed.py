@@ -10,18 +10,27 @@ from pararnn_server.errors import StoreFailed
 SEAL_BYTES = 4
 
 
-def seal(*parts: bytes | bytearray | memoryview) -> bytes:
-    """The parts end to end, and their CRC-32 (4 bytes, little end first)."""
-    checksum = 0
+def seal(*parts: bytes | bytearray | memoryview, place: str = "") -> bytes:
+    """The parts end to end, and the CRC-32 of the place and of them (4 bytes, little end first).
+
+    place: where they belong, so that bytes which were moved are noticed.
+    """
+    checksum = zlib.crc32(place.encode())
     for part in parts:
         checksum = zlib.crc32(part, checksum)
     return b"".join((*parts, checksum.to_bytes(SEAL_BYTES, "little")))
 
 
-def unseal(data: bytes, what: str) -> memoryview:
-    """What was sealed, without a copy. StoreFailed, naming `what`, if a bit of it has changed."""
-    body = memoryview(data)[:-SEAL_BYTES]
-    if len(data) < SEAL_BYTES or zlib.crc32(body).to_bytes(SEAL_BYTES, "little") != data[-SEAL_BYTES:]:
+def unseal(data: bytes, what: str, place: str = "") -> memoryview:
+    """What was sealed, without a copy. StoreFailed, naming `what`, if a bit has changed or it was moved here.
+
+    The first version sealed without a place: what it wrote is taken at any.
+    """
+    body, sealed = memoryview(data)[:-SEAL_BYTES], data[-SEAL_BYTES:]
+    if len(data) < SEAL_BYTES or not any(
+        zlib.crc32(body, zlib.crc32(one.encode())).to_bytes(SEAL_BYTES, "little") == sealed
+        for one in dict.fromkeys((place, ""))
+    ):
         raise corrupt(f"{what} does not match its checksum")
     return body
 

@@ -6,7 +6,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from pararnn_server.sessions.names import log_name, number_in
+from pararnn_server.sessions.names import log_name, number_in, place_of
 from pararnn_server.sessions.sealed import SEAL_BYTES, corrupt, seal, unseal
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.store import PIECE_BYTES
@@ -15,13 +15,17 @@ PIECE_IDS = 64 << 10
 _ID_BYTES = 4
 
 
-def log_pieces(start: int, token_ids: Sequence[int]) -> Iterator[tuple[str, bytes]]:
-    """The items that add ids from position `start` on; none for no ids."""
+def log_pieces(start: int, token_ids: Sequence[int], owner: str) -> Iterator[tuple[str, bytes]]:
+    """The items that add ids from position `start` on; none for no ids.
+
+    Their checksums know the owner and the position: forks share them.
+    """
     for first in range(0, len(token_ids), PIECE_IDS):
         ids = array("I", _as_unsigned(token_ids[first : first + PIECE_IDS]))
         if sys.byteorder == "big":
             ids.byteswap()
-        yield log_name(start + first), seal(ids.tobytes())
+        name = log_name(start + first)
+        yield name, seal(ids.tobytes(), place=place_of(owner, name))
 
 
 def _as_unsigned(ids: Sequence[int]) -> Sequence[int]:
@@ -30,7 +34,7 @@ def _as_unsigned(ids: Sequence[int]) -> Sequence[int]:
 
 
 def read_log_in_steps(
-    sizes: Mapping[str, int], read: Callable[[str], bytes], start: int, end: int
+    sizes: Mapping[str, int], read: Callable[[str], bytes], start: int, end: int, owner: str
 ) -> Steps[array[int]]:
     """Ids [start, end) out of all pieces, some bytes a step. StoreFailed if they do not fit together."""
     check_log(sizes, start, end)
@@ -40,7 +44,7 @@ def read_log_in_steps(
         if nbytes > PIECE_BYTES:
             yield
             nbytes = size
-        ids.extend(_ids(read(name)))
+        ids.extend(_ids(read(name), place_of(owner, name)))
     return ids[: end - start]
 
 
@@ -54,20 +58,20 @@ def check_log(sizes: Mapping[str, int], start: int, end: int) -> None:
         raise corrupt("the token log ends early")
 
 
-def read_log(items: Mapping[str, bytes], start: int, end: int) -> array[int]:
+def read_log(items: Mapping[str, bytes], start: int, end: int, owner: str) -> array[int]:
     """Ids [start, end) out of all pieces, by name. StoreFailed if they do not follow each other."""
     ids = array("I")
     for name, data in items.items():
         if number_in(name) != start + len(ids):
             raise corrupt("the token log has a gap")
-        ids.extend(_ids(data))
+        ids.extend(_ids(data, place_of(owner, name)))
     if start + len(ids) < end:
         raise corrupt("the token log ends early")
     return ids[: end - start]
 
 
 def cut_log(
-    sizes: Mapping[str, int], read: Callable[[str], bytes], end: int
+    sizes: Mapping[str, int], read: Callable[[str], bytes], end: int, owner: str
 ) -> tuple[dict[str, bytes], list[str]]:
     """Puts and removes that leave the ids before `end`: only the piece that it cuts is read and written."""
     removes = [name for name in sizes if number_in(name) >= end]
@@ -77,16 +81,16 @@ def cut_log(
     start = number_in(name)
     if start + _num_ids(sizes[name]) <= end:
         return {}, removes
-    return dict(log_pieces(start, _ids(read(name))[: end - start])), removes
+    return dict(log_pieces(start, _ids(read(name), place_of(owner, name))[: end - start], owner)), removes
 
 
 def _num_ids(nbytes: int) -> int:
     return (nbytes - SEAL_BYTES) // _ID_BYTES
 
 
-def _ids(data: bytes) -> array[int]:
+def _ids(data: bytes, place: str) -> array[int]:
     ids = array("I")
-    ids.frombytes(unseal(data, "the token log"))
+    ids.frombytes(unseal(data, "the token log", place))
     if sys.byteorder == "big":
         ids.byteswap()
     return ids

@@ -8,7 +8,7 @@ from functools import partial
 
 from pararnn_server.errors import BadRequest
 from pararnn_server.sessions.ledger import Held, Ledger, new_session_id
-from pararnn_server.sessions.names import LOG, REPLY, state_name
+from pararnn_server.sessions.names import LOG, REPLY, place_of, state_name
 from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.record import SessionRecord
 from pararnn_server.sessions.saved_state import SavedState
@@ -51,7 +51,9 @@ def _read(ledger: Ledger, held: Held, tokens: bool) -> Steps[StateFile]:
             message = f"tokens: the first {record.log_start} ids were not in the session's import."
             raise BadRequest(message, param="tokens")
         sizes = ledger.log_sizes(held)
-        ids = yield from read_log_in_steps(sizes, partial(ledger.item, held), 0, record.num_tokens)
+        ids = yield from read_log_in_steps(
+            sizes, partial(ledger.item, held), 0, record.num_tokens, record.owner
+        )
     return StateFile(
         model=record.model,
         fingerprint=record.fingerprint,
@@ -71,10 +73,11 @@ def _read(ledger: Ledger, held: Held, tokens: bool) -> Steps[StateFile]:
 def import_new(ledger: Ledger, owner: str, file: StateFile, ttl_seconds: float | None) -> Steps[SessionInfo]:
     """A new session that stands where the exported one did."""
     record = _standing_at(ledger.new_record(owner, file.metadata, ttl_seconds), file, file.turn)
-    staging = _Staging(ledger, owner)
+    staging, session_id = _Staging(ledger, owner), new_session_id()
     try:
         links = yield from staging.put_log(file)
-        info = ledger.add(new_session_id(), record, _items(record, file), file.snapshot, links=links)
+        items = _items(session_id, record, file)
+        info = ledger.add(session_id, record, items, file.snapshot, links=links)
     finally:
         staging.remove()
     assert info is not None, "a session without an alias is in nobody's way"
@@ -104,7 +107,7 @@ def import_into(
             return ledger.write(
                 held,
                 replace(record, once=once),
-                _items(record, file),
+                _items(session_id, record, file),
                 removes,
                 snapshot=file.snapshot,
                 links=links,
@@ -118,6 +121,7 @@ class _Staging:
 
     def __init__(self, ledger: Ledger, owner: str) -> None:
         self._ledger = ledger
+        self._log_owner = owner
         self._owner = owner + STAGING
         self._session_id = new_session_id()
         self._version = 0
@@ -126,7 +130,7 @@ class _Staging:
         """The links that lead to the file's log."""
         links: dict[str, tuple[str, str]] = {}
         record = self._ledger.new_record(self._owner, None, STAGING_SECONDS)
-        for piece in _pieces(log_pieces(file.log_start, file.token_ids or ())):
+        for piece in _pieces(log_pieces(file.log_start, file.token_ids or (), self._log_owner)):
             if self._version:
                 yield
             held = Held(self._session_id, self._version, record)
@@ -169,8 +173,9 @@ def _standing_at(record: SessionRecord, file: StateFile, turn: int) -> SessionRe
     )
 
 
-def _items(record: SessionRecord, file: StateFile) -> Mapping[str, bytes]:
+def _items(session_id: str, record: SessionRecord, file: StateFile) -> Mapping[str, bytes]:
     state = SavedState(
         record.turn, record.num_tokens, record.pending_ids, record.build, record.build_changed, file.snapshot
     )
-    return {state_name(record.turn): state.encode()} if record.turn else {}
+    name = state_name(record.turn)
+    return {name: state.encode(place_of(session_id, name))} if record.turn else {}

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pararnn_server.errors import NotFound, ServerError, StoreFailed
 from pararnn_server.sessions.ledger import Held, Ledger
-from pararnn_server.sessions.names import REPLY, state_name, turn_name
+from pararnn_server.sessions.names import REPLY, place_of, state_name, turn_name
 from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.quota import BESIDE_STATES
 from pararnn_server.sessions.record import HISTORY_TURNS, SessionRecord, encode_turn
@@ -66,7 +66,10 @@ def find_repeated(ledger: Ledger, held: Held, once: Once | None) -> Repeated | N
     if once is None or not once.repeats(held.record.once):
         return None
     reply = ledger.store.read(held.session_id, REPLY)
-    return Repeated(ledger.info(held), None if reply is None else bytes(unseal(reply, "a kept reply")))
+    return Repeated(
+        ledger.info(held),
+        None if reply is None else bytes(unseal(reply, "a kept reply", place_of(held.session_id, REPLY))),
+    )
 
 
 def abandon_turn(ledger: Ledger, turn: Turn) -> None:
@@ -201,13 +204,14 @@ def _change(ledger: Ledger, turn: Turn, result: TurnResult, record: SessionRecor
         num_tokens=record.num_tokens,
         duration_seconds=record.last_used_at - turn.started_at,
     )
-    puts = {state_name(record.turn): state.encode(), turn_name(record.turn): encode_turn(numbers)}
-    puts |= dict(log_pieces(turn.num_tokens, result.token_ids))
+    name = state_name(record.turn)
+    puts = {name: state.encode(place_of(turn.session_id, name)), turn_name(record.turn): encode_turn(numbers)}
+    puts |= dict(log_pieces(turn.num_tokens, result.token_ids, record.owner))
     removes = [state_name(kept) for kept in turn.record.kept_turns if kept not in record.kept_turns]
     if record.turn > HISTORY_TURNS:
         removes.append(turn_name(record.turn - HISTORY_TURNS))
     if result.reply is not None:
-        puts[REPLY] = seal(result.reply)
+        puts[REPLY] = seal(result.reply, place=place_of(turn.session_id, REPLY))
     elif turn.record.once is not None:
         removes.append(REPLY)
     held = Held(turn.session_id, turn.version, turn.record, turn.fence)

@@ -16,7 +16,7 @@ from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.sqlite_store import SqliteStore
 from pararnn_server.sessions.store import Change, StoreUnusable, StoreUsage
 
-from tests.server.session_fixtures import build_sessions
+from tests.server.session_fixtures import build_sessions, result
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "sessions_v1.sqlite"
 
@@ -184,6 +184,44 @@ def test_a_file_of_an_older_version_is_measured_when_it_is_opened(tmp_path: Path
     assert store.usage("ada") == StoreUsage(1, 1024 + 2 + 64 + 5 + 300 + 64 + 3 + 20000, 1)
     assert store.usage("bob") == StoreUsage(0, 0, 1)
     store.close()
+
+
+def test_rows_that_were_moved_to_another_session_are_an_error_and_not_an_answer(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    manager = build_sessions(SqliteStore(path), host_state_bytes=0)
+    ada, bob = manager.create("ada").id, manager.create("bob").id
+    own = manager.create("bob").id
+    for session, owner, fill in ((ada, "ada", 1), (bob, "bob", 2), (own, "bob", 3)):
+        once = Once("key", "d")
+        reply = result([fill] * 5000, fill=fill, reply=b"said")
+        manager.keep(manager.begin_turn(session, owner, once=once), reply)
+    db = manager.ledger.store._db  # type: ignore[attr-defined]
+    numbers = dict(db.execute("SELECT id, number FROM sessions").fetchall())
+    item = "SELECT data, blob FROM items WHERE session = ? AND name = ?"
+    for source in (ada, own):
+        for name in ("state/000000000001", "log/000000000000", "reply"):
+            if source == own and name.startswith("log/"):
+                continue
+            before = db.execute(item, (numbers[bob], name)).fetchone()
+            moved = db.execute(item, (numbers[source], name)).fetchone()
+            put = "UPDATE items SET data = ?, blob = ? WHERE session = ? AND name = ?"
+            db.execute(put, (*moved, numbers[bob], name))
+            with pytest.raises(StoreFailed) as error:
+                manager.stored(bob)
+                manager.begin(bob, "bob", once=Once("key", "d"))
+            assert error.value.code == "store_corrupt"
+            db.execute(put, (*before, numbers[bob], name))
+        before = db.execute("SELECT head FROM sessions WHERE id = ?", (bob,)).fetchone()
+        moved = db.execute("SELECT head FROM sessions WHERE id = ?", (source,)).fetchone()
+        db.execute("UPDATE sessions SET head = ? WHERE id = ?", (*moved, bob))
+        with pytest.raises(StoreFailed):
+            manager.get(bob, "bob")
+        db.execute("UPDATE sessions SET head = ? WHERE id = ?", (*before, bob))
+    db.execute("UPDATE sessions SET owner = 'bob' WHERE id = ?", (ada,))
+    with pytest.raises(StoreFailed):
+        manager.get(ada, "bob")
+    assert manager.say(bob, "bob", 1).turn == 2
+    manager.close()
 
 
 def test_a_step_that_fails_leaves_the_version_before(tmp_path: Path) -> None:
