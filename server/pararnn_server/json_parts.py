@@ -38,6 +38,8 @@ def filled(parts: Iterable[str], size: int = PART_BYTES) -> Iterator[bytes]:
     held: list[str] = []
     length = 0
     for part in parts:
+        if not part:
+            continue
         held.append(part)
         length += len(part)
         if length >= size:

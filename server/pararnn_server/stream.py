@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -55,14 +56,17 @@ class StreamAnswer(Answer):
                 return await self._fail(scope, send, failed.error, "".join(self._events(items)).encode())
             if not items:
                 await self._send(send, sse.PING)
-            first_end = _first_end(items) if generation.done else len(items)
-            for data in filled(self._events(items[:first_end]), EVENTS_BYTES):
+            ending: Sequence[Addressed] = ()
+            if generation.done:
+                first_end = _first_end(items)
+                items, ending = items[:first_end], items[first_end:]
+            for data in self._parts(items):
                 await self._send(send, data)
                 if len(data) >= EVENTS_BYTES:
                     # A reader that keeps up never makes `send` wait: others run here.
                     await asyncio.sleep(0)
             if generation.done:
-                return await self._end(scope, send, "".join(self._events(items[first_end:])).encode())
+                return await self._end(scope, send, "".join(self._events(ending)).encode())
 
     async def _end(self, scope: Scope, send: Send, data: bytes) -> None:
         """The events that end a reply wait too: a client may act on a finish reason at once."""
@@ -113,12 +117,29 @@ class StreamAnswer(Answer):
             elif self._started and (silence >= limits.stream_ping_seconds or HALF_CLOSED in state):
                 queue.nudge()
 
+    def _parts(self, items: Sequence[Addressed]) -> Iterable[bytes]:
+        if len(items) == 1 and isinstance(output := items[0][1], Tokens) and not output.logprobs:
+            # The common case, once for every token.
+            event = self._event(items[0][0], output)
+            return (event.encode(),) if event else ()
+        return filled(self._events(items), EVENTS_BYTES)
+
     def _events(self, items: Sequence[Addressed]) -> Iterator[str]:
         for prompt, output in items:
             if isinstance(output, PromptLogprobs):
                 yield from self._scored(prompt, output)
+            elif isinstance(output, Tokens) and output.logprobs and len(output.logprobs) > ROWS_PER_EVENT:
+                yield from self._repeated(prompt, output)
             else:
                 yield self._event(prompt, output)
+
+    def _repeated(self, prompt: int, output: Tokens) -> Iterator[str]:
+        """A recorded reply, whose text is one piece: the text with the first rows, then the others."""
+        rows = output.logprobs or []
+        for start in range(0, len(rows), ROWS_PER_EVENT):
+            text = b"" if start else output.text_bytes
+            part = replace(output, text_bytes=text, logprobs=rows[start : start + ROWS_PER_EVENT])
+            yield self._event(prompt, part)
 
     def _scored(self, prompt: int, output: PromptLogprobs) -> Iterator[str]:
         """A few rows of the prompt at a time, each time for all choices."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -189,5 +190,19 @@ def test_tokens_of_a_long_text_are_those_of_its_parts(loaded: Loaded) -> None:
     text = "the th\u00e9 in\n" * 20_000
     with serving(loaded) as server:
         answer = server.answer("/tokenize", {"prompt": text, "return_token_strs": True})
-    assert answer["count"] == len(answer["tokens"]) == len(answer["token_strs"])
-    assert loaded.tokenizer.decode(answer["tokens"]) == text
+        assert answer["count"] == len(answer["tokens"]) == len(answer["token_strs"])
+        assert server.answer("/detokenize", {"tokens": answer["tokens"]})["prompt"] == text
+
+
+def test_a_recorded_reply_streams_its_rows_in_small_events(server: HttpServer) -> None:
+    session_id = server.create_session(text="the")
+    body = {"prompt": "a", "session_id": session_id, "logprobs": 2, "max_tokens": 100, "ignore_eos": True}
+    headers = {"idempotency-key": "rows"}
+    first = server.http.post(COMPLETIONS, json=body, headers=headers).json()["choices"][0]
+    response = server.http.post(COMPLETIONS, json={**body, "stream": True}, headers=headers)
+    data = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: {")]
+    choices = [choice for event in data for choice in json.loads(event)["choices"]]
+    rows = [choice["logprobs"]["token_logprobs"] for choice in choices if choice["logprobs"]]
+    assert max(map(len, rows)) <= 32
+    assert list(chain.from_iterable(rows)) == first["logprobs"]["token_logprobs"]
+    assert "".join(choice["text"] for choice in choices) == first["text"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -10,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pararnn_server.bodies import read_body
 from pararnn_server.chat_prompt import said
 from pararnn_server.errors import BadRequest
-from pararnn_server.json_parts import JsonAnswer, json_list
+from pararnn_server.json_parts import JsonAnswer, json_list, json_text
 from pararnn_server.openapi import READING, WITH_BODY, documented
 from pararnn_server.patience import in_time
 from pararnn_server.queries import StrictRoute
@@ -25,6 +27,8 @@ from pararnn_server.schemas.tokens import (
 from pararnn_server.service import Serving, owner_of, service_of
 from pararnn_server.state_cache import Partition
 from pararnn_server.tokenizer import Tokenizer
+
+TEXT_CHARS = 1 << 14
 
 router = APIRouter(route_class=StrictRoute, tags=["tokens"])
 
@@ -49,7 +53,8 @@ async def detokenize(request: Request) -> Response:
     body = await read_body(request, DetokenizeRequest, service.settings.max_body_bytes)
     serving.check_model(body.model)
     prompt = serving.prompts.ids(body.tokens, param="tokens")
-    return JSONResponse({"prompt": serving.tokenizer.decode(prompt.ids)})
+    text = await asyncio.to_thread(serving.tokenizer.decode, prompt.ids)
+    return JsonAnswer(chain(('{"prompt":',), json_text(_chunks(text)), ("}",)))
 
 
 @router.get("/tokenizer_info", **documented(TokenizerInfo, READING))
@@ -76,6 +81,10 @@ def _tokens(ids: Sequence[int], names: Tokenizer | None) -> Iterator[str]:
     yield ',"token_strs":'
     yield from ("null",) if names is None else json_list(map(names.token_text, ids))
     yield "}"
+
+
+def _chunks(text: str) -> Iterator[str]:
+    return (text[start : start + TEXT_CHARS] for start in range(0, len(text), TEXT_CHARS))
 
 
 async def _encode(body: TokenizeRequest, serving: Serving, owner: str) -> Sequence[int]:
