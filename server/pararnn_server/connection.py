@@ -213,18 +213,12 @@ class Connection(HttpToolsProtocol):
         return self._body.can_be_drained and not self.cycle.is_late
 
     def on_response_complete(self) -> None:
-        """Nothing follows before the application has returned: until then the request counts for its key."""
+        """The next request, or the end of the connection."""
         self.server_state.total_requests += 1
         self.cycle.body = bytearray()
-
-    def application_ended(self) -> None:
-        """The next request, or the end of the connection."""
-        if self._phase is not Phase.REQUEST:
-            return
         if self.transport.is_closing():
-            # The answer was broken off, and the transport waits for the client to read what there is.
-            self._wait(Phase.CLOSING, LINGER_SECONDS)
-        elif self._is_overrun:
+            return
+        if self._is_overrun:
             message = "Too many requests wait behind one that is being answered; wait for its answer."
             self._refuse(HeadTooLarge(message))
         elif self.cycle.closes:
@@ -234,6 +228,11 @@ class Connection(HttpToolsProtocol):
         else:
             self._wait(Phase.DRAINING, self._limits.head_seconds)
             self.flow.resume_reading()
+
+    def application_ended(self) -> None:
+        """One that broke its answer off has closed the transport, which waits until the rest is read."""
+        if self.transport.is_closing() and self._phase is Phase.REQUEST:
+            self._wait(Phase.CLOSING, LINGER_SECONDS)
 
     # OpenConnections calls this.
 

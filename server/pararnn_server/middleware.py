@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Awaitable
 from contextlib import ExitStack, closing
 
 from fastapi.responses import JSONResponse
@@ -88,7 +89,14 @@ class Access:
             if scope["method"] == "HEAD":
                 # The server leaves the body out of an answer to the scope that it made.
                 scope = {**scope, "method": "GET"}
-            await self._app(scope, receive, send)
+
+            def send_last(message: Message) -> Awaitable[None]:
+                # Before the last byte leaves: the client may send its next request as soon as it has that.
+                if message["type"] == "http.response.body" and not message.get("more_body"):
+                    held.close()
+                return send(message)
+
+            await self._app(scope, receive, send_last)
 
     def _hold(self, scope: Scope, owner: str, held: ExitStack) -> None:
         """Until the end of the request. Raises TooManyRequests."""
