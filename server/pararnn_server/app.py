@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pararnn_server.bodies import refusal
-from pararnn_server.bring_up import start
+from pararnn_server.bring_up import read_chat_template, start
 from pararnn_server.cors import Preflight, allowed_methods, check_origins
 from pararnn_server.errors import BadRequest, MethodNotAllowed, NotFound, ServerError
 from pararnn_server.keys import check_exposure, load_keys
@@ -91,6 +91,7 @@ def create_app(
         if service.loaded is not None:
             await asyncio.to_thread(service.loaded.engine.stop, 0.0)
             await asyncio.to_thread(service.loaded.sessions.close)
+            service.loaded.chat.close()
 
     app = _Api(
         title="pararnn-server",
@@ -129,7 +130,9 @@ async def _bring_up(
     try:
         if loaded is None:
             loaded = await asyncio.wrap_future(loading or load_in_background(service.settings))
-        service.loaded = start(loaded, service.settings, service.metrics, len(service.keys.names))
+        # Trying the template takes a moment, or as long as a broken one may.
+        template = await asyncio.to_thread(read_chat_template, loaded)
+        service.loaded = start(loaded, service.settings, service.metrics, len(service.keys.names), template)
         service.loaded.sessions.writer.heartbeat = service.store_heartbeat
     except Exception as error:  # the caller decides what a server without a model is worth
         on_failure(error)

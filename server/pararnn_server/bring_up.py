@@ -6,8 +6,6 @@ import asyncio
 import logging
 import time
 
-from jinja2 import TemplateError
-
 from pararnn_core.checkpoint_text import DEFAULT_TEMPLATE
 from pararnn_core.device.graphs import BUCKETS
 from pararnn_core.device.memory import free_bytes, pool_size, step_bytes
@@ -31,7 +29,8 @@ from pararnn_server.sessions.model_kind import model_kind
 from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.settings import Settings
 from pararnn_server.stores import open_store
-from pararnn_server.tokenizer import Tokenizer, TokenizerError
+from pararnn_server.template_renderer import TemplateFailed
+from pararnn_server.tokenizer import TokenizerError
 
 _GRAPHS = 3
 """Decodes of all slots whose working memory is counted: graphs of several sizes keep theirs for good."""
@@ -39,14 +38,16 @@ _GRAPHS = 3
 logger = logging.getLogger(__name__)
 
 
-def start(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int) -> Serving:
+def start(
+    loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int, template: ChatTemplate | None
+) -> Serving:
     """Starts the engine's and the store's threads; for the event loop only.
 
     num_owners: keys that share the state cache, the memory for waiting states and the number of sessions.
-    Raises TokenizerError for a broken chat template, ConfigurationError for a store that cannot be opened and
-    for a device without room for states.
+    template: as `read_chat_template` gives it.
+    Raises ConfigurationError for a store that cannot be opened and for a device without room for states.
     """
-    chat = ChatPrompts(loaded.tokenizer, read_chat_template(loaded.tokenizer))
+    chat = ChatPrompts(loaded.tokenizer, template)
     config = loaded.model.config
     sessions = _open_sessions(loaded, settings, metrics, num_owners)
     slots, device_type = num_slots(loaded.model, settings), loaded.model.device.type
@@ -141,12 +142,19 @@ def _engine_settings(
     )
 
 
-def read_chat_template(tokenizer: Tokenizer) -> ChatTemplate | None:
-    """None where the checkpoint has none. Raises TokenizerError for one that is no template."""
-    source = tokenizer.chat_templates.get(DEFAULT_TEMPLATE)
+def read_chat_template(loaded: Loaded) -> ChatTemplate | None:
+    """Compile and try the chat template, in another process. None where the checkpoint has none.
+
+    Raises TokenizerError for one that is no template, or takes too much for a short chat.
+    """
+    templates = loaded.tokenizer.chat_templates
+    source = templates.get(DEFAULT_TEMPLATE)
     if source is None:
+        if templates:
+            names = ", ".join(sorted(templates))
+            logger.warning("the chat templates %s cannot be used: none is called default", names)
         return None
     try:
-        return ChatTemplate(source, dict(tokenizer.named_tokens))
-    except TemplateError as error:
-        raise TokenizerError(f"the chat template is not Jinja2: {error}") from error
+        return ChatTemplate(source, loaded.tokenizer.named_tokens, loaded.renderer)
+    except TemplateFailed as error:
+        raise TokenizerError(f"the chat template cannot be used: {error}") from error

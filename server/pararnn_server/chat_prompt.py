@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from pararnn_server.chat_template import ChatTemplate, Message, message
 from pararnn_server.encoded_prefixes import EncodedPrefixes
 from pararnn_server.errors import BadRequest
+from pararnn_server.harmless import KnownMarks, harmless, replaced, shape_of
 from pararnn_server.schemas.chat import MessageFields, text_of
 from pararnn_server.state_cache import Partition
 from pararnn_server.text_encoder import OpenText, TokenLimit
@@ -28,9 +30,13 @@ class ChatPrompts:
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
         self._tokenizer = tokenizer
         self.template = template
+        if template is not None:
+            # Tokens that a template writes around messages are marks, whatever tokenizer.json calls them.
+            tokenizer.hide(tokenizer.marks_in(template.structure))
         self._names = sorted(tokenizer.control_ids, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
         self._encoded = EncodedPrefixes()
+        self._marks = KnownMarks()
 
     async def encode(
         self,
@@ -43,12 +49,25 @@ class ChatPrompts:
         """continues: the ids follow a reply that is already in the session. Raises BadRequest.
 
         partition: who may notice that the messages, or some of them, were here before.
+        The control tokens among the ids are those of the same conversation with harmless texts.
         """
         template = self._usable(continues)
         seal = _Seal(self._names)
         sealed = self._sealed(messages, seal)
-        text = template.render_delta(sealed) if continues else template.render(sealed)
-        return (await self._encode_open(text, seal, partition, limit)).ids
+        plain = harmless(messages)
+        shape = shape_of(plain, partition, continues)
+        marks = self._marks.get(shape)
+        conversations = [sealed, plain] if marks is None else [sealed]
+        render = template.render_delta if continues else template.render
+        text, *others = await asyncio.to_thread(render, *conversations)
+        for other in others:
+            ids = (await self._encode_open(other, _Seal(self._names), None)).ids
+            marks = self._tokenizer.control_sequence(ids)
+            self._marks.put(shape, marks)
+        ids = (await self._encode_open(text, seal, partition, limit)).ids
+        if self._tokenizer.control_sequence(ids) != marks:
+            raise _marks_forged()
+        return ids
 
     async def history(self, messages: Sequence[Message], reply: str, partition: Partition) -> Sequence[int]:
         """What `encode` begins with for these messages, this reply to them, and any user message more.
@@ -58,18 +77,30 @@ class ChatPrompts:
         template = self._usable(continues=False)
         seal = _Seal(self._names)
         known = self._sealed([*messages, message("assistant", reply)], seal)
-        text, _, _ = template.render([*known, message("user", seal.mark)]).partition(seal.mark)
+        [whole] = await asyncio.to_thread(template.render, [*known, message("user", seal.mark)])
+        text, _, _ = whole.partition(seal.mark)
         ids, num_stable = await self._encode_open(text, seal, partition)
         return ids[:num_stable]
 
+    def close(self) -> None:
+        """End the processes that render templates."""
+        if self.template is not None:
+            self.template.renderer.close()
+
     async def _encode_open(
-        self, text: str, seal: _Seal, partition: Partition, limit: TokenLimit | None = None
+        self, text: str, seal: _Seal, partition: Partition | None, limit: TokenLimit | None = None
     ) -> OpenText:
-        """Between special tokens piece by piece, where that gives the ids of the whole."""
+        """Between special tokens piece by piece, where that gives the ids of the whole.
+
+        partition None: what was encoded is not kept.
+        """
         if self._special is None or not (seal.used or self._tokenizer.seams_hold):
             return await self._tokenizer.encode_open(text, limit=limit)
         # A sealed text never comes again.
-        known, ids = ("", array("i")) if seal.used else self._encoded.longest(partition, text)
+        keeps = partition is not None and not seal.used
+        known, ids = "", array("i")
+        if partition is not None and keeps:
+            known, ids = self._encoded.longest(partition, text)
         start = len(known)
         parts: list[str | int] = []
         for found in self._special.finditer(text, start):
@@ -79,7 +110,7 @@ class ChatPrompts:
             start = found.end()
         if parts:
             ids.extend((await self._tokenizer.encode_parts(parts, limit)).ids)
-        if not seal.used:
+        if partition is not None and keeps:
             self._encoded.put(partition, text[:start], ids)
         rest = await self._tokenizer.encode_open(seal.broken(text[start:]), special=False, limit=limit)
         num_stable = len(ids) + rest.num_stable
@@ -98,7 +129,7 @@ class ChatPrompts:
         special = self._special
         if special is None or not any(special.search(text) for text in _texts(messages)):
             return messages
-        return [_replaced(each, partial(special.sub, seal.put)) for each in messages]
+        return [replaced(each, partial(special.sub, seal.put)) for each in messages]
 
 
 def _texts(messages: Sequence[Message]) -> list[str]:
@@ -107,9 +138,12 @@ def _texts(messages: Sequence[Message]) -> list[str]:
     return [contents, "\n".join([each["name"] for each in messages if "name" in each])]
 
 
-def _replaced(given: Message, replace: Callable[[str], str]) -> Message:
-    name = given.get("name")
-    return message(given["role"], replace(given["content"]), None if name is None else replace(name))
+def _marks_forged() -> BadRequest:
+    return BadRequest(
+        "A message would become control tokens once the chat template or the tokenizer has changed it:"
+        " write the spelling of control tokens differently.",
+        param="messages",
+    )
 
 
 class _Seal:
@@ -117,7 +151,9 @@ class _Seal:
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
-        self._open = f"\ufdd0{secrets.token_hex(8)}:"
+        # Digits, because templates may change the case of letters.
+        self._secret = str(10**19 + secrets.randbelow(10**19))
+        self._open = f"\ufdd0{self._secret}:"
         self.mark = f"{self._open}\ufdd1"
         """Stands for a text that is not known yet."""
         self._pattern = re.compile(re.escape(self._open) + r"(\d+)\ufdd1")
@@ -128,4 +164,8 @@ class _Seal:
         return f"{self._open}{self._names.index(found[0])}\ufdd1"
 
     def broken(self, text: str) -> str:
-        return self._pattern.sub(lambda found: self._names[int(found[1])], text)
+        """Put the names back. Raises BadRequest where the template has changed what stands for them."""
+        whole = self._pattern.sub(lambda found: self._names[int(found[1])], text)
+        if self._secret in whole:
+            raise _marks_forged()
+        return whole

@@ -25,6 +25,7 @@ from pararnn_server.memory import release_free_memory
 from pararnn_server.paths import printable
 from pararnn_server.sampling_defaults import SamplingDefaults, sampling_defaults
 from pararnn_server.settings import Settings
+from pararnn_server.template_renderer import TemplateLimits, TemplateRenderer
 from pararnn_server.tokenizer import Tokenizer, TokenizerError
 
 Progress = Callable[[int, int], None]
@@ -37,6 +38,7 @@ class Loaded:
     names: what clients may call the model; answers carry the first.
     stop_token_ids: ends of a reply besides the EOS of the model's configuration.
     sampling_defaults: of requests that leave a value out.
+    renderer: of the chat template, for as long as the model is served.
     """
 
     names: tuple[str, ...]
@@ -44,6 +46,7 @@ class Loaded:
     tokenizer: Tokenizer
     stop_token_ids: tuple[int, ...] = ()
     sampling_defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
+    renderer: TemplateRenderer = field(default_factory=TemplateRenderer)
 
     @property
     def name(self) -> str:
@@ -57,6 +60,10 @@ def load(settings: Settings, progress: Progress | None = None) -> Loaded:
     if settings.threads:
         ops.set_num_threads(settings.threads)
     folder = find_checkpoint(settings)
+    renderer = TemplateRenderer(TemplateLimits(settings.template_seconds, settings.template_memory_bytes))
+    if CheckpointText(folder).chat_templates():
+        # It starts while the weights are read.
+        renderer.warm()
     model = load_checkpoint(
         folder,
         device=settings.device,
@@ -73,6 +80,7 @@ def load(settings: Settings, progress: Progress | None = None) -> Loaded:
         tokenizer,
         _further_ends(folder, generation, tokenizer, model.config.eos_token_id),
         _sampling_defaults(generation),
+        renderer,
     )
 
 

@@ -137,6 +137,16 @@ class Settings(BaseSettings):
         20.0, gt=0, description="Time in which a body must bring 64 KiB or its end; slower is a 408."
     )
 
+    template_seconds: float = Field(
+        2.0, gt=0, le=3600, description="CPU time the chat template may take for one request; more is a 400."
+    )
+    template_memory_bytes: int = Field(
+        256 << 20,
+        ge=16 << 20,
+        description="Memory of a process that renders chat templates; a prompt may have an eighth as many"
+        " characters, more is a 400.",
+    )
+
     state_cache_bytes: int = Field(
         256 << 20,
         ge=0,

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tokenizers import AddedToken, Encoding
 from tokenizers import Tokenizer as BpeTokenizer
 
@@ -93,11 +94,18 @@ class Tokenizer:
         self._plain.add_special_tokens(list(marked))
         self._plain.encode_special_tokens = True
         self.control_ids |= {name: i for name, i in marked.items() if i not in self._plain_ids(name)}
-        self._control = frozenset(self.control_ids.values())
+        self._is_control_id = np.zeros(self.vocab_size, bool)
+        self._is_control_id[list(self.control_ids.values())] = True
 
-    def control_sequence(self, ids: Iterable[int]) -> list[int]:
+    def control_sequence(self, ids: Sequence[int]) -> list[int]:
         """Return the control tokens among the ids, in their order."""
-        return [token_id for token_id in ids if token_id in self._control]
+        given = np.asarray(ids, np.int64)
+        found: list[int] = given[self._is_control_id[given]].tolist()
+        return found
+
+    def marks_in(self, text: str) -> list[str]:
+        """List the added tokens that a text spells, but words and runs of spaces."""
+        return [name for name in self._added if _MARK.fullmatch(name) and name in text]
 
     def _is_control(self, spelling: str) -> bool:
         """Tell an added token that may be read as a mark from a word or a run of spaces."""
@@ -147,7 +155,7 @@ class Tokenizer:
     def _last_word(self, encoding: Encoding) -> int:
         """Where the last pre-token begins: it may grow with the text. A special token is whole."""
         end = len(encoding.ids)
-        if not end or encoding.ids[-1] in self._control:
+        if not end or self._is_control_id[encoding.ids[-1]]:
             return end
         word = encoding.token_to_word(end - 1)
         while end and encoding.token_to_word(end - 1) == word:

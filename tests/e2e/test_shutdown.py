@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.e2e.serve_process import ServeProcess, serve_process
 from tests.fixtures import tiny_checkpoint
 
 FOREVER = 100_000
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +96,52 @@ def test_second_sigterm_ends_at_once(checkpoint: Path) -> None:
         assert time.monotonic() - began < 5
 
 
-def test_broken_checkpoint_is_one_error_and_no_server(tmp_path: Path) -> None:
-    broken = tiny_checkpoint(tmp_path / "broken")
-    weights = broken / "model.safetensors"
+def test_sigterm_ends_a_server_whose_template_does_not_end(tmp_path: Path) -> None:
+    hostile = tiny_checkpoint(tmp_path / "hostile")
+    template = "{% if messages[0].content == 'go' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}"
+    (hostile / "chat_template.jinja").write_text(template)
+    body = {"messages": [{"role": "user", "content": "go"}], "max_tokens": 1}
+    with serve_process(hostile, "--template-seconds", "1", "--drain-seconds", "0") as serve:
+        url = f"{serve.url}/v1/chat/completions"
+        refused = httpx.post(url, json=body, timeout=60)
+        assert refused.status_code == 400
+        assert "--template-seconds" in refused.json()["error"]["message"]
+        thread = threading.Thread(target=_post, args=(url, body))
+        thread.start()
+        assert httpx.get(f"{serve.url}/health", timeout=5).status_code == 200
+        serve.process.send_signal(signal.SIGTERM)
+        assert end(serve) == 0
+        thread.join()
+
+
+def _post(url: str, body: dict[str, Any]) -> None:
+    with contextlib.suppress(httpx.TransportError):
+        httpx.post(url, json=body, timeout=60)
+
+
+def without_the_last_byte(checkpoint: Path) -> None:
+    weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
+
+
+def with_an_endless_template(checkpoint: Path) -> None:
+    (checkpoint / "chat_template.jinja").write_text(ENDLESS)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [(without_the_last_byte, "model.safetensors"), (with_an_endless_template, "--template-seconds")],
+)
+def test_broken_checkpoint_is_one_error_and_no_server(
+    damage: Callable[[Path], None], named: str, tmp_path: Path
+) -> None:
+    broken = tiny_checkpoint(tmp_path / "broken")
+    damage(broken)
     command = [sys.executable, "-m", "pararnn_server", "serve", "--port", "0", "--log-level", "error"]
     ended = subprocess.run(
         [*command, "--checkpoint", str(broken)], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 1
-    assert "model.safetensors" in ended.stderr
+    assert named in ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stdout == ""

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pararnn_server.bring_up import read_chat_template
 from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.chat_template import ChatTemplate, Message, message
 from pararnn_server.encoded_prefixes import EncodedPrefixes
@@ -29,7 +28,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def chat(tokenizer: Tokenizer) -> ChatPrompts:
-    return ChatPrompts(tokenizer, read_chat_template(tokenizer))
+    return ChatPrompts(tokenizer, ChatTemplate(tokenizer.chat_templates["default"], tokenizer.named_tokens))
 
 
 def conversation(texts: list[str]) -> list[Message]:
@@ -49,7 +48,7 @@ def test_the_ids_of_a_conversation_are_those_of_its_text(
     chat: ChatPrompts, tokenizer: Tokenizer, texts: list[str]
 ) -> None:
     assert chat.template is not None
-    whole = chat.template.render(conversation(texts))
+    [whole] = chat.template.render(conversation(texts))
     expected = asyncio.run(tokenizer.encode(whole))
     for _ in range(2):
         assert list(asyncio.run(chat.encode(conversation(texts), ALICE))) == expected

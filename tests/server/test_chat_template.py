@@ -1,11 +1,12 @@
 import pytest
-from jinja2 import TemplateError
 from pararnn_server.chat_template import ChatTemplate, Message
 from pararnn_server.errors import BadRequest
+from pararnn_server.template_renderer import TemplateBroken, TemplateRenderer
 
 from tests.fixtures import CHAT_TEMPLATE
 
-TOKENS: dict[str, str | None] = {"bos_token": "<B>", "eos_token": "<E>"}
+RENDERER = TemplateRenderer()
+TOKENS = {"bos_token": "<B>", "eos_token": "<E>"}
 TURNS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<E>{% endfor %}"
 OPEN = "{% if add_generation_prompt %}[assistant]{% endif %}"
 
@@ -19,17 +20,17 @@ def assistant(text: str) -> Message:
 
 
 def test_delta_follows_a_reply_as_in_the_whole_conversation() -> None:
-    template = ChatTemplate("{{ bos_token }}" + TURNS + OPEN, TOKENS)
+    template = ChatTemplate("{{ bos_token }}" + TURNS + OPEN, TOKENS, RENDERER)
     conversation = [user("a"), assistant("b"), user("c")]
-    assert template.render(conversation[:1]) == "<B>[user]a<E>[assistant]"
-    assert template.render_delta(conversation[2:]) == "<E>[user]c<E>[assistant]"
-    first, later = template.render(conversation[:1]), template.render_delta(conversation[2:])
-    assert template.render(conversation) == f"{first}b{later}"
+    assert template.render(conversation[:1]) == ["<B>[user]a<E>[assistant]"]
+    assert template.render_delta(conversation[2:]) == ["<E>[user]c<E>[assistant]"]
+    [first], [later] = template.render(conversation[:1]), template.render_delta(conversation[2:])
+    assert template.render(conversation) == [f"{first}b{later}"]
 
 
 @pytest.mark.parametrize("source", ["{{ bos_token }}" + TURNS + OPEN, CHAT_TEMPLATE, TURNS + "[assistant]"])
 def test_template_that_only_appends_goes_into_sessions(source: str) -> None:
-    assert ChatTemplate(source, TOKENS).goes_into_sessions
+    assert ChatTemplate(source, TOKENS, RENDERER).goes_into_sessions
 
 
 @pytest.mark.parametrize(
@@ -43,11 +44,11 @@ def test_template_that_only_appends_goes_into_sessions(source: str) -> None:
     ],
 )
 def test_template_that_looks_back_does_not(source: str) -> None:
-    assert not ChatTemplate(source, TOKENS).goes_into_sessions
+    assert not ChatTemplate(source, TOKENS, RENDERER).goes_into_sessions
 
 
 def test_words_of_the_template_reach_the_client() -> None:
-    template = ChatTemplate("{{ raise_exception('no system message, please') }}", TOKENS)
+    template = ChatTemplate("{{ raise_exception('no system message, please') }}", TOKENS, RENDERER)
     with pytest.raises(BadRequest, match="no system message, please") as refused:
         template.render([user("a")])
     assert refused.value.param == "messages"
@@ -64,27 +65,25 @@ def test_words_of_the_template_reach_the_client() -> None:
 )
 def test_template_cannot_leave_its_sandbox(source: str) -> None:
     with pytest.raises(BadRequest):
-        ChatTemplate(source, TOKENS).render([user("a")])
+        ChatTemplate(source, TOKENS, RENDERER).render([user("a")])
 
 
 def test_broken_template_is_refused_at_once() -> None:
-    with pytest.raises(TemplateError):
-        ChatTemplate("{% for %}", TOKENS)
+    with pytest.raises(TemplateBroken):
+        ChatTemplate("{% for %}", TOKENS, RENDERER)
 
 
 def test_missing_tokens_are_empty_text() -> None:
-    assert (
-        ChatTemplate("{{ bos_token }}|{{ eos_token }}", {"bos_token": None, "eos_token": "e"}).render([])
-        == "|e"
-    )
+    template = ChatTemplate("{{ bos_token }}|{{ eos_token }}", {"eos_token": "e"}, RENDERER)
+    assert template.render([]) == ["|e"]
 
 
 def test_messages_that_the_template_moves_to_the_front_are_refused_in_a_session() -> None:
     front = "{% for m in messages if m.role == 'system' %}[system]{{ m.content }}<E>{% endfor %}"
     others = TURNS.replace("in messages", "in messages if m.role != 'system'")
-    template = ChatTemplate(front + others + OPEN, TOKENS)
+    template = ChatTemplate(front + others + OPEN, TOKENS, RENDERER)
     assert template.goes_into_sessions
-    assert template.render_delta([user("c")]) == "<E>[user]c<E>[assistant]"
+    assert template.render_delta([user("c")]) == ["<E>[user]c<E>[assistant]"]
     with pytest.raises(BadRequest) as refused:
         template.render_delta([{"role": "system", "content": "s"}, user("c")])
     assert refused.value.param == "messages"

@@ -86,7 +86,7 @@ def _remote(
 def _local(settings: Settings, sampling: ChatSampling, *, raw: bool, system: str | None) -> LocalConversation:
     with ByteProgress("loading") as progress:
         loaded = load(settings, progress)
-    template = read_chat_template(loaded.tokenizer)
+    template = read_chat_template(loaded)
     if template is None and not raw:
         typer.echo("this model has no chat template: it continues your text, as with --raw", err=True)
     prompts = None if raw or template is None else ChatPrompts(loaded.tokenizer, template)

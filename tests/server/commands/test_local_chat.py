@@ -23,7 +23,7 @@ Talk = Callable[..., LocalConversation]
 def talk(loaded: Loaded) -> Talk:
     def build(*, raw: bool = True, max_tokens: int = 8, **over: object) -> LocalConversation:
         sampling = ChatSampling(max_tokens, 1.0, 1.0, 0, 0.0, 1.0, seed=5)
-        chat = None if raw else ChatPrompts(loaded.tokenizer, read_chat_template(loaded.tokenizer))
+        chat = None if raw else ChatPrompts(loaded.tokenizer, read_chat_template(loaded))
         return LocalConversation(loaded.model, loaded.tokenizer, sampling, chat=chat, **over)  # type: ignore[arg-type]  # passed through
 
     return build
@@ -94,7 +94,7 @@ def test_reset_forgets_everything(talk: Talk) -> None:
 
 def test_chat_turns_are_rendered_as_the_template_renders_the_whole(loaded: Loaded, talk: Talk) -> None:
     conversation = talk(raw=False, system="be brief", max_tokens=4)
-    template = read_chat_template(loaded.tokenizer)
+    template = read_chat_template(loaded)
     assert template is not None
     list(conversation.reply("one"))
     opening = template.render([{"role": "system", "content": "be brief"}, {"role": "user", "content": "one"}])
