@@ -20,13 +20,14 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any, NamedTuple
 
-from pararnn_server import template_worker
-from pararnn_server.template_worker import BROKEN, LENGTH_BYTES, REFUSED, RENDERED
+from pararnn_server.template_protocol import BROKEN, LENGTH_BYTES, REFUSED, RENDERED
 
 MAX_PROCESSES = 2
 DEFAULT_SECONDS = 2.0
 DEFAULT_MEMORY_BYTES = 256 << 20
 _MAX_TEXTS = 1000
+# Without `site`, whose hooks may take longer to import than all that is needed here.
+_START = "import sys; sys.path += sys.argv[2:]; from pararnn_server.template_worker import main; main()"
 _READ_BYTES = 1 << 20
 # On a machine so busy that a process gets a hundredth of a core.
 _WAIT_FACTOR = 100
@@ -107,10 +108,9 @@ class TemplateRenderer:
         return self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        folders = sorted({str(_folder_of(name)) for name in ("jinja2", "markupsafe")})
-        script = [template_worker.__file__, str(self.limits.memory_bytes), *folders]
+        folders = sorted({str(_folder_of(name)) for name in ("jinja2", "markupsafe", "pararnn_server")})
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", *script],
+            [sys.executable, "-I", "-S", "-c", _START, str(self.limits.memory_bytes), *folders],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -97,7 +97,9 @@ def test_chat_turns_are_rendered_as_the_template_renders_the_whole(loaded: Loade
     template = read_chat_template(loaded)
     assert template is not None
     list(conversation.reply("one"))
-    opening = template.render([{"role": "system", "content": "be brief"}, {"role": "user", "content": "one"}])
+    [opening] = template.render(
+        [{"role": "system", "content": "be brief"}, {"role": "user", "content": "one"}]
+    )
     prompt = _ids(loaded, opening)
     expected = _state_after(loaded, [*prompt, *_generated(loaded, prompt, 4)[:3]])
     assert torch.equal(conversation._state.cell, expected.cell)
