@@ -1,9 +1,12 @@
 """What clients do to a connection, in bytes: upgrades, old versions, half-closed sockets, floods."""
 
+import contextlib
 import json
+import logging
 import resource
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -259,24 +262,23 @@ def test_too_many_requests_ahead_end_the_connection_after_an_answer(server: Http
         assert read_all(client) == b""
 
 
-def test_client_that_reads_no_answer_is_asked_for_no_more(loaded: Loaded) -> None:
-    """Few requests are parsed while answers wait in the kernel and in this process."""
+def test_client_that_reads_no_answer_is_answered_little_and_cut(
+    loaded: Loaded, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Few requests are answered while answers wait in the kernel and in this process."""
+    caplog.set_level(logging.INFO, "pararnn.access")
     with serving(loaded, send_buffer=4096, stream_max_lag_seconds=1.0) as server, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.settimeout(0.5)
+        client.settimeout(0.2)
         client.connect(address(server))
         ahead = head("GET /openapi.json HTTP/1.1") * 20
-        sent = 0
-        with pytest.raises(OSError):
-            while sent < 64 * MiB:
-                sent += client.send(ahead)
-        assert sent < 8 * MiB
-        client.settimeout(20.0)
-        # It is cut, with answers still unread.
+        end = time.monotonic() + 20
         with pytest.raises(ConnectionError):
-            while True:
-                client.send(b"x")
-                threading.Event().wait(0.05)
+            while time.monotonic() < end:
+                with contextlib.suppress(TimeoutError):
+                    client.send(ahead)
+    answered = [record for record in caplog.records if record.name == "pararnn.access"]
+    assert 1 <= len(answered) <= 50
 
 
 # How many.
