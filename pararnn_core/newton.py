@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pararnn_core.scan import Scan, affine_scan
+from pararnn_core.scan import Scan, scan_tile
 from pararnn_core.sequential import Step, sequential_solve
 from pararnn_core.varlen import Tile, time_tiles
 
@@ -84,7 +84,7 @@ def newton_solve(
     cu_seqlens: Tensor,
     tile_span: int = 256,
     options: NewtonOptions | None = None,
-    scan: Scan = affine_scan,
+    scan: Scan = scan_tile,
 ) -> tuple[Tensor, NewtonResult]:
     """States (T, N, D) of a packed batch, tile after tile of tile_span steps, each from the end of the last.
 
@@ -151,7 +151,7 @@ class _TileSolve:
         """Updates h until every unit has converged; then, if allowed, solves the others step by step."""
         iterations, failed = 0, self.units(torch.ones_like(self.h, dtype=torch.bool))
         while iterations < options.max_iterations and bool(failed.any()):
-            update = self.scan(self.jacobian, self.value - self.h, self.tile.starts)
+            update = self.scan(self.jacobian, self.value - self.h, self.tile)
             self.h = self.h + update
             self.linearize()
             failed = self.units(~(self.small(update) & self.small(self.value - self.h)))

@@ -11,8 +11,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Scan = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(jacobian, source, starts) -> states, as of affine_scan or of reverse_affine_scan."""
+from pararnn_core.varlen import Tile
+
+Scan = Callable[[Tensor, Tensor, Tile], Tensor]
+"""(jacobian, source, tile) -> states, as of scan_tile or of reverse_scan_tile."""
+
+
+def scan_tile(jacobian: Tensor, source: Tensor, tile: Tile) -> Tensor:
+    """affine_scan over the sequences of a tile."""
+    return affine_scan(jacobian, source, tile.starts)
+
+
+def reverse_scan_tile(jacobian: Tensor, source: Tensor, tile: Tile) -> Tensor:
+    """reverse_affine_scan over the sequences of a tile."""
+    return reverse_affine_scan(jacobian, source, tile.starts)
 
 
 def apply_jacobian(jacobian: Tensor, vector: Tensor) -> Tensor:

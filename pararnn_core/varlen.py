@@ -59,25 +59,23 @@ class TimeTiles:
     by_length: (S,) int64, sequences from the longest to the shortest: those that reach a tile are a prefix
     order: (T,) int64, packed rows sorted by tile, then by place in by_length, then by time
     starts: (T,) bool, in that order
+    first, last: int64, those of all tiles one after the other
     tokens, active: per tile, how many tokens and how many sequences
     """
 
     by_length: Tensor
     order: Tensor
     starts: Tensor
+    first: Tensor
+    last: Tensor
     tokens: list[int]
     active: list[int]
 
     def tiles(self) -> list[Tile]:
-        """Tiles in order of time; they share the memory of order and starts."""
-        rows, starts = torch.split(self.order, self.tokens), torch.split(self.starts, self.tokens)
-        return [_tile(r, s) for r, s in zip(rows, starts, strict=True)]
-
-
-def _tile(rows: Tensor, starts: Tensor) -> Tile:
-    first = starts.nonzero().squeeze(1)
-    last = torch.cat((first[1:], first.new_tensor([rows.shape[0]]))) - 1
-    return Tile(rows, starts, first, last)
+        """Tiles in order of time; they share the memory of the whole. Does not wait for a device."""
+        by_token = (torch.split(each, self.tokens) for each in (self.order, self.starts))
+        by_sequence = (torch.split(each, self.active) for each in (self.first, self.last))
+        return [Tile(*parts) for parts in zip(*by_token, *by_sequence, strict=True)]
 
 
 def time_tiles(cu_seqlens: Tensor, span: int) -> TimeTiles:
@@ -91,10 +89,18 @@ def time_tiles(cu_seqlens: Tensor, span: int) -> TimeTiles:
     tile = position // span
     order = (tile * max(lengths.numel(), 1) + place.repeat_interleave(lengths)).argsort(stable=True)
     starts = position % span == 0
+    tokens, active = tile.bincount(), tile[starts].bincount()
+    ends = tokens.cumsum(0).repeat_interleave(active)
+    # Positions among all tokens, then within the tile.
+    first = starts[order].nonzero().squeeze(1)
+    after = torch.cat((first[1:], ends[-1:]))
+    begin = (tokens.cumsum(0) - tokens).repeat_interleave(active)
     return TimeTiles(
         by_length=by_length.to(device),
         order=order.to(device),
         starts=starts[order].to(device),
-        tokens=tile.bincount().tolist(),
-        active=tile[starts].bincount().tolist(),
+        first=(first - begin).to(device),
+        last=(after - 1 - begin).to(device),
+        tokens=tokens.tolist(),
+        active=active.tolist(),
     )

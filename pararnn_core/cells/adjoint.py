@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import vjp
 
 from pararnn_core.cells.bound import with_parameters
-from pararnn_core.scan import Scan, apply_jacobian, reverse_affine_scan, transpose
+from pararnn_core.scan import Scan, apply_jacobian, reverse_scan_tile, transpose
 from pararnn_core.varlen import Tile, time_tiles
 
 if TYPE_CHECKING:
@@ -42,16 +42,18 @@ def adjoint(
     cell: Cell,
     at: Trajectory,
     grad_states: Tensor,
-    reverse_scan: Scan = reverse_affine_scan,
+    reverse_scan: Scan = reverse_scan_tile,
     check_structure: bool = True,
 ) -> Gradients:
     """Return the gradients of a loss whose gradient by the states is grad_states (T, N, D).
 
     Raises RuntimeError if check_structure finds that the step's Jacobian is not of the declared structure.
+    That of this package's cells is. A device is waited for once at most, at the end, whatever the length.
     """
     layout = time_tiles(at.cu_seqlens, cell.tile_span)
     carry = grad_states.new_zeros(at.initial_state.shape)
     by_bx, by_parameters = [], [torch.zeros_like(p) for p in at.parameters]
+    wrong: list[Tensor] | None = [] if check_structure and cell.native_name is None else None
     for tile in reversed(tiles := layout.tiles()):
         previous = at.states[(tile.rows - 1).clamp(min=0)]
         if tile is tiles[0]:
@@ -59,11 +61,16 @@ def adjoint(
         source = grad_states[tile.rows].index_add(0, tile.last, carry[: tile.active])
         bx = at.bx[tile.rows]
         by_previous, by_inputs, *shares = _tile(
-            cell, tile, previous, bx, at.parameters, source, reverse_scan, check_structure
+            cell, tile, previous, bx, at.parameters, source, reverse_scan, wrong
         )
         carry = torch.cat((by_previous[tile.first], carry[tile.active :]))
         by_bx.append(by_inputs)
         by_parameters = [total + share for total, share in zip(by_parameters, shares, strict=True)]
+    if wrong and bool(torch.stack(wrong).any()):
+        raise RuntimeError(
+            f"{type(cell).__name__}: the Jacobian of recurrence_step is not {cell.jacobian_structure!r}; "
+            "declare the right jacobian_structure"
+        )
     grad_bx = _unsorted(torch.cat(by_bx[::-1]), layout.order) if by_bx else torch.zeros_like(at.bx)
     return grad_bx, _unsorted(carry, layout.by_length), *by_parameters
 
@@ -81,30 +88,27 @@ def _tile(
     parameters: tuple[Tensor, ...],
     source: Tensor,
     reverse_scan: Scan,
-    check_structure: bool,
+    wrong: list[Tensor] | None,
 ) -> Gradients:
     """Return a tile's gradients by the state before each token, by bx and by the parameters.
 
     previous: (n, N, D), the state before each token; source: (n, N, D), the loss by each state directly
+    wrong: takes whether the Jacobian's structure is another one than declared
     """
 
     def step(previous: Tensor, bx: Tensor, *parameters: Tensor) -> Tensor:
         return with_parameters(cell, parameters, lambda bound: bound.advance(previous, bx))
 
     jacobian = with_parameters(cell, parameters, lambda bound: bound.linearize(previous, bx)[1])
-    costate = reverse_scan(jacobian, source, tile.starts)
+    costate = reverse_scan(jacobian, source, tile)
     gradients: Gradients = vjp(step, previous, bx, *parameters)[1](costate)
-    if check_structure:
-        _check_structure(cell, costate, apply_jacobian(transpose(jacobian), costate), gradients[0])
+    if wrong is not None:
+        wrong.append(_differs(costate, apply_jacobian(transpose(jacobian), costate), gradients[0]))
     return gradients
 
 
-def _check_structure(cell: Cell, vector: Tensor, declared: Tensor, true: Tensor) -> None:
+def _differs(vector: Tensor, declared: Tensor, true: Tensor) -> Tensor:
     """Compare J^T times the vector with the Jacobian declared (`declared`) and by reverse mode (`true`)."""
     # What is this small against the vector is mostly rounding.
     noise = STRUCTURE_TOLERANCE**2 * vector.abs().max()
-    if bool((declared - true).abs().max() > STRUCTURE_TOLERANCE * true.abs().max() + noise):
-        raise RuntimeError(
-            f"{type(cell).__name__}: the Jacobian of recurrence_step is not {cell.jacobian_structure!r}; "
-            "declare the right jacobian_structure"
-        )
+    return (declared - true).abs().max() > STRUCTURE_TOLERANCE * true.abs().max() + noise

@@ -15,35 +15,31 @@ from pararnn_core.cells.solve import Solver
 from pararnn_core.devices import multiprocessors
 from pararnn_core.newton import NewtonResult, default_tolerance, largest_residual, newton_solve
 from pararnn_core.solver_table import STEP_BY_STEP, read_table
+from pararnn_core.varlen import Tile
 
 if TYPE_CHECKING:
     from pararnn_core.cells.base import Cell
 
 
-def kernel_scan(jacobian: Tensor, source: Tensor, starts: Tensor) -> Tensor:
-    """scan.affine_scan, by the kernel."""
-    return _scan(jacobian, source, starts, reverse=False)
+def kernel_scan(jacobian: Tensor, source: Tensor, tile: Tile) -> Tensor:
+    """scan.scan_tile, by the kernel."""
+    return _scan(jacobian, source, tile, reverse=False)
 
 
-def kernel_reverse_scan(jacobian: Tensor, source: Tensor, starts: Tensor) -> Tensor:
-    """scan.reverse_affine_scan, by the kernel."""
-    return _scan(jacobian, source, starts, reverse=True)
+def kernel_reverse_scan(jacobian: Tensor, source: Tensor, tile: Tile) -> Tensor:
+    """scan.reverse_scan_tile, by the kernel."""
+    return _scan(jacobian, source, tile, reverse=True)
 
 
-def _scan(jacobian: Tensor, source: Tensor, starts: Tensor, reverse: bool) -> Tensor:
+def _scan(jacobian: Tensor, source: Tensor, tile: Tile, reverse: bool) -> Tensor:
     """A dense Jacobian (n, N*D, N*D) is that of one channel with N*D states."""
     rows = source
     if jacobian.dim() == 3:
         jacobian, rows = jacobian.unsqueeze(3), source.reshape(len(source), -1, 1)
-    x, _ = ops.linear_scan(jacobian.contiguous(), rows.contiguous(), None, _bounds(starts), reverse)
+    # From what the host knows: a look at `starts` would wait for the device, once a tile.
+    bounds = torch.cat((tile.first, tile.last[-1:] + 1)).int()
+    x, _ = ops.linear_scan(jacobian.contiguous(), rows.contiguous(), None, bounds, reverse)
     return x.view_as(source)
-
-
-def _bounds(starts: Tensor) -> Tensor:
-    """starts (n,) bool, the first is moot -> cu_seqlens int32."""
-    inner = starts[1:].nonzero().squeeze(1) + 1
-    ends = torch.tensor([0, len(starts)], device=starts.device)
-    return torch.cat((ends[:1], inner, ends[1:])).int()
 
 
 def _newton_with_scan(

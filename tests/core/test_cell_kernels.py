@@ -6,14 +6,18 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pararnn_core import ops
 from pararnn_core.cells import Cell, ParaGRU, ParaLSTM, kernels
+from pararnn_core.cells import adjoint as adjoint_module
+from pararnn_core.cells.adjoint import Trajectory, adjoint
 from pararnn_core.cells.solve import Solver, solve
 from pararnn_core.newton import NewtonOptions, newton_solve
 from pararnn_core.ops import ScanReport
 from pararnn_core.scan import affine_scan, reverse_affine_scan
 from pararnn_core.sequential import sequential_solve
+from pararnn_core.varlen import Tile, time_tiles
 from tests.core.user_cells import USER_CELLS, gradients, make_problem
 
 # Torch scripts its own forward-mode rules when they are first used.
@@ -228,9 +232,54 @@ def test_scan_of_the_kernel_is_that_of_torch(starts: list[int], monkeypatch: pyt
     ReferenceKernels(monkeypatch)
     where = torch.tensor(starts, dtype=torch.bool)
     jacobian, source = torch.randn(len(starts), 2, 2, 5), torch.randn(len(starts), 2, 5)
+    begins = [i for i, begin in enumerate(starts) if begin or i == 0]
+    ends = [begin - 1 for begin in [*begins[1:], len(starts)]]
+    tile = Tile(torch.arange(len(starts)), where, torch.tensor(begins), torch.tensor(ends))
     for scan, expected in (
         (kernels.kernel_scan, affine_scan),
         (kernels.kernel_reverse_scan, reverse_affine_scan),
     ):
         for matrices in (jacobian.transpose(1, 2), torch.randn(len(starts), 10, 10)):
-            torch.testing.assert_close(scan(matrices, source, where), expected(matrices, source, where))
+            torch.testing.assert_close(scan(matrices, source, tile), expected(matrices, source, where))
+
+
+class CountsLooks(TorchDispatchMode):
+    """Counts what would make the host wait for a device: looks at a value, and shapes that depend on one."""
+
+    LOOKS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.looks += str(func).split(".")[1] in self.LOOKS
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("cls", "most"), [(ParaGRU, 0), (ParaLSTM, 0), (USER_CELLS[0], 1)])
+def test_backward_looks_at_no_value_in_a_tile(
+    cls: type[Cell], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ReferenceKernels(monkeypatch)
+    looks = []
+    for tile_span in (4, 64):
+        monkeypatch.setattr(cls, "tile_span", tile_span)
+        problem = make_problem(cls, [64, 9], torch.seed(), torch.float32)
+        at = Trajectory(
+            problem.cu_seqlens,
+            problem.cell.recurrence(*problem[1:], "sequential").detach(),
+            problem.bx.detach(),
+            problem.initial_state.detach(),
+            tuple(p.detach() for p in problem.cell.solved_parameters().values()),
+        )
+        gradient = torch.ones_like(at.states)
+        layout = time_tiles(at.cu_seqlens, tile_span)
+        monkeypatch.setattr(adjoint_module, "time_tiles", lambda *_, made=layout: made)
+        # The reference in the kernel's place looks at its bounds; the kernel does not.
+        monkeypatch.setattr(ops, "linear_scan", lambda jacobian, source, *_: (source, source))
+        with torch.no_grad(), CountsLooks() as counted:
+            adjoint(problem.cell, at, gradient, kernels.kernel_reverse_scan, check_structure=most > 0)
+        looks.append(counted.looks)
+        monkeypatch.setattr(adjoint_module, "time_tiles", time_tiles)
+    assert looks == [most, most]
