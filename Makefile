@@ -6,7 +6,7 @@ CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE)) $(wildcard tests/cpp/*.h t
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format bench soak sanitize cuda-check cuda-races gpu gpu-build gpu-test gpu-sanitize gpu-tune gpu-bench clean
+.PHONY: help install serve test lint format bench soak sanitize cuda-check cuda-races distil gpu gpu-build gpu-test gpu-sanitize gpu-tune gpu-bench clean
 
 help:
 	@echo "make serve    set up everything and serve the shipped model on 127.0.0.1:8000"
@@ -14,6 +14,7 @@ help:
 	@echo "make install  only set up: .venv, native build"
 	@echo "make lint     formatting, lint, types      make format   rewrite to the house format"
 	@echo "make bench    measure on this machine      make soak     the long tests"
+	@echo "make distil   train the chat model in the background, at the lowest priority; ARGS=status, stop, evaluate ..."
 	@echo "make sanitize the native tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
 	@echo "make cuda-check compiles all CUDA code        make cuda-races   looks for data races in it; both without a GPU"
 	@echo "make gpu      build, test, tune and measure what runs on a GPU (needs nvcc and a GPU); its parts:"
@@ -64,6 +65,11 @@ bench: .venv/.dev
 
 soak: .venv/.dev
 	$(BIN)/python -m pytest -v -m soak $(ARGS)
+
+# Without ARGS: downloads the teacher and the text, then trains; continues a run that was saved.
+distil: .venv/.dev
+	@if [ -n "$(ARGS)" ]; then exec $(BIN)/python -m checkpoints.distil $(ARGS); fi; \
+	$(BIN)/python -m checkpoints.distil prepare && exec $(BIN)/python -m checkpoints.distil start
 
 # $(1): a name. $(2): flags. $(3): levels, all if empty. $(4): programs.
 define sanitized

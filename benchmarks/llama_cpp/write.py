@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gguf  # the peer's interpreter has it
-import llama_cpp  # type: ignore[import-not-found]  # the same
+import gguf
+import llama_cpp  # type: ignore[import-not-found]  # the peer's interpreter has it
 import numpy as np
 
 from benchmarks.llama_cpp.sizes import (

@@ -1,0 +1,62 @@
+"""Distils SmolLM2-135M-Instruct into a recurrent model; what it makes is in $PARARNN_TRAIN_DIR."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from checkpoints.distil import commands
+from checkpoints.distil.trainer import DivergedError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """One verb each."""
+    parser = argparse.ArgumentParser(prog="python -m checkpoints.distil", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(run.__name__, help=text, description=text)
+        added.add_argument("--cell", choices=("gru", "lstm"), default="gru", help="default: %(default)s")
+        added.set_defaults(run=run)
+        return added
+
+    verb(commands.prepare, "download the teacher and the text, and tokenise it")
+    _threads(verb(commands.train, "train until the last stage ends; continues a saved run"))
+    _threads(verb(commands.start, "train in the background at the lowest priority"))
+    verb(commands.stop, "save and end what `start` began")
+    verb(commands.status, "say what is running, and the last row of the curve")
+    added = _threads(verb(commands.replies, "let the teacher answer more of the written prompts"))
+    added.add_argument("--tokens", type=int, default=100_000, help="how many more; default: %(default)s")
+    added = verb(commands.curve, "draw the curve of the run")
+    added.add_argument("--out", type=Path, default=Path("curve.png"), help="default: %(default)s")
+    added = _mixers(verb(commands.export, "write the mixers in 4 bits, with the curve, as one file"))
+    added.add_argument("--out", type=Path, required=True, help="a .safetensors file")
+    added = _threads(_mixers(verb(commands.evaluate, "measure the student beside the teacher")))
+    added.add_argument("--every", type=int, default=1, help="only every so many-th held-out prompt")
+    added.add_argument("--replies", action="store_true", help="show the replies")
+    return parser
+
+
+def _threads(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    verb.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    return verb
+
+
+def _mixers(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    verb.add_argument("--mixers", type=Path, help="a file of `export`; default: the run's saved state")
+    return verb
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (BlockingIOError, DivergedError, TimeoutError, ValueError) as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What the verbs of the command line do; each takes the parsed options."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+
+import torch
+
+from checkpoints.distil import background
+from checkpoints.distil.curve import save_curve
+from checkpoints.distil.evaluate import held_out_replies, markdown_table, reply_figures, text_figures
+from checkpoints.distil.mixers_file import Mixers, read_mixers, write_mixers
+from checkpoints.distil.places import training_folder
+from checkpoints.distil.prepare import prepared_learner, prepared_streams, prepared_trainer
+from checkpoints.distil.prompts import held_out_prompts
+from checkpoints.distil.recipe import Recipe
+from checkpoints.distil.replies import Decoder
+from checkpoints.distil.run_folder import read_curve, read_state
+from checkpoints.distil.student import mixer_parameters
+from checkpoints.distil.student_decoder import StudentDecoder
+from checkpoints.distil.teacher import Teacher
+from checkpoints.distil.teacher_decoder import TeacherDecoder
+from checkpoints.distil.teacher_weights import read_tokenizer, read_weights
+from checkpoints.distil.teacher_wheel import teacher_file
+from checkpoints.distil.text.teacher_replies import replies_file, write_batch
+from pararnn_core import ops
+
+DECODER_LENGTH = 512
+
+
+def use_threads(count: int) -> None:
+    """For torch's products and for the native kernels."""
+    torch.set_num_threads(count)
+    ops.set_num_threads(count)
+
+
+def run_folder(options: argparse.Namespace) -> Path:
+    """Folder of the cell's run."""
+    return training_folder() / str(options.cell)
+
+
+def prepare(_: argparse.Namespace) -> None:
+    """Prints how many tokens there are."""
+    folder = training_folder()
+    print(teacher_file(folder))
+    for name, stream in prepared_streams(folder).items():
+        print(f"{name}: {len(stream.ids):,} tokens in {len(stream.starts):,} documents")
+
+
+def train(options: argparse.Namespace) -> None:
+    """SIGTERM and SIGINT save and end."""
+    stops: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: stops.append(received))
+    use_threads(options.threads)
+    recipe = Recipe(cell=options.cell)
+    torch.manual_seed(recipe.seed)
+    trainer = prepared_trainer(recipe, training_folder())
+    print(f"{trainer.folder.path}: continues at {trainer.tokens:,} tokens", flush=True)
+    trainer.run(lambda: bool(stops))
+    print(f"{trainer.folder.path}: saved at {trainer.tokens:,} tokens", flush=True)
+
+
+def start(options: argparse.Namespace) -> None:
+    """Prints the process's number."""
+    folder = run_folder(options)
+    running = background.running_process(folder)
+    if running is not None:
+        print(f"process {running} trains already; its log is {folder / 'train.log'}")
+        return
+    process = background.start(folder, ["--cell", options.cell, "--threads", str(options.threads)])
+    print(f"process {process} trains; its log is {folder / 'train.log'}")
+
+
+def stop(options: argparse.Namespace) -> None:
+    """Returns when the run is saved."""
+    print("saved and ended" if background.stop(run_folder(options)) else "nothing was running")
+
+
+def status(options: argparse.Namespace) -> None:
+    """Also while a run trains."""
+    folder = run_folder(options)
+    running = background.running_process(folder)
+    print(f"process {running} trains in {folder}" if running else f"nothing trains in {folder}")
+    for row in read_curve(folder / "curve.jsonl")[-1:]:
+        print(row)
+
+
+def replies(options: argparse.Namespace) -> None:
+    """Appends until the teacher has written so many tokens in this call."""
+    use_threads(options.threads)
+    folder = training_folder()
+    file = teacher_file(folder)
+    teacher, tokenizer = Teacher(read_weights(file)), read_tokenizer(file)
+    written = 0
+    while written < options.tokens:
+        written += write_batch(teacher, tokenizer, replies_file(folder))
+        print(f"{replies_file(folder)}: {written:,} more tokens", flush=True)
+
+
+def curve(options: argparse.Namespace) -> None:
+    """Writes the picture."""
+    save_curve(read_curve(run_folder(options) / "curve.jsonl"), options.out)
+
+
+def export(options: argparse.Namespace) -> None:
+    """The averaged weights."""
+    mixers = saved_mixers(options)
+    write_mixers(mixers, options.out)
+    print(f"{options.out}: {options.out.stat().st_size:,} bytes, {mixers.tokens:,} tokens seen")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Prints a table; --replies shows every reply too."""
+    use_threads(options.threads)
+    folder = training_folder()
+    mixers = saved_mixers(options)
+    learner, tokenizer = prepared_learner(mixers.cell, folder), read_tokenizer(teacher_file(folder))
+    with torch.no_grad():
+        for name, parameter in mixer_parameters(learner.model):
+            parameter.copy_(mixers.weights[name])
+    text = text_figures(learner, prepared_streams(folder))
+    prompts = held_out_prompts()[:: options.every]
+    decoders: dict[str, Decoder] = {
+        "student": StudentDecoder(learner.model),
+        "teacher": TeacherDecoder(learner.teacher, DECODER_LENGTH),
+    }
+    made = {name: held_out_replies(decoder, tokenizer, prompts) for name, decoder in decoders.items()}
+    figures = {name: reply_figures(some, tokenizer, prompts) for name, some in made.items()}
+    print(markdown_table(mixers.tokens, text, figures))
+    for place, one in enumerate(prompts if options.replies else ()):
+        print(f"\n> {one.prompt}")
+        for name, some in made.items():
+            print(f"{name}: {tokenizer.decode(some[place].tokens)}")
+
+
+def saved_mixers(options: argparse.Namespace) -> Mixers:
+    """Of the file named, else of the run's saved state. Raises ValueError if there is none."""
+    if options.mixers is not None:
+        return read_mixers(options.mixers)
+    folder = run_folder(options)
+    state = read_state(folder)
+    if state is None:
+        raise ValueError(f"{folder} holds no saved run: train first, or name a file with --mixers")
+    tokens = state["step"] * state["recipe"]["tokens_per_step"]
+    rows = [row for row in read_curve(folder / "curve.jsonl") if row["tokens"] <= tokens]
+    return Mixers(state["recipe"]["cell"], tokens, state["average"], rows)

@@ -1,0 +1,97 @@
+"""The student in training: its forward pass with frozen products in bfloat16, and one step of each stage."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from checkpoints.distil.kl import Divergence, divergence, kl_gradient
+from checkpoints.distil.student import fit_gates
+from checkpoints.distil.teacher import Teacher
+from checkpoints.distil.windows import Batch
+from pararnn_core.layers import Block
+from pararnn_core.model import ParaRNNForCausalLM
+
+# The loss is shown of every eighth row: all of them would cost a tenth of a step.
+SHOWN_EVERY = 8
+GRADIENT_NORM = 1.0
+
+
+class Learner:
+    """teacher's MLPs, norms, embedding and head serve both; gradients go to the mixers."""
+
+    def __init__(
+        self, model: ParaRNNForCausalLM, teacher: Teacher, gradient_norm: float = GRADIENT_NORM
+    ) -> None:
+        self.model, self.teacher, self.gradient_norm = model, teacher, gradient_norm
+
+    def mix(self, block: Block, u: Tensor) -> Tensor:
+        """u (B, T, d) normalised -> the mixer's output float32; matrix products in the teacher's dtype."""
+        dtype = self.teacher.head_weight.dtype
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            mixed: Tensor = block.mix(u, "auto").float()
+        return mixed
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """tokens (B, T) -> normalised rows before the head (B, T, d)."""
+        teacher = self.teacher
+        x = F.embedding(tokens, teacher.embedding)
+        for block, norm, mlp in zip(self.model.blocks, teacher.norms, teacher.mlps, strict=True):
+            x = x + self.mix(block, teacher.normalised(x, norm))
+            x = x + mlp(x)
+        return teacher.normalised(x, teacher.norm)
+
+    @torch.no_grad()
+    def start(self, tokens: Tensor) -> None:
+        """Fits each mixer's gates and the scale of its output to the attention's, on one batch."""
+        blocks = self.model.blocks
+
+        def fit(layer: int, _: Tensor, u: Tensor, a: Tensor) -> None:
+            block = blocks[layer]
+            fit_gates(block, u.flatten(0, -2))
+            y = self.mix(block, u)
+            block.gate_norm.weight.mul_(float((y * a).sum() / y.square().sum()))
+
+        self.teacher.hidden(tokens, fit)
+
+    def align_step(self, batch: Batch) -> list[float]:
+        """Gradients of each mixer's own error, clipped by layer; the relative squared error of each layer."""
+        errors: list[float] = []
+        blocks = self.model.blocks
+
+        def learn(layer: int, x: Tensor, u: Tensor, a: Tensor) -> None:
+            block = blocks[layer]
+            with torch.enable_grad():
+                error = relative_error(self.mix(block, u), a)
+                error.backward()  # type: ignore[no-untyped-call]  # torch declares it without types
+            trained = [p for p in block.parameters() if p.requires_grad]
+            nn.utils.clip_grad_norm_(trained, self.gradient_norm)
+            errors.append(float(error.detach()))
+
+        self.teacher.hidden(batch.inputs, learn)
+        return errors
+
+    def distil_step(self, batch: Batch) -> Divergence:
+        """Gradients of the KL divergence, clipped over all mixers; the divergence of a few of the rows."""
+        head = self.teacher.head_weight
+        wanted = self.teacher.hidden(batch.inputs).flatten(0, 1)
+        rows = self.hidden(batch.inputs)
+        flat = rows.detach().flatten(0, 1)
+        gradient = kl_gradient(flat, wanted, head).view_as(rows)
+        rows.backward(gradient)  # type: ignore[no-untyped-call]  # torch declares it without types
+        nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.gradient_norm)
+        few = slice(None, None, SHOWN_EVERY)
+        return divergence(flat[few], wanted[few], head, batch.targets.flatten()[few])
+
+    @torch.no_grad()
+    def measure(self, batch: Batch) -> Divergence:
+        """KL and cross-entropies without a step."""
+        rows, wanted = self.hidden(batch.inputs), self.teacher.hidden(batch.inputs)
+        targets = batch.targets.flatten()
+        return divergence(rows.flatten(0, 1), wanted.flatten(0, 1), self.teacher.head_weight, targets)
+
+
+def relative_error(y: Tensor, a: Tensor) -> Tensor:
+    """Squared error over the squared size of a."""
+    return F.mse_loss(y, a) / a.square().mean()

@@ -1,0 +1,76 @@
+"""The mixers of a run in one small file: matrices in 4 bits, the rest in float32, the curve beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pararnn_core.quantization_config import DEFAULT_GROUP_SIZES, MATRICES_OF_A_LAYER, MatrixFormat
+from pararnn_core.quantize_model import as_rows, from_rows
+from pararnn_core.quantize_round import round_matrix
+from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
+
+FORMAT = MatrixFormat(bits=4, group_size=DEFAULT_GROUP_SIZES[4])
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Mixers:
+    """weights: float32, by the names that they have in the student; curve: rows of the run."""
+
+    cell: str
+    tokens: int
+    weights: dict[str, Tensor]
+    curve: list[dict[str, Any]]
+
+
+def write_mixers(mixers: Mixers, file: Path) -> None:
+    """Replaces the file in one step."""
+    tensors: dict[str, Tensor] = {}
+    for name, weight in mixers.weights.items():
+        if name.endswith(MATRICES_OF_A_LAYER):
+            tensors.update(round_matrix(as_rows(weight), FORMAT).stored(name))
+        else:
+            tensors[name] = weight.float().contiguous()
+    facts = {"version": VERSION, "cell": mixers.cell, "tokens": mixers.tokens}
+    shapes = {name: list(weight.shape) for name, weight in mixers.weights.items() if weight.dim() == 4}
+    texts = {"facts": facts, "shapes": shapes, "curve": mixers.curve}
+    partial = file.with_suffix(".partial")
+    save_file(tensors, partial, {name: json.dumps(value) for name, value in texts.items()})
+    os.replace(partial, file)
+
+
+def read_mixers(file: Path) -> Mixers:
+    """What write_mixers wrote. Raises ValueError for another version."""
+    with safe_open(file, framework="pt") as archive:
+        texts = {name: json.loads(value) for name, value in archive.metadata().items()}
+        tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  # not a mapping
+    facts = texts["facts"]
+    if facts["version"] != VERSION:
+        raise ValueError(f"{file}: version {facts['version']} is unknown, expected {VERSION}")
+    return Mixers(facts["cell"], facts["tokens"], _dequantised(tensors, texts["shapes"]), texts["curve"])
+
+
+def _dequantised(tensors: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = {}
+    for stored, tensor in tensors.items():
+        if stored.endswith(QWEIGHT):
+            name = stored.removesuffix(QWEIGHT)
+            # Every matrix of a mixer has an even number of inputs.
+            matrix = QuantizedMatrix(
+                tensor, tensors[name + SCALES], FORMAT.bits, FORMAT.group_size, 2 * tensor.shape[1]
+            )
+            rows = matrix.dequantize()
+            weights[name] = from_rows(rows, torch.Size(shapes.get(name, rows.shape)))
+        elif not stored.endswith(SCALES):
+            weights[stored] = tensor
+    return weights

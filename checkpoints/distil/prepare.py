@@ -1,0 +1,88 @@
+"""What a run needs, made ready: teacher, text as token ids, student."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from checkpoints.distil.learner import Learner
+from checkpoints.distil.mixers_file import Mixers, read_mixers
+from checkpoints.distil.recipe import Recipe
+from checkpoints.distil.run_folder import RunFolder, State
+from checkpoints.distil.student import new_student
+from checkpoints.distil.teacher import Teacher
+from checkpoints.distil.teacher_weights import read_tokenizer, read_weights
+from checkpoints.distil.teacher_wheel import teacher_file
+from checkpoints.distil.text.sources import all_documents
+from checkpoints.distil.text.teacher_replies import replies_file
+from checkpoints.distil.token_streams import KINDS, Streams, encode_streams, load_streams, save_streams
+from checkpoints.distil.trainer import Trainer
+from checkpoints.distil.windows import SHORT, Batch, TrainingBatches, Windows, batch_of
+
+PROBE_WINDOWS = 12
+COMMITTED = Path(__file__).parent
+
+
+def text_version(folder: Path) -> str:
+    """Changes when a file that makes the text does, or the teacher has replied to more prompts."""
+    made = replies_file(folder)
+    digest = hashlib.sha256(str(made.stat().st_size if made.exists() else 0).encode())
+    for file in sorted((Path(__file__).parent / "text").rglob("*")):
+        if file.suffix in (".py", ".txt"):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def prepared_streams(folder: Path) -> Streams:
+    """Tokenised text, made once for each version of the code that writes it."""
+    file = folder / "text" / f"{text_version(folder)}.npz"
+    if not file.exists():
+        save_streams(encode_streams(all_documents(folder), read_tokenizer(teacher_file(folder))), file)
+    return load_streams(file)
+
+
+def held_out_probes(streams: Streams) -> dict[str, Batch]:
+    """The same few windows of chat and of prose in every measurement."""
+    return {
+        kind: batch_of(Windows(streams[f"held_out-{kind}"], SHORT, seed=0).rows(0, PROBE_WINDOWS))
+        for kind in KINDS
+    }
+
+
+def prepared_learner(cell: str, folder: Path) -> Learner:
+    """A student with unfitted mixers beside its teacher."""
+    weights = read_weights(teacher_file(folder))
+    return Learner(new_student(weights, cell), Teacher(weights))
+
+
+def prepared_trainer(recipe: Recipe, folder: Path) -> Trainer:
+    """A run that continues its folder or the file of mixers, whichever saw more tokens; else a new one.
+
+    Raises BlockingIOError while another process trains there.
+    """
+    run = RunFolder(folder / recipe.cell)
+    streams = prepared_streams(folder)
+    learner = prepared_learner(recipe.cell, folder)
+    batches = TrainingBatches(streams, recipe.tokens_per_step, recipe.seed)
+    state, shipped = run.load(), committed_mixers(recipe.cell)
+    if state is None and shipped is None:
+        learner.start(batches.batch(0).inputs)
+    trainer = Trainer(recipe, learner, batches, held_out_probes(streams), run)
+    newest(trainer, state, shipped)
+    return trainer
+
+
+def newest(trainer: Trainer, state: State | None, shipped: Mixers | None) -> None:
+    """Loads the saved state or the file of mixers, whichever saw more tokens; neither may be there."""
+    seen = state["step"] * trainer.recipe.tokens_per_step if state else 0
+    if shipped is not None and shipped.tokens > seen:
+        trainer.begin_from(shipped.weights, shipped.tokens)
+        trainer.folder.begin_curve(shipped.curve)
+    elif state is not None:
+        trainer.restore(state)
+
+
+def committed_mixers(cell: str, folder: Path = COMMITTED) -> Mixers | None:
+    """What the repository holds of an earlier run."""
+    file = folder / f"mixers-{cell}.safetensors"
+    return read_mixers(file) if file.exists() else None

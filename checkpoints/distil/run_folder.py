@@ -1,0 +1,103 @@
+"""A training run on disk: a lock, the saved state and the one before it, and the curve as JSON lines."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+State = dict[str, Any]
+PROCESS_FILE = "process"
+LOCK_FILE = "lock"
+STATE_FILES = ("state.pt", "state.previous.pt")
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+
+
+class RunFolder:
+    """One process trains in a folder at a time. Raises BlockingIOError while another one does."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.state_file, self.previous_file = (path / name for name in STATE_FILES)
+        self.curve_file = path / "curve.jsonl"
+        self._lock = os.open(path / LOCK_FILE, os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise BlockingIOError(f"another process trains in {path}") from None
+        (path / PROCESS_FILE).write_text(str(os.getpid()))
+
+    def close(self) -> None:
+        """Gives the folder to others."""
+        os.close(self._lock)
+
+    def save(self, state: State) -> None:
+        """A crash at any moment leaves at least one whole state, this one or the one before."""
+        partial = self.path / "state.partial.pt"
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if self.state_file.exists():
+            os.replace(self.state_file, self.previous_file)
+        os.replace(partial, self.state_file)
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def load(self) -> State | None:
+        """The newest state that can be read; None if there is none."""
+        return read_state(self.path)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Appends a row to the curve."""
+        with self.curve_file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def begin_curve(self, rows: list[dict[str, Any]]) -> None:
+        """Replaces the curve by that of an earlier run."""
+        self.curve_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def forget_after(self, tokens: int) -> None:
+        """Drops the rows that a killed run logged after its last saved state."""
+        self.begin_curve([row for row in read_curve(self.curve_file) if row["tokens"] <= tokens])
+
+
+def read_state(path: Path) -> State | None:
+    """The newest state of a run's folder that can be read, also while a process trains there."""
+    for name in STATE_FILES:
+        try:
+            state: State = torch.load(path / name, weights_only=True)
+        except UNREADABLE:
+            continue
+        return state
+    return None
+
+
+def read_curve(file: Path) -> list[dict[str, Any]]:
+    """Every row, without a last one that a kill cut short."""
+    rows = []
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows

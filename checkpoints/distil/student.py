@@ -1,0 +1,109 @@
+"""The student: the teacher's embedding, norms and MLPs, and a recurrent mixer in place of each attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from checkpoints.distil.teacher_weights import TeacherBlock, TeacherSizes, TeacherWeights
+from pararnn_core.config import ModelConfig
+from pararnn_core.layers import Block
+from pararnn_core.model import ParaRNNForCausalLM
+
+MIXER_PARTS = ("in_proj.", "conv.", "cell.", "gate_norm.", "out_proj.")
+BOS_TOKEN_ID = 1
+EOS_TOKEN_ID = 2
+# A gate's bias from -1 to 5: its channel forgets over 1 to 150 tokens.
+GATE_BIAS = (-1.0, 5.0)
+# The candidate's row of a cell, z r n of a GRU and f o g of an LSTM.
+CANDIDATE = 2
+SMALL = 0.1
+
+
+def student_config(sizes: TeacherSizes, cell: str) -> ModelConfig:
+    """The teacher's sizes; one recurrent head for each attention head."""
+    return ModelConfig(
+        cell=cell,
+        vocab_size=sizes.vocab_size,
+        hidden_size=sizes.hidden_size,
+        num_hidden_layers=sizes.num_layers,
+        num_heads=sizes.num_heads,
+        intermediate_size=sizes.intermediate_size,
+        tie_embeddings=True,
+        norm_eps=sizes.norm_eps,
+        # An attention has no activation after its values, and the size of its output differs by token.
+        conv_activation="none",
+        gate_order="norm_then_gate",
+        residual_scale="none",
+        bos_token_id=BOS_TOKEN_ID,
+        eos_token_id=EOS_TOKEN_ID,
+    )
+
+
+def new_student(weights: TeacherWeights, cell: str) -> ParaRNNForCausalLM:
+    """Teacher's weights where they fit, mixers that pass on the attention's values. Only mixers train."""
+    model = ParaRNNForCausalLM(student_config(weights.sizes, cell))
+    with torch.no_grad():
+        model.embedding.get_parameter("weight").copy_(weights.embedding)
+        model.norm.weight.copy_(weights.norm)
+        for block, source in zip(model.blocks, weights.blocks, strict=True):
+            _copy_frozen(block, source)
+            start_mixer(block, source, weights.sizes)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(is_mixer(name))
+    return model
+
+
+def is_mixer(name: str) -> bool:
+    """True for the parameters that replace an attention."""
+    return any(f".{part}" in name for part in MIXER_PARTS)
+
+
+def mixer_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Those that train, by name."""
+    return ((name, parameter) for name, parameter in model.named_parameters() if is_mixer(name))
+
+
+def _copy_frozen(block: Block, source: TeacherBlock) -> None:
+    block.norm.weight.copy_(source.norm)
+    block.mlp_norm.weight.copy_(source.mlp_norm)
+    block.mlp.gate_proj.get_parameter("weight").copy_(source.gate)
+    block.mlp.up_proj.get_parameter("weight").copy_(source.up)
+    block.mlp.down_proj.get_parameter("weight").copy_(source.down)
+
+
+def start_mixer(block: Block, source: TeacherBlock, sizes: TeacherSizes) -> None:
+    """Values pass through convolution and candidate as they are; channels forget over 1 to 150 tokens."""
+    d, heads, width = sizes.hidden_size, sizes.num_heads, sizes.head_size
+    shared = heads // sizes.num_kv_heads
+    value = source.value.view(sizes.num_kv_heads, width, d).repeat_interleave(shared, dim=0)
+    block.in_proj.get_parameter("weight")[:d].copy_(value.flatten(0, 1))
+    block.out_proj.get_parameter("weight").copy_(source.output)
+    block.conv.weight.zero_()
+    block.conv.weight[:, -1] = 1.0
+    block.conv.bias.zero_()
+    cell = block.cell
+    cell.A.zero_()
+    cell.get_parameter("B").mul_(SMALL)
+    cell.get_parameter("B")[:, :, CANDIDATE, :] = torch.eye(width)
+    sign = 1.0 if block.config.cell == "lstm" else -1.0
+    spread = torch.linspace(*GATE_BIAS, width)
+    for head in range(heads):
+        order = torch.randperm(width)
+        cell.b[0, head * width : (head + 1) * width] = sign * spread[order]
+
+
+def fit_gates(block: Block, u: Tensor, level: float = 2.0) -> None:
+    """Sets the gate half of in_proj so that gates are about `level` on the rows u (N, d): ridge regression.
+
+    A random gate would give each channel a random sign; an almost constant one lets the values through.
+    """
+    u = u.double()
+    d = u.shape[-1]
+    moments = u.T @ u / len(u)
+    moments.diagonal().add_(1e-3 * moments.diagonal().mean())
+    direction = torch.linalg.solve(moments, u.mean(0))
+    gate = block.in_proj.get_parameter("weight")[d:]
+    gate.mul_(SMALL).add_(level * direction.float())

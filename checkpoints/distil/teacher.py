@@ -1,0 +1,111 @@
+"""The teacher's forward pass in torch: grouped attention with rotary positions, SwiGLU, tied head.
+
+B batch, T time, d hidden size, H heads of d / H channels. Products are in the matrices' dtype, the residual
+stream is float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from checkpoints.distil.teacher_weights import TeacherBlock, TeacherSizes, TeacherWeights
+
+OnLayer = Callable[[int, Tensor, Tensor, Tensor], None]
+"""(layer, residual stream x, normalised input u of the attention, output a of the attention)."""
+
+
+class FrozenMLP:
+    """SwiGLU after its norm, without gradients for its weights: (..., d) float32 -> (..., d) float32."""
+
+    def __init__(self, block: TeacherBlock, eps: float, dtype: torch.dtype) -> None:
+        self.eps = eps
+        self.norm = block.mlp_norm
+        self.gate, self.up, self.down = (w.to(dtype) for w in (block.gate, block.up, block.down))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Without the residual sum."""
+        u = F.rms_norm(x, self.norm.shape, self.norm, self.eps).to(self.down.dtype)
+        return F.linear(F.silu(F.linear(u, self.gate)) * F.linear(u, self.up), self.down).float()
+
+
+class Attention:
+    """Causal self-attention of whole sequences, (B, T, d) -> (B, T, d) float32."""
+
+    def __init__(self, block: TeacherBlock, sizes: TeacherSizes, dtype: torch.dtype) -> None:
+        self.sizes = sizes
+        self.query_key_value = torch.cat((block.query, block.key, block.value)).to(dtype)
+        self.output = block.output.to(dtype)
+
+    def __call__(self, u: Tensor, rotation: Tensor) -> Tensor:
+        """u: normalised; rotation: of `rotations`."""
+        q, k, v = self.project(u, rotation)
+        return self.finish(F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True))
+
+    def project(self, u: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """u (B, T, d) -> rotated queries (B, H, T, head_size), rotated keys and values with fewer heads."""
+        s = self.sizes
+        projected = F.linear(u.to(self.output.dtype), self.query_key_value)
+        heads = projected.view(*projected.shape[:2], -1, s.head_size).transpose(1, 2)
+        q, k, v = torch.split(heads, [s.num_heads, s.num_kv_heads, s.num_kv_heads], dim=1)
+        return rotate(q, rotation), rotate(k, rotation), v
+
+    def finish(self, mixed: Tensor) -> Tensor:
+        """mixed (B, H, T, head_size) -> (B, T, d) float32."""
+        return F.linear(mixed.transpose(1, 2).flatten(2), self.output).float()
+
+
+class Teacher:
+    """The whole model; `hidden` without gradients."""
+
+    def __init__(self, weights: TeacherWeights, dtype: torch.dtype = torch.bfloat16) -> None:
+        self.sizes = weights.sizes
+        self.embedding = weights.embedding
+        self.head_weight = weights.embedding.to(dtype)
+        self.norm = weights.norm
+        self.norms = [block.norm for block in weights.blocks]
+        self.attentions = [Attention(block, weights.sizes, dtype) for block in weights.blocks]
+        self.mlps = [FrozenMLP(block, weights.sizes.norm_eps, dtype) for block in weights.blocks]
+
+    @torch.no_grad()
+    def hidden(self, tokens: Tensor, on_layer: OnLayer | None = None) -> Tensor:
+        """tokens (B, T) -> normalised rows before the head (B, T, d) float32."""
+        rotation = rotations(tokens.shape[1], self.sizes)
+        x = F.embedding(tokens, self.embedding)
+        for layer, (norm, attention, mlp) in enumerate(
+            zip(self.norms, self.attentions, self.mlps, strict=True)
+        ):
+            u = self.normalised(x, norm)
+            a = attention(u, rotation)
+            if on_layer is not None:
+                on_layer(layer, x, u, a)
+            x = x + a
+            x = x + mlp(x)
+        return self.normalised(x, self.norm)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden (..., d) -> (..., V) in the matrices' dtype."""
+        return F.linear(hidden.to(self.head_weight.dtype), self.head_weight)
+
+    def normalised(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Root mean square norm."""
+        return F.rms_norm(x, weight.shape, weight, self.sizes.norm_eps)
+
+
+def rotations(length: int, sizes: TeacherSizes) -> Tensor:
+    """Complex factors (T, head_size / 2) of the first positions."""
+    frequency = sizes.rope_base ** (-torch.arange(0, sizes.head_size, 2).float() / sizes.head_size)
+    angle = torch.arange(length).float()[:, None] * frequency
+    return torch.polar(torch.ones_like(angle), angle)
+
+
+def rotate(x: Tensor, factors: Tensor) -> Tensor:
+    """x (B, H, T, head_size), factors (T, head_size / 2) or (B, 1, T, ...) -> rotated, in the dtype of x.
+
+    Neighbouring channels are a pair, as in a GGUF file.
+    """
+    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * factors).flatten(-2).to(x.dtype)

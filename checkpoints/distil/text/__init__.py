@@ -1,0 +1,1 @@
+"""Training text: documents out of Debian packages, chats that a program writes, replies of the teacher."""

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from checkpoints.distil.kl import CHUNK_ROWS, divergence, kl_gradient
+from checkpoints.distil.learner import Learner
+from tests.checkpoints.distil.tiny import tiny_batches, tiny_learner
+
+
+def losses(learner: Learner, stage: str, steps: int) -> list[float]:
+    batch = tiny_batches().batch(0)
+    trained = [p for p in learner.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=3e-3)
+    found = []
+    for _ in range(steps):
+        if stage == "align":
+            errors = learner.align_step(batch)
+            found.append(sum(errors) / len(errors))
+        else:
+            learner.distil_step(batch)
+            found.append(learner.measure(batch).kl)
+        optimizer.step()
+        optimizer.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("stage", ["align", "distil"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_steps_of_a_stage_lower_its_loss(cell: str, stage: str) -> None:
+    learner = tiny_learner(cell)
+    learner.start(tiny_batches().batch(0).inputs)
+    first, *_, last = losses(learner, stage, steps=8)
+    assert last < 0.9 * first
+
+
+def test_a_mixer_learns_from_its_own_error_alone() -> None:
+    learner = tiny_learner()
+    batch = tiny_batches().batch(0)
+    learner.align_step(batch)
+    alone = [p.grad.clone() for p in learner.model.blocks[1].parameters() if p.grad is not None]
+    learner.model.zero_grad()
+    with torch.no_grad():
+        for parameter in learner.model.blocks[0].parameters():
+            if parameter.requires_grad:
+                parameter.mul_(0.5)
+    learner.align_step(batch)
+    again = [p.grad for p in learner.model.blocks[1].parameters() if p.grad is not None]
+    assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
+
+
+@pytest.mark.parametrize("rows", [3, CHUNK_ROWS + 3])
+def test_divergence_and_its_gradient_are_those_of_torch(rows: int) -> None:
+    student, teacher, head = (
+        torch.randn(rows, 8, requires_grad=True),
+        torch.randn(rows, 8),
+        torch.randn(30, 8),
+    )
+    targets = torch.randint(0, 30, (rows,))
+    log_q, log_p = (F.linear(x, head).log_softmax(-1) for x in (student, teacher))
+    kl = F.kl_div(log_q, log_p, log_target=True, reduction="batchmean")
+    kl.backward()  # type: ignore[no-untyped-call]
+    found = divergence(student.detach(), teacher, head, targets)
+    assert found.kl == pytest.approx(float(kl.detach()), rel=1e-4)
+    assert found.student == pytest.approx(float(F.nll_loss(log_q, targets).detach()), rel=1e-4)
+    assert found.teacher == pytest.approx(float(F.nll_loss(log_p, targets)), rel=1e-4)
+    assert torch.allclose(kl_gradient(student.detach(), teacher, head), student.grad, atol=1e-6)
