@@ -52,7 +52,10 @@ def start(
     sessions = _open_sessions(loaded, settings, metrics, num_owners)
     slots, device_type = num_slots(loaded.model, settings), loaded.model.device.type
     engine_settings = _engine_settings(settings, num_owners, slots, device_type)
-    engine = Engine(loaded.model, loaded.tokenizer.token_bytes, engine_settings, sessions, metrics)
+    tokenizer = loaded.tokenizer
+    engine = Engine(
+        loaded.model, tokenizer.token_bytes, tokenizer.special_ids, engine_settings, sessions, metrics
+    )
     engine.start()
     return Serving(
         names=loaded.names,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from queue import SimpleQueue
@@ -36,12 +36,14 @@ class Engine:
     """Any thread may call any method; what it asks for happens between two steps of the engine thread.
 
     token_bytes: text of each id of the tokenizer, b"" for special ones.
+    special_ids: by spelling, so that a stop string can name them.
     """
 
     def __init__(
         self,
         model: ParaRNNForCausalLM,
         token_bytes: Sequence[bytes],
+        special_ids: Mapping[str, int],
         settings: EngineSettings,
         sessions: SessionManager,
         metrics: Metrics,
@@ -50,7 +52,7 @@ class Engine:
         self._settings = settings
         self.sessions = sessions
         self._metrics = metrics
-        self._vocabulary = Vocabulary.build(token_bytes, config.vocab_size, config.eos_token_id)
+        self._vocabulary = Vocabulary.build(token_bytes, config.vocab_size, config.eos_token_id, special_ids)
         self._admission = Admission(
             settings.max_num_seqs + settings.max_queue, settings.num_owners, settings.max_queue_bytes
         )

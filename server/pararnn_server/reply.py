@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pararnn_core.sampler import Sampled
-from pararnn_server.stop import StopMatcher
+from pararnn_server.stop import Limit, StopMatcher
 
 
 class Shown(NamedTuple):
@@ -19,22 +20,34 @@ class Shown(NamedTuple):
 
 
 class _Held(NamedTuple):
+    """An id with its end in the text, and in the text in which special tokens are spelled."""
+
     sampled: Sampled
     end: int
+    spelled_end: int
 
 
 class Reply:
-    """Ids are counted from the reply's first; an EOS never gets here.
+    """Ids are counted from the reply's first; an EOS that ends it never gets here.
 
+    spellings: of special tokens, by id.
     ids: all that were pushed.  num_shown: how many of them are wholly shown.
     """
 
-    def __init__(self, token_bytes: Sequence[bytes], stops: Sequence[str]) -> None:
+    def __init__(
+        self,
+        token_bytes: Sequence[bytes],
+        stops: Sequence[str],
+        spellings: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
         self._token_bytes = token_bytes
-        self._matcher = StopMatcher(stops)
+        self._spellings = spellings
+        self._matcher = StopMatcher(stops, spellings.values())
         self._can_stop = bool(stops)
         self._held: deque[_Held] = deque()
+        self._text = bytearray()
         self._end = 0
+        self._spelled_end = 0
         self._shown = 0
         self.ids = array("I")
         self.num_shown = 0
@@ -49,15 +62,19 @@ class Reply:
         data = self._token_bytes[sampled.token_id]
         if not self._can_stop:
             return self._show_all(sampled, data), None
+        spelling = self._spellings.get(sampled.token_id)
+        spelled = data if spelling is None else spelling.encode()
+        self._text += data
         self._end += len(data)
-        self._held.append(_Held(sampled, self._end))
+        self._spelled_end += len(spelled)
+        self._held.append(_Held(sampled, self._end, self._spelled_end))
         self.ids.append(sampled.token_id)
-        text, stop = self._matcher.push(data)
-        return self._show(text), stop
+        limit, stop = self._matcher.push(spelled, is_special=spelling is not None)
+        return self._show(limit), stop
 
     def flush(self) -> Shown:
         """What was held back, when the reply ends without a stop string."""
-        return self._show(self._matcher.flush())
+        return self._show(Limit(self._end, self._spelled_end))
 
     def cut_text(self) -> bytes:
         """Bytes that are shown of the id which a stop string cut in two."""
@@ -73,10 +90,22 @@ class Reply:
         self.num_shown += 1
         return Shown([sampled], data)
 
-    def _show(self, text: bytes) -> Shown:
-        self._shown += len(text)
+    def _show(self, limit: Limit) -> Shown:
         shown = []
-        while self._held and self._held[0].end <= self._shown:
+        while self._held and self._held[0].end <= limit.text and self._held[0].spelled_end <= limit.spelled:
             shown.append(self._held.popleft().sampled)
         self.num_shown += len(shown)
+        size = self._text_before(limit) - self._shown
+        text = bytes(self._text[:size])
+        del self._text[:size]
+        self._shown += size
         return Shown(shown, text)
+
+    def _text_before(self, limit: Limit) -> int:
+        """Bytes of the text that both limits let be shown."""
+        if not self._held:
+            return self._end
+        first = self._held[0]
+        beyond = max(0, first.spelled_end - limit.spelled)
+        size = len(self._token_bytes[first.sampled.token_id])
+        return min(limit.text, first.end - min(beyond, size))

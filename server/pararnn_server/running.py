@@ -36,7 +36,7 @@ class Choice:
     ) -> None:
         self.index = index
         self.slot = slot
-        self.reply = Reply(vocabulary.token_bytes, params.stop)
+        self.reply = Reply(vocabulary.token_bytes, params.stop, vocabulary.spellings)
         self.undo = undo
         self.num_sampled = 0
         self.last_token_id = -1

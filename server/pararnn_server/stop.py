@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+
+class Limit(NamedTuple):
+    """Bytes of each stream before what a stop string is, or may become: text, and text with spellings."""
+
+    text: int
+    spelled: int
 
 
 class StopMatcher:
-    """Finds the stop string that ends first; of those that end at the same byte, the longest."""
+    """Finds the stop string that ends first; of those that end at the same byte, it names the longest.
 
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._patterns = [_Pattern(stop) for stop in stops]
-        self._held = bytearray()
+    Every stop string is looked for in the text, to which special tokens add nothing.
+    One that contains a special token's whole spelling is also looked for in the text with spellings.
+    """
 
-    @property
-    def held(self) -> int:
-        """Bytes held back: the longest end of the text that begins a stop string."""
-        return len(self._held)
+    def __init__(self, stops: Sequence[str], spellings: Collection[str] = ()) -> None:
+        self._in_text = [_Pattern(stop) for stop in stops]
+        self._in_spelled = [_Pattern(stop) for stop in stops if any(name in stop for name in spellings)]
+        self._both = [*self._in_text, *self._in_spelled]
+        self._text_end = 0
+        self._spelled_end = 0
 
-    def push(self, data: bytes) -> tuple[bytes, str | None]:
-        """Bytes that may be shown now, and the stop string that `data` completed; that ends the text."""
-        if not self._patterns:
-            return data, None
-        self._held += data
-        for position, byte in enumerate(data):
-            found = self._advance(byte)
-            if found is not None:
-                return self._take(len(self._held) - len(data) + position + 1 - found.size), found.text
-        return self._take(len(self._held) - max(pattern.matched for pattern in self._patterns)), None
+    def push(self, data: bytes, *, is_special: bool = False) -> tuple[Limit, str | None]:
+        """Return the limit of what may be shown now, and the stop string that `data` completed.
 
-    def flush(self) -> bytes:
-        """What is still held back, at the end of a text in which no stop string was found."""
-        return self._take(len(self._held))
+        is_special: `data` is the spelling of a special token. A stop string ends the text.
+        """
+        patterns = self._in_spelled if is_special else self._both
+        for position, byte in enumerate(data, 1):
+            found = [pattern for pattern in patterns if pattern.advance(byte)]
+            if found:
+                self._count(position, is_special)
+                in_text, in_spelled = _split(found, self._in_text)
+                return self._before(in_text, in_spelled), max(found, key=lambda pattern: pattern.size).text
+        self._count(len(data), is_special)
+        return self._before(self._in_text, self._in_spelled), None
 
-    def _advance(self, byte: int) -> _Pattern | None:
-        found = [pattern for pattern in self._patterns if pattern.advance(byte)]
-        return max(found, key=lambda pattern: pattern.size, default=None)
+    def _count(self, size: int, is_special: bool) -> None:
+        self._spelled_end += size
+        if not is_special:
+            self._text_end += size
 
-    def _take(self, size: int) -> bytes:
-        taken = bytes(self._held[:size])
-        del self._held[:size]
-        return taken
+    def _before(self, in_text: Sequence[_Pattern], in_spelled: Sequence[_Pattern]) -> Limit:
+        return Limit(self._text_end - _longest(in_text), self._spelled_end - _longest(in_spelled))
+
+
+def _longest(patterns: Sequence[_Pattern]) -> int:
+    return max((pattern.matched for pattern in patterns), default=0)
+
+
+def _split(found: Sequence[_Pattern], first: Sequence[_Pattern]) -> tuple[list[_Pattern], list[_Pattern]]:
+    return [p for p in found if p in first], [p for p in found if p not in first]
 
 
 class _Pattern:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -10,14 +11,22 @@ class Vocabulary(NamedTuple):
     """token_bytes: text of each id of the model, b"" for special ones.
 
     byte_ids: the id of each of the 256 bytes, -1 for one that no token has; empty if one of a token has none.
+    spellings: of special tokens, by id.
     """
 
     token_bytes: Sequence[bytes]
     byte_ids: Sequence[int]
     eos_token_id: int | None
+    spellings: Mapping[int, str]
 
     @classmethod
-    def build(cls, token_bytes: Sequence[bytes], vocab_size: int, eos_token_id: int | None) -> Vocabulary:
+    def build(
+        cls,
+        token_bytes: Sequence[bytes],
+        vocab_size: int,
+        eos_token_id: int | None,
+        special_ids: Mapping[str, int] = MappingProxyType({}),
+    ) -> Vocabulary:
         """Ids of the model beyond the tokenizer's have no text. ValueError if the tokenizer has more."""
         if len(token_bytes) > vocab_size:
             raise ValueError(f"the tokenizer has {len(token_bytes)} ids, the model only {vocab_size}")
@@ -28,4 +37,5 @@ class Vocabulary(NamedTuple):
         used = set().union(*token_bytes)
         byte_ids = tuple(singles.get(byte, -1) for byte in range(256)) if used <= singles.keys() else ()
         padding = (b"",) * (vocab_size - len(token_bytes))
-        return cls((*token_bytes, *padding), byte_ids, eos_token_id)
+        spellings = {token_id: name for name, token_id in special_ids.items() if name}
+        return cls((*token_bytes, *padding), byte_ids, eos_token_id, spellings)

@@ -44,6 +44,8 @@ def letter_bytes(token_id: int) -> bytes:
 
 
 TOKEN_BYTES: tuple[bytes, ...] = tuple(letter_bytes(token_id) for token_id in range(VOCAB_SIZE))
+SPECIAL_IDS = {"<a>": 261, "<b>": 262}
+SPELLINGS = {token_id: name for name, token_id in SPECIAL_IDS.items()}
 LETTER_IDS = [*LETTERS, *range(256, 262)]
 LETTER_BIAS = dict.fromkeys(LETTER_IDS, 60.0)
 """Sampling with this bias and temperature 1 gives text of a, b and c."""
@@ -141,7 +143,7 @@ class Bench:
         self.sessions = build_sessions(
             kind=model_kind("tiny", served.config), threaded=True, metrics=self.metrics
         )
-        self.engine = Engine(served, TOKEN_BYTES, self.settings, self.sessions, self.metrics)
+        self.engine = Engine(served, TOKEN_BYTES, SPECIAL_IDS, self.settings, self.sessions, self.metrics)
 
     def submit(self, prompt: Sequence[int], params: SamplingParams, **over: Any) -> Reader:
         reader = Reader(over.pop("num_choices", 1), hook=over.pop("hook", None))
@@ -195,7 +197,7 @@ class Steps:
         self.ended: list[str] = []
         self.metrics = Metrics()
         self.sessions = build_sessions(kind=model_kind("tiny", served.config), metrics=self.metrics)
-        vocabulary = Vocabulary.build(TOKEN_BYTES, VOCAB_SIZE, served.config.eos_token_id)
+        vocabulary = Vocabulary.build(TOKEN_BYTES, VOCAB_SIZE, served.config.eos_token_id, SPECIAL_IDS)
         self.worker = Worker(
             served, vocabulary, settings, self.sessions, self.metrics, self.ended.append, lambda: self.now
         )

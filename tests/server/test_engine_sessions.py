@@ -124,7 +124,11 @@ def test_eos_is_not_part_of_the_session() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
-    stops=st.lists(st.text("abc", min_size=1, max_size=6), min_size=1, max_size=4),
+    stops=st.lists(
+        st.lists(st.sampled_from(["a", "b", "c", "<a>"]), min_size=1, max_size=6).map("".join),
+        min_size=1,
+        max_size=4,
+    ),
     turns=st.integers(1, 3),
 )
 def test_the_session_is_the_prompt_and_the_returned_text(seed: int, stops: list[str], turns: int) -> None:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pararnn_server.stop import StopMatcher
+from pararnn_server.stop import Limit, StopMatcher
 
 LETTERS = "abé"
 stop_lists = st.lists(st.text(LETTERS, min_size=1, max_size=5), max_size=4)
@@ -33,20 +33,17 @@ def test_any_split_of_the_text_gives_the_cut_of_the_whole(
     stops: list[str], text: str, cuts: list[int]
 ) -> None:
     matcher = StopMatcher(stops)
-    shown = b""
-    matched = None
+    limit, matched = Limit(0, 0), None
     for piece in split(text.encode(), cuts):
-        safe, matched = matcher.push(piece)
-        shown += safe
+        before = limit
+        limit, matched = matcher.push(piece)
+        assert before.text <= limit.text
         if matched is not None:
             break
     expected = oracle(text.encode(), stops)
-    if expected is None:
-        assert matched is None
-        assert shown + matcher.flush() == text.encode()
-    else:
-        assert (len(shown), matched) == expected
-        assert shown == text.encode()[: len(shown)]
+    assert matched == (None if expected is None else expected[1])
+    if expected is not None:
+        assert limit.text == expected[0]
 
 
 @given(stops=stop_lists, text=texts)
@@ -55,10 +52,12 @@ def test_no_more_is_held_back_than_may_become_a_stop(stops: list[str], text: str
     seen = b""
     for byte in text.encode():
         seen += bytes([byte])
-        if matcher.push(bytes([byte]))[1] is not None:
+        limit, stop = matcher.push(bytes([byte]))
+        if stop is not None:
             return
         beginnings = [stop.encode()[:size] for stop in stops for size in range(1, len(stop.encode()))]
-        assert matcher.held == max((len(part) for part in beginnings if seen.endswith(part)), default=0)
+        held = max((len(part) for part in beginnings if seen.endswith(part)), default=0)
+        assert limit == (len(seen) - held, len(seen))
 
 
 @pytest.mark.parametrize(
@@ -72,4 +71,18 @@ def test_no_more_is_held_back_than_may_become_a_stop(stops: list[str], text: str
     ],
 )
 def test_overlapping_stops(stops: list[str], text: bytes, shown: bytes, matched: str | None) -> None:
-    assert StopMatcher(stops).push(text) == (shown, matched)
+    limit, stop = StopMatcher(stops).push(text)
+    assert (text[: limit.text], stop) == (shown, matched)
+
+
+def test_a_stop_that_names_no_whole_special_token_is_looked_for_in_the_text_only() -> None:
+    matcher = StopMatcher(["|>", "user"], ["<|user|>"])
+    assert matcher.push(b"<|user|>", is_special=True) == ((0, 8), None)
+    assert matcher.push(b"x|>")[1] == "|>"
+
+
+def test_the_spelling_of_a_special_token_ends_the_text_as_that_token_and_as_characters() -> None:
+    for is_special in (True, False):
+        matcher = StopMatcher(["<|user|>"], ["<|user|>"])
+        matcher.push(b"x")
+        assert matcher.push(b"<|user|>", is_special=is_special) == ((1, 1), "<|user|>")
