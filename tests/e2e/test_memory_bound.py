@@ -19,9 +19,9 @@ def test_resident_memory_is_weights_and_sessions_and_at_most_400_mb(tmp_path: Pa
     weights = (checkpoint / "model.safetensors").stat().st_size
     config = tiny_config(hidden_size=512, intermediate_size=2048, num_heads=2)
     with serve_process(checkpoint) as serve, httpx.Client(base_url=serve.url, timeout=300) as client:
-        told = re.search(r"([\d.]+) MB resident: ([\d.]+) MB of weights, ([\d.]+) MB for", serve.welcome)
+        told = re.search(r"([\d.]+) MiB resident: ([\d.]+) MiB of weights, ([\d.]+) MiB for", serve.welcome)
         assert told, serve.welcome
-        resident, packed, slots = (float(number) * 1e6 for number in told.groups())
+        resident, packed, slots = (float(number) * 2**20 for number in told.groups())
         assert weights * 0.9 <= packed <= weights * 1.1
         assert abs(slots - 64 * state_bytes(config)) <= 0.05e6
         assert resident <= weights + slots + OVERHEAD
