@@ -89,7 +89,7 @@ class OriginalFigure:
 
     @property
     def ratio(self) -> float:
-        """How often ours is faster at an error that is not larger."""
+        """Return the ratio of speeds at an error of ours that is not larger."""
         own = [self.full.median] if self.full_error <= self.original_error else []
         own += [self.equal.median] if self.equal is not None else []
         return self.original.median / min(own, default=self.full.median)

@@ -26,7 +26,7 @@ _OF_A_CELL = re.compile(r"(.*\.)?[ABbC]")
 
 
 class ConvertedCells(NamedTuple):
-    """What was written: the prefix of each cell's names, and its kind."""
+    """The cells that were written: the prefix of each one's names, and its kind."""
 
     kinds: dict[str, str]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 KINDS = ("cpu", "cuda")
 LEAST_CAPABILITY = (8, 0)
-"""Of a GPU: what the kernels are built for begins at sm_80."""
+"""The least compute capability of a GPU: the kernels are built for sm_80 and later."""
 
 
 class DeviceUnavailable(ValueError):

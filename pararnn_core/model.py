@@ -93,7 +93,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
 
     @property
     def mode(self) -> str:
-        """How `logits` solves recurrences where a call names no mode: that of its cells, which it sets.
+        """The mode of `logits` in calls that name none. Setting it sets that of every cell.
 
         Where cells differ it is that of the first. `forward`, which serves, chooses by itself.
         """

@@ -16,7 +16,7 @@ WEIGHT_BOUND = 0.8
 
 
 class _Gates(NamedTuple):
-    """Of bx, gate by gate, over all layers of a model that ships, on text."""
+    """The spread of bx, gate by gate, over all layers of a model that ships, on text."""
 
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]

@@ -1,4 +1,4 @@
-"""What the verbs of the command line do; each takes the parsed options."""
+"""The verbs of the command line; each takes the parsed options."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def saved_mixers(options: argparse.Namespace) -> Mixers:
-    """Of the file named, else of the run's saved state. Raises ValueError if there is none."""
+    """Read the file that is named, else the run's saved state. Raises ValueError if there is none."""
     if options.mixers is not None:
         return read_mixers(options.mixers)
     folder = run_folder(options)

@@ -50,7 +50,7 @@ def write_mixers(mixers: Mixers, file: Path) -> None:
 
 
 def read_mixers(file: Path) -> Mixers:
-    """What write_mixers wrote. Raises ValueError for another version."""
+    """Read what write_mixers wrote. Raises ValueError for another version."""
     with safe_open(file, framework="pt") as archive:
         texts = {name: json.loads(value) for name, value in archive.metadata().items()}
         tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  # not a mapping

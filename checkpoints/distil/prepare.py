@@ -1,4 +1,4 @@
-"""What a run needs, made ready: teacher, text as token ids, student."""
+"""Everything that a run needs, made ready: teacher, text as token ids, student."""
 
 from __future__ import annotations
 
@@ -83,6 +83,6 @@ def newest(trainer: Trainer, state: State | None, shipped: Mixers | None) -> Non
 
 
 def committed_mixers(cell: str, folder: Path = COMMITTED) -> Mixers | None:
-    """What the repository holds of an earlier run."""
+    """Read the file of an earlier run that the repository holds."""
     file = folder / f"mixers-{cell}.safetensors"
     return read_mixers(file) if file.exists() else None

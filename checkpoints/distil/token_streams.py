@@ -65,7 +65,7 @@ def save_streams(streams: Streams, file: Path) -> None:
 
 
 def load_streams(file: Path) -> Streams:
-    """What save_streams wrote."""
+    """Read what save_streams wrote."""
     with np.load(file) as arrays:
         names = [f"{split}-{kind}" for split in SPLITS for kind in KINDS]
         return {name: Stream(arrays[f"{name}-ids"], arrays[f"{name}-starts"]) for name in names}

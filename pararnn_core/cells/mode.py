@@ -26,7 +26,7 @@ class HasMode:
 
     @property
     def mode(self) -> str:
-        """How the recurrence is solved where a call names no mode: one of MODES."""
+        """The mode of calls that name none: one of MODES."""
         return self._mode
 
     @mode.setter

@@ -1,4 +1,6 @@
-"""What a user's recurrence_step must keep to, and the errors where it does not. Each names recurrence_step.
+"""The rules of a user's recurrence_step, and the errors where it breaks them.
+
+Each error names recurrence_step.
 
 The first solve tries the step on a few rows, so that every mode gives the same error.
 """

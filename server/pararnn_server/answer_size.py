@@ -1,4 +1,4 @@
-"""How large an answer may become: estimated before it is begun, so that it can be refused with a reason."""
+"""The size that an answer may reach, estimated before it is begun, so that it can be refused."""
 
 from __future__ import annotations
 

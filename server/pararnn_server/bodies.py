@@ -124,7 +124,7 @@ def _check_headers(request: Request, max_bytes: int) -> None:
 
 
 def _charset(parameters: str) -> str:
-    """Of the parameters of a content type; utf-8 where none is named. JSON has no other parameters."""
+    """Return the charset that a content type names, else utf-8. JSON has no other parameters."""
     for parameter in parameters.lower().split(";"):
         name, _, value = parameter.partition("=")
         if name.strip() == "charset":

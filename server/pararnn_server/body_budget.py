@@ -23,7 +23,7 @@ class BodyBudget:
 
     @property
     def held_bytes(self) -> int:
-        """Of all keys."""
+        """Bytes in flight of all keys."""
         return self._shares.total - self._shares.num_free
 
     def check(self, owner: str, num_bytes: int) -> None:
@@ -46,7 +46,7 @@ class BodyBudget:
 
 
 class BodyLease:
-    """What one request holds of the budget."""
+    """The part of the budget that one request holds."""
 
     def __init__(self, budget: BodyBudget, owner: str) -> None:
         self._budget = budget

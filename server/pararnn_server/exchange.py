@@ -12,7 +12,7 @@ from pararnn_server.errors import TooSlow
 
 
 class Wire(Protocol):
-    """What an exchange asks of its connection."""
+    """The calls that an exchange makes on its connection."""
 
     def awaits_body(self) -> None:
         """The application waits for more of the body."""

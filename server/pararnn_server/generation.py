@@ -87,7 +87,7 @@ class Generation:
 
     @property
     def most_tokens(self) -> int:
-        """Of all prompts and the longest replies to them; none where an answer is repeated."""
+        """Tokens of all prompts and the longest replies to them; 0 where an answer is repeated."""
         plan = self.plan
         if plan.repeated is not None:
             return 0

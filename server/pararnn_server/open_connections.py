@@ -1,4 +1,4 @@
-"""How many connections may be open at once, and which one goes where there is one too many."""
+"""The bound on open connections, and the choice of the one to close when there are too many."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class RequestBody:
         self.is_whole = True
 
     def begin(self) -> None:
-        """Of a new request; its header fields follow."""
+        """Start with a new request; its header fields follow."""
         self.is_whole = self.is_chunked = False
         self._left = self._received = self._received_before = self._framing_bytes = 0
 

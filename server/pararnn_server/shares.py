@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Shares:
-    """Who holds how many of `total` places.
+    """The places that each key holds of `total`.
 
     num_owners: keys that share them. Each has `own` places that no other takes, also while it has no work.
     """
@@ -44,7 +44,7 @@ class Shares:
         return self.num_free - ((self.num_owners - 1) * self.own - others)
 
     def take(self, owner: str, count: int) -> None:
-        """Whether there is room is for the caller to ask."""
+        """Count places as held. The caller has asked for room."""
         self._held[owner] += count
 
     def give(self, owner: str, count: int) -> None:

@@ -37,7 +37,7 @@ class Heartbeat:
 
     @property
     def still_seconds(self) -> float:
-        """How long the thread has not moved; 0 before its first beat."""
+        """Seconds since the thread last moved; 0 before its first beat."""
         moved_at = self._moved_at
         return 0.0 if moved_at is None else max(0.0, self._clock() - moved_at)
 
@@ -71,7 +71,7 @@ class StallWatch:
 
     @property
     def still_seconds(self) -> dict[str, float]:
-        """How long each thread has not moved."""
+        """Seconds since each thread last moved."""
         return {name: heartbeat.still_seconds for name, heartbeat in self._threads.items()}
 
     def start(self) -> None:

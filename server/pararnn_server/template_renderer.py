@@ -149,7 +149,7 @@ def _exchange(process: subprocess.Popen[bytes], request: bytes, deadline: float)
 
 
 class _Answer:
-    """What a process writes, read until a deadline. Raises EOFError when it ends before."""
+    """Read what a process writes, until a deadline. Raises EOFError when it ends before."""
 
     def __init__(self, process: subprocess.Popen[bytes], deadline: float) -> None:
         assert process.stdout is not None

@@ -77,7 +77,7 @@ class Tokenizer:
 
     @property
     def add_bos(self) -> bool:
-        """Whether a text prompt starts with the BOS."""
+        """True if a text prompt starts with the BOS."""
         return self.bos_id in self.opening_ids
 
     def hide(self, spellings: Iterable[str]) -> None:
@@ -119,7 +119,7 @@ class Tokenizer:
         return self._plain.encode(text, add_special_tokens=False).ids
 
     def _ends_of_text(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What the post-processor adds; add_bos_token and add_eos_token of tokenizer_config.json win."""
+        """The ids that the post-processor adds, unless add_bos_token or add_eos_token says otherwise."""
         encoding = self._special.encode("a", add_special_tokens=True)
         own = [i for i, added in enumerate(encoding.special_tokens_mask) if not added]
         if not own:

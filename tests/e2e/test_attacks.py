@@ -67,7 +67,7 @@ class QuietClient:
 
     @property
     def is_undisturbed(self) -> bool:
-        """Whether every session went as the second one did."""
+        """True if every session went as the second one did."""
         _, expected, *others = self.answers
         return all(answers == expected[: len(answers)] for answers in others)
 
@@ -127,7 +127,7 @@ def attacked(
 
 
 def drained_within(serve: ServeProcess, seconds: float) -> bool:
-    """Whether the server ends cleanly in time."""
+    """Return True if the server ends cleanly in time."""
     serve.process.send_signal(signal.SIGTERM)
     return serve.process.wait(timeout=seconds) == 0
 

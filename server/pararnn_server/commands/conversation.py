@@ -36,7 +36,7 @@ class Conversation(Protocol):
 
     @property
     def continues_text(self) -> bool:
-        """Whether an empty message is one: the text is continued."""
+        """True if an empty message continues the text."""
 
     @property
     def completion_tokens(self) -> int:

@@ -93,7 +93,7 @@ def conversation(ledger: Ledger, response_id: str, owner: str, max_bytes: int) -
 
 
 def inputs(ledger: Ledger, response_id: str, owner: str, max_bytes: int) -> Steps[list[Item]]:
-    """What a response was given, oldest first: its conversation, as far as that is still there. TooLarge."""
+    """Return the items that a response was given, oldest first, as far as they are stored. TooLarge."""
     latest, *earlier = yield from _chain(ledger, response_id, owner, max_bytes)
     said = [item for part in reversed(earlier) for item in (*part.input, *part.output)]
     return [*said, *latest.input]

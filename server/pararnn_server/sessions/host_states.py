@@ -48,7 +48,7 @@ class HostStates:
         return len(self) if owner is None else self._owners[owner]
 
     def can_pin(self, owner: str, nbytes: int) -> bool:
-        """Whether one more pinned state of this size fits into the share of the owner's key."""
+        """Return True if one more pinned state of this size fits into the share of the owner's key."""
         shelf = self._shelves.get(key_of(owner))
         return (0 if shelf is None else shelf.pinned_bytes) + nbytes <= self._bytes_per_key
 

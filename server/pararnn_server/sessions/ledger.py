@@ -346,7 +346,7 @@ class Ledger:
         return {"device": TierTotal(busy, busy * size), "host": host, "store": stored}
 
     def can_pin(self, owner: str) -> bool:
-        """Whether one more state of the owner's key may stay in memory for good."""
+        """Return True if one more state of the owner's key may stay in memory for good."""
         return self.store.tier == "host" or self.host.can_pin(owner, self.kind.state_bytes)
 
     def renew_leases(self) -> None:

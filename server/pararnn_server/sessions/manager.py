@@ -74,7 +74,7 @@ class SessionManager:
         self.writer.close()
 
     def totals(self) -> Mapping[Tier, TierTotal]:
-        """What the sessions of all owners hold; nothing if the store's thread stands still."""
+        """Return totals over all owners; nothing if the store's thread does not answer."""
         try:
             return self.ask(Ledger.totals).result(TOTALS_SECONDS)
         except FutureTimeoutError:

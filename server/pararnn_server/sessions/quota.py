@@ -1,4 +1,4 @@
-"""How many bytes one key may keep in the store: all rows of its sessions, responses and tombstones."""
+"""The bytes that one key may keep in the store: all rows of its sessions, responses and tombstones."""
 
 from __future__ import annotations
 

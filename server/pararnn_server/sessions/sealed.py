@@ -22,7 +22,9 @@ def seal(*parts: bytes | bytearray | memoryview, place: str = "") -> bytes:
 
 
 def unseal(data: bytes, what: str, place: str = "") -> memoryview:
-    """What was sealed, without a copy. StoreFailed, naming `what`, if a bit has changed or it was moved here.
+    """Return the sealed bytes, without a copy.
+
+    Raises StoreFailed, which names `what`, if a bit has changed or the bytes were moved here.
 
     The first version sealed without a place: what it wrote is taken at any.
     """

@@ -215,7 +215,7 @@ def _make_shrinkable(db: sqlite3.Connection) -> None:
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """What sqlite says, in the words a client may read."""
+    """Turn sqlite's error into one that a client may read."""
     try:
         yield
     except sqlite3.Error as error:

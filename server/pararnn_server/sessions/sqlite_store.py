@@ -181,7 +181,7 @@ class SqliteStore:
         return self._may_hold_waste
 
     def idle(self) -> bool:
-        """What the log of writes holds goes into the file, and free bytes of both back to the disk."""
+        """Write the log back into the file, and give free bytes of both back to the disk."""
         return self._file.tidy()
 
     def close(self) -> None:
@@ -199,7 +199,7 @@ class SqliteStore:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """What owners have is counted as a transaction goes, and again as before if it is undone."""
+        """Count the bytes of owners with the transaction, and restore the counts if it is undone."""
         usage = dict(self._usage)
         try:
             yield
@@ -311,7 +311,7 @@ class SqliteStore:
 
 
 def _count(db: sqlite3.Connection) -> tuple[dict[str, StoreUsage], int]:
-    """What each owner has, and the first free number: nobody else writes, so that it is counted once."""
+    """Count the bytes of each owner, and find the first free number; nobody else writes."""
     rows = db.execute(
         "SELECT owner, sum(sessions), sum(nbytes), sum(tombstones) FROM"
         " (SELECT owner, 1 AS sessions, nbytes, 0 AS tombstones FROM sessions"

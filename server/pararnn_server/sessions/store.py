@@ -156,7 +156,7 @@ class SessionStore(Protocol):
         """
 
     def usage(self, owner: str | None = None) -> StoreUsage:
-        """Of one owner, or of all, as measured when it was written."""
+        """Return the usage of one owner, or of all, as measured when it was written."""
 
     def growth(self, change: Change) -> int:
         """Return by how many bytes this change would raise its owner's usage; below 0 if it frees some."""

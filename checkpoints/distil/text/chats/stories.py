@@ -30,7 +30,7 @@ WEATHER = (
 
 @dataclass(frozen=True)
 class Cast:
-    """Who and what a story is about."""
+    """The characters and things of a story."""
 
     hero: str
     animal: str
