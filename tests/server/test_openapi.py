@@ -153,10 +153,13 @@ OPERATIONS = {result.ok().label: result.ok() for result in DESCRIBED.get_all_ope
 
 
 def applies(check: Any, response: Any) -> bool:
-    """Schemathesis reads an event that has a name as an object of name and data, which no schema of ours is.
+    """Leave out what Schemathesis misreads, and the 504 that a request with a short `timeout` asks for.
 
+    It reads an event that has a name as an object of name and data, which no schema of ours is.
     test_routes_responses.py holds the named events to their schema.
     """
+    if check is not_a_server_error and response.status_code == 504:
+        return False
     return check is not response_schema_conformance or not response.content.startswith(b"event:")
 
 
