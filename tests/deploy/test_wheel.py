@@ -48,7 +48,10 @@ def test_client_and_command_start_from_the_wheel_alone(wheel: Path, tmp_path: Pa
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     program = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); import pararnn_client, pararnn_server;"
+        "import sys; sys.path.insert(0, sys.argv.pop(1));"
+        # An editable install puts a finder of its own before the path.
+        "from importlib.machinery import PathFinder; sys.meta_path.insert(0, PathFinder);"
+        "import pararnn_client, pararnn_server;"
         "print(pararnn_client.__file__, pararnn_server.__file__);"
         "from pararnn_server.cli import build_app; build_app(['sessions'])(['sessions', '--help'])"
     )
