@@ -72,7 +72,7 @@ class HttpServer:
         return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
     def is_busy(self, slots: int) -> bool:
-        """Whether so many slots are in use, also where /metrics needs another key."""
+        """Return True if so many slots are in use, also where /metrics needs another key."""
         assert self.service.loaded is not None
         return self.service.loaded.engine.stats().state_slots_used == slots
 

@@ -1,4 +1,4 @@
-"""What clients do to a connection, in bytes: upgrades, old versions, half-closed sockets, floods."""
+"""Bytes that clients send on a connection: upgrades, old versions, half-closed sockets, floods."""
 
 import contextlib
 import json

@@ -120,7 +120,7 @@ def test_turn_200_of_a_chat_reads_as_little_as_turn_2(fresh: HttpServer, stream:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_next_turn_counts_the_same_while_another_key_streams(loaded: Loaded, stream: bool) -> None:
-    """Whether the server had time to read the conversation ahead is nothing that a key can read."""
+    """A key cannot read if the server had time to read the conversation ahead."""
     keys = ",".join(f"{name}:{key}" for name, key in KEYS.items())
     seen = []
     for others in (0, 3):

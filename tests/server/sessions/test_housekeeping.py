@@ -1,4 +1,4 @@
-"""What ends by itself: every session in its time, whatever ails another, and in small pieces."""
+"""Expiry: every session ends in its time, whatever fails in another, and in small pieces."""
 
 from __future__ import annotations
 

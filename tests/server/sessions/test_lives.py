@@ -38,7 +38,7 @@ PICK = st.integers(0, 7)
 
 @dataclass
 class _Session:
-    """What a session should be. turns: its ids after each turn that can be undone, the last as it is now."""
+    """The expected session. turns: its ids after each turn that can be undone, the last as it is now."""
 
     turns: list[list[int]]
     used_at: float
