@@ -83,7 +83,7 @@ def bits_at(wanted: Sequence[str]) -> dict[str, Bits]:
 
 
 def _in_forks(wanted: Sequence[str]) -> dict[str, Bits]:
-    """Fork once all is imported: imports take longer than the bits. The library reads its level at first use."""
+    """Fork once all is imported, which takes longest. The library reads its level at its first use."""
     context = multiprocessing.get_context("fork")
     ends = {}
     for level in wanted:
