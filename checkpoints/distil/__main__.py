@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from checkpoints.distil import commands
+from checkpoints.distil.recipe import STAGES
 from checkpoints.distil.trainer import DivergedError
 
 
@@ -22,8 +23,8 @@ def build_parser() -> argparse.ArgumentParser:
         return added
 
     verb(commands.prepare, "download the teacher and the text, and tokenise it")
-    _threads(verb(commands.train, "train until the last stage ends; continues a saved run"))
-    _threads(verb(commands.start, "train in the background at the lowest priority"))
+    _stages(_threads(verb(commands.train, "train until the last stage ends; continues a saved run")))
+    _stages(_threads(verb(commands.start, "train in the background at the lowest priority")))
     verb(commands.stop, "save and end what `start` began")
     verb(commands.status, "say what is running, and the last row of the curve")
     added = _threads(verb(commands.replies, "let the teacher answer more of the written prompts"))
@@ -40,6 +41,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _threads(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
     verb.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    return verb
+
+
+def _stages(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    kept = "kept with the run; default: as the run began"
+    for stage in STAGES:
+        verb.add_argument(f"--{stage}-tokens", type=int, help=f"length of this stage, {kept}")
+        verb.add_argument(f"--{stage}-rate", type=float, help=f"learning rate of this stage, {kept}")
     return verb
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -20,6 +21,7 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
 }
 STOP_SECONDS = 300
+LOWEST_PRIORITY = "19"
 
 
 def running_process(run: Path) -> int | None:
@@ -34,19 +36,28 @@ def running_process(run: Path) -> int | None:
     return None
 
 
+def yield_to_others(process: int) -> None:
+    """Lowest priority of the process's session too: `nice` ranks a process only within its own session."""
+    group = Path(f"/proc/{process}/autogroup")
+    # A kernel may lack it, and a container may show it read-only.
+    with contextlib.suppress(OSError):
+        group.write_text(LOWEST_PRIORITY)
+
+
 def start(run: Path, arguments: list[str]) -> int:
     """Runs `python -m checkpoints.distil train` at the lowest priority, apart from this process."""
     run.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-u", "-m", "checkpoints.distil", "train", *arguments]
     with (run / "train.log").open("a") as log:
         process = subprocess.Popen(
-            ["nice", "-n", "19", *command],
+            ["nice", "-n", LOWEST_PRIORITY, *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env={**os.environ, **ENVIRONMENT},
         )
+    yield_to_others(process.pid)
     return process.pid
 
 

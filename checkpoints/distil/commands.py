@@ -15,9 +15,9 @@ from checkpoints.distil.mixers_file import Mixers, read_mixers, write_mixers
 from checkpoints.distil.places import training_folder
 from checkpoints.distil.prepare import prepared_learner, prepared_streams, prepared_trainer
 from checkpoints.distil.prompts import held_out_prompts
-from checkpoints.distil.recipe import Recipe
+from checkpoints.distil.recipe import STAGES, Changes, Recipe
 from checkpoints.distil.replies import Decoder
-from checkpoints.distil.run_folder import read_curve, read_state
+from checkpoints.distil.run_folder import read_curve, read_state, tokens_of
 from checkpoints.distil.student import mixer_parameters
 from checkpoints.distil.student_decoder import StudentDecoder
 from checkpoints.distil.teacher import Teacher
@@ -28,12 +28,29 @@ from checkpoints.distil.text.teacher_replies import replies_file, write_batch
 from pararnn_core import ops
 
 DECODER_LENGTH = 512
+STAGE_OPTIONS = {"tokens": "tokens", "rate": "learning_rate"}
+"""Options of a stage on the command line, and its fields."""
 
 
 def use_threads(count: int) -> None:
     """For torch's products and for the native kernels."""
     torch.set_num_threads(count)
     ops.set_num_threads(count)
+
+
+def stage_options(options: argparse.Namespace) -> list[tuple[str, str, float]]:
+    """(stage, option, value) of those that are given."""
+    asked = [(stage, option) for stage in STAGES for option in STAGE_OPTIONS]
+    values = [(stage, option, getattr(options, f"{stage}_{option}")) for stage, option in asked]
+    return [(stage, option, value) for stage, option, value in values if value is not None]
+
+
+def recipe_changes(options: argparse.Namespace) -> Changes:
+    """By stage and field of the recipe."""
+    changes: dict[str, dict[str, float]] = {}
+    for stage, option, value in stage_options(options):
+        changes.setdefault(stage, {})[STAGE_OPTIONS[option]] = value
+    return changes
 
 
 def run_folder(options: argparse.Namespace) -> Path:
@@ -55,9 +72,7 @@ def train(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: stops.append(received))
     use_threads(options.threads)
-    recipe = Recipe(cell=options.cell)
-    torch.manual_seed(recipe.seed)
-    trainer = prepared_trainer(recipe, training_folder())
+    trainer = prepared_trainer(options.cell, recipe_changes(options), training_folder())
     print(f"{trainer.folder.path}: continues at {trainer.tokens:,} tokens", flush=True)
     trainer.run(lambda: bool(stops))
     print(f"{trainer.folder.path}: saved at {trainer.tokens:,} tokens", flush=True)
@@ -70,7 +85,8 @@ def start(options: argparse.Namespace) -> None:
     if running is not None:
         print(f"process {running} trains already; its log is {folder / 'train.log'}")
         return
-    process = background.start(folder, ["--cell", options.cell, "--threads", str(options.threads)])
+    given = [f"--{stage}-{option}={value}" for stage, option, value in stage_options(options)]
+    process = background.start(folder, [f"--cell={options.cell}", f"--threads={options.threads}", *given])
     print(f"process {process} trains; its log is {folder / 'train.log'}")
 
 
@@ -117,7 +133,7 @@ def evaluate(options: argparse.Namespace) -> None:
     use_threads(options.threads)
     folder = training_folder()
     mixers = saved_mixers(options)
-    learner, tokenizer = prepared_learner(mixers.cell, folder), read_tokenizer(teacher_file(folder))
+    learner, tokenizer = prepared_learner(mixers.recipe.cell, folder), read_tokenizer(teacher_file(folder))
     with torch.no_grad():
         for name, parameter in mixer_parameters(learner.model):
             parameter.copy_(mixers.weights[name])
@@ -144,6 +160,6 @@ def saved_mixers(options: argparse.Namespace) -> Mixers:
     state = read_state(folder)
     if state is None:
         raise ValueError(f"{folder} holds no saved run: train first, or name a file with --mixers")
-    tokens = state["step"] * state["recipe"]["tokens_per_step"]
+    tokens = tokens_of(state)
     rows = [row for row in read_curve(folder / "curve.jsonl") if row["tokens"] <= tokens]
-    return Mixers(state["recipe"]["cell"], tokens, state["average"], rows)
+    return Mixers(Recipe.saved(state["recipe"]), tokens, state["average"], rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from checkpoints.distil.recipe import Recipe
 from pararnn_core.quantization_config import DEFAULT_GROUP_SIZES, MATRICES_OF_A_LAYER, MatrixFormat
 from pararnn_core.quantize_model import as_rows, from_rows
 from pararnn_core.quantize_round import round_matrix
@@ -27,7 +28,7 @@ VERSION = 1
 class Mixers:
     """weights: float32, by the names that they have in the student; curve: rows of the run."""
 
-    cell: str
+    recipe: Recipe
     tokens: int
     weights: dict[str, Tensor]
     curve: list[dict[str, Any]]
@@ -41,7 +42,7 @@ def write_mixers(mixers: Mixers, file: Path) -> None:
             tensors.update(round_matrix(as_rows(weight), FORMAT).stored(name))
         else:
             tensors[name] = weight.float().contiguous()
-    facts = {"version": VERSION, "cell": mixers.cell, "tokens": mixers.tokens}
+    facts = {"version": VERSION, "recipe": asdict(mixers.recipe), "tokens": mixers.tokens}
     shapes = {name: list(weight.shape) for name, weight in mixers.weights.items() if weight.dim() == 4}
     texts = {"facts": facts, "shapes": shapes, "curve": mixers.curve}
     partial = file.with_suffix(".partial")
@@ -57,7 +58,8 @@ def read_mixers(file: Path) -> Mixers:
     facts = texts["facts"]
     if facts["version"] != VERSION:
         raise ValueError(f"{file}: version {facts['version']} is unknown, expected {VERSION}")
-    return Mixers(facts["cell"], facts["tokens"], _dequantised(tensors, texts["shapes"]), texts["curve"])
+    recipe, weights = Recipe.saved(facts["recipe"]), _dequantised(tensors, texts["shapes"])
+    return Mixers(recipe, facts["tokens"], weights, texts["curve"])
 
 
 def _dequantised(tensors: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import torch
+
 from checkpoints.distil.learner import Learner
 from checkpoints.distil.mixers_file import Mixers, read_mixers
-from checkpoints.distil.recipe import Recipe
-from checkpoints.distil.run_folder import RunFolder, State
+from checkpoints.distil.recipe import Changes, Recipe
+from checkpoints.distil.run_folder import RunFolder, State, tokens_of
 from checkpoints.distil.student import new_student
 from checkpoints.distil.teacher import Teacher
 from checkpoints.distil.teacher_weights import read_tokenizer, read_weights
@@ -55,31 +57,48 @@ def prepared_learner(cell: str, folder: Path) -> Learner:
     return Learner(new_student(weights, cell), Teacher(weights))
 
 
-def prepared_trainer(recipe: Recipe, folder: Path) -> Trainer:
+def prepared_trainer(cell: str, changes: Changes, folder: Path) -> Trainer:
     """A run that continues its folder or the file of mixers, whichever saw more tokens; else a new one.
 
     Raises BlockingIOError while another process trains there.
     """
-    run = RunFolder(folder / recipe.cell)
+    run = RunFolder(folder / cell)
+    before = newest(run.load(), committed_mixers(cell))
+    recipe = continued_recipe(before, cell, changes)
+    torch.manual_seed(recipe.seed)
     streams = prepared_streams(folder)
-    learner = prepared_learner(recipe.cell, folder)
+    learner = prepared_learner(cell, folder)
     batches = TrainingBatches(streams, recipe.tokens_per_step, recipe.seed)
-    state, shipped = run.load(), committed_mixers(recipe.cell)
-    if state is None and shipped is None:
+    if before is None:
         learner.start(batches.batch(0).inputs)
     trainer = Trainer(recipe, learner, batches, held_out_probes(streams), run)
-    newest(trainer, state, shipped)
+    continue_from(trainer, before)
     return trainer
 
 
-def newest(trainer: Trainer, state: State | None, shipped: Mixers | None) -> None:
-    """Loads the saved state or the file of mixers, whichever saw more tokens; neither may be there."""
-    seen = state["step"] * trainer.recipe.tokens_per_step if state else 0
-    if shipped is not None and shipped.tokens > seen:
-        trainer.begin_from(shipped.weights, shipped.tokens)
-        trainer.folder.begin_curve(shipped.curve)
-    elif state is not None:
-        trainer.restore(state)
+def newest(state: State | None, shipped: Mixers | None) -> State | Mixers | None:
+    """Picks what saw more tokens."""
+    if state is None or shipped is None:
+        return state or shipped
+    return shipped if shipped.tokens > tokens_of(state) else state
+
+
+def continued_recipe(before: State | Mixers | None, cell: str, changes: Changes) -> Recipe:
+    """A run keeps the recipe that it began with, but for the changes."""
+    if before is None:
+        return Recipe(cell=cell).changed(changes)
+    if isinstance(before, Mixers):
+        return before.recipe.changed(changes, before.tokens)
+    return Recipe.saved(before["recipe"]).changed(changes, tokens_of(before))
+
+
+def continue_from(trainer: Trainer, before: State | Mixers | None) -> None:
+    """Loads it."""
+    if isinstance(before, Mixers):
+        trainer.begin_from(before.weights, before.tokens)
+        trainer.folder.begin_curve(before.curve)
+    elif before is not None:
+        trainer.restore(before)
 
 
 def committed_mixers(cell: str, folder: Path = COMMITTED) -> Mixers | None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+STAGES = ("align", "distil")
+Changes = Mapping[str, Mapping[str, Any]]
+"""New values by stage and field, as in {"align": {"tokens": 1_000_000}}."""
 
 
 @dataclass(frozen=True)
@@ -42,3 +48,23 @@ class Recipe:
             return "align", self.align, tokens
         done = tokens - self.align.tokens
         return ("distil" if done < self.distil.tokens else "done"), self.distil, done
+
+    def changed(self, changes: Changes, tokens: int = 0) -> Recipe:
+        """The recipe of the rest of a run that saw so many tokens.
+
+        A stage that is on ends at once if its new length is below what it saw. Raises ValueError for a new
+        length of a stage that ended.
+        """
+        stages = {name: replace(getattr(self, name), **changes[name]) for name in STAGES if name in changes}
+        new = replace(self, **stages)
+        if tokens <= self.align.tokens:
+            return replace(new, align=replace(new.align, tokens=max(new.align.tokens, tokens)))
+        if new.align.tokens != self.align.tokens:
+            raise ValueError(f"align ended after {self.align.tokens:,} tokens: its length cannot change")
+        return new
+
+    @classmethod
+    def saved(cls, stored: Mapping[str, Any]) -> Recipe:
+        """Inverse of dataclasses.asdict; a field that a saved run does not know has its default."""
+        known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
+        return cls(**known | {name: Stage(**stored[name]) for name in STAGES if name in stored})

@@ -81,6 +81,12 @@ class RunFolder:
         self.begin_curve([row for row in read_curve(self.curve_file) if row["tokens"] <= tokens])
 
 
+def tokens_of(state: State) -> int:
+    """Seen by the run when it was saved."""
+    tokens: int = state["step"] * state["recipe"]["tokens_per_step"]
+    return tokens
+
+
 def read_state(path: Path) -> State | None:
     """The newest state of a run's folder that can be read, also while a process trains there."""
     for name in STATE_FILES:

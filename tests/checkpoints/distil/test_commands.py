@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from checkpoints.distil.__main__ import main
+from checkpoints.distil import background
+from checkpoints.distil.__main__ import build_parser, main
+from checkpoints.distil.commands import recipe_changes
 from checkpoints.distil.mixers_file import read_mixers
 from checkpoints.distil.places import training_folder
 from tests.checkpoints.distil.tiny import STEP, tiny_trainer
@@ -32,6 +34,17 @@ def test_a_run_is_looked_at_drawn_and_exported_while_it_trains(
     mixers = read_mixers(tmp_path / "mixers.safetensors")
     assert mixers.tokens == STEP
     assert [row["tokens"] for row in mixers.curve] == [STEP]
+
+
+def test_start_hands_a_changed_recipe_to_the_process_that_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARARNN_TRAIN_DIR", str(tmp_path))
+    started: list[list[str]] = []
+    monkeypatch.setattr(background, "start", lambda _, arguments: started.append(arguments) or 1)
+    main(["start", "--align-tokens", "1000", "--distil-rate", "0.001"])
+    options = build_parser().parse_args(["train", *started[0]])
+    assert recipe_changes(options) == {"align": {"tokens": 1000}, "distil": {"learning_rate": 0.001}}
 
 
 def test_without_a_run_export_says_what_to_do(

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 
 from checkpoints.distil.mixers_file import Mixers, read_mixers, write_mixers
 from checkpoints.distil.student import mixer_parameters
-from tests.checkpoints.distil.tiny import tiny_learner
+from tests.checkpoints.distil.tiny import RECIPE, tiny_learner
 
 CURVE = [{"tokens": 5, "stage": "align", "loss": 0.5}]
 
@@ -13,9 +14,10 @@ CURVE = [{"tokens": 5, "stage": "align", "loss": 0.5}]
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_mixers_come_back_with_their_curve_in_four_bits(tmp_path: Path, cell: str) -> None:
     weights = {name: p.detach() for name, p in mixer_parameters(tiny_learner(cell).model)}
-    write_mixers(Mixers(cell, 123, weights, CURVE), tmp_path / "a.safetensors")
+    recipe = dataclasses.replace(RECIPE, cell=cell)
+    write_mixers(Mixers(recipe, 123, weights, CURVE), tmp_path / "a.safetensors")
     read = read_mixers(tmp_path / "a.safetensors")
-    assert (read.cell, read.tokens, read.curve) == (cell, 123, CURVE)
+    assert (read.recipe, read.tokens, read.curve) == (recipe, 123, CURVE)
     assert read.weights.keys() == weights.keys()
     for name, weight in weights.items():
         assert read.weights[name].shape == weight.shape
@@ -29,5 +31,5 @@ def test_mixers_come_back_with_their_curve_in_four_bits(tmp_path: Path, cell: st
 
 def test_a_file_takes_less_than_five_bits_a_weight_of_a_matrix(tmp_path: Path) -> None:
     weights = {"layers.0.in_proj.weight": torch.randn(1152, 576)}
-    write_mixers(Mixers("gru", 0, weights, []), tmp_path / "a.safetensors")
+    write_mixers(Mixers(RECIPE, 0, weights, []), tmp_path / "a.safetensors")
     assert (tmp_path / "a.safetensors").stat().st_size < 5 / 8 * 1152 * 576

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from checkpoints.distil.mixers_file import Mixers
-from checkpoints.distil.prepare import newest
+from checkpoints.distil.prepare import continue_from, continued_recipe, newest
 from checkpoints.distil.recipe import Stage
 from checkpoints.distil.run_folder import read_curve
 from checkpoints.distil.trainer import DivergedError, Trainer
@@ -108,6 +108,35 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
         trainer.one_step()
 
 
+def test_a_run_keeps_the_recipe_that_it_began_with_but_for_what_is_changed(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path)
+    trainer.one_step()
+    state = trainer.state()
+    assert continued_recipe(state, "gru", {}) == RECIPE
+    assert continued_recipe(Mixers(RECIPE, STEP, {}, []), "gru", {}) == RECIPE
+    changed = continued_recipe(state, "gru", {"distil": {"tokens": 5 * STEP, "learning_rate": 1.0}})
+    assert changed == dataclasses.replace(RECIPE, distil=Stage(tokens=5 * STEP, learning_rate=1.0))
+    assert continued_recipe(None, "lstm", {"align": {"tokens": STEP}}).align.tokens == STEP
+
+
+def test_a_stage_shorter_than_what_it_saw_ends_at_once_and_the_next_one_begins(tmp_path: Path) -> None:
+    first = tiny_trainer(tmp_path)
+    for _ in range(3):
+        first.one_step()
+    recipe = continued_recipe(first.state(), "gru", {"align": {"tokens": 0}})
+    assert recipe.align.tokens == 3 * STEP
+    first.folder.close()
+    second = tiny_trainer(tmp_path, recipe)
+    second.restore(first.state())
+    average = {name: tensor.clone() for name, tensor in second.average.items()}
+    second.recipe = dataclasses.replace(recipe, distil=Stage(tokens=6 * STEP, learning_rate=0.0))
+    second.one_step()
+    assert (second.stage_steps, second.recipe.stage_at(second.tokens)[0]) == (1, "distil")
+    assert all(torch.equal(p.detach(), average[name]) for name, p in second.parameters.items())
+    with pytest.raises(ValueError, match="align ended"):
+        continued_recipe({**second.state(), "step": 4}, "gru", {"align": {"tokens": 9 * STEP}})
+
+
 def test_another_cell_is_refused(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path)
     state = trainer.state() | {"recipe": {"cell": "lstm"}}
@@ -131,8 +160,8 @@ def test_a_run_begins_from_what_saw_more_tokens(
     trainer = tiny_trainer(tmp_path)
     start = {name: p.detach().clone() for name, p in trainer.parameters.items()}
     state = None if saved is None else {**trainer.state(), "step": saved}
-    mixers = None if shipped is None else Mixers("gru", shipped * STEP, start, [{"tokens": shipped * STEP}])
-    newest(trainer, state, mixers)
+    mixers = None if shipped is None else Mixers(RECIPE, shipped * STEP, start, [{"tokens": shipped * STEP}])
+    continue_from(trainer, newest(state, mixers))
     assert trainer.step == expected
     if expected == shipped:
         assert [row["tokens"] for row in read_curve(trainer.folder.curve_file)] == [shipped * STEP]
