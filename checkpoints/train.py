@@ -20,6 +20,7 @@ from checkpoints.schedule import Budget
 from checkpoints.token_data import encode_documents, encode_training
 from checkpoints.trainer import DivergedError, Recipe, Trainer
 from pararnn_core import ops
+from pararnn_core.cells import CELLS
 from pararnn_core.config import ModelConfig, num_parameters
 
 SAVE_SECONDS = 180.0
@@ -29,7 +30,7 @@ PROBE_SECONDS = 120.0
 def build_parser() -> argparse.ArgumentParser:
     """Defaults are those of the models that ship."""
     parser = argparse.ArgumentParser(description="Train a model on the standard library's sources.")
-    parser.add_argument("--cell", choices=("gru", "lstm"), required=True)
+    parser.add_argument("--cell", choices=tuple(CELLS), required=True)
     parser.add_argument("--run", type=Path, required=True, help="folder of the run: log, state, tokenizer")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
     parser.add_argument("--max-steps", type=int, help="end after so many steps (reproducible)")

@@ -2,6 +2,7 @@
 // step gives the new state as plain values or with its Jacobian and the partials by every parameter.
 #pragma once
 
+#include "cells.h"
 #include "dual.h"
 
 namespace pararnn {
@@ -24,11 +25,22 @@ struct State2 {
   PARARNN_HD const Second& get(Index<1>) const { return second; }
 };
 
-// Rows of a and bx: z, r, n. State: h. The update gate z weighs the new value.
-struct Gru {
-  static constexpr int kStates = 1;
-  static constexpr int kPeepholes = 0;
+// The sizes of each cell: what its struct derives from.
+template <CellKind>
+struct CellOf;
 
+#define PARARNN_CELL_OF(Cell, name, gates, states, peepholes) \
+  template <>                                                 \
+  struct CellOf<CellKind::k##Cell> {                          \
+    static constexpr int kGates = gates;                      \
+    static constexpr int kStates = states;                    \
+    static constexpr int kPeepholes = peepholes;              \
+  };
+PARARNN_CELLS(PARARNN_CELL_OF)
+#undef PARARNN_CELL_OF
+
+// Rows of a and bx: z, r, n. State: h. The update gate z weighs the new value.
+struct Gru : CellOf<CellKind::kGru> {
   template <class Input>
   PARARNN_HD static auto step(const Input& in) {
     const auto h = in.h(Index<0>());
@@ -41,10 +53,7 @@ struct Gru {
 };
 
 // Rows of a and bx: f, o, g; of c (peepholes): f, o. State: c, h. The output gate sees the new c.
-struct Lstm {
-  static constexpr int kStates = 2;
-  static constexpr int kPeepholes = 2;
-
+struct Lstm : CellOf<CellKind::kLstm> {
   template <class Input>
   PARARNN_HD static auto step(const Input& in) {
     const auto c = in.h(Index<0>());
@@ -58,12 +67,24 @@ struct Lstm {
   }
 };
 
+// Calls run(cell) with a value of the struct that `kind` names.
+template <class Run>
+void for_cell(CellKind kind, const Run& run) {
+  switch (kind) {
+#define PARARNN_RUN(Cell, ...) \
+  case CellKind::k##Cell:      \
+    return run(Cell());
+    PARARNN_CELLS(PARARNN_RUN)
+#undef PARARNN_RUN
+  }
+}
+
 // Values of one step of one channel (or of one vector of channels).
 template <class Cell, class V>
 struct StepValues {
   V state[Cell::kStates];
-  V bx[3];
-  V a[3];
+  V bx[Cell::kGates];
+  V a[Cell::kGates];
   V peephole[Cell::kPeepholes + 1];  // the last one is never read; an array cannot be empty
 };
 
@@ -93,8 +114,8 @@ template <class Cell>
 struct Variables {
   static constexpr int kState = 0;
   static constexpr int kBx = Cell::kStates;
-  static constexpr int kA = kBx + 3;
-  static constexpr int kPeephole = kA + 3;
+  static constexpr int kA = kBx + Cell::kGates;
+  static constexpr int kPeephole = kA + Cell::kGates;
   static constexpr int kCount = kPeephole + Cell::kPeepholes;
 };
 

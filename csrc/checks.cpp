@@ -176,12 +176,16 @@ void read_indices(const char* name, const Tensor& indices, int64_t end, std::vec
   }
 }
 
-const float* check_peepholes(CellKind cell, const std::optional<Tensor>& c, int64_t channels) {
-  const int64_t peepholes = num_peepholes(cell);
-  PARARNN_REQUIRE(c.has_value() == (peepholes > 0), "c: the LSTM needs it and the GRU has none");
-  if (!c.has_value()) return nullptr;
-  check_tensor("c", *c, ScalarType::Float, {peepholes, channels});
-  return c->const_data_ptr<float>();
+const CellSizes& check_cell(int64_t number) {
+  constexpr int64_t kCount = sizeof(kCells) / sizeof(kCells[0]);
+  PARARNN_REQUIRE(number >= 0 && number < kCount, "cell: expected 0 to ", kCount - 1, ", got ", number);
+  return kCells[number];
+}
+
+void check_has_peepholes(const CellSizes& cell, bool has_c) {
+  const bool needs_c = cell.peepholes > 0;
+  PARARNN_REQUIRE(has_c == needs_c, "c: the cell \"", cell.name, "\" ",
+                  needs_c ? "needs its peepholes" : "has no peepholes");
 }
 
 Tensor empty_cpu(std::initializer_list<int64_t> shape, ScalarType dtype) {

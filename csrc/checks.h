@@ -60,11 +60,11 @@ Choice check_choice(const char* name, int64_t number) {
   return Choice(number);
 }
 
-// c is there exactly when the cell has peepholes, with shape (P, D). Returns its data or null.
-const float* check_peepholes(CellKind cell, const std::optional<Tensor>& c, int64_t channels);
+// The cell of this number, and what it takes.
+const CellSizes& check_cell(int64_t number);
 
-constexpr int64_t num_states(CellKind cell) { return cell == CellKind::kGru ? 1 : 2; }
-constexpr int64_t num_peepholes(CellKind cell) { return cell == CellKind::kGru ? 0 : 2; }
+// c is there exactly when the cell has peepholes.
+void check_has_peepholes(const CellSizes& cell, bool has_c);
 
 Tensor empty_cpu(std::initializer_list<int64_t> shape, ScalarType dtype = ScalarType::Float);
 

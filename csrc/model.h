@@ -8,7 +8,7 @@
 
 namespace pararnn {
 
-// Matrices packed, vectors float32; c null for the GRU, residual_scale null for 1.
+// Matrices packed, vectors float32; c null without peepholes, residual_scale null for 1.
 struct LayerWeights {
   const float* norm;
   PackedMatrix in_proj;

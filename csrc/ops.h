@@ -16,7 +16,7 @@ using torch::stable::Tensor;
 Tensor recurrence_op(int64_t cell, const Tensor& bx, const Tensor& a, std::optional<Tensor> c,
                      const Tensor& initial_state, const Tensor& cu_seqlens);
 
-// Gradients of bx, a, c (no rows for the GRU) and initial_state.
+// Gradients of bx, a, c (no rows without peepholes) and initial_state.
 std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(int64_t cell, const Tensor& grad_states,
                                                                   const Tensor& states, const Tensor& bx,
                                                                   const Tensor& a, std::optional<Tensor> c,
@@ -43,7 +43,7 @@ Tensor embedding_op(const Tensor& tokens, const Tensor& packed, int64_t format, 
                     int64_t outputs, int64_t group_size);
 
 // A model from its packed matrices and float32 vectors, in the order: embedding; for each layer norm,
-// in_proj, conv_weight, conv_bias, cell_input, cell_bias, a, c (LSTM only), gate_norm, out_proj,
+// in_proj, conv_taps, conv_bias, cell_input, cell_bias, a, c (with peepholes only), gate_norm, out_proj,
 // residual_scale (empty: none), mlp_norm, gate_up, down_proj; final norm, head. formats: of each matrix its
 // format and group size. Returns a handle, which keeps the tensors until model_free.
 int64_t model_create_op(std::vector<Tensor> tensors, std::vector<int64_t> formats, int64_t cell,
@@ -82,6 +82,9 @@ Tensor sample_op(const Tensor& logits, const Tensor& rows, const Tensor& slots, 
 // finite, logprobs, top_ids, top_logprobs; see TokenLogprobsParams.
 std::tuple<Tensor, Tensor, Tensor, Tensor> token_logprobs_op(const Tensor& logits, const Tensor& rows,
                                                              const Tensor& targets, const Tensor& top_counts);
+
+// Name, gates, states and peepholes of each cell, a line each, in the order of their numbers.
+std::string cells_op();
 
 std::string isa_level_op();
 std::string available_isa_levels_op();

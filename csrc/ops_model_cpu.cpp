@@ -104,15 +104,16 @@ class WeightReader {
 
 LayerWeights read_layer(WeightReader& reader, const ModelWeights& model, int64_t heads) {
   const int64_t d = model.hidden, m = model.mlp_hidden, per_head = d / heads;
+  const CellSizes& cell = sizes_of(model.cell);
   LayerWeights layer;
   layer.norm = reader.vector("norm", {d});
   layer.in_proj = reader.matrix("in_proj", {1, 1, d, 2 * d});
   layer.conv_taps = reader.vector("conv_taps", {model.conv_width, d});
   layer.conv_bias = reader.vector("conv_bias", {d});
-  layer.cell_input = reader.matrix("cell_input", {heads, 3, per_head, per_head});
-  layer.cell_bias = reader.vector("cell_bias", {3, d});
-  layer.a = reader.vector("a", {3, d});
-  layer.c = model.cell == CellKind::kLstm ? reader.vector("c", {2, d}) : nullptr;
+  layer.cell_input = reader.matrix("cell_input", {heads, cell.gates, per_head, per_head});
+  layer.cell_bias = reader.vector("cell_bias", {cell.gates, d});
+  layer.a = reader.vector("a", {cell.gates, d});
+  layer.c = cell.peepholes > 0 ? reader.vector("c", {cell.peepholes, d}) : nullptr;
   layer.gate_norm = reader.vector("gate_norm", {d});
   layer.out_proj = reader.matrix("out_proj", {1, 1, d, d});
   layer.residual_scale = reader.optional_vector("residual_scale", {1});
@@ -125,7 +126,7 @@ LayerWeights read_layer(WeightReader& reader, const ModelWeights& model, int64_t
 StatePool check_pool(const ModelWeights& model, Tensor& cell, Tensor& conv, Tensor& last_hidden,
                      Tensor& seen) {
   const int64_t layers = int64_t(model.layers.size()), d = model.hidden;
-  check_tensor("cell", cell, ScalarType::Float, {layers, kAnySize, num_states(model.cell), d});
+  check_tensor("cell", cell, ScalarType::Float, {layers, kAnySize, sizes_of(model.cell).states, d});
   const int64_t slots = cell.size(1);
   const bool narrow = conv.scalar_type() == ScalarType::BFloat16;
   check_tensor("conv", conv, narrow ? ScalarType::BFloat16 : ScalarType::Float,
@@ -158,7 +159,7 @@ int64_t model_create_op(std::vector<Tensor> tensors, std::vector<int64_t> format
   auto model = std::make_shared<Model>();
   model->tensors = std::move(tensors);
   ModelWeights& weights = model->weights;
-  weights = {check_choice<CellKind>("cell", cell),
+  weights = {check_cell(cell).kind,
              hidden,
              mlp_hidden,
              vocab,

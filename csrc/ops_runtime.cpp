@@ -1,9 +1,19 @@
+#include "cells.h"
 #include "cpu/isa.h"
 #include "cpu/thread_pool.h"
 #include "ops.h"
 #include "require.h"
 
 namespace pararnn {
+
+std::string cells_op() {
+  std::string lines;
+  for (const CellSizes& cell : kCells) {
+    lines += std::string(cell.name) + " " + std::to_string(cell.gates) + " " + std::to_string(cell.states) +
+             " " + std::to_string(cell.peepholes) + "\n";
+  }
+  return lines;
+}
 
 std::string isa_level_op() { return isa_name(isa_level()); }
 

@@ -17,19 +17,19 @@ struct Inputs {
   Inputs(int64_t cell, const Tensor& bx, const Tensor& a, const std::optional<Tensor>& c,
          const Tensor& cu_seqlens)
       : device(bx.get_device_index()), tokens(bx.dim() == 3 ? bx.size(0) : 0) {
-    params.cell = check_choice<CellKind>("cell", cell);
+    const CellSizes& sizes = check_cell(cell);
+    params.cell = sizes.kind;
     const bool narrow = bx.scalar_type() == ScalarType::BFloat16;
     check_cuda_tensor("bx", bx, device, narrow ? ScalarType::BFloat16 : ScalarType::Float,
-                      {kAnySize, 3, kAnySize});
+                      {kAnySize, sizes.gates, kAnySize});
     params.bx_dtype = narrow ? DType::kBFloat16 : DType::kFloat32;
     params.bx = bx.const_data_ptr();
     params.channels = bx.size(2);
-    check_cuda_tensor("a", a, device, ScalarType::Float, {3, params.channels});
+    check_cuda_tensor("a", a, device, ScalarType::Float, {sizes.gates, params.channels});
     params.a = a.const_data_ptr<float>();
-    const int64_t peepholes = num_peepholes(params.cell);
-    PARARNN_REQUIRE(c.has_value() == (peepholes > 0), "c: the LSTM needs it and the GRU has none");
+    check_has_peepholes(sizes, c.has_value());
     if (c.has_value()) {
-      check_cuda_tensor("c", *c, device, ScalarType::Float, {peepholes, params.channels});
+      check_cuda_tensor("c", *c, device, ScalarType::Float, {sizes.peepholes, params.channels});
       params.c = c->const_data_ptr<float>();
     }
     check_cuda_tensor("cu_seqlens", cu_seqlens, device, ScalarType::Int, {kAnySize});
@@ -39,13 +39,14 @@ struct Inputs {
 
   void add(const std::optional<Tensor>& bias) {
     if (!bias.has_value()) return;
-    check_cuda_tensor("bias", *bias, device, ScalarType::Float, {3, params.channels});
+    check_cuda_tensor("bias", *bias, device, ScalarType::Float,
+                      {sizes_of(params.cell).gates, params.channels});
     params.bias = bias->const_data_ptr<float>();
   }
 
   // Sequence s starts from row s; the states of all steps are wanted.
   Tensor start_from(const Tensor& initial_state) {
-    const int64_t rows = num_states(params.cell);
+    const int64_t rows = sizes_of(params.cell).states;
     check_cuda_tensor("initial_state", initial_state, device, ScalarType::Float,
                       {params.sequences.count, rows, params.channels});
     params.initial_state = initial_state.const_data_ptr<float>();
@@ -62,7 +63,7 @@ struct Inputs {
     check_cuda_tensor("has_initial_state", has_initial_state, device, ScalarType::Bool,
                       {params.sequences.count});
     check_cuda_rows("state", state, device, ScalarType::Float,
-                    {kAnySize, num_states(params.cell), params.channels});
+                    {kAnySize, sizes_of(params.cell).states, params.channels});
     params.sequences.slots = slots.const_data_ptr<int32_t>();
     params.sequences.has_initial_state = has_initial_state.const_data_ptr<bool>();
     params.final_state = state.mutable_data_ptr<float>();

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cells.h"
+
 namespace pararnn {
 
 constexpr int32_t kPadSlotId = -1;
@@ -10,7 +12,6 @@ constexpr int32_t kPadSlotId = -1;
 constexpr int64_t kTileOutputs = 16;
 constexpr int64_t kMaxConvWidth = 8;
 
-enum class CellKind { kGru, kLstm };
 enum class DType { kFloat32, kBFloat16 };
 enum class Activation { kNone, kSilu };
 enum class GateOrder { kGateThenNorm, kNormThenGate };
@@ -32,7 +33,8 @@ constexpr int64_t mean_length(const Sequences& sequences) {
   return sequences.count == 0 ? 0 : sequences.cu_seqlens[sequences.count] / sequences.count;
 }
 
-// bx (T, 3, D); a (3, D); c (2, D) for the LSTM; states of slot i, row n at i * slot_stride + n * row_stride.
+// bx (T, G, D); a (G, D); c (P, D), null without peepholes; states of slot i, row n at i * slot_stride +
+// n * row_stride.
 template <class Input>
 struct Recurrence {
   CellKind cell;
@@ -51,8 +53,8 @@ struct Recurrence {
 
 struct RecurrenceParams : Recurrence<float> {};
 
-// Contiguous: initial_state (S, N, D); states, grad_states (T, N, D); bx, grad_bx (T, 3, D).
-// grad_parameters (S, 3 + P, D) takes one sum per sequence: rows of a, then the P rows of c.
+// Contiguous: initial_state (S, N, D); states, grad_states (T, N, D); bx, grad_bx (T, G, D).
+// grad_parameters (S, G + P, D) takes one sum per sequence: rows of a, then the P rows of c.
 struct RecurrenceBackwardParams {
   CellKind cell;
   Sequences sequences;

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from pararnn_core.cells import CELLS, Cell
 from pararnn_core.quantization_config import QuantizationConfig
 
 MODEL_TYPE = "pararnn"
@@ -16,7 +17,7 @@ _QUANTIZATION = "quantization_config"
 _OF_THE_HUB = frozenset({"_name_or_path", "architectures", "auto_map", "transformers_version", "use_cache"})
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
-    "cell": ("gru", "lstm"),
+    "cell": tuple(CELLS),
     "conv_activation": ("silu", "none"),
     "gate_order": ("gate_then_norm", "norm_then_gate"),
     "residual_scale": ("scalar", "none"),
@@ -108,9 +109,9 @@ class ModelConfig:
             raise ValueError(f"{name} must be below vocab_size {self.vocab_size}, got {value}")
 
     @property
-    def num_states(self) -> int:
-        """N, the states per channel: h for the GRU; c and h for the LSTM."""
-        return 2 if self.cell == "lstm" else 1
+    def cell_type(self) -> type[Cell]:
+        """The class of the cell, which knows its gates, states and peepholes."""
+        return CELLS[self.cell]
 
     @property
     def mlp_hidden_size(self) -> int:
@@ -183,10 +184,11 @@ def _without_keys_of_the_hub(values: Mapping[str, Any], *, quantized: bool) -> d
 
 def num_parameters(config: ModelConfig) -> int:
     """Exact count by formula, without building the model."""
-    d, heads = config.hidden_size, config.num_heads
+    d, heads, cell_type = config.hidden_size, config.num_heads, config.cell_type
+    gates, peepholes = cell_type.num_gates, cell_type.num_peepholes
     norms_and_conv = 3 * d + d * config.conv_kernel + d
     projections = 2 * d * d + d * d
-    cell = 3 * d * (d // heads) + 3 * d + 3 * d + (2 * d if config.cell == "lstm" else 0)
+    cell = gates * d * (d // heads) + 2 * gates * d + peepholes * d
     scale = 1 if config.residual_scale == "scalar" else 0
     layer = norms_and_conv + projections + cell + scale + 3 * d * config.mlp_hidden_size
     embeddings = config.vocab_size * d * (1 if config.tie_embeddings else 2)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from pararnn_core.cells import cell_like
 from pararnn_core.checkpoint import CheckpointError, write_checkpoint
 from pararnn_core.checkpoint_text import GENERATION_CONFIG, TOKENIZER, CheckpointText
 from pararnn_core.config import MODEL_TYPE, ModelConfig, num_parameters
@@ -142,8 +143,8 @@ def _config(source: Path, weights: Mapping[str, torch.Tensor], stated: Mapping[s
     wrong = [name for name, dimensions in _SHOW_SIZES.items() if weights[name].dim() != dimensions]
     if wrong:
         raise CheckpointError(source, f"{', '.join(wrong)}: wrong number of dimensions")
-    sizes = _sizes(weights)
     try:
+        sizes = _sizes(weights)
         config = ModelConfig.from_dict({"model_type": MODEL_TYPE, **sizes, **stated})
     except (TypeError, ValueError) as error:
         raise CheckpointError(source, f"makes no model: {error}") from None
@@ -156,7 +157,7 @@ def _config(source: Path, weights: Mapping[str, torch.Tensor], stated: Mapping[s
 def _sizes(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     embedding, head = weights["embedding.weight"], weights.get("lm_head.weight")
     return {
-        "cell": "lstm" if "layers.0.cell.C" in weights else "gru",
+        "cell": _cell(weights),
         "vocab_size": embedding.shape[0],
         "hidden_size": embedding.shape[1],
         "num_hidden_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")}),
@@ -167,6 +168,11 @@ def _sizes(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         "tie_embeddings": head is None or torch.equal(head, embedding),
         "dtype": "bfloat16" if all(t.dtype == torch.bfloat16 for t in weights.values()) else "float32",
     }
+
+
+def _cell(weights: Mapping[str, torch.Tensor]) -> str:
+    peepholes = weights.get("layers.0.cell.C")
+    return cell_like(weights["layers.0.cell.B"].shape[2], 0 if peepholes is None else len(peepholes))
 
 
 def _notes(config: ModelConfig, dst: Path, tokenizer: PathLike | None) -> tuple[str, ...]:

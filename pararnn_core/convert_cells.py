@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pararnn_core.atomic_directory import replacing
-from pararnn_core.cells import ParaGRU, ParaLSTM
+from pararnn_core.cells import CELLS, Cell, cell_like
 from pararnn_core.convert_pararnn_torch import MAX_RECURRENT_NORM, with_our_cells
 from pararnn_core.convert_source import read_source
 from pararnn_core.skeleton import skeleton
@@ -54,8 +54,8 @@ def load_cell(
     allow_pickle: bool = False,
     prefix: str = "",
     max_recurrent_norm: float | None = MAX_RECURRENT_NORM,
-) -> ParaGRU | ParaLSTM:
-    """Load the original's parameters A (3, D), B (H, Din/H, 3, D/H), b (3, D) and C (2, D) as a cell.
+) -> Cell:
+    """Load the original's parameters A (G, D), B (H, Din/H, G, D/H), b (G, D) and C (P, D) as a cell.
 
     Cells of pararnn-torch are read too; max_recurrent_norm is the bound that theirs had.
     key_map: "A", "B", "b", "C" -> names in the source, themselves by default; prefix: of all names, such as
@@ -73,7 +73,7 @@ def load_cell(
 
 def cell_of(
     path: Path, tensors: Mapping[str, Tensor], prefix: str, key_map: Mapping[str, str] | None = None
-) -> ParaGRU | ParaLSTM:
+) -> Cell:
     """Make a cell of the tensors that are named so. Raises CheckpointError."""
     names = {name: prefix + (key_map or {}).get(name, name) for name in _NAMES}
     found = {ours: tensors[theirs] for ours, theirs in names.items() if theirs in tensors}
@@ -83,13 +83,15 @@ def cell_of(
             path, f"holds no {', '.join(missing)}: give a key map to the cell's A, B, b and C"
         )
     if found["B"].dim() != 4:
-        raise CheckpointError(path, f"{names['B']} must be (H, Din/H, 3, D/H), got {tuple(found['B'].shape)}")
-    heads, inputs, _, channels = found["B"].shape
-    cell_type = ParaLSTM if "C" in found else ParaGRU
-    with skeleton():
-        cell = cell_type(heads * inputs, heads * channels, heads)
+        raise CheckpointError(
+            path, f"{names['B']} must be (H, Din/H, gates, D/H), got {tuple(found['B'].shape)}"
+        )
+    heads, inputs, gates, channels = found["B"].shape
     try:
+        cell_type = CELLS[cell_like(gates, len(found["C"]) if "C" in found else 0)]
+        with skeleton():
+            cell = cell_type(heads * inputs, heads * channels, heads)
         cell.load_state_dict(found, assign=True)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise CheckpointError(path, f"is no cell: {error}") from None
     return cell

@@ -58,17 +58,17 @@ def _replace(
     source: Path, tensors: dict[str, Tensor], prefix: str, layout: _Layout, limit: float | None
 ) -> None:
     taken = {part: tensors.pop(prefix + part) for part in (*layout.a, *layout.c, _WEIGHT, _BIAS)}
-    weight, channels = taken[_WEIGHT], taken[layout.a[0]].numel()
-    wanted = dict.fromkeys((*layout.a, *layout.c), (channels,)) | {_BIAS: (3 * channels,)}
+    weight, channels, gates = taken[_WEIGHT], taken[layout.a[0]].numel(), len(layout.gates)
+    wanted = dict.fromkeys((*layout.a, *layout.c), (channels,)) | {_BIAS: (gates * channels,)}
     wrong = [part for part, shape in wanted.items() if tuple(taken[part].shape) != shape]
-    if wrong or weight.dim() != 2 or weight.shape[0] != 3 * channels or not channels:
+    if wrong or weight.dim() != 2 or weight.shape[0] != gates * channels or not channels:
         names = ", ".join(f"{prefix}{part}" for part in wrong or [_WEIGHT])
         raise CheckpointError(source, f"is no cell of pararnn-torch: {names} has a shape that does not fit")
-    gates = list(layout.gates)
-    by_gate = weight.view(3, channels, weight.shape[1])[gates]
+    order = list(layout.gates)
+    by_gate = weight.view(gates, channels, weight.shape[1])[order]
     tensors[f"{prefix}A"] = _clamped([taken[part] for part in layout.a], limit)
     tensors[f"{prefix}B"] = by_gate.permute(2, 0, 1).unsqueeze(0).contiguous()
-    tensors[f"{prefix}b"] = taken[_BIAS].view(3, channels)[gates].contiguous()
+    tensors[f"{prefix}b"] = taken[_BIAS].view(gates, channels)[order].contiguous()
     if layout.c:
         tensors[f"{prefix}C"] = _clamped([taken[part] for part in layout.c], limit)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pararnn_core.cells import ParaGRU, ParaLSTM
+from pararnn_core.cells import Cell
 from pararnn_core.config import ModelConfig
 from pararnn_core.quantized_matrix import QuantizedMatrix
 
@@ -145,7 +145,6 @@ class Block(nn.Module):
         return normed
 
 
-def build_cell(config: ModelConfig) -> ParaGRU | ParaLSTM:
+def build_cell(config: ModelConfig) -> Cell:
     """A freshly drawn cell, d inputs to d channels."""
-    cls = ParaLSTM if config.cell == "lstm" else ParaGRU
-    return cls(config.hidden_size, config.hidden_size, config.num_heads)
+    return config.cell_type(config.hidden_size, config.hidden_size, config.num_heads)

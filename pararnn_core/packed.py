@@ -11,14 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from pararnn_core import ops
-from pararnn_core.cells import Cell, ParaLSTM
+from pararnn_core.cells import Cell
 from pararnn_core.config import ModelConfig
 from pararnn_core.layers import Block, Linear, RMSNorm
 from pararnn_core.ops import LayerWeights, ModelShape, PackedMatrix
 from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.state import RecurrentState
-
-_GATES = 3
 
 
 class PackedModel:
@@ -146,7 +144,7 @@ def pack_block(block: Block, arena: PackingArena) -> LayerWeights:
         cell_input=arena.pack(cell),
         cell_bias=_vector(cell.b),
         a=_vector(cell.A),
-        c=_vector(cell.C) if isinstance(cell, ParaLSTM) else None,
+        c=_vector(cell.get_parameter("C")) if cell.num_peepholes else None,
         gate_norm=_vector(block.gate_norm.weight),
         out_proj=arena.pack(block.out_proj),
         residual_scale=None if block.residual_scale is None else _vector(block.residual_scale),
@@ -180,7 +178,7 @@ def _matrix_modules(block: Block) -> tuple[nn.Module, ...]:
 
 def _matrix_of(module: nn.Module) -> tuple[str, int, int]:
     """The attribute that is the module's matrix, its heads and its gates."""
-    return ("B", module.num_heads, _GATES) if isinstance(module, Cell) else ("weight", 1, 1)
+    return ("B", module.num_heads, module.num_gates) if isinstance(module, Cell) else ("weight", 1, 1)
 
 
 def _packed_nbytes(module: nn.Module) -> int:

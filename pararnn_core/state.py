@@ -39,7 +39,7 @@ def state_parts(config: ModelConfig, activation_dtype: str | None = None) -> tup
     layers, d = config.num_hidden_layers, config.hidden_size
     narrow = (activation_dtype or config.activation_dtype_on("cpu")) == "bfloat16"
     return (
-        StatePart("cell", (layers, config.num_states, d), torch.float32),
+        StatePart("cell", (layers, config.cell_type.num_states, d), torch.float32),
         StatePart("last_hidden", (d,), torch.float32),
         StatePart("conv", (layers, config.conv_kernel - 1, d), torch.bfloat16 if narrow else torch.float32),
         StatePart("seen", (math.ceil(config.vocab_size / 8),), torch.uint8),

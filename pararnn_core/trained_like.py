@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pararnn_core.cells import CELLS
+
 WEIGHT_BOUND = 0.8
 """Trained weights are within +-0.5, but their inputs resemble each other from token to token."""
 
@@ -18,28 +20,30 @@ WEIGHT_BOUND = 0.8
 class _Gates(NamedTuple):
     """The spread of bx, gate by gate, over all layers of a model that ships, on text."""
 
-    mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
 
 
 _GATES = {
     "gru": _Gates(mean=(-2.4, -0.2, 0.0), deviation=(1.9, 1.3, 0.8)),
     "lstm": _Gates(mean=(2.4, 0.2, 0.0), deviation=(1.8, 0.7, 0.8)),
 }
-_PEEPHOLES = {"gru": 0, "lstm": 2}
+"""Other cells get standard normal inputs: no model of theirs has been measured."""
 
 
 def draw_inputs(cell: str, tokens: int, channels: int, device: torch.device) -> Tensor:
-    """Draw bx (tokens, 3, channels) float32. cell: "gru" or "lstm"."""
-    gates = _GATES[cell]
+    """Draw bx (tokens, G, channels) float32. cell: of CELLS."""
+    count = CELLS[cell].num_gates
+    gates = _GATES.get(cell, _Gates((0.0,) * count, (1.0,) * count))
     mean, deviation = (torch.tensor(each, device=device)[:, None] for each in gates)
-    return torch.randn(tokens, 3, channels, device=device) * deviation + mean
+    return torch.randn(tokens, count, channels, device=device) * deviation + mean
 
 
 def draw_weights(cell: str, channels: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Draw a (3, channels), and c (2, channels) of an LSTM."""
-    a = _within_bound(3, channels, device)
-    return a, _within_bound(_PEEPHOLES[cell], channels, device) if _PEEPHOLES[cell] else None
+    """Draw a (G, channels), and c (P, channels) of a cell with peepholes."""
+    its = CELLS[cell]
+    a = _within_bound(its.num_gates, channels, device)
+    return a, _within_bound(its.num_peepholes, channels, device) if its.num_peepholes else None
 
 
 def _within_bound(rows: int, channels: int, device: torch.device) -> Tensor:

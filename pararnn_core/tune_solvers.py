@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from pararnn_core import ops
+from pararnn_core.cells import CELLS
 from pararnn_core.devices import multiprocessors, seconds_on, usable_device
 from pararnn_core.solver_table import STEP_BY_STEP, TABLE_PATH, Rows, SolverTable
 from pararnn_core.trained_like import draw_inputs, draw_weights
@@ -25,9 +26,6 @@ REPETITIONS = 9
 WAYS = (STEP_BY_STEP, 1, 2, 4)
 LEAST_GAIN = 1.03
 """Another number of time warps is worth a step of the table if it is faster by so much."""
-
-_STATES = {"gru": 1, "lstm": 2}
-"""Of a channel."""
 
 Timing = Mapping[int, float]
 """Seconds by time warps, and of STEP_BY_STEP."""
@@ -69,7 +67,7 @@ def measure(cell: str, dtype: torch.dtype, channels: int, tokens: int, device: t
     """Time each way through one sequence, as hard as those of trained models."""
     bx = draw_inputs(cell, tokens, channels, device).to(dtype)
     a, c = draw_weights(cell, channels, device)
-    state = torch.zeros(1, _STATES[cell], channels, device=device)
+    state = torch.zeros(1, CELLS[cell].num_states, channels, device=device)
     bounds = torch.tensor([0, tokens], dtype=torch.int32, device=device)
     slots, held = torch.zeros_like(bounds[:1]), torch.ones(1, dtype=torch.bool, device=device)
     arguments = (cell, bx, a, c, bounds, slots, held, state)
@@ -107,7 +105,7 @@ def lines(title: str, timings: Timings) -> list[str]:
 def tune(device: torch.device) -> SolverTable:
     """Measures all cells and types, and prints what it finds."""
     table: dict[str, dict[str, Rows]] = {}
-    for cell in _STATES:
+    for cell in CELLS:
         table[cell] = {}
         for dtype in DTYPES:
             name = str(dtype).removeprefix("torch.")

@@ -42,8 +42,6 @@ from pararnn_core.state import RecurrentState, StateSnapshot
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "tests" / "golden" / "bits.json"
 SHIPPED = sorted(file.parent for file in (ROOT / "checkpoints").glob("*/config.json"))
-CELLS = {"gru": 0, "lstm": 2}
-"""With the rows of c."""
 SESSION, OWNER, TIME = f"sess_{0:032x}", "golden", 1_000_000.0
 PROMPT = (65, 700, 3001, 12, 12, 999, 4000, 5, 77, 2048, 31)
 SAMPLED = SamplingParams(
@@ -122,9 +120,8 @@ def _numbers(*shape: int, salt: int, scale: float = 1.0) -> torch.Tensor:
 
 def _of_cells() -> Iterator[tuple[str, str]]:
     cu_seqlens = torch.tensor([0, 1, 1, 40], dtype=torch.int32)
-    for cell, peepholes in CELLS.items():
-        states = 1 if cell == "gru" else 2
-        bx, a = _numbers(40, 3, 37, salt=1, scale=3), _numbers(3, 37, salt=2, scale=0.5)
+    for cell, (gates, states, peepholes) in ops.native_cells().items():
+        bx, a = _numbers(40, gates, 37, salt=1, scale=3), _numbers(gates, 37, salt=2, scale=0.5)
         c = _numbers(peepholes, 37, salt=3, scale=0.5) if peepholes else None
         initial = _numbers(3, states, 37, salt=4)
         solved = ops.recurrence(cell, bx, a, c, initial, cu_seqlens)

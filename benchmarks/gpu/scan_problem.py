@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.gpu.sizes import Sizes
 from pararnn_core import ops
-from pararnn_core.cells import Cell, ParaGRU, ParaLSTM
+from pararnn_core.cells import CELLS
 from pararnn_core.devices import multiprocessors
 from pararnn_core.solver_table import STEP_BY_STEP, read_table
 from pararnn_core.trained_like import draw_inputs, draw_weights
@@ -20,7 +20,6 @@ from pararnn_core.tune_solvers import WAYS
 SEQUENTIAL, AUTO = "sequential", "auto"
 NEWTON_WARPS = tuple(warps for warps in WAYS if warps != STEP_BY_STEP)
 
-CELLS: dict[str, type[Cell]] = {"gru": ParaGRU, "lstm": ParaLSTM}
 _FLOAT = 4
 
 
@@ -126,5 +125,5 @@ class ScanProblem:
         self,
     ) -> tuple[str, Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, None]:
         a = self._cell.A.detach()
-        c = self._cell.C.detach() if isinstance(self._cell, ParaLSTM) else None
+        c = self._cell.get_parameter("C").detach() if self._cell.num_peepholes else None
         return (self._shape.cell, self._bx, a, c, self._bounds, self._slots, self._held, self._state, None)

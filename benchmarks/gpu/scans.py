@@ -9,8 +9,9 @@ import torch
 from pararnn_server.bench.timing import Spread
 
 from benchmarks.gpu.clock import DeviceClock
-from benchmarks.gpu.scan_problem import AUTO, CELLS, NEWTON_WARPS, ScanProblem, Shape, shapes, way_of
+from benchmarks.gpu.scan_problem import AUTO, NEWTON_WARPS, ScanProblem, Shape, shapes, way_of
 from benchmarks.gpu.sizes import Sizes
+from pararnn_core.cells import CELLS
 from pararnn_core.device.memory import free_bytes
 from pararnn_core.ops import ScanReport
 

@@ -18,7 +18,7 @@ class Step {
         rows_(params.sequences.cu_seqlens[params.sequences.count]),
         needed_(workspace.rows) {
     // `wide_` serves the mixer (v and gate, then bx) and after it the MLP (gate and up, then their product).
-    const int64_t wide = std::max(5 * d_, 3 * model_.mlp_hidden);
+    const int64_t wide = std::max((2 + sizes_of(model_.cell).gates) * d_, 3 * model_.mlp_hidden);
     const int64_t finals = std::max(p_.num_rows, p_.sequences.count);
     const size_t floats = size_t(rows_ * (3 * d_ + wide) + finals * d_);
     if (workspace.floats.size() < floats) workspace.floats.resize(floats);

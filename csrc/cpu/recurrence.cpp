@@ -35,7 +35,8 @@ struct Block {
   void step(int64_t t) {
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = channel + v * kLanes;
-      load_rows(values[v].bx, 3, p.bx + t * 3 * p.channels + at, p.channels, lanes_left(v));
+      load_rows(values[v].bx, Cell::kGates, p.bx + t * Cell::kGates * p.channels + at, p.channels,
+                lanes_left(v));
       take_state<Cell>(values[v].state, Cell::step(PlainInput<Cell, Vec>{values[v]}));
     }
   }
@@ -94,7 +95,7 @@ void recurrence(const RecurrenceParams& p) {
   constexpr int64_t kStepCost = 8;  // in elements of simple work
   parallel_lots(p.sequences.count * blocks, mean_length(p.sequences) * kBlock * kStepCost, [&](int64_t item) {
     const int64_t s = item / blocks, channel = item % blocks * kBlock;
-    p.cell == CellKind::kGru ? run_block<Gru>(p, s, channel) : run_block<Lstm>(p, s, channel);
+    for_cell(p.cell, [&](auto cell) { run_block<decltype(cell)>(p, s, channel); });
   });
 }
 

@@ -11,8 +11,8 @@ namespace {
 template <class Cell>
 struct Gradients {
   Vec state[Cell::kStates];
-  Vec bx[3];
-  Vec parameters[3 + Cell::kPeepholes];
+  Vec bx[Cell::kGates];
+  Vec parameters[Cell::kGates + Cell::kPeepholes];
 };
 
 // Sum over the new states of grad[n] * d state[n] / d variable I.
@@ -58,12 +58,13 @@ struct Sweep {
 
   void step(int64_t t, const float* previous) {
     load_rows(values.state, Cell::kStates, previous, p.channels, count);
-    load_rows(values.bx, 3, p.bx + t * 3 * p.channels + channel, p.channels, count);
+    load_rows(values.bx, Cell::kGates, p.bx + t * Cell::kGates * p.channels + channel, p.channels, count);
     Vec grad[Cell::kStates];
     load_rows(grad, Cell::kStates, states_row(p.grad_states, t), p.channels, count);
     for (int n = 0; n < Cell::kStates; ++n) grad[n] = grad[n] + grads.state[n];
     pull_back_all<0, Cell>(grads, Cell::step(GradientInput<Cell, Vec>{values}), grad);
-    store_rows(grads.bx, 3, p.grad_bx + t * 3 * p.channels + channel, p.channels, count);
+    store_rows(grads.bx, Cell::kGates, p.grad_bx + t * Cell::kGates * p.channels + channel, p.channels,
+               count);
   }
 };
 
@@ -80,7 +81,7 @@ void run_block(const RecurrenceBackwardParams& p, int64_t s, int64_t channel) {
     const bool first = t == begin;
     sweep.step(t, first ? sweep.states_row(p.initial_state, s) : sweep.states_row(p.states, t - 1));
   }
-  constexpr int kParameters = 3 + Cell::kPeepholes;
+  constexpr int kParameters = Cell::kGates + Cell::kPeepholes;
   float* const sums = p.grad_parameters + s * kParameters * p.channels + channel;
   store_rows(sweep.grads.parameters, kParameters, sums, p.channels, count);
   float* const initial = p.grad_initial_state + s * Cell::kStates * p.channels + channel;
@@ -93,7 +94,7 @@ void recurrence_backward(const RecurrenceBackwardParams& p) {
   const int64_t blocks = ceil_div(p.channels, kLanes);
   parallel(p.sequences.count * blocks, [&](int64_t item) {
     const int64_t s = item / blocks, channel = item % blocks * kLanes;
-    p.cell == CellKind::kGru ? run_block<Gru>(p, s, channel) : run_block<Lstm>(p, s, channel);
+    for_cell(p.cell, [&](auto cell) { run_block<decltype(cell)>(p, s, channel); });
   });
 }
 

@@ -24,18 +24,19 @@ struct Span {
 template <class Cell>
 PARARNN_DEVICE void load_parameters(StepValues<Cell, float>& values, const ScanParams& p, int64_t channel) {
   PARARNN_UNROLL
-  for (int i = 0; i < 3; ++i) values.a[i] = p.a[i * p.channels + channel];
+  for (int i = 0; i < Cell::kGates; ++i) values.a[i] = p.a[i * p.channels + channel];
   PARARNN_UNROLL
   for (int i = 0; i < Cell::kPeepholes; ++i) values.peephole[i] = p.c[i * p.channels + channel];
 }
 
 // What is added to bx of this channel, as it is read.
+template <class Cell>
 struct Bias {
-  float of[3];
+  float of[Cell::kGates];
 
   PARARNN_DEVICE Bias(const ScanParams& p, int64_t channel) {
     PARARNN_UNROLL
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < Cell::kGates; ++i) {
       of[i] = p.bias != nullptr && channel < p.channels ? p.bias[i * p.channels + channel] : 0.0f;
     }
   }

@@ -30,10 +30,8 @@ void launch(const char* name, void (*kernel)(Arguments...), int64_t blocks, int 
 // Calls run(cell, scalar) with values of the types that p names.
 template <class Run>
 void for_types_of(const ScanParams& p, const Run& run) {
-  const auto with_cell = [&](auto cell) {
-    p.bx_dtype == DType::kFloat32 ? run(cell, 0.0f) : run(cell, BFloat16{});
-  };
-  p.cell == CellKind::kGru ? with_cell(Gru()) : with_cell(Lstm());
+  for_cell(p.cell,
+           [&](auto cell) { p.bx_dtype == DType::kFloat32 ? run(cell, 0.0f) : run(cell, BFloat16{}); });
 }
 
 }  // namespace PARARNN_ISA

@@ -32,7 +32,8 @@ template <class Cell, class Shape>
 class ChannelSolve {
  public:
   static constexpr int kStates = Cell::kStates;
-  using BxTile = Tile<3, Shape>;
+  static_assert(kStates <= Cell::kGates, "states leave a tile in the rows of its inputs");
+  using BxTile = Tile<Cell::kGates, Shape>;
   using Memory = TeamMemory<kStates, Shape>;
 
   // entry: the state before the tile, then that after its last step.
@@ -82,14 +83,14 @@ class ChannelSolve {
 
   PARARNN_DEVICE void read(const BxTile& tile) {
     PARARNN_UNROLL
-    for (int i = 0; i < 3; ++i) bx_[i] = tile.at[i][Shape::channel()][lane()];
+    for (int i = 0; i < Cell::kGates; ++i) bx_[i] = tile.at[i][Shape::channel()][lane()];
   }
 
   PARARNN_DEVICE void take_input(const Vector<kStates>& from, int k) {
     PARARNN_UNROLL
     for (int n = 0; n < kStates; ++n) values_.state[n] = from.of[n];
     PARARNN_UNROLL
-    for (int i = 0; i < 3; ++i) values_.bx[i] = bx_[i].step[k];
+    for (int i = 0; i < Cell::kGates; ++i) values_.bx[i] = bx_[i].step[k];
   }
 
   // Every step from 0, the first from where it really starts.
@@ -171,7 +172,7 @@ class ChannelSolve {
     for (int n = 0; n < kStates; ++n) values_.state[n] = entry.of[n];
     for (int step = 0; step < count_; ++step) {
       PARARNN_UNROLL
-      for (int i = 0; i < 3; ++i) values_.bx[i] = tile.element(i, Shape::channel(), step);
+      for (int i = 0; i < Cell::kGates; ++i) values_.bx[i] = tile.element(i, Shape::channel(), step);
       advance<Cell>(values_);
       PARARNN_UNROLL
       for (int n = 0; n < kStates; ++n) {
@@ -185,7 +186,7 @@ class ChannelSolve {
   Team<kStates, Shape> team_;
   StepValues<Cell, float> values_{};  // the parameters; state and bx are those of the step being taken
   int count_;
-  Quad bx_[3];
+  Quad bx_[Cell::kGates];
   Vector<kStates> h_[kSteps];
   Affine<float, kStates> maps_[kSteps];  // the Jacobian, and how far the step leads from the next state
 };

@@ -17,8 +17,8 @@ namespace pararnn {
 namespace PARARNN_ISA {
 
 template <class Cell, class Shape>
-PARARNN_DEVICE void store_tile(Tile<3, Shape>& tile, const Carrier<Shape>& carrier, const ScanParams& p,
-                               const Window& window) {
+PARARNN_DEVICE void store_tile(Tile<Cell::kGates, Shape>& tile, const Carrier<Shape>& carrier,
+                               const ScanParams& p, const Window& window) {
   const int64_t row = window.time(carrier.step(0)) * p.channels;
   PARARNN_UNROLL
   for (int k = 0; k < kSteps; ++k) {
@@ -69,13 +69,13 @@ PARARNN_DEVICE void newton_scan_sequence(NewtonMemory<Cell, Shape>& memory, cons
   Outcome outcome;
   if (has_channel) solve.start(p.scan, span, channel);
 
-  const Bias bias(p.scan, carrier.channel);
+  const Bias<Cell> bias(p.scan, carrier.channel);
   const Scalar* const bx = static_cast<const Scalar*>(p.scan.bx);
   const auto window_of = [&](int64_t i) {
     return Window::of(span.begin, span.end, i, Shape::kTileSteps, false);
   };
   const int64_t tiles = Shape::tiles(span.end - span.begin);
-  TileAhead<Scalar, 3> next;
+  TileAhead<Scalar, Cell::kGates> next;
   next.load(bx, carrier, window_of(0));
   for (int64_t i = 0; i < tiles; ++i) {
     const Window window = window_of(i);

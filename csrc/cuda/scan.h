@@ -9,7 +9,7 @@ namespace pararnn {
 // checks cu_seqlens and slots there: looking at them would stop the stream.
 struct ScanParams : Recurrence<void> {
   DType bx_dtype;
-  const float* bias;  // (3, D), added to every row of bx; null: 0
+  const float* bias;  // (G, D), added to every row of bx; null: 0
 };
 
 // Newton's method on tiles of time. Of each sequence: the bits of the largest |f(h_{t-1}) - h_t| / (1 +

@@ -13,23 +13,24 @@ namespace PARARNN_ISA {
 constexpr int kAhead = 4;
 
 // bx of a channel, kAhead steps of it.
-template <class Scalar>
+template <class Cell, class Scalar>
 class InputsAhead {
  public:
   PARARNN_DEVICE InputsAhead(const ScanParams& p, int64_t first, int64_t channel)
-      : next_(static_cast<const Scalar*>(p.bx) + first * 3 * p.channels + channel), channels_(p.channels) {}
+      : next_(static_cast<const Scalar*>(p.bx) + first * Cell::kGates * p.channels + channel),
+        channels_(p.channels) {}
 
   PARARNN_DEVICE float of(int k, int row) const { return widen(rows_[k][row]); }
 
   // Step k of the next kAhead.
   PARARNN_DEVICE void load(int k) {
     PARARNN_UNROLL
-    for (int i = 0; i < 3; ++i) rows_[k][i] = next_[i * channels_];
-    next_ += 3 * channels_;
+    for (int i = 0; i < Cell::kGates; ++i) rows_[k][i] = next_[i * channels_];
+    next_ += Cell::kGates * channels_;
   }
 
  private:
-  Scalar rows_[kAhead][3];
+  Scalar rows_[kAhead][Cell::kGates];
   const Scalar* next_;
   int64_t channels_;
 };
@@ -98,14 +99,14 @@ class ChannelScan {
   // The place of its input goes to that of kAhead steps later, where there is one.
   PARARNN_DEVICE void step(int k, bool has_later) {
     PARARNN_UNROLL
-    for (int i = 0; i < 3; ++i) values_.bx[i] = bias_.plus(i, inputs_.of(k, i));
+    for (int i = 0; i < Cell::kGates; ++i) values_.bx[i] = bias_.plus(i, inputs_.of(k, i));
     if (has_later) inputs_.load(k);
     advance<Cell>(values_);
     outputs_.put(values_.state);
   }
 
-  Bias bias_;
-  InputsAhead<Scalar> inputs_;
+  Bias<Cell> bias_;
+  InputsAhead<Cell, Scalar> inputs_;
   Outputs<Cell> outputs_;
   StepValues<Cell, float> values_;
 };

@@ -26,7 +26,7 @@ RECURRENT_LIMIT = 0.5
 class Cell(HasMode, nn.Module):
     """A recurrence h_t = f(h_{t-1}, bx_t).  A subclass sets class attributes and writes recurrence_step.
 
-    num_gates G: rows of bx.  num_states N: states of a channel.
+    num_gates G: rows of bx.  num_states N: states of a channel.  num_peepholes: rows of C, of a native cell.
     jacobian_structure of h_t by h_{t-1}: "diagonal" (N is 1); "block_diagonal", one N x N block per channel,
     channels do not mix; "dense", anything, N*D x N*D.
 
@@ -36,6 +36,7 @@ class Cell(HasMode, nn.Module):
 
     num_gates: ClassVar[int] = 1
     num_states: ClassVar[int] = 1
+    num_peepholes: ClassVar[int] = 0
     jacobian_structure: ClassVar[JacobianStructure] = "diagonal"
     native_name: ClassVar[str | None] = None
     """What ops.recurrence calls this very recurrence_step, if it knows it."""
@@ -151,7 +152,7 @@ class Cell(HasMode, nn.Module):
         bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
         mode: None, that of the cell; "sequential", step by step; "parallel", Newton; on a CUDA device also
         "parallel_cuda", Newton whose linear recurrences a kernel solves, for any cell in float32, and
-        "parallel_fused", all in one kernel, for ParaGRU and ParaLSTM; "auto", the native kernel that is
+        "parallel_fused", all in one kernel, for the cells in CELLS; "auto", the native kernel that is
         fastest if one knows cell and dtype, else on a CPU step by step and elsewhere Newton.
         """
         sizes = (self.num_gates, self.num_states, self.state_dim)

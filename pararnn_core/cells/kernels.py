@@ -122,7 +122,7 @@ def why_not(cell: Cell, bx: Tensor, fused: bool) -> str | None:
     if bx.dtype != torch.float32:
         return f"computes in float32, and this cell in {bx.dtype}"
     if fused and cell.native_name is None:
-        return f"knows ParaGRU and ParaLSTM, and no {type(cell).__name__}"
+        return f"knows the cells of pararnn_core, and {type(cell).__name__} is none"
     return None
 
 

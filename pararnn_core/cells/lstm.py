@@ -27,6 +27,7 @@ class ParaLSTM(Cell):
 
     num_gates: ClassVar[int] = 3
     num_states: ClassVar[int] = 2
+    num_peepholes: ClassVar[int] = 2
     jacobian_structure: ClassVar[JacobianStructure] = "block_diagonal"
     native_name: ClassVar[str | None] = "lstm"
 

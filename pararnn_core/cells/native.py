@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def weights(cell: Cell) -> tuple[str, Tensor, Tensor | None]:
     """Return what the kernels that know the cell take: its name, a and c."""
-    c = cast("Tensor", cell.C).contiguous() if cell.native_name == "lstm" else None
+    c = cast("Tensor", cell.C).contiguous() if cell.num_peepholes else None
     return str(cell.native_name), cell.A.contiguous(), c
 
 
@@ -31,7 +31,7 @@ def step_by_step(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tens
 def _backward(cell: Cell, at: Trajectory, grad_states: Tensor) -> Gradients:
     names = list(cell.solved_parameters())
     given = dict(zip(names, at.parameters, strict=True))
-    c = given["C"].contiguous() if cell.native_name == "lstm" else None
+    c = given["C"].contiguous() if cell.num_peepholes else None
     grad_bx, grad_a, grad_c, grad_initial = ops.recurrence_backward(
         str(cell.native_name),
         grad_states.contiguous(),

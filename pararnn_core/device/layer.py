@@ -12,7 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pararnn_core.cells import ParaLSTM
 from pararnn_core.device.matrix import DeviceMatrix
 from pararnn_core.device.plan import StepInputs
 from pararnn_core.device.rows import RowOperations
@@ -21,7 +20,7 @@ from pararnn_core.layers import Block
 Recurrence = Callable[
     [str, Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor
 ]
-"""(cell, bx (T, 3, D), a, c, cu_seqlens, slots, has_initial_state, state, bias) -> y, as ops.recurrence_."""
+"""(cell, bx (T, G, D), a, c, cu_seqlens, slots, has_initial_state, state, bias) -> y, as ops.recurrence_."""
 
 Mark = Callable[[str], None]
 """Told the name of each stage, of ops.STEP_STAGES, when the next one begins."""
@@ -53,7 +52,7 @@ class DeviceLayer:
         self._cell_input = DeviceMatrix(cell.B, cell.num_heads, cell.num_gates)
         self._cell_bias = vector(cell.b)
         self._a = vector(cell.A)
-        self._c = vector(cell.C) if isinstance(cell, ParaLSTM) else None
+        self._c = vector(cell.get_parameter("C")) if cell.num_peepholes else None
         self._gate_norm = vector(block.gate_norm.weight)
         self._out_proj = DeviceMatrix(block.out_proj.weight)
         self._residual_scale = None if block.residual_scale is None else vector(block.residual_scale)

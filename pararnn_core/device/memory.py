@@ -33,7 +33,7 @@ def step_bytes(config: ModelConfig, tokens: int) -> int:
     narrow = _FLOAT if config.dtype == "float32" and config.quantization is None else _NARROW
     # Of a row: the stream, y and the last norm in float32; between products u, v and g, v convolved, bx, what
     # is gated and mixed, n and the update.
-    mixer = (3 * _FLOAT + 11 * narrow) * config.hidden_size
+    mixer = (3 * _FLOAT + (8 + config.cell_type.num_gates) * narrow) * config.hidden_size
     row = mixer + 3 * narrow * config.mlp_hidden_size + _FLOAT * config.vocab_size
     return _ALIVE_AT_ONCE * tokens * row + _dequantized_bytes(config)
 
@@ -46,7 +46,7 @@ def _dequantized_bytes(config: ModelConfig) -> int:
     if config.quantization is None:
         return 0
     largest = config.hidden_size * max(config.vocab_size, config.mlp_hidden_size, 2 * config.hidden_size)
-    by_head = 3 * config.hidden_size**2 // config.num_heads
+    by_head = config.cell_type.num_gates * config.hidden_size**2 // config.num_heads
     formats = {config.quantization.default, *(each for _, each in config.quantization.overrides)}
     widths = {config.hidden_size, config.hidden_size // config.num_heads, config.mlp_hidden_size}
     in_one_pass = all(

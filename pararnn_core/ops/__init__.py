@@ -1,6 +1,7 @@
 """The native kernels: the only door to torch.ops.pararnn."""
 
 from pararnn_core.ops.build import build_tag
+from pararnn_core.ops.cells import CellSizes, native_cells
 from pararnn_core.ops.elementwise import (
     add_rms_norm_,
     add_scaled,
@@ -37,6 +38,7 @@ from pararnn_core.ops.threads import available_isa_levels, isa_level, num_thread
 __all__ = [
     "MOST_PRODUCT_ROWS",
     "STEP_STAGES",
+    "CellSizes",
     "LayerWeights",
     "ModelShape",
     "NativeLibraryMissing",
@@ -60,6 +62,7 @@ __all__ = [
     "linear",
     "linear_scan",
     "multiply_add",
+    "native_cells",
     "newton_recurrence",
     "newton_recurrence_",
     "num_threads",

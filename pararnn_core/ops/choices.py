@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-CELLS = {"gru": 0, "lstm": 1}
 ACTIVATIONS = {"none": 0, "silu": 1}
 DTYPES = {"float32": 0, "bfloat16": 1}
 GATE_ORDERS = {"gate_then_norm": 0, "norm_then_gate": 1}

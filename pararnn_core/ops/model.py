@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pararnn_core.ops.choices import ACTIVATIONS, CELLS, GATE_ORDERS, number
+from pararnn_core.ops.cells import cell_number
+from pararnn_core.ops.choices import ACTIVATIONS, GATE_ORDERS, number
 from pararnn_core.ops.library import native
 from pararnn_core.ops.linear import PackedMatrix
 
@@ -47,7 +48,7 @@ class ModelShape(NamedTuple):
 
 
 class LayerWeights(NamedTuple):
-    """Matrices packed, vectors float32. c: None for "gru"; residual_scale: (1,), None stands for 1.
+    """Matrices packed, vectors float32. c: None without peepholes; residual_scale: (1,), None stands for 1.
 
     conv_taps: (K, D), the last tap meets the newest row; gate_up: gate_proj and up_proj, two gates of one
     matrix.
@@ -103,7 +104,7 @@ class NativeModel:
         self._handle: int = native().model_create(
             tensors,
             formats,
-            number("cell", shape.cell, CELLS),
+            cell_number(shape.cell),
             shape.num_layers,
             shape.hidden_size,
             shape.mlp_hidden_size,

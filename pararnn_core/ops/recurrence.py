@@ -1,6 +1,7 @@
 """The cells' recurrences over packed sequences.
 
-T tokens of S sequences laid end to end, D channels, N states each: 1 for "gru" (h), 2 for "lstm" (c, h).
+T tokens of S sequences laid end to end. A cell has D channels; each has G gates, N states and P peepholes.
+cells.native_cells names the cells and their sizes; the states of "gru" are h, those of "lstm" are c and h.
 cu_seqlens: (S+1,) int32, sequence s owns rows cu_seqlens[s] to cu_seqlens[s+1]; a sequence may be empty.
 
 On CUDA all tensors are on one device, bx may be bfloat16 everywhere, and the values of cu_seqlens and slots
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
-from pararnn_core.ops.choices import CELLS, number
+from pararnn_core.ops.cells import cell_number
 from pararnn_core.ops.library import native
 
 
@@ -20,11 +21,11 @@ def recurrence(
 ) -> Tensor:
     """All states of all sequences. Differentiable once, in reverse mode; a cell has no such limit.
 
-    cell: "gru" or "lstm"; bx: (T, 3, D); a: (3, D); c: (2, D) for "lstm", None for "gru"
+    cell: of native_cells; bx: (T, G, D); a: (G, D); c: (P, D), None without peepholes
     initial_state: (S, N, D); all float32 and contiguous
     Returns states (T, N, D) float32. Raises RuntimeError that names the bad argument.
     """
-    kind = number("cell", cell, CELLS)
+    kind = cell_number(cell)
     for name, tensor in (("bx", bx), ("a", a), ("c", c), ("initial_state", initial_state)):
         # The dispatcher would drop the tangent without a word.
         if tensor is not None and _has_tangent(tensor):
@@ -52,9 +53,9 @@ def recurrence_backward(
     """Gradients by bx, a, c and initial_state of a loss, given that by the states: grad_states (T, N, D).
 
     states: (T, N, D), what `recurrence` gave for the others. All float32 and contiguous. The gradient by c
-    has no rows for "gru". Not differentiable.
+    has no rows without peepholes. Not differentiable.
     """
-    kind = number("cell", cell, CELLS)
+    kind = cell_number(cell)
     gradients: tuple[Tensor, Tensor, Tensor, Tensor] = native().recurrence_backward(
         kind, grad_states, states, bx, a, c, initial_state, cu_seqlens
     )
@@ -74,13 +75,13 @@ def recurrence_(
 ) -> Tensor:
     """Outputs of all sequences; the final state of sequence s is written to state[slots[s]].
 
-    bx: (T, 3, D) float32 or bfloat16; bias: (3, D) float32, added to every row of bx in float32
+    bx: (T, G, D) float32 or bfloat16; bias: (G, D) float32, added to every row of bx in float32
     slots: (S,) int32, -1 skips the sequence (its rows of the result are 0)
     has_initial_state: (S,) bool, False starts from zeros
     state: (slots, N, D) float32, the last dimension contiguous
     Returns y (T, D) float32. Raises RuntimeError for a slot out of range or used twice.
     """
-    kind = number("cell", cell, CELLS)
+    kind = cell_number(cell)
     if bx.device.type == "cpu":
         bx, bias = _with_bias(bx, bias), None
     y: Tensor = native().recurrence_(kind, bx, a, c, cu_seqlens, slots, has_initial_state, state, bias)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pararnn_core.ops.choices import CELLS, number
+from pararnn_core.ops.cells import cell_number
 from pararnn_core.ops.library import native
 
 
@@ -35,11 +35,11 @@ def newton_recurrence(
 ) -> tuple[Tensor, ScanReport]:
     """All states of all sequences, (T, N, D) float32, as `recurrence` gives them. Not differentiable.
 
-    bx: (T, 3, D) float32 or bfloat16; tolerance: of updates and residuals, relative to 1 + |h|
+    bx: (T, G, D) float32 or bfloat16; tolerance: of updates and residuals, relative to 1 + |h|
     time_warps: 1, 2 or 4 warps solve a channel, 128 steps each at once; 0: what fills the chip
     Raises RuntimeError that names the bad argument.
     """
-    kind = number("cell", cell, CELLS)
+    kind = cell_number(cell)
     states, *report = native().newton_recurrence(
         kind, bx, a, c, initial_state, cu_seqlens, tolerance, max_iterations, time_warps
     )
@@ -62,9 +62,9 @@ def newton_recurrence_(
 ) -> tuple[Tensor, ScanReport]:
     """Outputs of all sequences, (T, D) float32; final states go to their slots, as with `recurrence_`.
 
-    bias: (3, D) float32, added to every row of bx in float32; time_warps as with `newton_recurrence`
+    bias: (G, D) float32, added to every row of bx in float32; time_warps as with `newton_recurrence`
     """
-    kind = number("cell", cell, CELLS)
+    kind = cell_number(cell)
     y, *report = native().newton_recurrence_(
         kind,
         bx,

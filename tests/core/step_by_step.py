@@ -22,7 +22,7 @@ def run_step_by_step(model: ParaRNNForCausalLM, tokens: list[int], dtype: torch.
     config = model.config
     d = config.hidden_size
     weights = {name: p.detach().to(dtype) for name, p in model.named_parameters()}
-    cell = torch.zeros(config.num_hidden_layers, config.num_states, d, dtype=dtype)
+    cell = torch.zeros(config.num_hidden_layers, config.cell_type.num_states, d, dtype=dtype)
     conv = torch.zeros(config.num_hidden_layers, config.conv_kernel - 1, d, dtype=dtype)
     head = weights["embedding.weight" if config.tie_embeddings else "lm_head.weight"]
     rows, hidden = [], torch.zeros(d, dtype=dtype)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pararnn_core import ops
-from pararnn_core.cells import Cell, ParaGRU, ParaLSTM
+from pararnn_core.cells import CELLS, Cell, ParaGRU, ParaLSTM
 from pararnn_core.newton import NewtonOptions
 from tests.core.user_cells import (
     ALL_CELLS,
@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Newton converged nowhere:RuntimeWarning"),
 ]
 
-NATIVE_CELLS = [ParaGRU, ParaLSTM]
+NATIVE_CELLS = [*CELLS.values()]
 MODES = ["sequential", "parallel"]
 RAGGED = [5, 1, 0, 90, 33]
 lengths_strategy = st.lists(st.integers(0, 40), min_size=1, max_size=5)
@@ -45,6 +45,12 @@ def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-12) -> 
 def random_cell(cls: type[Cell], input_dim: int = 6, state_dim: int = 4, heads: int = 2) -> Cell:
     print(f"seed {torch.seed()}")
     return cls(input_dim, state_dim, heads).double()
+
+
+def test_the_native_library_has_the_cells_that_serve_with_the_same_sizes() -> None:
+    sizes = {name: (cls.num_gates, cls.num_states, cls.num_peepholes) for name, cls in CELLS.items()}
+    assert list(sizes.items()) == list(ops.native_cells().items())
+    assert [cls.native_name for cls in CELLS.values()] == list(CELLS)
 
 
 @pytest.mark.parametrize("tile_span", [4, 64])

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pararnn_core.cells import Cell, ParaGRU, ParaLSTM
+from pararnn_core.cells import CELLS, Cell
 
 
 class Elman(Cell):
@@ -59,7 +59,7 @@ class MiscalledDiagonal(Mixing):
 
 
 USER_CELLS = [Elman, Oscillator, Ring, Mixing, MixingPair]
-ALL_CELLS = [ParaGRU, ParaLSTM, *USER_CELLS]
+ALL_CELLS = [*CELLS.values(), *USER_CELLS]
 
 
 class Problem(NamedTuple):

@@ -19,10 +19,8 @@ __global__ void step_channels(StepValues<Cell, V>* steps, V* out, int count) {
   template __global__ void step_channels<Cell, V, PlainInput>(StepValues<Cell, V>*, V*, int);    \
   template __global__ void step_channels<Cell, V, JacobianInput>(StepValues<Cell, V>*, V*, int); \
   template __global__ void step_channels<Cell, V, GradientInput>(StepValues<Cell, V>*, V*, int);
-PARARNN_INSTANTIATE(Gru, float)
-PARARNN_INSTANTIATE(Gru, double)
-PARARNN_INSTANTIATE(Lstm, float)
-PARARNN_INSTANTIATE(Lstm, double)
+#define PARARNN_INSTANTIATE_BOTH(Cell, ...) PARARNN_INSTANTIATE(Cell, float) PARARNN_INSTANTIATE(Cell, double)
+PARARNN_CELLS(PARARNN_INSTANTIATE_BOTH)
 
 }  // namespace PARARNN_ISA
 }  // namespace pararnn

@@ -8,10 +8,14 @@
 
 namespace pararnn {
 
-constexpr int64_t states_of(CellKind cell) { return cell == CellKind::kGru ? 1 : 2; }
-constexpr int64_t peepholes_of(CellKind cell) { return cell == CellKind::kGru ? 0 : 2; }
+constexpr int64_t gates_of(CellKind cell) { return sizes_of(cell).gates; }
+constexpr int64_t states_of(CellKind cell) { return sizes_of(cell).states; }
+constexpr int64_t peepholes_of(CellKind cell) { return sizes_of(cell).peepholes; }
 
-// One channel: bx, a: 3; c: 2 (LSTM only); state: h, or c and h. Moves the state on.
+// Room for the gates, states or peepholes of a channel of any cell.
+constexpr int kMostRows = 4;
+
+// One channel: bx, a (G); c (P); state (N), of an LSTM c and h. Moves the state on.
 inline void reference_step(CellKind cell, const double* bx, const double* a, const double* c, double* state) {
   const auto sigmoid = [](double x) { return 1.0 / (1.0 + std::exp(-x)); };
   if (cell == CellKind::kGru) {

@@ -77,7 +77,7 @@ void check_packed_sequences(const TinyModel& model, Checks& checks, Random& rand
 void test_model_step(const Level& level, Checks& checks) {
   Random random(12);
   const EnteredLevel entered(level);
-  for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
+  for (const CellKind cell : kCellKinds) {
     for (const WeightFormat format :
          {WeightFormat::kFloat32, WeightFormat::kBFloat16, WeightFormat::kInt8, WeightFormat::kInt4}) {
       for (const DType conv_dtype : {DType::kFloat32, DType::kBFloat16}) {

@@ -22,8 +22,8 @@ struct Model {
   Model(CellKind kind, int64_t width, int64_t tokens, Random& random)
       : cell(kind),
         channels(width),
-        bx(random.numbers(tokens * 3 * width, 2.0f)),
-        a(random.numbers(3 * width, 0.5f)),
+        bx(random.numbers(tokens * gates_of(kind) * width, 2.0f)),
+        a(random.numbers(gates_of(kind) * width, 0.5f)),
         c(random.numbers(peepholes_of(kind) * width, 0.5f)),
         pool(random.numbers((Ragged::kSlots - 1) * slot_stride + (states - 1) * row_stride + width)) {}
 };
@@ -35,9 +35,9 @@ struct Result {
 Result run(const Level& level, const Model& model, const Ragged& ragged, int64_t first_token,
            bool wants_states) {
   RaggedMemory memory(ragged);
-  Exact<float> bx(
-      std::vector<float>(model.bx.begin() + first_token * 3 * model.channels,
-                         model.bx.begin() + (first_token + ragged.tokens()) * 3 * model.channels));
+  Exact<float> bx(std::vector<float>(
+      model.bx.begin() + first_token * gates_of(model.cell) * model.channels,
+      model.bx.begin() + (first_token + ragged.tokens()) * gates_of(model.cell) * model.channels));
   Exact<float> a(model.a), c(model.c), pool(model.pool), y(ragged.tokens() * model.channels);
   Exact<float> states(wants_states ? ragged.tokens() * model.states * model.channels : 0);
   level.recurrence({model.cell, memory.in_slots(), model.channels, bx.data(), a.data(),
@@ -53,21 +53,23 @@ struct Expected {
 Expected expected(const Model& model, const Ragged& ragged) {
   Expected out{std::vector<double>(size_t(ragged.tokens() * model.channels), 0.0),
                std::vector<double>(model.pool.begin(), model.pool.end())};
+  const int64_t gates = gates_of(model.cell);
   for (int64_t s = 0; s < ragged.count(); ++s) {
     if (ragged.slots[size_t(s)] == kPadSlotId) continue;
     for (int64_t d = 0; d < model.channels; ++d) {
-      double state[2] = {}, a[3], c[2] = {};
+      double state[kMostRows] = {}, a[kMostRows], c[kMostRows] = {};
       const auto place = [&](int64_t n) {
         return size_t(ragged.slots[size_t(s)] * model.slot_stride + n * model.row_stride + d);
       };
       for (int64_t n = 0; n < model.states && ragged.held[size_t(s)]; ++n)
         state[n] = double(model.pool[place(n)]);
-      for (int64_t i = 0; i < 3; ++i) a[i] = double(model.a[size_t(i * model.channels + d)]);
+      for (int64_t i = 0; i < gates; ++i) a[i] = double(model.a[size_t(i * model.channels + d)]);
       for (int64_t i = 0; i < peepholes_of(model.cell); ++i)
         c[i] = double(model.c[size_t(i * model.channels + d)]);
       for (int64_t t = ragged.bounds[size_t(s)]; t < ragged.bounds[size_t(s) + 1]; ++t) {
-        double bx[3];
-        for (int64_t i = 0; i < 3; ++i) bx[i] = double(model.bx[size_t((t * 3 + i) * model.channels + d)]);
+        double bx[kMostRows];
+        for (int64_t i = 0; i < gates; ++i)
+          bx[i] = double(model.bx[size_t((t * gates + i) * model.channels + d)]);
         reference_step(model.cell, bx, a, c, state);
         out.y[size_t(t * model.channels + d)] = state[model.states - 1];
       }
@@ -118,7 +120,7 @@ void check_steps(const Level& level, Checks& checks, Model model) {
 
 void test_recurrence(const Level& level, Checks& checks) {
   Random random(5);
-  for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
+  for (const CellKind cell : kCellKinds) {
     for (const int64_t channels : {1, 3, 4, 15, 16, 17, 63, 65, 130}) {
       checks.about("recurrence at %s, cell %d, %lld channels", level.name.c_str(), int(cell),
                    (long long)channels);

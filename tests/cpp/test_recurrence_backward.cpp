@@ -28,14 +28,14 @@ struct Problem {
   Ragged ragged;
 
   int64_t states() const { return states_of(cell); }
-  int64_t parameters() const { return 3 + peepholes_of(cell); }
+  int64_t parameters() const { return gates_of(cell) + peepholes_of(cell); }
 
   Point random_point(Random& random, float size) const {
     const auto numbers = [&](int64_t count) {
       const std::vector<float> x = random.numbers(count, size);
       return std::vector<double>(x.begin(), x.end());
     };
-    return {numbers(ragged.tokens() * 3 * channels), numbers(3 * channels),
+    return {numbers(ragged.tokens() * gates_of(cell) * channels), numbers(gates_of(cell) * channels),
             numbers(peepholes_of(cell) * channels), numbers(ragged.count() * states() * channels)};
   }
 
@@ -47,12 +47,12 @@ struct Problem {
         const auto each = [&](const std::vector<double>& from, int64_t row) {
           return from[size_t(row * channels + d)];
         };
-        double state[2] = {}, c[2] = {};
+        double state[kMostRows] = {}, a[kMostRows], bx[kMostRows], c[kMostRows] = {};
         for (int64_t n = 0; n < states(); ++n) state[n] = each(at.initial, s * states() + n);
         for (int64_t i = 0; i < peepholes_of(cell); ++i) c[i] = each(at.c, i);
-        const double a[3] = {each(at.a, 0), each(at.a, 1), each(at.a, 2)};
+        for (int64_t i = 0; i < gates_of(cell); ++i) a[i] = each(at.a, i);
         for (int64_t t = ragged.bounds[size_t(s)]; t < ragged.bounds[size_t(s) + 1]; ++t) {
-          const double bx[3] = {each(at.bx, t * 3), each(at.bx, t * 3 + 1), each(at.bx, t * 3 + 2)};
+          for (int64_t i = 0; i < gates_of(cell); ++i) bx[i] = each(at.bx, t * gates_of(cell) + i);
           reference_step(cell, bx, a, c, state);
           for (int64_t n = 0; n < states(); ++n) out[size_t((t * states() + n) * channels + d)] = state[n];
         }
@@ -92,7 +92,7 @@ Dot slope(const Level& level, const Problem& problem, const Point& at, const Poi
   for (int64_t i = 0; i < grad_initial.size(); ++i)
     dot.add(double(grad_initial[i]), direction.initial[size_t(i)]);
   for (int64_t i = 0; i < grad_parameters.size(); ++i) {
-    const int64_t of_a = 3 * problem.channels, at_row = i % row;
+    const int64_t of_a = gates_of(problem.cell) * problem.channels, at_row = i % row;
     dot.add(double(grad_parameters[i]),
             at_row < of_a ? direction.a[size_t(at_row)] : direction.c[size_t(at_row - of_a)]);
   }
@@ -103,7 +103,7 @@ Dot slope(const Level& level, const Problem& problem, const Point& at, const Poi
 
 void test_recurrence_backward(const Level& level, Checks& checks) {
   Random random(6);
-  for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
+  for (const CellKind cell : kCellKinds) {
     for (const int64_t channels : {1, 3, 8, 15, 16, 17, 40}) {
       checks.about("recurrence_backward at %s, cell %d, %lld channels", level.name.c_str(), int(cell),
                    (long long)channels);

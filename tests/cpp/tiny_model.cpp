@@ -14,7 +14,8 @@ void append(std::vector<uint8_t>& to, const void* from, int64_t bytes) {
 
 TinyModel::TinyModel(const Level& level, CellKind cell, WeightFormat format, DType conv_dtype, Random& random)
     : level_(level), format_(format), conv_dtype_(conv_dtype), random_(random) {
-  const bool gru = cell == CellKind::kGru;
+  const CellSizes& sizes = sizes_of(cell);
+  const bool gru = cell == CellKind::kGru;  // the other choices go along with the cell
   weights_ = {cell,
               kHidden,
               kMlp,
@@ -35,10 +36,10 @@ TinyModel::TinyModel(const Level& level, CellKind cell, WeightFormat format, DTy
     w.in_proj = matrix({1, 1, kHidden, 2 * kHidden});
     w.conv_taps = vector(kConvWidth * kHidden, 1.0f);
     w.conv_bias = vector(kHidden, 0.1f);
-    w.cell_input = matrix({kHeads, 3, kHidden / kHeads, kHidden / kHeads});
-    w.cell_bias = vector(3 * kHidden, 1.0f);
-    w.a = vector(3 * kHidden, 0.5f);
-    w.c = gru ? nullptr : vector(2 * kHidden, 0.5f);
+    w.cell_input = matrix({kHeads, sizes.gates, kHidden / kHeads, kHidden / kHeads});
+    w.cell_bias = vector(sizes.gates * kHidden, 1.0f);
+    w.a = vector(sizes.gates * kHidden, 0.5f);
+    w.c = sizes.peepholes > 0 ? vector(sizes.peepholes * kHidden, 0.5f) : nullptr;
     w.gate_norm = vector(kHidden, 1.0f);
     w.out_proj = matrix({1, 1, kHidden, kHidden});
     w.residual_scale = gru ? vector(1, 1.0f) : nullptr;

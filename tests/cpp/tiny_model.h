@@ -16,7 +16,7 @@ class TinyModel {
 
   const ModelWeights& weights() const { return weights_; }
   DType conv_dtype() const { return conv_dtype_; }
-  int64_t states() const { return weights_.cell == CellKind::kGru ? 1 : 2; }
+  int64_t states() const { return sizes_of(weights_.cell).states; }
 
  private:
   PackedMatrix matrix(const BlockShape& shape);

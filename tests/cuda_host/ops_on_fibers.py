@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pararnn_core import ops
 from pararnn_core.device import matrix, model, products, rows, solvers
-from pararnn_core.ops.choices import CELLS, number
+from pararnn_core.ops.cells import cell_number
 from pararnn_core.ops.library import native
 from pararnn_core.solver_table import STEP_BY_STEP, SolverTable
 from tests.native_build import build
@@ -64,7 +64,7 @@ def use_fibers(patch: pytest.MonkeyPatch, time_warps: int = STEP_BY_STEP) -> Non
 
 def recurrence_with_bias(cell: str, *tensors: Tensor | None) -> Tensor:
     """As ops.recurrence_ on CUDA, all arguments by position: the kernel adds the bias."""
-    y: Tensor = library().recurrence_(number("cell", cell, CELLS), *tensors)
+    y: Tensor = library().recurrence_(cell_number(cell), *tensors)
     return y
 
 

@@ -28,8 +28,8 @@ template <class Cell>
 void float32_step(const float* bx, const float* a, const float* c, float* state) {
   PARARNN_ISA::StepValues<Cell, float> values{};
   std::copy_n(state, Cell::kStates, values.state);
-  std::copy_n(bx, 3, values.bx);
-  std::copy_n(a, 3, values.a);
+  std::copy_n(bx, Cell::kGates, values.bx);
+  std::copy_n(a, Cell::kGates, values.a);
   std::copy_n(c, Cell::kPeepholes, values.peephole);
   const auto next = Cell::step(PARARNN_ISA::PlainInput<Cell, float>{values});
   state[0] = next.get(PARARNN_ISA::Index<0>());
@@ -50,13 +50,14 @@ Problem::Problem(CellKind kind, DType type, int64_t width, const Batch& sequence
       dtype(type),
       channels(width),
       batch(sequences),
+      gates_(gates_of(kind)),
       states_(states_of(kind)),
       row_stride_(width + 3),
       slot_stride_(states_ * row_stride_ + 5),
       weights_(weights),
-      bx_(random.numbers(batch.begin(batch.count()) * 3 * width, 2.0f)),
-      bias_(random.numbers(width == 1 ? 0 : 3 * width)),
-      a_(random.numbers(3 * width, weights)),
+      bx_(random.numbers(batch.begin(batch.count()) * gates_ * width, 2.0f)),
+      bias_(random.numbers(width == 1 ? 0 : gates_ * width)),
+      a_(random.numbers(gates_ * width, weights)),
       c_(random.numbers(peepholes_of(kind) * width, weights)),
       pool_(random.numbers((kPoolSlots - 1) * slot_stride_ + (states_ - 1) * row_stride_ + width)) {
   if (dtype == DType::kBFloat16) std::transform(bx_.begin(), bx_.end(), bx_.begin(), rounded);
@@ -73,7 +74,7 @@ std::string Problem::text() const {
 
 void Problem::slow_down(float by) {
   for (size_t i = 0; i < bx_.size(); ++i) {
-    if (int64_t(i) / channels % 3 == 0) bx_[i] += cell == CellKind::kGru ? -by : by;
+    if (int64_t(i) / channels % gates_ == 0) bx_[i] += cell == CellKind::kGru ? -by : by;
   }
 }
 
@@ -89,15 +90,15 @@ void Problem::each_step(const Step& step) const {
       };
       const auto input = [&](int64_t t, int64_t i) {
         const float bias = bias_.empty() ? 0.0f : bias_[size_t(i * channels + d)];
-        return Real(bx_[size_t((t * 3 + i) * channels + d)] + bias);
+        return Real(bx_[size_t((t * gates_ + i) * channels + d)] + bias);
       };
-      Real state[2] = {}, bx[3], a[3], c[2] = {};
-      for (int64_t i = 0; i < 3; ++i) a[i] = column(a_, i);
+      Real state[kMostRows] = {}, bx[kMostRows], a[kMostRows], c[kMostRows] = {};
+      for (int64_t i = 0; i < gates_; ++i) a[i] = column(a_, i);
       for (int64_t i = 0; i < peepholes_of(cell); ++i) c[i] = column(c_, i);
       for (int64_t n = 0; n < states_ && batch.held[size_t(s)]; ++n)
         state[n] = Real(pool_[size_t(place(s, n) + d)]);
       for (int64_t t = batch.begin(s); t < batch.begin(s + 1); ++t) {
-        for (int64_t i = 0; i < 3; ++i) bx[i] = input(t, i);
+        for (int64_t i = 0; i < gates_; ++i) bx[i] = input(t, i);
         step(s, t, d, bx, a, c, state);
       }
     }
@@ -129,8 +130,7 @@ double Problem::float32_error() const {
   double error = 0.0;
   each_step<float>(
       [&](int64_t, int64_t t, int64_t d, const float* bx, const float* a, const float* c, float* state) {
-        cell == CellKind::kGru ? float32_step<PARARNN_ISA::Gru>(bx, a, c, state)
-                               : float32_step<PARARNN_ISA::Lstm>(bx, a, c, state);
+        PARARNN_ISA::for_cell(cell, [&](auto kind) { float32_step<decltype(kind)>(bx, a, c, state); });
         for (int64_t n = 0; n < states_; ++n)
           error = std::max(
               error, std::fabs(double(state[n]) - want.states[size_t((t * states_ + n) * channels + d)]));

@@ -58,6 +58,7 @@ class Problem {
     return batch.slots[size_t(s)] * slot_stride_ + n * row_stride_;
   }
 
+  int64_t gates_;
   int64_t states_;
   int64_t row_stride_;
   int64_t slot_stride_;

@@ -18,7 +18,7 @@ void for_shapes(const Check& check) {
   const Batch ragged{{0, 1, 2, 33, 0, 7, 130}, {3, 8, 0, 5, 7, kPadSlotId, 1}, {1, 0, 1, 1, 0, 1, 1}};
   const Batch borders{{127, 128, 129}, {2, 0, 1}, {1, 1, 0}};
   const Batch lengthy{{699, 4}, {4, 6}, {1, 1}};
-  for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
+  for (const CellKind cell : kCellKinds) {
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
       check(cell, dtype, 5, ragged);
       check(cell, dtype, 33, Batch{{3, 1}, {1, 0}, {0, 1}});
@@ -32,13 +32,12 @@ void for_shapes(const Check& check) {
 template <class Body>
 void on_fibers(const ScanParams& p, int64_t blocks, int threads, fibers::Order order, const Body& body) {
   using namespace PARARNN_ISA;
-  const auto with_cell = [&](auto cell) {
+  for_cell(p.cell, [&](auto cell) {
     const auto run = [&](auto scalar) {
       fibers::run_grid(blocks, threads, order, [&] { body(cell, scalar); });
     };
     p.bx_dtype == DType::kFloat32 ? run(0.0f) : run(BFloat16{});
-  };
-  p.cell == CellKind::kGru ? with_cell(Gru()) : with_cell(Lstm());
+  });
 }
 
 inline void check_states(Checks& checks, ProblemMemory& memory, const States& want, double bound) {

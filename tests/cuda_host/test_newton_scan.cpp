@@ -116,7 +116,7 @@ int32_t most(const std::vector<int32_t>& counts) { return *std::max_element(coun
 template <class Block>
 void check_stiff(Checks& checks, Random& random) {
   const Batch batch{{300, 40, 0, 129}, {2, 0, 5, 7}, {1, 0, 1, 1}};
-  for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
+  for (const CellKind cell : kCellKinds) {
     for (const float weights : {2.0f, 4.0f}) {
       const Problem problem(cell, DType::kFloat32, 6, batch, weights, random);
       const Report report = check<Block>(checks, problem, Order::kShuffled);
@@ -145,7 +145,7 @@ void check_some_fail(Checks& checks, Random& random) {
 
 template <class Block>
 void check_slow(Checks& checks, Random& random) {
-  for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
+  for (const CellKind cell : kCellKinds) {
     for (const float by : {2.0f, 4.0f, 6.0f}) {
       Problem problem(cell, DType::kFloat32, 8, {{256, 100}, {1, 3}, {1, 1}}, 0.5f, random);
       problem.slow_down(by);
@@ -173,7 +173,7 @@ template <class Block>
 void check_borders(Checks& checks, Random& random) {
   const int64_t tile = Block::kTileSteps;
   const Batch batch{{tile - 1, 0, tile + 1, 4, tile}, {2, 0, 1, kPadSlotId, 4}, {1, 1, 0, 1, 1}};
-  for (const CellKind cell : {CellKind::kGru, CellKind::kLstm}) {
+  for (const CellKind cell : kCellKinds) {
     const Problem problem(cell, DType::kFloat32, 2 * Block::kChannels - 1, batch, 0.5f, random);
     for (const Order order : kOrders) check<Block>(checks, problem, order);
   }

@@ -161,7 +161,7 @@ def test_an_argument_that_does_not_fit_is_named(patch: pytest.MonkeyPatch) -> No
         newton_recurrence("gru", bx, a[:, :7].contiguous(), None, initial, bounds)
     with pytest.raises(RuntimeError, match="cu_seqlens: expected int32"):
         newton_recurrence("gru", bx, a, None, initial, bounds.long())
-    with pytest.raises(RuntimeError, match="c: the LSTM needs it"):
+    with pytest.raises(RuntimeError, match=r"c: the cell .lstm. needs"):
         newton_recurrence("lstm", bx, a, None, torch.zeros(1, 2, 8), bounds)
     with pytest.raises(RuntimeError, match="time_warps"):
         newton_recurrence("gru", bx, a, None, initial, bounds, time_warps=3)

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from pararnn_core import ops
-from pararnn_core.ops.choices import CELLS as CELL_NUMBERS
+from pararnn_core.ops.cells import cell_number
 from tests.kernels import reference
 from tests.kernels.reference import CHANNELS, LENGTHS, STATES, normal, relative_error
 
-CELLS = tuple(STATES)
+CELLS = tuple(ops.native_cells())
 
 
 class Inputs:
@@ -17,10 +17,11 @@ class Inputs:
         self, generator: torch.Generator, cell: str, channels: int, lengths: tuple[int, ...] = LENGTHS
     ) -> None:
         self.cell, self.lengths = cell, lengths
-        self.bx = normal(generator, sum(lengths), 3, channels, scale=2.0)
-        self.a = normal(generator, 3, channels, scale=0.5)
-        self.c = normal(generator, 2, channels, scale=0.5) if cell == "lstm" else None
-        self.initial = normal(generator, len(lengths), STATES[cell], channels)
+        gates, states, peepholes = ops.native_cells()[cell]
+        self.bx = normal(generator, sum(lengths), gates, channels, scale=2.0)
+        self.a = normal(generator, gates, channels, scale=0.5)
+        self.c = normal(generator, peepholes, channels, scale=0.5) if peepholes else None
+        self.initial = normal(generator, len(lengths), states, channels)
         self.cu_seqlens = reference.cu_seqlens(lengths)
 
     def tensors(self) -> list[Tensor]:
@@ -74,7 +75,7 @@ def test_registered_operator_obeys_torch(generator: torch.Generator, cell: str) 
     for tensor in inputs.tensors():
         tensor.requires_grad_()
     inputs.native()  # loads the library
-    args = (CELL_NUMBERS[cell], inputs.bx, inputs.a, inputs.c, inputs.initial, inputs.cu_seqlens)
+    args = (cell_number(cell), inputs.bx, inputs.a, inputs.c, inputs.initial, inputs.cu_seqlens)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.pararnn.recurrence.default, args, test_utils=checks)
 

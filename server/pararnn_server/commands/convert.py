@@ -73,9 +73,9 @@ def convert(
 
 
 def _tell(done: Conversion, target: Path) -> None:
-    config = done.config
+    config, cell = done.config, done.config.cell_type.__name__
     typer.echo(
-        f"{target}: Para{config.cell.upper()}, {as_count(done.num_parameters)} parameters in {config.dtype},"
+        f"{target}: {cell}, {as_count(done.num_parameters)} parameters in {config.dtype},"
         f" fingerprint {done.fingerprint}"
     )
     for note in done.notes:

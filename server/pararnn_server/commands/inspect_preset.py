@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pararnn_core.cells import CELLS
 from pararnn_core.config import PRESETS
 from pararnn_core.state import state_bytes
 from pararnn_server.bench.limits import read_bandwidth
@@ -16,7 +17,6 @@ from pararnn_server.bench.subject import WEIGHTS, Subject
 from pararnn_server.commands.units import as_bytes, as_count
 from pararnn_server.settings import Settings
 
-CELLS = ("gru", "lstm")
 _WIDTH_OF_A_FILE = 120
 # More than any cache holds; a model of many gigabytes is read no faster.
 _BYTES_READ = 512 << 20

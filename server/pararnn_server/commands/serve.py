@@ -56,7 +56,7 @@ def described(config: ModelConfig) -> str:
     """Cell, size and weight type of a model."""
     quantized = config.quantization
     kind = config.dtype if quantized is None else f"int{quantized.bits}"
-    return f"Para{config.cell.upper()}, {as_count(num_parameters(config))} parameters, {kind}"
+    return f"{config.cell_type.__name__}, {as_count(num_parameters(config))} parameters, {kind}"
 
 
 def welcome(serving: Serving, config: ModelConfig, url: str, settings: Settings) -> str:
