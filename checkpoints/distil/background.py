@@ -55,7 +55,7 @@ def start(run: Path, arguments: list[str]) -> int:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, **ENVIRONMENT},
+            env={"TORCHINDUCTOR_CACHE_DIR": str(run.parent / "compiled"), **os.environ, **ENVIRONMENT},
         )
     yield_to_others(process.pid)
     return process.pid

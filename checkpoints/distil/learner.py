@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,18 +30,14 @@ class Learner:
 
     def mix(self, block: Block, u: Tensor) -> Tensor:
         """u (B, T, d) normalised -> the mixer's output float32; matrix products in the teacher's dtype."""
-        dtype = self.teacher.head_weight.dtype
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            mixed: Tensor = block.mix(u, "auto").float()
-        return mixed
+        return self.teacher.layers.mix(block, u, self.teacher.head_weight.dtype)
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """tokens (B, T) -> normalised rows before the head (B, T, d)."""
         teacher = self.teacher
         x = F.embedding(tokens, teacher.embedding)
         for block, norm, mlp in zip(self.model.blocks, teacher.norms, teacher.mlps, strict=True):
-            x = x + self.mix(block, teacher.normalised(x, norm))
-            x = x + mlp(x)
+            x = teacher.layers.student(block, norm, mlp, x)
         return teacher.normalised(x, teacher.norm)
 
     @torch.no_grad()
@@ -53,7 +51,8 @@ class Learner:
             y = self.mix(block, u)
             block.gate_norm.weight.mul_(float((y * a).sum() / y.square().sum()))
 
-        self.teacher.hidden(tokens, fit)
+        with uncompiled():
+            self.teacher.hidden(tokens, fit)
 
     def align_step(self, batch: Batch) -> list[float]:
         """Gradients of each mixer's own error, clipped by layer; the relative squared error of each layer."""
@@ -87,9 +86,16 @@ class Learner:
     @torch.no_grad()
     def measure(self, batch: Batch) -> Divergence:
         """KL and cross-entropies without a step."""
-        rows, wanted = self.hidden(batch.inputs), self.teacher.hidden(batch.inputs)
+        with uncompiled():
+            rows, wanted = self.hidden(batch.inputs), self.teacher.hidden(batch.inputs)
         targets = batch.targets.flatten()
         return divergence(rows.flatten(0, 1), wanted.flatten(0, 1), self.teacher.head_weight, targets)
+
+
+def uncompiled() -> AbstractContextManager[None]:
+    """For a few batches: to compile for their shape would take longer than it saves."""
+    stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def relative_error(y: Tensor, a: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from checkpoints.distil.layers import PLAIN, compiled_layers, has_compiler
 from checkpoints.distil.learner import Learner
 from checkpoints.distil.mixers_file import Mixers, read_mixers
 from checkpoints.distil.recipe import Changes, Recipe
@@ -52,9 +53,10 @@ def held_out_probes(streams: Streams) -> dict[str, Batch]:
 
 
 def prepared_learner(cell: str, folder: Path) -> Learner:
-    """A student with unfitted mixers beside its teacher."""
+    """A student with unfitted mixers beside its teacher; its steps are compiled where that can be done."""
     weights = read_weights(teacher_file(folder))
-    return Learner(new_student(weights, cell), Teacher(weights))
+    layers = compiled_layers() if has_compiler() else PLAIN
+    return Learner(new_student(weights, cell), Teacher(weights, layers=layers))
 
 
 def prepared_trainer(cell: str, changes: Changes, folder: Path) -> Trainer:

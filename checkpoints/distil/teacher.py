@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from checkpoints.distil.layers import PLAIN, Layers, normalised
 from checkpoints.distil.teacher_weights import TeacherBlock, TeacherSizes, TeacherWeights
 
 OnLayer = Callable[[int, Tensor, Tensor, Tensor], None]
@@ -28,7 +29,7 @@ class FrozenMLP:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Without the residual sum."""
-        u = F.rms_norm(x, self.norm.shape, self.norm, self.eps).to(self.down.dtype)
+        u = normalised(x, self.norm, self.eps).to(self.down.dtype)
         return F.linear(F.silu(F.linear(u, self.gate)) * F.linear(u, self.up), self.down).float()
 
 
@@ -59,10 +60,12 @@ class Attention:
 
 
 class Teacher:
-    """The whole model; `hidden` without gradients."""
+    """The whole model; `hidden` without gradients. layers: also the student's, in training."""
 
-    def __init__(self, weights: TeacherWeights, dtype: torch.dtype = torch.bfloat16) -> None:
-        self.sizes = weights.sizes
+    def __init__(
+        self, weights: TeacherWeights, dtype: torch.dtype = torch.bfloat16, layers: Layers = PLAIN
+    ) -> None:
+        self.sizes, self.layers = weights.sizes, layers
         self.embedding = weights.embedding
         self.head_weight = weights.embedding.to(dtype)
         self.norm = weights.norm
@@ -78,12 +81,10 @@ class Teacher:
         for layer, (norm, attention, mlp) in enumerate(
             zip(self.norms, self.attentions, self.mlps, strict=True)
         ):
-            u = self.normalised(x, norm)
-            a = attention(u, rotation)
+            before = x
+            u, a, x = self.layers.teacher(attention, norm, mlp, x, rotation)
             if on_layer is not None:
-                on_layer(layer, x, u, a)
-            x = x + a
-            x = x + mlp(x)
+                on_layer(layer, before, u, a)
         return self.normalised(x, self.norm)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ class Teacher:
 
     def normalised(self, x: Tensor, weight: Tensor) -> Tensor:
         """Root mean square norm."""
-        return F.rms_norm(x, weight.shape, weight, self.sizes.norm_eps)
+        return normalised(x, weight, self.sizes.norm_eps)
 
 
 def rotations(length: int, sizes: TeacherSizes) -> Tensor:

@@ -3,8 +3,11 @@ import torch
 from torch.nn import functional as F
 
 from checkpoints.distil.kl import CHUNK_ROWS, divergence, kl_gradient
+from checkpoints.distil.layers import PLAIN, compiled_layers, has_compiler, mix, native_mix
 from checkpoints.distil.learner import Learner
-from tests.checkpoints.distil.tiny import tiny_batches, tiny_learner
+from checkpoints.distil.student import is_mixer, mixer_parameters
+from pararnn_core.ops.library import native
+from tests.checkpoints.distil.tiny import SIZES, tiny_batches, tiny_learner
 
 
 def losses(learner: Learner, stage: str, steps: int) -> list[float]:
@@ -46,6 +49,38 @@ def test_a_mixer_learns_from_its_own_error_alone() -> None:
     learner.align_step(batch)
     again = [p.grad for p in learner.model.blocks[1].parameters() if p.grad is not None]
     assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_what_is_compiled_of_a_mixer_equals_the_mixer(cell: str) -> None:
+    learner = tiny_learner(cell)
+    native()
+    u = torch.randn(3, 16, SIZES.hidden_size)
+    found = []
+    for form in (mix, native_mix):
+        learner.model.zero_grad()
+        y = form(learner.model.blocks[0], u, torch.float32)
+        y.square().sum().backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in learner.model.blocks[0].parameters() if p.grad is not None]
+        found.append([y.detach(), *gradients])
+    assert len(found[0]) == 1 + sum(is_mixer(f".{n}") for n, _ in learner.model.blocks[0].named_parameters())
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")  # torch warns of itself as it compiles
+@pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
+@pytest.mark.parametrize("stage", ["align", "distil"])
+def test_compiled_steps_equal_plain_ones(stage: str) -> None:
+    batch = tiny_batches().batch(0)
+    found = []
+    for layers in (PLAIN, compiled_layers()):
+        learner = tiny_learner()
+        learner.teacher.layers = layers
+        learner.align_step(batch) if stage == "align" else learner.distil_step(batch)
+        found.append([p.grad for p in learner.model.parameters() if p.grad is not None])
+    assert len(found[0]) == len(list(mixer_parameters(tiny_learner().model)))
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("rows", [3, CHUNK_ROWS + 3])

@@ -1,0 +1,102 @@
+"""One layer of the student and of the teacher in training, as functions that torch can compile.
+
+What lies between the matrix products takes as long as they do: norms, convolution, gate, casts.
+Compiled, each chain of them reads and writes its rows once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pararnn_core.layers import Block
+from pararnn_core.ops import is_available
+from pararnn_core.ops.choices import CELLS
+from pararnn_core.ops.library import native
+
+if TYPE_CHECKING:
+    from checkpoints.distil.teacher import Attention, FrozenMLP
+
+Mix = Callable[[Block, Tensor, torch.dtype], Tensor]
+StudentLayer = Callable[[Block, Tensor, "FrozenMLP", Tensor], Tensor]
+TeacherLayer = Callable[["Attention", Tensor, "FrozenMLP", Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+def mix(block: Block, u: Tensor, dtype: torch.dtype) -> Tensor:
+    """u (B, T, d) normalised -> the mixer's output float32; matrix products in dtype."""
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        mixed: Tensor = block.mix(u, "auto").float()
+    return mixed
+
+
+def native_mix(block: Block, u: Tensor, dtype: torch.dtype) -> Tensor:
+    """`mix` by the native recurrence alone; a compiler cannot follow the cell's choice of solvers."""
+    cell, (batch, length, width) = block.cell, u.shape
+    ends = torch.arange(0, batch * length + 1, length, dtype=torch.int32)
+    start = u.new_zeros(batch, cell.num_states, width)
+    peepholes = cast("Tensor", cell.C) if cell.native_name == "lstm" else None
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        v, g = block.in_proj(u).chunk(2, dim=-1)
+        bx = cell.input_projection(block.conv(v)).flatten(0, 1).contiguous()
+        kind = CELLS[str(cell.native_name)]
+        states = torch.ops.pararnn.recurrence(kind, bx, cell.A, peepholes, start, ends)
+        y = states[:, -1].view(batch, length, width)
+        mixed: Tensor = block.out_proj(block.gate(y, g)).float()
+    return mixed
+
+
+def normalised(x: Tensor, norm: Tensor, eps: float) -> Tensor:
+    """Root mean square norm."""
+    return F.rms_norm(x, norm.shape, norm, eps)
+
+
+def student_layer(mixer: Mix, block: Block, norm: Tensor, mlp: FrozenMLP, x: Tensor) -> Tensor:
+    """x (B, T, d) -> (B, T, d); norm and mlp are the teacher's."""
+    x = x + mixer(block, normalised(x, norm, mlp.eps), mlp.down.dtype)
+    return x + mlp(x)
+
+
+def teacher_layer(
+    attention: Attention, norm: Tensor, mlp: FrozenMLP, x: Tensor, rotation: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x (B, T, d) -> input and output of the attention, the next x."""
+    u = normalised(x, norm, mlp.eps)
+    a = attention(u, rotation)
+    x = x + a
+    return u, a, x + mlp(x)
+
+
+class Layers(NamedTuple):
+    """The functions that a step is made of."""
+
+    mix: Mix
+    student: StudentLayer
+    teacher: TeacherLayer
+
+
+PLAIN = Layers(mix, partial(student_layer, mix), teacher_layer)
+
+
+def has_compiler() -> bool:
+    """True if the machine can compile layers: torch needs a C++ compiler, a layer the native kernels."""
+    return is_available() and shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def compiled_layers() -> Layers:
+    """PLAIN, compiled at the first call for each shape (a minute, once; torch keeps what it compiled)."""
+    native()
+    # A rotation by complex factors stays a call of torch: no faster and no slower.
+    warnings.filterwarnings("ignore", "Torchinductor does not support code generation for complex")
+    return Layers(
+        torch.compile(native_mix, dynamic=False),
+        torch.compile(partial(student_layer, native_mix), dynamic=False),
+        torch.compile(teacher_layer, dynamic=False),
+    )
