@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from pararnn_core.layers import Block
 from pararnn_core.ops import is_available
-from pararnn_core.ops.choices import CELLS
+from pararnn_core.ops.cells import cell_number
 from pararnn_core.ops.library import native
 
 if TYPE_CHECKING:
@@ -42,15 +42,23 @@ def native_mix(block: Block, u: Tensor, dtype: torch.dtype) -> Tensor:
     cell, (batch, length, width) = block.cell, u.shape
     ends = torch.arange(0, batch * length + 1, length, dtype=torch.int32)
     start = u.new_zeros(batch, cell.num_states, width)
-    peepholes = cast("Tensor", cell.C) if cell.native_name == "lstm" else None
+    peepholes = cast("Tensor", cell.C) if cell.num_peepholes else None
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         v, g = block.in_proj(u).chunk(2, dim=-1)
         bx = cell.input_projection(block.conv(v)).flatten(0, 1).contiguous()
-        kind = CELLS[str(cell.native_name)]
+        kind = _number(str(cell.native_name))
         states = torch.ops.pararnn.recurrence(kind, bx, cell.A, peepholes, start, ends)
         y = states[:, -1].view(batch, length, width)
         mixed: Tensor = block.out_proj(block.gate(y, g)).float()
     return mixed
+
+
+def _number(cell: str) -> int:
+    return cell_number(cell)
+
+
+# A compiler need not follow how the library is asked.
+torch.compiler.assume_constant_result(_number)
 
 
 def normalised(x: Tensor, norm: Tensor, eps: float) -> Tensor:
