@@ -12,7 +12,7 @@ from torch import Tensor
 from checkpoints.build_tokenizer import load_tokenizer
 from checkpoints.corpus import load_documents, split_documents
 from checkpoints.evaluate import ended_documents
-from checkpoints.quantize_shipped import BITS, FOLDER, MODELS, quantized_name
+from checkpoints.quantize_shipped import BITS, FOLDER, MADE, MODELS, quantized_name
 from pararnn_core.checkpoint import CheckpointError, checkpoint_info, load_checkpoint
 from pararnn_core.quality import Quality, measure_quality
 
@@ -29,7 +29,7 @@ def measure(folder: Path, name: str, bits: int, documents: Sequence[Tensor], pro
         progress.update(task, completed=done, total=total)
 
     return measure_quality(
-        load_checkpoint(folder / name), load_checkpoint(folder / version), documents, report
+        load_checkpoint(FOLDER / name), load_checkpoint(folder / version), documents, report
     )
 
 
@@ -39,7 +39,7 @@ def rows(folder: Path, documents: Sequence[Tensor], progress: Progress) -> list[
     for name in MODELS:
         each = {bits: measure(folder, name, bits, documents, progress) for bits in BITS}
         before = f"{each[BITS[0]].float_perplexity:.4f}"
-        found.append((name, _megabytes(folder / name), before, "", "", "", ""))
+        found.append((name, _megabytes(FOLDER / name), before, "", "", "", ""))
         found += [_row(folder, quantized_name(name, bits), quality) for bits, quality in each.items()]
     return found
 
@@ -63,11 +63,13 @@ def _megabytes(folder: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoints", type=Path, default=FOLDER, help="where they are; default: here")
+    parser.add_argument(
+        "--checkpoints", type=Path, default=MADE, help="of checkpoints.quantize_shipped; default: %(default)s"
+    )
     options = parser.parse_args(arguments)
     _, held_out = split_documents(load_documents())
     try:
-        documents = ended_documents(load_tokenizer(options.checkpoints / MODELS[0]), held_out)
+        documents = ended_documents(load_tokenizer(FOLDER / MODELS[0]), held_out)
         with Progress(console=Console(stderr=True)) as progress:
             measured = rows(options.checkpoints, documents, progress)
     except (CheckpointError, FileNotFoundError) as error:

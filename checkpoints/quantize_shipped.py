@@ -1,5 +1,6 @@
 """The int8 and int4 versions of the models that ship: `python -m checkpoints.quantize_shipped`.
 
+The repository holds one of them, COMMITTED; a minute or two makes the others.
 Calibrated on training files, measured on the held-out ones. Another machine may round a few weights
 otherwise, because it adds up products in another order.
 """
@@ -31,6 +32,11 @@ def quantized_name(name: str, bits: int) -> str:
     return f"{name}-int{bits}"
 
 
+COMMITTED = quantized_name(MODELS[0], 8)
+"""Served without a name, and part of the wheel."""
+MADE = FOLDER.parent / "runs" / "quantised"
+
+
 def quantize_shipped(source: Path, target: Path, bits: int, documents: Sequence[Document]) -> Quantized:
     """documents: of the corpus. Raises CheckpointError."""
     training, held_out = split_documents(documents)
@@ -52,9 +58,7 @@ def quantize_shipped(source: Path, target: Path, bits: int, documents: Sequence[
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Quantise the models that ship.")
-    parser.add_argument(
-        "--out", type=Path, default=FOLDER, help="folder to write to; default: where they are"
-    )
+    parser.add_argument("--out", type=Path, default=MADE, help="folder to write to; default: %(default)s")
     parser.add_argument("--bits", type=int, choices=BITS, nargs="+", default=BITS, help="default: both")
     options = parser.parse_args(arguments)
     documents = load_documents()

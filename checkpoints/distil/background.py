@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
 }
 STOP_SECONDS = 300
-LOWEST_PRIORITY = "19"
+LOWEST_PRIORITY = 19
 
 
 def running_process(run: Path) -> int | None:
@@ -36,12 +36,11 @@ def running_process(run: Path) -> int | None:
     return None
 
 
-def yield_to_others(process: int) -> None:
-    """Lowest priority of the process's session too: `nice` ranks a process only within its own session."""
-    group = Path(f"/proc/{process}/autogroup")
-    # A kernel may lack it, and a container may show it read-only.
+def rank_session(process: int, niceness: int) -> None:
+    """Priority of the process's session: `nice` ranks a process only within its own session."""
+    # A kernel may lack the file, a container may show it read-only, and only root may raise a priority.
     with contextlib.suppress(OSError):
-        group.write_text(LOWEST_PRIORITY)
+        Path(f"/proc/{process}/autogroup").write_text(str(niceness))
 
 
 def start(run: Path, arguments: list[str]) -> int:
@@ -50,14 +49,14 @@ def start(run: Path, arguments: list[str]) -> int:
     command = [sys.executable, "-u", "-m", "checkpoints.distil", "train", *arguments]
     with (run / "train.log").open("a") as log:
         process = subprocess.Popen(
-            ["nice", "-n", LOWEST_PRIORITY, *command],
+            ["nice", "-n", str(LOWEST_PRIORITY), *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env={"TORCHINDUCTOR_CACHE_DIR": str(run.parent / "compiled"), **os.environ, **ENVIRONMENT},
         )
-    yield_to_others(process.pid)
+    rank_session(process.pid, LOWEST_PRIORITY)
     return process.pid
 
 
@@ -67,6 +66,8 @@ def stop(run: Path) -> bool:
     if process is None:
         return False
     os.kill(process, signal.SIGTERM)
+    # The step that is on would last minutes on a busy machine.
+    rank_session(process, 0)
     end = time.monotonic() + STOP_SECONDS
     while running_process(run) is not None:
         if time.monotonic() > end:

@@ -58,7 +58,7 @@ def _number(cell: str) -> int:
 
 
 # A compiler need not follow how the library is asked.
-torch.compiler.assume_constant_result(_number)
+torch.compiler.assume_constant_result(_number)  # type: ignore[no-untyped-call]  # torch has no types here
 
 
 def normalised(x: Tensor, norm: Tensor, eps: float) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 from checkpoints import quality
 from checkpoints.build_tokenizer import save_tokenizer, train_tokenizer
 from checkpoints.corpus import Document, split_documents
-from checkpoints.quantize_shipped import BITS, GROUP_SIZES, quantize_shipped, quantized_name
+from checkpoints.quantize_shipped import BITS, GROUP_SIZES, MODELS, quantize_shipped, quantized_name
 from pararnn_core.checkpoint import checkpoint_info, save_checkpoint
 from tests.fixtures import tiny_model
 
@@ -28,6 +28,7 @@ def test_the_table_holds_what_the_cards_hold(
     folder = source.parent
     made = {bits: quantize_shipped(source, folder / f"tiny-int{bits}", bits, DOCUMENTS) for bits in BITS}
     monkeypatch.setattr(quality, "MODELS", ("tiny",))
+    monkeypatch.setattr(quality, "FOLDER", folder)
     monkeypatch.setattr(quality, "load_documents", lambda: DOCUMENTS)
     quality.main(["--checkpoints", str(folder)])
     table = capsys.readouterr().out
@@ -59,4 +60,4 @@ def test_a_folder_without_the_models_is_one_clear_error(
     with pytest.raises(SystemExit) as stopped:
         quality.main(["--checkpoints", str(tmp_path)])
     assert stopped.value.code == 1
-    assert "tokenizer.json" in capsys.readouterr().err
+    assert quantized_name(MODELS[0], BITS[0]) in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from checkpoints.distil.background import running_process, yield_to_others
+from checkpoints.distil.background import LOWEST_PRIORITY, rank_session, running_process
 from checkpoints.distil.run_folder import RunFolder, read_curve
 
 SAVE_WITHOUT_END = """
@@ -61,7 +61,7 @@ def test_one_process_trains_in_a_folder(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no groups of sessions")
 def test_training_yields_to_processes_of_other_sessions_too() -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
-        yield_to_others(process.pid)
+        rank_session(process.pid, LOWEST_PRIORITY)
         group = Path(f"/proc/{process.pid}/autogroup").read_text()
         process.kill()
     assert group.split()[-1] == "19"
