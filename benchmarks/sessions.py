@@ -32,7 +32,8 @@ from pararnn_server.sessions.turns import abandon_turn, begin_turn
 
 from benchmarks.serving import percentile
 from pararnn_core.config import ModelConfig
-from pararnn_core.state import RecurrentState, StateSnapshot, state_bytes, state_parts
+from pararnn_core.state import RecurrentState, StateSnapshot
+from pararnn_core.state_layout import state_bytes, state_parts
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ class Parked:
 def measure(num_sessions: int, folder: Path) -> Parked:
     """The store's file lies in the folder."""
     config = ModelConfig.preset(PRESET)
-    pool = RecurrentState(config, 1)
+    pool = RecurrentState(state_parts(config), 1)
     sessions = _open(config, folder, num_sessions)
     try:
         release_free_memory()

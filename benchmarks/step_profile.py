@@ -18,12 +18,19 @@ from pararnn_server.bench.subject import WEIGHTS, Subject
 
 from pararnn_core import ops
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.packed import PackedModel
-from pararnn_core.state import RecurrentState
+from pararnn_core.quantization_config import EMBEDDING, HEAD
 
 _STEPS = 40
 _WARM_UP = 5
 _PYTHON = "call from Python"
+_STAGE_OF = {
+    "in_proj.weight": "in_proj",
+    "cell.B": "cell input",
+    "out_proj.weight": "out_proj",
+    "mlp.gate_proj.weight": "gate_proj, up_proj",
+    "mlp.up_proj.weight": "gate_proj, up_proj",
+    "mlp.down_proj.weight": "down_proj",
+}
 
 
 @dataclass(frozen=True)
@@ -41,15 +48,15 @@ class Profile:
             yield name, seconds * 1e6, seconds / self.step, read / seconds
 
 
-def profile(model: ParaRNNForCausalLM, serving: PackedModel, batch: int, steps: int = _STEPS) -> Profile:
+def profile(model: ParaRNNForCausalLM, batch: int, steps: int = _STEPS) -> Profile:
     """Steps of one token for each of `batch` sequences; the first ones are not counted."""
-    state = RecurrentState(model.config, batch)
+    state = model.new_state(batch)
     tokens = torch.arange(batch) % model.config.vocab_size
     bounds, slots = torch.arange(batch + 1, dtype=torch.int32), torch.arange(batch, dtype=torch.int32)
     step, stages = stage_medians(
         lambda seconds: model(tokens, bounds, slots, state, stage_seconds=seconds), steps
     )
-    return Profile(step, stages, _nbytes(serving))
+    return Profile(step, stages, _nbytes(model))
 
 
 def stage_medians(
@@ -72,15 +79,15 @@ def stage_medians(
     return statistics.median(whole for whole, _ in kept), stages
 
 
-def _nbytes(serving: PackedModel) -> dict[str, int]:
-    sizes = dict.fromkeys(("in_proj", "cell input", "out_proj", "gate_proj, up_proj", "down_proj"), 0)
-    for block in serving.blocks:
-        sizes["in_proj"] += block.in_proj.data.numel()
-        sizes["cell input"] += block.cell_input.data.numel()
-        sizes["out_proj"] += block.out_proj.data.numel()
-        sizes["gate_proj, up_proj"] += block.gate_up.data.numel()
-        sizes["down_proj"] += block.down_proj.data.numel()
-    return sizes | {"head": serving.head.data.numel()}
+def _nbytes(model: ParaRNNForCausalLM) -> dict[str, int]:
+    """By stage, of the matrices that it reads."""
+    sizes = dict.fromkeys(_STAGE_OF.values(), 0)
+    for name, matrix in model.serving_form().matrices():
+        head = name == (EMBEDDING if model.config.tie_embeddings else HEAD)
+        stage = "head" if head else _STAGE_OF.get(name.split(".", 2)[-1])
+        if stage is not None:
+            sizes[stage] += matrix.data.numel()
+    return sizes
 
 
 def _table(label: str, batch: int, result: Profile, bandwidth: float) -> str:
@@ -105,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for batch in options.batch:
             bandwidth = read_bandwidth(subject.decode_bytes).median
             print(
-                _table(subject.label, batch, profile(model, model.serving_form(), batch), bandwidth),
+                _table(subject.label, batch, profile(model, batch), bandwidth),
                 end="\n\n",
             )
 

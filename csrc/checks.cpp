@@ -5,7 +5,8 @@
 namespace pararnn {
 namespace {
 
-std::string describe(std::initializer_list<int64_t> shape) {
+template <class Shape>
+std::string describe_shape(const Shape& shape) {
   std::string text = "(";
   for (const int64_t size : shape)
     text += (text.size() > 1 ? ", " : "") + (size < 0 ? "*" : std::to_string(size));
@@ -37,7 +38,8 @@ const char* dtype_name(ScalarType dtype) {
   }
 }
 
-bool has_shape(const Tensor& tensor, std::initializer_list<int64_t> shape) {
+template <class Shape>
+bool has_shape(const Tensor& tensor, const Shape& shape) {
   if (tensor.dim() != int64_t(shape.size())) return false;
   int64_t dim = 0;
   for (const int64_t size : shape) {
@@ -61,11 +63,11 @@ void check_slots(const Tensor& slots, int64_t sequences, int64_t num_slots) {
   }
 }
 
-void check_form(const char* name, const Tensor& tensor, ScalarType dtype,
-                std::initializer_list<int64_t> shape) {
+template <class Shape>
+void check_form(const char* name, const Tensor& tensor, ScalarType dtype, const Shape& shape) {
   PARARNN_REQUIRE(tensor.scalar_type() == dtype, name, ": expected ", dtype_name(dtype),
                   ", got a tensor that is ", dtype_name(tensor.scalar_type()));
-  PARARNN_REQUIRE(has_shape(tensor, shape), name, ": expected shape ", describe(shape), ", got ",
+  PARARNN_REQUIRE(has_shape(tensor, shape), name, ": expected shape ", describe_shape(shape), ", got ",
                   describe(tensor));
   const int64_t last = tensor.dim() - 1;
   PARARNN_REQUIRE(tensor.numel() == 0 || tensor.size(last) == 1 || tensor.stride(last) == 1, name,
@@ -95,6 +97,13 @@ void check_rows(const char* name, const Tensor& tensor, ScalarType dtype,
 void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
                   std::initializer_list<int64_t> shape) {
   check_rows(name, tensor, dtype, shape);
+  check_contiguous(name, tensor);
+}
+
+void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
+                  const std::vector<int64_t>& shape) {
+  PARARNN_REQUIRE(tensor.is_cpu(), name, ": expected a CPU tensor");
+  check_form(name, tensor, dtype, shape);
   check_contiguous(name, tensor);
 }
 

@@ -24,6 +24,9 @@ constexpr int64_t kAnySize = -1;
 void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
                   std::initializer_list<int64_t> shape);
 
+void check_tensor(const char* name, const Tensor& tensor, ScalarType dtype,
+                  const std::vector<int64_t>& shape);
+
 // The same, but only the last dimension need be contiguous.
 void check_rows(const char* name, const Tensor& tensor, ScalarType dtype,
                 std::initializer_list<int64_t> shape);

@@ -53,12 +53,11 @@ int64_t model_create_op(std::vector<Tensor> tensors, std::vector<int64_t> format
 void model_free_op(int64_t model);
 
 // Logits (M, V) of the rows asked for, without logits_indices of each sequence's last; without
-// has_initial_state all sequences go on from their slots; the states of a pool move on by slot. See
-// StepParams in model.h.
+// has_initial_state all sequences go on from their slots; the states of a pool move on by slot. state: the
+// parts of the pool in the order of the model's layout. See StepParams in model.h.
 Tensor model_step_op(int64_t model, const Tensor& tokens, const Tensor& cu_seqlens, const Tensor& slots,
                      std::optional<Tensor> has_initial_state, std::optional<Tensor> logits_indices,
-                     Tensor cell, Tensor conv, Tensor last_hidden, Tensor seen,
-                     std::optional<Tensor> stage_seconds);
+                     std::vector<Tensor> state, std::optional<Tensor> stage_seconds);
 
 Tensor rms_norm_op(const Tensor& x, const Tensor& weight, double eps);
 Tensor gated_rms_norm_op(const Tensor& y, const Tensor& gate, const Tensor& weight, double eps,

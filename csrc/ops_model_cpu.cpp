@@ -123,23 +123,67 @@ LayerWeights read_layer(WeightReader& reader, const ModelWeights& model, int64_t
   return layer;
 }
 
-StatePool check_pool(const ModelWeights& model, Tensor& cell, Tensor& conv, Tensor& last_hidden,
-                     Tensor& seen) {
+// Takes the parts of a pool one by one, in the order of the model's layout; all have the same slots.
+class PartReader {
+ public:
+  explicit PartReader(std::vector<Tensor>& parts) : parts_(parts) {}
+
+  int64_t slots() const { return slots_; }
+
+  // (slots, ...); shape: of one slot.
+  Tensor& per_slot(const char* name, ScalarType dtype, std::vector<int64_t> shape) {
+    return next(name, dtype, {}, shape);
+  }
+
+  // (layers, slots, ...); shape: of one layer of one slot.
+  Tensor& per_layer(const char* name, ScalarType dtype, int64_t layers, std::vector<int64_t> shape) {
+    return next(name, dtype, {layers}, shape);
+  }
+
+  // Of the part that comes next.
+  ScalarType float_dtype() const {
+    const bool narrow = place_ < parts_.size() && parts_[place_].scalar_type() == ScalarType::BFloat16;
+    return narrow ? ScalarType::BFloat16 : ScalarType::Float;
+  }
+
+  void finish() const {
+    PARARNN_REQUIRE(place_ == parts_.size(), "state: expected ", place_, " parts, got ", parts_.size());
+  }
+
+ private:
+  Tensor& next(const char* name, ScalarType dtype, std::vector<int64_t> shape,
+               const std::vector<int64_t>& of_slot) {
+    PARARNN_REQUIRE(place_ < parts_.size(), "state: ", name, " is missing");
+    Tensor& part = parts_[place_++];
+    const size_t slots_at = shape.size();
+    shape.push_back(slots_);
+    shape.insert(shape.end(), of_slot.begin(), of_slot.end());
+    check_tensor(name, part, dtype, shape);
+    slots_ = part.size(int64_t(slots_at));
+    return part;
+  }
+
+  std::vector<Tensor>& parts_;
+  size_t place_ = 0;
+  int64_t slots_ = kAnySize;
+};
+
+// In the order of pararnn_core/state_layout.py.
+StatePool read_pool(const ModelWeights& model, PartReader& parts) {
   const int64_t layers = int64_t(model.layers.size()), d = model.hidden;
-  check_tensor("cell", cell, ScalarType::Float, {layers, kAnySize, sizes_of(model.cell).states, d});
-  const int64_t slots = cell.size(1);
-  const bool narrow = conv.scalar_type() == ScalarType::BFloat16;
-  check_tensor("conv", conv, narrow ? ScalarType::BFloat16 : ScalarType::Float,
-               {layers, slots, model.conv_width - 1, d});
-  check_tensor("last_hidden", last_hidden, ScalarType::Float, {slots, d});
-  check_tensor("seen", seen, ScalarType::Byte, {slots, (model.vocab + 7) / 8});
+  Tensor& cell = parts.per_layer("cell", ScalarType::Float, layers, {sizes_of(model.cell).states, d});
+  Tensor& last_hidden = parts.per_slot("last_hidden", ScalarType::Float, {d});
+  const ScalarType activations = parts.float_dtype();
+  Tensor& conv = parts.per_layer("conv", activations, layers, {model.conv_width - 1, d});
+  Tensor& seen = parts.per_slot("seen", ScalarType::Byte, {(model.vocab + 7) / 8});
+  parts.finish();
   return {cell.mutable_data_ptr<float>(),
           cell.stride(0),
           cell.stride(1),
           conv.mutable_data_ptr(),
           conv.stride(0),
           conv.stride(1),
-          narrow ? DType::kBFloat16 : DType::kFloat32,
+          activations == ScalarType::BFloat16 ? DType::kBFloat16 : DType::kFloat32,
           last_hidden.mutable_data_ptr<float>(),
           seen.mutable_data_ptr<uint8_t>(),
           seen.size(1)};
@@ -186,15 +230,15 @@ void model_free_op(int64_t model) { Models::all().remove(model); }
 
 Tensor model_step_op(int64_t model, const Tensor& tokens, const Tensor& cu_seqlens, const Tensor& slots,
                      std::optional<Tensor> has_initial_state, std::optional<Tensor> logits_indices,
-                     Tensor cell, Tensor conv, Tensor last_hidden, Tensor seen,
-                     std::optional<Tensor> stage_seconds) {
+                     std::vector<Tensor> state, std::optional<Tensor> stage_seconds) {
   const std::shared_ptr<Model> shared = Models::all().find(model);
   const std::lock_guard<std::mutex> lock(shared->mutex);
   const ModelWeights& weights = shared->weights;
-  const StatePool pool = check_pool(weights, cell, conv, last_hidden, seen);
+  PartReader parts(state);
+  const StatePool pool = read_pool(weights, parts);
   read_indices("tokens", tokens, weights.vocab, shared->tokens);
   const int64_t count = int64_t(shared->tokens.size());
-  const Sequences sequences = check_sequences(cu_seqlens, slots, has_initial_state, count, cell.size(1));
+  const Sequences sequences = check_sequences(cu_seqlens, slots, has_initial_state, count, parts.slots());
   check_no_empty_sequence(sequences);
   if (logits_indices.has_value()) {
     read_indices("logits_indices", *logits_indices, count, shared->rows);

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import torch
 
-from pararnn_core.config import ModelConfig
 from pararnn_core.sampled import NonFiniteLogits
 from pararnn_core.sampling_params import InvalidSamplingParams, SamplingParams
 from pararnn_core.sampling_table import SamplingTable
+from pararnn_core.serving import ServingModel
 from pararnn_core.state import RecurrentState
 
 PREFILL_CHUNK_TOKENS = 512
 
 _NEED_TEXT_OR_SERVER = ("stop", "logprobs", "prompt_logprobs")
-
-
-class ServingModel(Protocol):
-    """What a model needs to generate; `forward` is that of ParaRNNForCausalLM."""
-
-    @property
-    def config(self) -> ModelConfig:
-        """Vocabulary and end of sequence."""
-
-    def new_state(self, num_slots: int) -> RecurrentState:
-        """A pool on the model's device."""
-
-    def forward(
-        self,
-        tokens: torch.Tensor,
-        cu_seqlens: torch.Tensor,
-        slots: torch.Tensor,
-        state: RecurrentState,
-        has_initial_state: torch.Tensor | None = None,
-        logits_indices: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Logits (M, V) of the rows asked for."""
 
 
 def generate(
@@ -78,7 +55,7 @@ def _replies(
     stops = set(params.stop_token_ids)
     if model.config.eos_token_id is not None and not params.ignore_eos:
         stops.add(model.config.eos_token_id)
-    table = SamplingTable(1, model.config.vocab_size, state.seen.device)
+    table = SamplingTable(1, model.config.vocab_size, state.device)
     table.start(0, params)
     row, seen = torch.tensor([0]), state.seen[slot : slot + 1]
     tokens = prompt
@@ -99,7 +76,7 @@ def _feed(model: ServingModel, tokens: list[int], state: RecurrentState, slot: i
     for start in range(0, len(tokens), PREFILL_CHUNK_TOKENS):
         piece = tokens[start : start + PREFILL_CHUNK_TOKENS]
         is_last = start + len(piece) == len(tokens)
-        logits = model.forward(
+        logits = model.step(
             torch.tensor(piece),
             torch.tensor([0, len(piece)], dtype=torch.int32),
             torch.tensor([slot], dtype=torch.int32),

@@ -1,4 +1,4 @@
-"""The language model: `logits` trains and is the reference, `forward` serves."""
+"""The language model: `logits` trains and is the reference, `step` serves."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from torch.nn import functional as F
 from pararnn_core import ops
 from pararnn_core.cells.mode import HasMode, mode_named
 from pararnn_core.config import ModelConfig
-from pararnn_core.device import DeviceModel, NewtonReport
+from pararnn_core.device import DeviceModel
 from pararnn_core.generate import generate
 from pararnn_core.layers import Block, CausalConv1d, Linear, RMSNorm, compute_dtype, product
 from pararnn_core.packed import PackedModel, PackingArena
 from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_core.state import RecurrentState, mismatch, state_parts
+from pararnn_core.serving import NewtonReport
+from pararnn_core.state import RecurrentState, StateParts
+from pararnn_core.state_layout import state_parts
 
 
 class Embedding(nn.Module):
@@ -41,6 +43,7 @@ class Embedding(nn.Module):
 class ParaRNNForCausalLM(HasMode, nn.Module):
     """Built with freshly drawn float32 parameters; bfloat16 ones serve too, float64 ones only give `logits`.
 
+    It is a ServingModel by its serving form: made at the first use, and again after a weight changed.
     A packed model only serves: what needs the row-major matrices raises RuntimeError; so does training a
     quantised one.
     fingerprint: of the checkpoint that it was loaded from, if it was.
@@ -53,7 +56,6 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         self.config = config
         self.fingerprint: str | None = None
         self.is_packed = False
-        self._state_parts = state_parts(config)
         self._arena: PackingArena | None = None
         self._serving: PackedModel | DeviceModel | None = None
         self._serving_versions: list[tuple[int, int]] = []
@@ -83,8 +85,13 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         return self.norm.weight.device
 
     def new_state(self, num_slots: int) -> RecurrentState:
-        """A pool for `forward`, on the model's device."""
-        return RecurrentState(self.config, num_slots, self.device)
+        """A pool for `step`, on the model's device."""
+        return RecurrentState(self.state_parts, num_slots, self.device)
+
+    @property
+    def state_parts(self) -> StateParts:
+        """The layout of a session's state, as the model's device keeps it."""
+        return state_parts(self.config, self.config.activation_dtype_on(self.device.type))
 
     @property
     def blocks(self) -> list[Block]:
@@ -95,7 +102,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
     def mode(self) -> str:
         """The mode of `logits` in calls that name none. Setting it sets that of every cell.
 
-        Where cells differ it is that of the first. `forward`, which serves, chooses by itself.
+        Where cells differ it is that of the first. `step`, which serves, chooses by itself.
         """
         return self.blocks[0].cell.mode
 
@@ -123,7 +130,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         weight = self.embedding.weight if self.config.tie_embeddings else self.lm_head.weight
         return product(hidden, weight)
 
-    def forward(
+    def step(
         self,
         tokens: Tensor,
         cu_seqlens: Tensor,
@@ -133,34 +140,15 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         logits_indices: Tensor | None = None,
         stage_seconds: Tensor | None = None,
     ) -> Tensor:
-        """One packed batch of prefill chunks and decodes; `state` moves on in place by slot.
+        """One packed batch, see ServingModel.step."""
+        arguments = (tokens, cu_seqlens, slots, state, has_initial_state, logits_indices, stage_seconds)
+        return self.serving_form().step(*arguments)
 
-        tokens (T,) int32 or int64; cu_seqlens (S+1,) int32; slots (S,) int32, each once, -1 to skip a
-        sequence (its logits mean nothing); has_initial_state (S,) bool, False starts from zeros whatever the
-        slot holds, default all True; logits_indices (M,) rows of tokens, default the last of each sequence;
-        stage_seconds (len(ops.STEP_STAGES),) float64, the time spent on each is added to it.
-        Returns logits (M, V) float32. Raises ValueError naming the argument, before any state is touched.
-        """
-        form = self._form()
-        if state.parts != self._state_parts:
-            raise ValueError(f"state: {mismatch(state.parts, self._state_parts)}")
-        return form.step(
-            tokens.contiguous(),
-            cu_seqlens.contiguous(),
-            slots.contiguous(),
-            None if has_initial_state is None else has_initial_state.contiguous(),
-            None if logits_indices is None else logits_indices.contiguous(),
-            state,
-            stage_seconds,
-        )
+    forward = step
 
-    @torch.inference_mode()
-    def head(self, last_hidden: Tensor) -> Tensor:
-        """last_hidden (M, d) float32 as `forward` left it -> logits (M, V), bit-equal to `forward`'s."""
-        shape, d = tuple(last_hidden.shape), self.config.hidden_size
-        if shape != (len(last_hidden), d) or last_hidden.dtype != torch.float32:
-            raise ValueError(f"last_hidden must be (M, {d}) float32, got {shape} {last_hidden.dtype}")
-        return self._form().head_logits(last_hidden)
+    def head(self, state: RecurrentState, slots: Sequence[int]) -> Tensor:
+        """Logits (len(slots), V) after the last token of each slot, see ServingModel.head."""
+        return self.serving_form().head(state, slots)
 
     def generate(
         self,
@@ -179,7 +167,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         return self if self.is_packed else self.serve_with(self._build_serving_form(release=True))
 
     def serve_with(self, form: PackedModel | DeviceModel) -> ParaRNNForCausalLM:
-        """From now on, for good, `forward` runs this form, made of this model's modules."""
+        """From now on, for good, `step` runs this form, made of this model's modules."""
         self._serving = form
         self.is_packed = True
         return self
@@ -193,8 +181,8 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
 
     @property
     def weight_bytes(self) -> int:
-        """Of the matrices in the form in which `forward` reads them."""
-        return self._form().nbytes
+        """Of the matrices in the form in which `step` reads them."""
+        return self.serving_form().weight_bytes
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor under its name in a checkpoint, bit for bit as loaded, from a packed model too."""
@@ -202,8 +190,8 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
             yield name, parameter.detach()
         for name, matrix in self.quantized_matrices():
             yield from matrix.stored(name)
-        if self.is_packed and isinstance(self._serving, PackedModel):
-            for name, packed in self._serving.matrices():
+        if self.is_packed:
+            for name, packed in self.serving_form().matrices():
                 weight = ops.unpack(packed)
                 if isinstance(weight, QuantizedMatrix):
                     yield from weight.stored(name)
@@ -231,54 +219,35 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
             self._arena.pack(module)
 
     def train(self, mode: bool = True) -> ParaRNNForCausalLM:
-        """As of nn.Module; also frees what `forward` packed for itself."""
+        """As of nn.Module; also frees what `step` packed for itself."""
         if mode:
             self._refuse_quantized("training")
         if not self.is_packed:
             self._serving = None
         return super().train(mode)
 
-    def serving_form(self) -> PackedModel:
-        """What `forward` runs on a CPU. RuntimeError for a model that is elsewhere."""
-        form = self._form()
-        if not isinstance(form, PackedModel):
-            raise RuntimeError(f"this model serves on {form.device}, where nothing is packed")
-        return form
-
     def wait(self) -> None:
-        """Until the model's device has done all that it was asked for. On a CPU that is always so."""
-        form = self._form()
-        if isinstance(form, DeviceModel):
-            form.wait()
+        """See ServingModel.wait."""
+        self.serving_form().wait()
 
     def capture_decodes(self, state: RecurrentState) -> None:
-        """From now on decodes of this pool, and of no other, run as CUDA graphs. Nothing on a CPU."""
-        form = self._form()
-        if isinstance(form, DeviceModel):
-            form.capture_decodes(state)
+        """See ServingModel.capture_decodes."""
+        self.serving_form().capture_decodes(state)
 
     def decodes_ahead(self, state: RecurrentState, count: int) -> bool:
-        """Whether `decode_ahead` takes so many sequences of the pool. Never on a CPU."""
-        form = self._form()
-        return isinstance(form, DeviceModel) and form.decodes_ahead(state, count)
+        """See ServingModel.decodes_ahead."""
+        return self.serving_form().decodes_ahead(state, count)
 
     def decode_ahead(self, ids: Tensor, slots: Tensor, state: RecurrentState) -> Tensor:
-        """`forward` of one token a sequence, as of DeviceModel."""
-        form = self._form()
-        if not isinstance(form, DeviceModel):
-            raise ValueError("on a CPU nothing is ahead of the host")
-        return form.decode_ahead(ids, slots, state)
+        """See ServingModel.decode_ahead."""
+        return self.serving_form().decode_ahead(ids, slots, state)
 
     def take_newton_report(self) -> NewtonReport | None:
-        """How Newton went in `forward` since the last call; None if it solved nothing.
+        """See ServingModel.take_newton_report."""
+        return self.serving_form().take_newton_report()
 
-        Waits for the device.
-        """
-        form = self._form()
-        return form.take_newton_report() if isinstance(form, DeviceModel) else None
-
-    def _form(self) -> PackedModel | DeviceModel:
-        """That of an unpacked model is kept until a parameter changes."""
+    def serving_form(self) -> PackedModel | DeviceModel:
+        """Return what `step` runs. That of an unpacked model is kept until a parameter changes."""
         if self.is_packed and self._serving is not None:
             return self._serving
         versions = [(id(p), 0 if p.is_inference() else p._version) for p in self.parameters()]
@@ -304,13 +273,12 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
                 )
             if parameter.device != device:
                 raise ValueError(f"serving needs weights on one device, {name} is not on {device}")
-        self._state_parts = state_parts(self.config, self.config.activation_dtype_on(device.type))
         arena, self._arena = self._arena, None
         parts = (self.config, self.embedding, self.blocks, self.norm, self._own_head)
         if device.type != "cpu":
-            return DeviceModel(*parts)
+            return DeviceModel(*parts, fingerprint=self.fingerprint)
         with torch.inference_mode():
-            return PackedModel(*parts, arena or self._new_arena(release))
+            return PackedModel(*parts, arena or self._new_arena(release), self.fingerprint)
 
     def _refuse_packed(self, what: str) -> None:
         if self.is_packed:

@@ -17,10 +17,11 @@ from pararnn_core.layers import Block, Linear, RMSNorm
 from pararnn_core.ops import LayerWeights, ModelShape, PackedMatrix
 from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.state import RecurrentState
+from pararnn_core.state_layout import LAST_HIDDEN, state_parts
 
 
 class PackedModel:
-    """Everything `forward` reads; the matrices stand in one arena, in the order in which they are read."""
+    """The ServingModel of a CPU. Its matrices are in one arena, in the order in which `step` reads them."""
 
     def __init__(
         self,
@@ -30,49 +31,74 @@ class PackedModel:
         norm: RMSNorm,
         head: Linear | None,
         arena: PackingArena,
+        fingerprint: str | None = None,
     ) -> None:
         """`head` None: tied to `embedding`. `arena`: of the same modules, packed there or not yet."""
         self.config = config
+        self.fingerprint = fingerprint
+        self.device = torch.device("cpu")
+        self.state_parts = state_parts(config)
         self.arena = arena.memory
         self.embedding = arena.pack(embedding)
         self.blocks = tuple(pack_block(block, arena) for block in blocks)
-        self.head = self.embedding if head is None else arena.pack(head)
+        self._head = self.embedding if head is None else arena.pack(head)
         self._native = ops.NativeModel(
-            model_shape(config), self.embedding, self.blocks, _vector(norm.weight), self.head
+            model_shape(config), self.embedding, self.blocks, _vector(norm.weight), self._head
         )
 
     @property
-    def nbytes(self) -> int:
+    def weight_bytes(self) -> int:
         """Of all matrices."""
         return self.arena.numel()
+
+    def new_state(self, num_slots: int) -> RecurrentState:
+        """See ServingModel.new_state."""
+        return RecurrentState(self.state_parts, num_slots)
 
     def step(
         self,
         tokens: Tensor,
         cu_seqlens: Tensor,
         slots: Tensor,
-        has_initial_state: Tensor | None,
-        logits_indices: Tensor | None,
         state: RecurrentState,
+        has_initial_state: Tensor | None = None,
+        logits_indices: Tensor | None = None,
         stage_seconds: Tensor | None = None,
     ) -> Tensor:
-        """Logits (M, V) of the rows asked for; `state` moves on in place. As `NativeModel.step`."""
+        """See ServingModel.step; all of it is one native call."""
+        state.check_parts(self.state_parts)
         return self._native.step(
-            tokens,
-            cu_seqlens,
-            slots,
-            has_initial_state,
-            logits_indices,
-            state.cell,
-            state.conv,
-            state.last_hidden,
-            state.seen,
+            tokens.contiguous(),
+            cu_seqlens.contiguous(),
+            slots.contiguous(),
+            None if has_initial_state is None else has_initial_state.contiguous(),
+            None if logits_indices is None else logits_indices.contiguous(),
+            state.tensors,
             stage_seconds,
         )
 
-    def head_logits(self, last_hidden: Tensor) -> Tensor:
-        """last_hidden (M, d) float32 -> logits (M, V)."""
-        return ops.linear(last_hidden.contiguous(), self.head)
+    @torch.inference_mode()
+    def head(self, state: RecurrentState, slots: Sequence[int]) -> Tensor:
+        """See ServingModel.head."""
+        state.check_parts(self.state_parts)
+        return ops.linear(state[LAST_HIDDEN][slots], self._head)
+
+    def capture_decodes(self, state: RecurrentState) -> None:
+        """Nothing: a CPU has no graphs."""
+
+    def decodes_ahead(self, state: RecurrentState, count: int) -> bool:
+        """Never: a CPU does not work beside the host."""
+        return False
+
+    def decode_ahead(self, ids: Tensor, slots: Tensor, state: RecurrentState) -> Tensor:
+        """Raise ValueError, see `decodes_ahead`."""
+        raise ValueError("decode_ahead needs a CUDA model")
+
+    def wait(self) -> None:
+        """Return at once: a step is over when its call returns."""
+
+    def take_newton_report(self) -> None:
+        """Nothing: a CPU solves step by step."""
 
     def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
         """Packed weights under the names of the parameters that they replace."""
@@ -86,7 +112,7 @@ class PackedModel:
             yield f"layers.{i}.mlp.up_proj.weight", up
             yield f"layers.{i}.mlp.down_proj.weight", block.down_proj
         if not self.config.tie_embeddings:
-            yield "lm_head.weight", self.head
+            yield "lm_head.weight", self._head
 
 
 class PackingArena:

@@ -1,85 +1,98 @@
-"""Session states: the pool that `forward` updates in place, and the saved copy of one slot.
+"""States of sessions: the pool that `step` updates in place, and snapshots, which are plain bytes.
 
-L layers, N states per channel, D = d channels, K convolution width, V vocabulary.
+A model says which parts its states have; everything here follows from them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pararnn_core.config import ModelConfig
 from pararnn_core.devices import on_device, usable_device
 
 PAD_SLOT_ID = -1
+SEEN = "seen"
+"""The part that every model's states have, because the sampler reads it: (ceil(V/8),) uint8. Bit t % 8 of
+byte t // 8 is set for every token t that was fed."""
 
 
 class StatePart(NamedTuple):
-    """One part of a session's state: `shape` is that of a single slot."""
+    """One part of a session's state. `shape` is that of a single slot.
+
+    per_layer: the first dimension is the layer; in a pool the slots come after it.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
+    per_layer: bool = False
 
     @property
     def nbytes(self) -> int:
         """Bytes of one slot's part."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-
-def state_parts(config: ModelConfig, activation_dtype: str | None = None) -> tuple[StatePart, ...]:
-    """The parts in the order of a snapshot's bytes; float32 before bfloat16, so that every part is aligned.
-
-    cell (L, N, D) float32; last_hidden (d,) float32; conv (L, K-1, D) in the activation dtype, oldest first;
-    seen (ceil(V/8),) uint8, bit t % 8 of byte t // 8 set for every token t that was fed.
-    """
-    layers, d = config.num_hidden_layers, config.hidden_size
-    narrow = (activation_dtype or config.activation_dtype_on("cpu")) == "bfloat16"
-    return (
-        StatePart("cell", (layers, config.cell_type.num_states, d), torch.float32),
-        StatePart("last_hidden", (d,), torch.float32),
-        StatePart("conv", (layers, config.conv_kernel - 1, d), torch.bfloat16 if narrow else torch.float32),
-        StatePart("seen", (math.ceil(config.vocab_size / 8),), torch.uint8),
-    )
+    def pool_shape(self, num_slots: int) -> tuple[int, ...]:
+        """The shape of the tensor that has the part of all slots."""
+        if self.per_layer:
+            return (self.shape[0], num_slots, *self.shape[1:])
+        return (num_slots, *self.shape)
 
 
-def mismatch(parts: tuple[StatePart, ...], expected: tuple[StatePart, ...]) -> str:
-    """In words, why a state with these parts is not one of the expected ones."""
+StateParts = tuple[StatePart, ...]
+"""In the order of a snapshot's bytes: wider types before narrower ones, so that every part is aligned."""
+
+
+def parts_bytes(parts: StateParts) -> int:
+    """Exact bytes of one session's state, whatever its length."""
+    return sum(part.nbytes for part in parts)
+
+
+def mismatch(parts: StateParts, expected: StateParts) -> str:
+    """Say why a state with these parts is none with the expected ones."""
     found = {part.name: part for part in parts}
-    if all(part._replace(dtype=found[part.name].dtype) == found[part.name] for part in expected):
-        dtypes = (str(next(p.dtype for p in all_ if p.name == "conv")) for all_ in (parts, expected))
-        its, wanted = (dtype.removeprefix("torch.") for dtype in dtypes)
-        return f"with activations in {its}, as another device keeps them, and here they are {wanted}"
+    if [part._replace(dtype=torch.uint8) for part in parts] == [
+        part._replace(dtype=torch.uint8) for part in expected
+    ]:
+        wanted = next(part for part in expected if part.dtype != found[part.name].dtype)
+        its = _dtype_name(found[wanted.name])
+        ours = _dtype_name(wanted)
+        return f"with activations in {its}, as another device keeps them, and here they are {ours}"
     return "of a model with other sizes than this one's"
 
 
-def state_bytes(config: ModelConfig, activation_dtype: str | None = None) -> int:
-    """Exact bytes of one session's state, whatever its length; `activation_dtype` defaults to that on CPU."""
-    return sum(part.nbytes for part in state_parts(config, activation_dtype))
+def _dtype_name(part: StatePart) -> str:
+    return str(part.dtype).removeprefix("torch.")
 
 
 class StateSnapshot:
-    """A saved state of one session: one flat uint8 buffer of `state_bytes(config)` bytes."""
+    """A saved state of one session: one flat uint8 buffer of `parts_bytes(parts)` bytes."""
 
     __slots__ = ("buffer", "parts")
 
-    def __init__(self, parts: tuple[StatePart, ...], buffer: Tensor) -> None:
-        size = sum(part.nbytes for part in parts)
+    def __init__(self, parts: StateParts, buffer: Tensor) -> None:
+        size = parts_bytes(parts)
         if buffer.dtype != torch.uint8 or tuple(buffer.shape) != (size,):
             raise ValueError(f"buffer must be ({size},) uint8, got {tuple(buffer.shape)} {buffer.dtype}")
         self.parts = parts
         self.buffer = buffer
 
     @classmethod
-    def from_bytes(cls, config: ModelConfig, data: bytes | bytearray | memoryview) -> StateSnapshot:
-        """A copy of `data`; ValueError if its length is not that of the config's state."""
-        expected = state_bytes(config)
+    def from_bytes(cls, parts: StateParts, data: bytes | bytearray | memoryview) -> StateSnapshot:
+        """A copy of `data`; ValueError if its length is not that of these parts."""
+        expected = parts_bytes(parts)
         if len(data) != expected:
             raise ValueError(f"data: a state of this model has {expected} bytes, got {len(data)}")
-        return cls(state_parts(config), torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        return cls(parts, torch.frombuffer(bytearray(data), dtype=torch.uint8))
+
+    @classmethod
+    def empty(cls, parts: StateParts) -> StateSnapshot:
+        """The state before any token."""
+        return cls(parts, torch.zeros(parts_bytes(parts), dtype=torch.uint8))
 
     def to_bytes(self) -> bytes:
         """The buffer's bytes."""
@@ -93,6 +106,12 @@ class StateSnapshot:
     def views(self) -> dict[str, Tensor]:
         """The parts by name, sharing the buffer's memory."""
         return _parts_of(self.buffer, self.parts)
+
+    def is_finite(self) -> bool:
+        """Return False if NaN or infinity reached a part that all layers lead to."""
+        views = self.views()
+        ends = (views[part.name] for part in self.parts if not part.per_layer)
+        return all(bool(torch.isfinite(end).all()) for end in ends if end.is_floating_point())
 
     def clone(self) -> StateSnapshot:
         """An independent copy."""
@@ -110,31 +129,43 @@ class StateSnapshot:
 class RecurrentState:
     """The pool: `num_slots` session states at fixed addresses, zero at first.
 
-    cell (L, slots, N, D), last_hidden (slots, d), conv (L, slots, K-1, D), seen (slots, ceil(V/8)).
+    state[name] is the tensor of a part: (L, slots, ...) of one per layer, (slots, ...) of the others.
     One thread at a time. Every method that takes a slot raises ValueError for one outside of the pool.
     """
 
-    def __init__(self, config: ModelConfig, num_slots: int, device: str | torch.device = "cpu") -> None:
+    def __init__(self, parts: StateParts, num_slots: int, device: str | torch.device = "cpu") -> None:
         if num_slots < 1:
             raise ValueError(f"num_slots must be at least 1, got {num_slots}")
         where = usable_device(device)
-        self.parts = state_parts(config, config.activation_dtype_on(where.type))
+        self.parts = parts
         self.num_slots = num_slots
-        shapes = {part.name: part.shape for part in self.parts}
-        dtypes = {part.name: part.dtype for part in self.parts}
-        layers = config.num_hidden_layers
         # Tensors made in inference mode could not be updated outside of it.
         with torch.inference_mode(False), where:
-            self.cell = torch.zeros(layers, num_slots, *shapes["cell"][1:])
-            self.last_hidden = torch.zeros(num_slots, *shapes["last_hidden"])
-            self.conv = torch.zeros(layers, num_slots, *shapes["conv"][1:], dtype=dtypes["conv"])
-            self.seen = torch.zeros(num_slots, *shapes["seen"], dtype=torch.uint8)
-        self._transit = None if where.type == "cpu" else StateTransit(self.parts, self.cell.device)
+            self._tensors = {
+                part.name: torch.zeros(part.pool_shape(num_slots), dtype=part.dtype) for part in parts
+            }
+        self.tensors = tuple(self._tensors.values())
+        """In the order of the parts, as native operations take them."""
+        self._transit = None if where.type == "cpu" else StateTransit(parts, self.device)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The part of all slots."""
+        return self._tensors[name]
+
+    @property
+    def device(self) -> torch.device:
+        """Where all parts are."""
+        return self.tensors[0].device
+
+    @property
+    def seen(self) -> Tensor:
+        """What the sampler reads: (slots, ceil(V/8)), see SEEN."""
+        return self._tensors[SEEN]
 
     @property
     def nbytes(self) -> int:
         """Bytes of the whole pool."""
-        return sum(pool.nbytes for pool in self._pools)
+        return sum(pool.nbytes for pool in self.tensors)
 
     def reset(self, slot: int) -> None:
         """Zeros: the state before any token."""
@@ -142,7 +173,7 @@ class RecurrentState:
             view.zero_()
 
     def poison(self, slot: int) -> None:
-        """NaN, and 0xFF in `seen`: whatever reads a freed slot shows."""
+        """NaN, and 0xFF in integers: whatever reads a freed slot shows."""
         for view in self._views(slot):
             view.fill_(math.nan if view.is_floating_point() else 0xFF)
 
@@ -153,8 +184,9 @@ class RecurrentState:
 
     def take(self, other: RecurrentState, slots: Tensor) -> None:
         """slots (M,), on the host, become equal to those of another pool of the same model and device."""
-        where = on_device(slots.long(), self.seen.device)
-        for dim, mine, its in zip((1, 0, 1, 0), self._pools, other._pools, strict=True):
+        where = on_device(slots.long(), self.device)
+        for part, mine, its in zip(self.parts, self.tensors, other.tensors, strict=True):
+            dim = int(part.per_layer)
             mine.index_copy_(dim, where, its.index_select(dim, where))
 
     def snapshot(self, slot: int) -> StateSnapshot:
@@ -162,8 +194,7 @@ class RecurrentState:
         views = self._views(slot)
         if self._transit is not None:
             return StateSnapshot(self.parts, self._transit.out(views))
-        size = sum(part.nbytes for part in self.parts)
-        snapshot = StateSnapshot(self.parts, torch.empty(size, dtype=torch.uint8))
+        snapshot = StateSnapshot(self.parts, torch.empty(parts_bytes(self.parts), dtype=torch.uint8))
         for source, target in zip(views, snapshot.views().values(), strict=True):
             target.copy_(source)
         return snapshot
@@ -177,30 +208,29 @@ class RecurrentState:
         for source, target in zip(sources.values(), views, strict=True):
             target.copy_(source)
 
-    @property
-    def _pools(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.cell, self.last_hidden, self.conv, self.seen
+    def check_parts(self, expected: StateParts) -> None:
+        """Raise ValueError if these are not the parts of the pool."""
+        if self.parts != expected:
+            raise ValueError(f"state: {mismatch(self.parts, expected)}")
 
     def _views(self, slot: int) -> tuple[Tensor, ...]:
-        self._check(slot)
-        return self.cell[:, slot], self.last_hidden[slot], self.conv[:, slot], self.seen[slot]
-
-    def _check(self, slot: int) -> None:
         if not 0 <= slot < self.num_slots:
             raise ValueError(f"slot must be in [0, {self.num_slots}), got {slot}")
+        pools = zip(self.parts, self.tensors, strict=True)
+        return tuple(pool[:, slot] if part.per_layer else pool[slot] for part, pool in pools)
 
 
 class StateTransit:
     """One state between a device and the host in one transfer, through memory that the device can reach."""
 
-    def __init__(self, parts: tuple[StatePart, ...], device: torch.device) -> None:
+    def __init__(self, parts: StateParts, device: torch.device) -> None:
         self._parts = parts
-        size = sum(part.nbytes for part in parts)
+        size = parts_bytes(parts)
         with torch.inference_mode(False):
             self._there = torch.empty(size, dtype=torch.uint8, device=device)
             self._here = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
 
-    def out(self, views: tuple[Tensor, ...]) -> Tensor:
+    def out(self, views: Sequence[Tensor]) -> Tensor:
         """The views' bytes, on the host, in memory of their own: what is pinned should stay little."""
         for source, target in zip(views, _parts_of(self._there, self._parts).values(), strict=True):
             target.copy_(source)
@@ -212,7 +242,7 @@ class StateTransit:
         return _parts_of(self._there, self._parts)
 
 
-def _parts_of(buffer: Tensor, parts: tuple[StatePart, ...]) -> dict[str, Tensor]:
+def _parts_of(buffer: Tensor, parts: StateParts) -> dict[str, Tensor]:
     """Views of a flat uint8 buffer by the names of the parts that it holds."""
     views, offset = {}, 0
     for part in parts:

@@ -141,7 +141,7 @@ def _of_model(model: ParaRNNForCausalLM) -> Iterator[tuple[str, str]]:
     pool = model.new_state(4)
     logits = list(_steps(model, pool))
     yield "logits", _hash(*logits)
-    yield "head", _hash(model.head(pool.snapshot(2).views()["last_hidden"].clone()[None]))
+    yield "head", _hash(model.head(pool, [2]))
     snapshots = [pool.snapshot(slot) for slot in range(4)]
     yield "states", _hash(*(snapshot.buffer for snapshot in snapshots))
     for name, params in (("greedy", GREEDY), ("sampled", SAMPLED)):
@@ -166,7 +166,7 @@ def _steps(model: ParaRNNForCausalLM, pool: RecurrentState) -> Iterator[torch.Te
 
 
 def _of_session(model: ParaRNNForCausalLM, snapshots: list[StateSnapshot]) -> Iterator[tuple[str, str]]:
-    kind = ModelKind("golden", model.config, str(model.fingerprint), "tokenizer", "build")
+    kind = ModelKind("golden", model.config, str(model.fingerprint), "tokenizer", "build", model.state_parts)
     with tempfile.TemporaryDirectory() as folder:
         store = SqliteStore(Path(folder) / "sessions.sqlite")
         ledger = Ledger(store, kind, SessionPolicy(), Metrics(), lambda: TIME)

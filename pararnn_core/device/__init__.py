@@ -1,6 +1,5 @@
 """The serving form of the model on a device of torch's: a GPU, or the CPU where tests run the same code."""
 
 from pararnn_core.device.model import DeviceModel
-from pararnn_core.device.solvers import NewtonReport
 
-__all__ = ["DeviceModel", "NewtonReport"]
+__all__ = ["DeviceModel"]

@@ -6,7 +6,7 @@ the transfer of a step's plan and its logits the host neither reads from the dev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -19,14 +19,17 @@ from pararnn_core.device.layer import DeviceLayer, Mark, Norm, Recurrence, vecto
 from pararnn_core.device.matrix import DeviceMatrix, HoldsMatrix
 from pararnn_core.device.plan import StepInputs, plan_step
 from pararnn_core.device.rows import row_operations_on
-from pararnn_core.device.solvers import NewtonReport, SolverChoice, solvers_on
+from pararnn_core.device.solvers import SolverChoice, solvers_on
 from pararnn_core.device.stages import StageClock, unmeasured
 from pararnn_core.layers import Block, RMSNorm
+from pararnn_core.ops import PackedMatrix
+from pararnn_core.serving import NewtonReport
 from pararnn_core.state import RecurrentState
+from pararnn_core.state_layout import CELL, CONV, LAST_HIDDEN, state_parts
 
 
 class DeviceModel:
-    """As PackedModel, but for bits: a row may come out a little different beside other neighbours."""
+    """The ServingModel of a device. A row's bits may differ a little beside other neighbours."""
 
     def __init__(
         self,
@@ -37,13 +40,16 @@ class DeviceModel:
         head: HoldsMatrix | None,
         solvers: SolverChoice | None = None,
         capturer: Capturer | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         """`head` None: tied to `embedding`. All weights on one device.
 
         solvers, capturer: None stands for what the device has.
         """
         self.config = config
+        self.fingerprint = fingerprint
         self.device = norm.weight.device
+        self.state_parts = state_parts(config, config.activation_dtype_on(self.device.type))
         self._embedding = DeviceMatrix(embedding.weight)
         self._rows = row_operations_on(self.device)
         self._layers = tuple(DeviceLayer(block, self._rows) for block in blocks)
@@ -55,10 +61,18 @@ class DeviceModel:
         self._graphs: tuple[RecurrentState, DecodeGraphs] | None = None
 
     @property
-    def nbytes(self) -> int:
-        """Of all matrices."""
+    def weight_bytes(self) -> int:
+        """Of all matrices, which the modules share."""
         head = 0 if self._head is self._embedding else self._head.nbytes
         return self._embedding.nbytes + sum(layer.nbytes for layer in self._layers) + head
+
+    def new_state(self, num_slots: int) -> RecurrentState:
+        """See ServingModel.new_state."""
+        return RecurrentState(self.state_parts, num_slots, self.device)
+
+    def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
+        """None: nothing is packed, all matrices stay where they were."""
+        return iter(())
 
     @torch.inference_mode()
     def step(
@@ -66,25 +80,25 @@ class DeviceModel:
         tokens: Tensor,
         cu_seqlens: Tensor,
         slots: Tensor,
-        has_initial_state: Tensor | None,
-        logits_indices: Tensor | None,
         state: RecurrentState,
+        has_initial_state: Tensor | None = None,
+        logits_indices: Tensor | None = None,
         stage_seconds: Tensor | None = None,
     ) -> Tensor:
-        """As `NativeModel.step`: logits (M, V), on the device; `state` moves on in place.
+        """See ServingModel.step: logits are on the device, all tensors but the states on the host.
 
-        The other tensors are the host's. Raises ValueError that names the argument before any state is
-        touched. A batch of skipped sequences alone has logits of 0.
+        A batch of skipped sequences alone has logits of 0.
         """
-        if state.cell.device != self.device:
-            raise ValueError(f"state: on {state.cell.device}, but the model is on {self.device}")
+        state.check_parts(self.state_parts)
+        if state.device != self.device:
+            raise ValueError(f"state: on {state.device}, but the model is on {self.device}")
         clock = None if stage_seconds is None else StageClock(stage_seconds, self.device)
         arguments = check_arguments(
-            tokens,
-            cu_seqlens,
-            slots,
-            has_initial_state,
-            logits_indices,
+            tokens.contiguous(),
+            cu_seqlens.contiguous(),
+            slots.contiguous(),
+            None if has_initial_state is None else has_initial_state.contiguous(),
+            None if logits_indices is None else logits_indices.contiguous(),
             self.config.vocab_size,
             state.num_slots,
         )
@@ -141,15 +155,21 @@ class DeviceModel:
         u = self._rows.add_rms_norm_(x, None, None, weight, self.config.norm_eps, dtype)
         for i, layer in enumerate(self._layers):
             kept = step.kept if i == len(self._layers) - 1 else None
-            states = state.conv[i], state.cell[i]
+            states = state[CONV][i], state[CELL][i]
             x, u = layer.forward(x, u, step, *states, recurrence, mark, self._norms[i + 1], kept)
         mark("final rows")
-        state.last_hidden.index_copy_(0, step.homes, u[step.last_rows])
+        state[LAST_HIDDEN].index_copy_(0, step.homes, u[step.last_rows])
         _see(step, state.seen)
         mark("head")
-        return self.head_logits(u[step.logits_rows])
+        return self._logits(u[step.logits_rows])
 
-    def head_logits(self, last_hidden: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def head(self, state: RecurrentState, slots: Sequence[int]) -> Tensor:
+        """See ServingModel.head."""
+        state.check_parts(self.state_parts)
+        return self._logits(state[LAST_HIDDEN][slots])
+
+    def _logits(self, last_hidden: Tensor) -> Tensor:
         """last_hidden (M, d) float32 on the device -> logits (M, V)."""
         return self._head.product(last_hidden.to(self._head.narrow), torch.float32)
 

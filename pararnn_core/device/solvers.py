@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,15 +12,8 @@ from pararnn_core import ops
 from pararnn_core.device.layer import Recurrence
 from pararnn_core.devices import multiprocessors
 from pararnn_core.ops import NativeLibraryMissing
+from pararnn_core.serving import NewtonReport
 from pararnn_core.solver_table import STEP_BY_STEP, SolverTable, read_table
-
-
-class NewtonReport(NamedTuple):
-    """Of the solves since the last report: most updates, largest residual, units finished step by step."""
-
-    iterations: int
-    residual: float
-    fallbacks: int
 
 
 class SolverChoice(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -125,19 +126,15 @@ class NativeModel:
         slots: Tensor,
         has_initial_state: Tensor | None,
         logits_indices: Tensor | None,
-        cell: Tensor,
-        conv: Tensor,
-        last_hidden: Tensor,
-        seen: Tensor,
+        state: Sequence[Tensor],
         stage_seconds: Tensor | None = None,
     ) -> Tensor:
-        """One packed batch; cell, conv, last_hidden and seen move on in place by slot.
+        """One packed batch; the parts of the state move on in place by slot.
 
         tokens: (T,) int32 or int64; cu_seqlens: (S+1,) int32, no sequence empty; slots: (S,) int32, -1 skips
         one; has_initial_state: (S,) bool, None: all True;
         logits_indices: (M,) int32 or int64, rows of tokens, None: the last of each sequence;
-        cell: (L, slots, N, D) float32; conv: (L, slots, K-1, D) float32 or bfloat16;
-        last_hidden: (slots, D) float32; seen: (slots, ceil(V/8)) uint8;
+        state: the parts that state_layout.state_parts lists, in that order, each of all slots;
         stage_seconds: (len(STEP_STAGES),) float64, the time of each is added to it.
         Returns logits (M, V) float32. Raises ValueError that names the argument before any state is touched.
         """
@@ -149,10 +146,7 @@ class NativeModel:
                 slots,
                 has_initial_state,
                 logits_indices,
-                cell,
-                conv,
-                last_hidden,
-                seen,
+                list(state),
                 stage_seconds,
             )
         except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""A scheduled step as the tensors of one `forward`, and what its rows of logits are for."""
+"""A scheduled step as the tensors of one `step` of the model, and what its rows of logits are for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.serving import ServingModel
 from pararnn_core.state import RecurrentState
 from pararnn_server.running import Choice, Running
 from pararnn_server.scheduler import Decode, Prefill, ScheduledBatch
@@ -48,15 +48,15 @@ class Batch:
         self._rows = array("q")
         self._resumed_slots: list[int] = []
         self._add_decodes(scheduled.decodes, requests)
-        # Rows of resumed requests come from `head`, after all of `forward`.
+        # Rows of resumed requests come from `head`, after all of `step`.
         for prefill in sorted(scheduled.prefills, key=lambda prefill: prefill.num_tokens == 0):
             self._add_prefill(prefill, requests[prefill.request_id])
 
-    def logits(self, model: ParaRNNForCausalLM, state: RecurrentState) -> Tensor:
+    def logits(self, model: ServingModel, state: RecurrentState) -> Tensor:
         """Moves the states on; (M, V) float32 for the rows asked for."""
         if not self._slots:
-            return model.head(state.last_hidden[self._resumed_slots])
-        logits = model.forward(
+            return model.head(state, self._resumed_slots)
+        logits = model.step(
             _tensor(self._tokens, torch.int32),
             _tensor(self._bounds, torch.int32),
             _tensor(self._slots, torch.int32),
@@ -65,7 +65,7 @@ class Batch:
         )
         if not self._resumed_slots:
             return logits
-        return torch.cat((logits, model.head(state.last_hidden[self._resumed_slots])))
+        return torch.cat((logits, model.head(state, self._resumed_slots)))
 
     def _add_decodes(self, decodes: list[Decode], requests: Mapping[str, Running]) -> None:
         """First of all, so that the row of a decode is its position. By whole lists: it runs every step."""

@@ -9,8 +9,8 @@ import time
 from pararnn_core.checkpoint_text import DEFAULT_TEMPLATE
 from pararnn_core.device.graphs import BUCKETS
 from pararnn_core.device.memory import free_bytes, pool_size, step_bytes
-from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.state import state_bytes
+from pararnn_core.serving import ServingModel
+from pararnn_core.state import parts_bytes
 from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.chat_readahead import ChatReadahead
 from pararnn_server.chat_template import ChatTemplate
@@ -48,7 +48,6 @@ def start(
     Raises ConfigurationError for a store that cannot be opened and for a device without room for states.
     """
     chat = ChatPrompts(loaded.tokenizer, template)
-    config = loaded.model.config
     sessions = _open_sessions(loaded, settings, metrics, num_owners)
     slots, device_type = num_slots(loaded.model, settings), loaded.model.device.type
     engine_settings = _engine_settings(settings, num_owners, slots, device_type)
@@ -62,7 +61,7 @@ def start(
         system_fingerprint=sessions.kind.system_fingerprint,
         created=int(time.time()),
         weight_bytes=loaded.model.weight_bytes,
-        state_bytes=state_bytes(config),
+        state_bytes=parts_bytes(loaded.model.state_parts),
         tokenizer=loaded.tokenizer,
         prompts=PromptReader(loaded.tokenizer, settings.max_prompt_tokens),
         chat=chat,
@@ -82,6 +81,7 @@ def _open_sessions(loaded: Loaded, settings: Settings, metrics: Metrics, num_own
         loaded.model.fingerprint,
         loaded.tokenizer.fingerprint,
         loaded.model.device.type,
+        loaded.model.state_parts,
     )
     sessions = SessionManager(
         Ledger(open_store(settings), kind, session_policy(settings, num_owners), metrics)
@@ -109,7 +109,7 @@ def step_tokens(settings: Settings, device_type: str) -> int:
     return max(settings.max_num_seqs, 512 if device_type == "cpu" else 2048)
 
 
-def num_slots(model: ParaRNNForCausalLM, settings: Settings) -> int:
+def num_slots(model: ServingModel, settings: Settings) -> int:
     """Requests that run at once: on a CPU as many as are asked for, on a GPU no more than its memory holds.
 
     Raises ConfigurationError if it holds not even one.
@@ -121,7 +121,7 @@ def num_slots(model: ParaRNNForCausalLM, settings: Settings) -> int:
     working = step_bytes(model.config, rows)
     try:
         # A second one is the copy that stays while the next step is under way.
-        bytes_per_slot = 2 * state_bytes(model.config)
+        bytes_per_slot = 2 * parts_bytes(model.state_parts)
         size = pool_size(free_bytes(model.device), working, bytes_per_slot, asked, spare=1)
     except ValueError as error:
         raise ConfigurationError(f"{option_name('max_num_batched_tokens')}: {error}") from error

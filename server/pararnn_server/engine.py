@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import TypeVar
 
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.serving import ServingModel
 from pararnn_server.admission import Admission, check_request
 from pararnn_server.engine_settings import EngineSettings
 from pararnn_server.errors import BadRequest, Conflict, Internal, ServerError, TooManyRequests, Unavailable
@@ -41,7 +41,7 @@ class Engine:
 
     def __init__(
         self,
-        model: ParaRNNForCausalLM,
+        model: ServingModel,
         token_bytes: Sequence[bytes],
         special_ids: Mapping[str, int],
         settings: EngineSettings,

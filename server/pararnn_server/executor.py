@@ -13,11 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pararnn_core.device import NewtonReport
 from pararnn_core.devices import on_device
-from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampler import Sampled, token_logprobs
 from pararnn_core.sampling_table import SamplingTable
+from pararnn_core.serving import NewtonReport, ServingModel
 from pararnn_core.state import StateSnapshot
 from pararnn_server.batch import Batch, Draw, Score
 from pararnn_server.flight import Flight
@@ -42,13 +41,13 @@ class StepResult(NamedTuple):
 class Executor:
     """Slots hold what the last request left until `load`; `poison` makes a read of that show."""
 
-    def __init__(self, model: ParaRNNForCausalLM, num_slots: int, poison: bool) -> None:
+    def __init__(self, model: ServingModel, num_slots: int, poison: bool) -> None:
         self._model = model
         self._state = model.new_state(num_slots + 1)
         model.capture_decodes(self._state)
         self._kept = model.new_state(num_slots) if model.decodes_ahead(self._state, 1) else None
         self._spare_slot = num_slots
-        self._table = SamplingTable(num_slots, model.config.vocab_size, self._state.seen.device)
+        self._table = SamplingTable(num_slots, model.config.vocab_size, self._state.device)
         self._poison = poison
         self._flight: Flight | None = None
 
@@ -89,7 +88,7 @@ class Executor:
         bounds = torch.tensor([0, len(tokens)], dtype=torch.int32)
         slots = torch.tensor([slot], dtype=torch.int32)
         no_rows = torch.empty(0, dtype=torch.int64)
-        self._model.forward(tokens, bounds, slots, self._state, logits_indices=no_rows)
+        self._model.step(tokens, bounds, slots, self._state, logits_indices=no_rows)
         return self._state.snapshot(slot)
 
     def run(self, scheduled: ScheduledBatch, requests: Mapping[str, Running], go_on: bool) -> StepResult:

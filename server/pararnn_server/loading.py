@@ -19,7 +19,7 @@ from pararnn_core.checkpoint import load_checkpoint
 from pararnn_core.checkpoint_directory import CONFIG, config_fields
 from pararnn_core.checkpoint_text import GENERATION_CONFIG, CheckpointText
 from pararnn_core.config import eos_token_ids
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.serving import ServingModel
 from pararnn_server.locate import find_checkpoint
 from pararnn_server.memory import release_free_memory
 from pararnn_server.paths import printable
@@ -42,7 +42,7 @@ class Loaded:
     """
 
     names: tuple[str, ...]
-    model: ParaRNNForCausalLM
+    model: ServingModel
     tokenizer: Tokenizer
     stop_token_ids: tuple[int, ...] = ()
     sampling_defaults: SamplingDefaults = field(default_factory=SamplingDefaults)

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pararnn_core.device import NewtonReport
+from pararnn_core.serving import NewtonReport
 from pararnn_server.memory import resident_memory_bytes
 from pararnn_server.sessions.session import Tier, TierTotal
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import torch
-
 from pararnn_core.state import StateSnapshot
 from pararnn_server.executor import Executor
 from pararnn_server.metrics import Metrics
@@ -118,6 +116,6 @@ def sound(take: Callable[[], StateSnapshot]) -> Callable[[], StateSnapshot | Non
 
     def checked() -> StateSnapshot | None:
         snapshot = take()
-        return snapshot if torch.isfinite(snapshot.views()["last_hidden"]).all() else None
+        return snapshot if snapshot.is_finite() else None
 
     return checked

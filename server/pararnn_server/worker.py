@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampler import Sampled
-from pararnn_core.state import state_bytes
+from pararnn_core.serving import ServingModel
+from pararnn_core.state import parts_bytes
 from pararnn_server.engine_settings import EngineSettings
 from pararnn_server.errors import Internal, ServerError, Timeout, TooManyRequests
 from pararnn_server.executor import Executor, StepResult
@@ -49,7 +49,7 @@ class Worker:
 
     def __init__(
         self,
-        model: ParaRNNForCausalLM,
+        model: ServingModel,
         vocabulary: Vocabulary,
         settings: EngineSettings,
         sessions: SessionManager,
@@ -63,12 +63,13 @@ class Worker:
         self._metrics = metrics
         self._on_end = on_end
         self._clock = clock
+        state_bytes = parts_bytes(model.state_parts)
         self._executor = Executor(model, settings.max_num_seqs, settings.poison_freed_slots)
         self._cache = StateCache(settings.state_cache_bytes_per_key)
         self._reuse = StateReuse(
-            self._executor, self._cache, settings.state_cache_interval, state_bytes(model.config), metrics
+            self._executor, self._cache, settings.state_cache_interval, state_bytes, metrics
         )
-        self._idle = IdlePrefill(self._executor, self._cache, state_bytes(model.config), metrics)
+        self._idle = IdlePrefill(self._executor, self._cache, state_bytes, metrics)
         self._scheduler = self._new_scheduler()
         self._pace = Pace(settings.max_decode_slowdown)
         self._requests: dict[str, Running] = {}

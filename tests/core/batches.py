@@ -34,7 +34,7 @@ def feed(model: ParaRNNForCausalLM, state: RecurrentState, chunks: Sequence[Chun
 
 
 def poisoned(model: ParaRNNForCausalLM, num_slots: int) -> RecurrentState:
-    state = RecurrentState(model.config, num_slots)
+    state = model.new_state(num_slots)
     for slot in range(num_slots):
         state.poison(slot)
     return state

@@ -6,7 +6,6 @@ import torch
 from pararnn_core.generate import PREFILL_CHUNK_TOKENS, generate
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampling_params import InvalidSamplingParams, SamplingParams
-from pararnn_core.state import RecurrentState
 from tests.fixtures import TINY_VOCAB_SIZE, tiny_model
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
@@ -49,7 +48,7 @@ def test_packed_and_unpacked_models_reply_alike() -> None:
 
 def test_a_prompt_longer_than_a_chunk_equals_one_fed_token_by_token(model: ParaRNNForCausalLM) -> None:
     prompt = random_tokens(2 * PREFILL_CHUNK_TOKENS + 3, seed=1)
-    state = RecurrentState(model.config, 1)
+    state = model.new_state(1)
     for token in prompt[:-1]:
         assert list(generate(model, [token], SamplingParams(max_tokens=0), state)) == []
     assert list(generate(model, prompt[-1:], GREEDY, state)) == list(generate(model, prompt, GREEDY))
@@ -57,7 +56,7 @@ def test_a_prompt_longer_than_a_chunk_equals_one_fed_token_by_token(model: ParaR
 
 def test_generation_goes_on_from_a_state(model: ParaRNNForCausalLM) -> None:
     whole = list(generate(model, PROMPT, GREEDY))
-    state = RecurrentState(model.config, 2)
+    state = model.new_state(2)
     state.poison(0)
     first = list(
         generate(model, PROMPT, SamplingParams(temperature=0, max_tokens=5, ignore_eos=True), state, 1)
@@ -69,7 +68,7 @@ def test_generation_goes_on_from_a_state(model: ParaRNNForCausalLM) -> None:
 
 
 def test_the_slot_holds_the_reply_but_for_a_last_token_at_the_limit(model: ParaRNNForCausalLM) -> None:
-    state, other = RecurrentState(model.config, 1), RecurrentState(model.config, 1)
+    state, other = model.new_state(1), model.new_state(1)
     reply = list(generate(model, PROMPT, GREEDY, state))
     list(generate(model, PROMPT + reply[:-1], SamplingParams(max_tokens=0), other))
     assert state.snapshot(0) == other.snapshot(0)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.state import RecurrentState, state_bytes
+from pararnn_core.state import RecurrentState
+from pararnn_core.state_layout import state_bytes, state_parts
 from tests.core.batches import Chunk, feed, poisoned, run_alone
 from tests.core.golden_models import read_golden
 from tests.core.step_by_step import run_step_by_step
@@ -162,22 +163,19 @@ def test_logits_are_those_of_the_rows_asked_for(cell: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_head_of_last_hidden_is_bit_equal_to_the_logits(dtype: str) -> None:
+def test_head_of_slots_is_bit_equal_to_the_logits(dtype: str) -> None:
     model = tiny_model(dtype=dtype).pack()
     state = poisoned(model, 3)
     fresh = torch.tensor([False, False])
     logits = model(torch.tensor(TOKENS), int32(0, 4, 9), int32(2, 0), state, fresh)
-    assert torch.equal(model.head(state.last_hidden[[2, 0]]), logits)
-    assert torch.equal(model.head(state.last_hidden[:1]), logits[1:])
-    assert state.last_hidden[1].isnan().all()
+    assert torch.equal(model.head(state, [2, 0]), logits)
+    assert torch.equal(model.head(state, [0]), logits[1:])
+    assert state["last_hidden"][1].isnan().all()
 
 
-@pytest.mark.parametrize(
-    "bad", [torch.zeros(32), torch.zeros(1, 31), torch.zeros(1, 32, dtype=torch.float64)]
-)
-def test_head_refuses_what_is_no_last_hidden(bad: Tensor) -> None:
-    with pytest.raises(ValueError, match="last_hidden"):
-        tiny_model().head(bad)
+def test_head_refuses_the_pool_of_another_model() -> None:
+    with pytest.raises(ValueError, match="state: of a model with other sizes"):
+        tiny_model().head(tiny_model("lstm").new_state(1), [0])
 
 
 def test_seen_bits_are_those_of_the_tokens_fed_since_the_start() -> None:
@@ -205,7 +203,7 @@ def test_batch_of_padding_alone_touches_nothing() -> None:
 
 def test_empty_batch_gives_no_logits() -> None:
     model = tiny_model().pack()
-    logits = model(torch.tensor([], dtype=torch.int64), int32(0), int32(), RecurrentState(model.config, 1))
+    logits = model(torch.tensor([], dtype=torch.int64), int32(0), int32(), model.new_state(1))
     assert logits.shape == (0, TINY_VOCAB_SIZE)
 
 
@@ -231,7 +229,7 @@ def test_empty_batch_gives_no_logits() -> None:
         ("logits_indices", torch.tensor([3]), r"logits_indices: 3 is not in \[0, 3\)"),
         ("logits_indices", torch.tensor([-1]), "logits_indices: -1 is not in"),
         ("logits_indices", torch.tensor([True, False, True]), "logits_indices: expected int64"),
-        ("state", RecurrentState(tiny_config("lstm"), 2), "state: of a model with other sizes"),
+        ("state", RecurrentState(state_parts(tiny_config("lstm")), 2), "state: of a model with other sizes"),
     ],
     ids=lambda value: "another model's" if isinstance(value, RecurrentState) else str(value),
 )

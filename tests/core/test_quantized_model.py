@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from pararnn_core.quantized_matrix import QuantizedMatrix
-from pararnn_core.state import RecurrentState
 from tests.fixtures import TINY_VOCAB_SIZE, tiny_config, tiny_model
 from tests.quantized_fixtures import FORMATS, float_twin, tiny_quantized_model
 
@@ -29,12 +28,12 @@ def test_served_logits_are_those_of_the_reference(kind: str, tied: bool, cell: s
     model = tiny_quantized_model(cell, FORMATS[kind], tie_embeddings=tied)
     tokens = torch.randint(TINY_VOCAB_SIZE, (1, 12), generator=torch.Generator().manual_seed(0))
     expected = model.logits(tokens)[0]
-    state, bounds = RecurrentState(model.config, 1), torch.tensor([0, 12], dtype=torch.int32)
+    state, bounds = model.new_state(1), torch.tensor([0, 12], dtype=torch.int32)
     slots, every = torch.zeros(1, dtype=torch.int32), torch.arange(12)
     got = model.forward(tokens[0], bounds, slots, state, torch.tensor([False]), every)
     assert (got - expected).norm() / expected.norm() < 2e-3
     for _ in range(2):  # the second time packed
-        again = RecurrentState(model.config, 3)
+        again = model.new_state(3)
         for t in range(12):
             row = model.forward(
                 tokens[0, t : t + 1], bounds.clamp(max=1), slots + 2, again, torch.tensor([t > 0])

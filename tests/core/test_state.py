@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pararnn_core.config import ModelConfig
-from pararnn_core.state import RecurrentState, StateSnapshot, StateTransit, state_bytes
+from pararnn_core.state import RecurrentState, StatePart, StateSnapshot, StateTransit
+from pararnn_core.state_layout import state_bytes, state_parts
 from tests.fixtures import tiny_config
 
 CONFIGS = [
@@ -16,8 +17,8 @@ CONFIGS = [
 
 
 def filled(config: ModelConfig, num_slots: int = 3) -> RecurrentState:
-    state = RecurrentState(config, num_slots)
-    for pool in (state.cell, state.last_hidden, state.conv):
+    state = RecurrentState(state_parts(config), num_slots)
+    for pool in (state["cell"], state["last_hidden"], state["conv"]):
         pool.copy_(torch.randn(pool.shape))
     state.seen.copy_(torch.randint(0, 256, state.seen.shape, dtype=torch.uint8))
     return state
@@ -63,14 +64,14 @@ def test_restored_slot_equals_the_snapshot_and_others_stay(config: ModelConfig) 
     state.poison(2)
     state.restore(2, before[1])
     assert slots(state) == [before[0], before[1], before[1]]
-    assert torch.equal(state.cell[:, 2], state.cell[:, 1])
-    assert torch.equal(state.conv[:, 2], state.conv[:, 1])
+    assert torch.equal(state["cell"][:, 2], state["cell"][:, 1])
+    assert torch.equal(state["conv"][:, 2], state["conv"][:, 1])
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["gru", "lstm"])
 def test_snapshot_survives_bytes(config: ModelConfig) -> None:
     snapshot = filled(config).snapshot(0)
-    again = StateSnapshot.from_bytes(config, snapshot.to_bytes())
+    again = StateSnapshot.from_bytes(state_parts(config), snapshot.to_bytes())
     assert again == snapshot
     again.views()["cell"][0, 0, 0] = 7.0
     assert again != snapshot
@@ -81,7 +82,7 @@ def test_transit_between_devices_loses_nothing_and_keeps_nothing(config: ModelCo
     state = filled(config)
     transit = StateTransit(state.parts, torch.device("cpu"))
     first, second = (state.snapshot(slot) for slot in (1, 2))
-    views = (state.cell[:, 1], state.last_hidden[1], state.conv[:, 1], state.seen[1])
+    views = (state["cell"][:, 1], state["last_hidden"][1], state["conv"][:, 1], state.seen[1])
     taken = StateSnapshot(state.parts, transit.out(views))
     parts = transit.into(second.buffer)
     assert taken == first
@@ -111,7 +112,7 @@ def test_snapshot_equality_is_bitwise() -> None:
     assert state.snapshot(0) == state.snapshot(0)
     state.reset(0)
     zero = state.snapshot(0)
-    state.cell[0, 0, 0, 0] = -0.0
+    state["cell"][0, 0, 0, 0] = -0.0
     assert state.snapshot(0) != zero
 
 
@@ -123,9 +124,9 @@ def test_reset_poison_and_copy_touch_one_slot() -> None:
     state.reset(2)
     assert not state.snapshot(2).buffer.any()
     state.poison(1)
-    assert state.cell[:, 1].isnan().all()
-    assert state.conv[:, 1].isnan().all()
-    assert state.last_hidden[1].isnan().all()
+    assert state["cell"][:, 1].isnan().all()
+    assert state["conv"][:, 1].isnan().all()
+    assert state["last_hidden"][1].isnan().all()
     assert state.seen[1].eq(0xFF).all()
     assert slots(state)[0] == before[0]
     assert not state.snapshot(2).buffer.any()
@@ -153,18 +154,39 @@ def test_foreign_snapshot_is_refused() -> None:
     with pytest.raises(ValueError, match="snapshot"):
         state.restore(0, filled(CONFIGS[1]).snapshot(0))
     with pytest.raises(ValueError, match=rf"data.*{state_bytes(CONFIGS[0])} bytes, got 10"):
-        StateSnapshot.from_bytes(CONFIGS[0], b"0123456789")
+        StateSnapshot.from_bytes(state_parts(CONFIGS[0]), b"0123456789")
 
 
 @pytest.mark.parametrize(("num_slots", "device", "name"), [(0, "cpu", "num_slots"), (1, "cuda", "device")])
 def test_impossible_pool_is_refused(num_slots: int, device: str, name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        RecurrentState(CONFIGS[0], num_slots, device)
+        RecurrentState(state_parts(CONFIGS[0]), num_slots, device)
+
+
+def test_parts_of_any_shape_make_a_pool() -> None:
+    """Matrices by head, as other architectures keep them, beside rows and bits."""
+    parts = (
+        StatePart("matrices", (3, 2, 4, 4), torch.float32, per_layer=True),
+        StatePart("row", (5,), torch.float32),
+        StatePart("shift", (3, 7), torch.bfloat16, per_layer=True),
+        StatePart("seen", (2,), torch.uint8),
+    )
+    state = RecurrentState(parts, 2)
+    assert [tuple(pool.shape) for pool in state.tensors] == [(3, 2, 2, 4, 4), (2, 5), (3, 2, 7), (2, 2)]
+    for pool in state.tensors:
+        pool.copy_(torch.randint(0, 9, pool.shape))
+    kept = state.snapshot(1)
+    assert kept.nbytes == 4 * 3 * 2 * 4 * 4 + 4 * 5 + 2 * 3 * 7 + 2
+    assert torch.equal(kept.views()["matrices"], state["matrices"][:, 1])
+    state.copy(0, 1)
+    assert state.snapshot(1) == state.snapshot(0) != kept
+    state.restore(1, StateSnapshot.from_bytes(parts, kept.to_bytes()))
+    assert state.snapshot(1) == kept
 
 
 def test_pool_made_in_inference_mode_lives_outside_of_it() -> None:
     with torch.inference_mode():
-        state = RecurrentState(CONFIGS[0], 1)
-    state.cell.add_(1)
+        state = RecurrentState(state_parts(CONFIGS[0]), 1)
+    state["cell"].add_(1)
     state.reset(0)
-    assert not state.cell.any()
+    assert not state["cell"].any()

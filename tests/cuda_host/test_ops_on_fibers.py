@@ -53,7 +53,7 @@ def assert_close(result: Tensor, expected: Tensor, tolerance: float = TOLERANCE)
 
 def assert_same_state(result: RecurrentState, expected: RecurrentState, tolerance: float) -> None:
     for name in ("cell", "conv", "last_hidden"):
-        pools = (getattr(result, name).float(), getattr(expected, name).float())
+        pools = (result[name].float(), expected[name].float())
         assert_close(*pools, tolerance)
     assert torch.equal(result.seen, expected.seen)
 

@@ -30,7 +30,7 @@ def test_captured_decodes_equal_those_launched_one_by_one(cell: str, dtype: str)
         result, wanted = decode(graphed, state, ids), decode(eager, expected, ids)
         torch.testing.assert_close(result, wanted, rtol=0, atol=tolerance)
     for name in ("cell", "conv", "last_hidden"):
-        pools = (getattr(state, name), getattr(expected, name))
+        pools = (state[name], expected[name])
         torch.testing.assert_close(*pools, rtol=0, atol=tolerance, equal_nan=True)
     assert torch.equal(state.seen, expected.seen)
 

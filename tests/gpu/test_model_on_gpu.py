@@ -11,7 +11,8 @@ from pararnn_core.checkpoint_writer import save_checkpoint
 from pararnn_core.quantization_config import QuantizationConfig
 from pararnn_core.quantize_model import quantize_model
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_core.state import RecurrentState, state_bytes
+from pararnn_core.state import RecurrentState
+from pararnn_core.state_layout import state_bytes
 from tests.core.batches import Chunk
 from tests.gpu.models import DEVICE, on_gpu, poisoned_state, random_model, run_steps, tokens
 
@@ -42,7 +43,7 @@ def assert_close(result: torch.Tensor, expected: torch.Tensor, tolerance: float 
 
 def assert_same_state(result: RecurrentState, expected: RecurrentState, tolerance: float = TOLERANCE) -> None:
     for name in ("cell", "conv", "last_hidden"):
-        assert_close(getattr(result, name), getattr(expected, name), tolerance)
+        assert_close(result[name], expected[name], tolerance)
     assert torch.equal(result.seen.cpu(), expected.seen.cpu())
 
 
@@ -99,7 +100,7 @@ def test_loaded_model_keeps_its_activations_as_the_gpu_does(tmp_path: Path) -> N
     fingerprint = save_checkpoint(random_model("gru", activation_dtype=None), tmp_path / "model")
     gpu = load_checkpoint(tmp_path / "model", DEVICE)
     state = gpu.new_state(2)
-    assert (gpu.config.activation_dtype, state.conv.dtype) == ("bfloat16", torch.bfloat16)
+    assert (gpu.config.activation_dtype, state["conv"].dtype) == ("bfloat16", torch.bfloat16)
     assert state.snapshot(0).nbytes == state_bytes(gpu.config)
     assert gpu.fingerprint == fingerprint
 
@@ -132,7 +133,7 @@ def test_head_of_last_hidden_gives_the_logits(cell: str) -> None:
     gpu = on_gpu(cell)
     state = poisoned_state(gpu)
     *_, logits = run_steps(gpu, state)
-    assert_close(gpu.head(state.last_hidden[3:4]), logits[-1:])
+    assert_close(gpu.head(state, [3]), logits[-1:])
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.5])

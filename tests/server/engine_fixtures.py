@@ -20,7 +20,6 @@ from pararnn_server.metrics import Metrics
 from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Request, Started, Tokens
 from pararnn_server.running import Running
 from pararnn_server.sessions.model_kind import model_kind
-from pararnn_server.sessions.saved_state import empty_snapshot
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.vocabulary import Vocabulary
 from pararnn_server.worker import Worker
@@ -28,7 +27,8 @@ from pararnn_server.worker import Worker
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampler import SampleRow, sample
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_core.state import RecurrentState
+from pararnn_core.state import RecurrentState, StateSnapshot
+from pararnn_core.state_layout import state_parts
 from tests.fixtures import tiny_model
 from tests.server.session_fixtures import Sessions, build_sessions
 
@@ -211,7 +211,7 @@ class Steps:
         if request.session_id is not None:
             turn = self.sessions.begin_turn(request.session_id, request.owner, request.request_id)
         if turn is not None and spoil is not None:
-            turn = replace(turn, snapshot=empty_snapshot(spoil))
+            turn = replace(turn, snapshot=StateSnapshot.empty(state_parts(spoil)))
             self.sessions.ledger.turns[turn.session_id] = turn
         self.worker.add(Running(request, turn, self.now, self.queue_timeout))
         return request.request_id, reader
@@ -233,7 +233,7 @@ def alone(
     served: ParaRNNForCausalLM, prompt: Sequence[int], params: SamplingParams, choice: int = 0
 ) -> list[int]:
     """The reply by the plainest loop: one slot, one chunk, one id at a time; no stops, no EOS."""
-    state = RecurrentState(served.config, 1)
+    state = served.new_state(1)
     ids: list[int] = []
     feed = list(prompt)
     while len(ids) < params.max_tokens:
@@ -248,7 +248,7 @@ def feed_slot(served: ParaRNNForCausalLM, state: RecurrentState, token_ids: Sequ
     """Slot 0 moves on; logits (1, V) of the last id."""
     tokens = torch.tensor(list(token_ids), dtype=torch.int32)
     bounds = torch.tensor([0, len(tokens)], dtype=torch.int32)
-    return served.forward(tokens, bounds, torch.zeros(1, dtype=torch.int32), state)
+    return served.step(tokens, bounds, torch.zeros(1, dtype=torch.int32), state)
 
 
 def assert_session_is_whole(
@@ -262,7 +262,7 @@ def assert_session_is_whole(
     assert stored.record.num_tokens == len(token_ids)
     num_fed = len(token_ids) - len(stored.pending_ids)
     assert token_ids[num_fed:] == list(stored.pending_ids)
-    state = RecurrentState(served.config, 1)
+    state = served.new_state(1)
     if num_fed:
         feed_slot(served, state, token_ids[:num_fed])
     expected = state.snapshot(0)

@@ -28,7 +28,8 @@ from pararnn_server.sessions.turn import Repeated, Turn, TurnResult
 from pararnn_server.sessions.writer import StoreWriter
 
 from pararnn_core.config import ModelConfig
-from pararnn_core.state import StateSnapshot, state_bytes, state_parts
+from pararnn_core.state import StateSnapshot
+from pararnn_core.state_layout import state_bytes, state_parts
 from tests.fixtures import tiny_config
 
 T = TypeVar("T")

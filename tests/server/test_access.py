@@ -7,7 +7,7 @@ import pytest
 from pararnn_server.keys import ConfigurationError
 from pararnn_server.loading import Loaded
 
-from pararnn_core.state import state_bytes
+from pararnn_core.state_layout import state_bytes
 from tests.server.http_server import ENDLESS, HttpServer, connection, eventually, serving
 
 KEY, SECOND, ADMIN = "k" * 20, "s" * 20, "a" * 20

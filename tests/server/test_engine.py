@@ -14,7 +14,6 @@ from pararnn_server.request import Failed, Finished, Started, Tokens
 
 from pararnn_core.sampler import token_logprobs
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_core.state import RecurrentState
 from tests.server.engine_fixtures import (
     LETTER_BIAS,
     TOKEN_BYTES,
@@ -103,7 +102,7 @@ def test_every_choice_is_the_one_it_would_be_alone() -> None:
 @pytest.mark.parametrize("budget", [5, 64])
 def test_prompt_logprobs_do_not_depend_on_chunks(budget: int) -> None:
     [prompt] = draw_prompts(1, 50, 11)
-    state = RecurrentState(model().config, 1)
+    state = model().new_state(1)
     expected = [
         token_logprobs(feed_slot(model(), state, [token_id]), [following], 3)[0]
         for token_id, following in itertools.pairwise(prompt)

@@ -76,14 +76,14 @@ def test_every_request_ends_once_and_nothing_leaks() -> None:
     print("seed", seed)
     draw = random_module.Random(seed)
     served = tiny_model("gru", 0)
-    forward = served.forward
+    forward = served.step
 
     def fail_sometimes(*args: Any, **kwargs: Any) -> torch.Tensor:
         if draw.random() < 0.01:
             raise RuntimeError("injected")
         return forward(*args, **kwargs)
 
-    served.forward = fail_sometimes  # type: ignore[method-assign]
+    served.step = fail_sometimes  # type: ignore[method-assign]
     with running(served, max_num_seqs=5, max_num_batched_tokens=24, max_queue=10) as bench:
         chaos = Chaos(bench, draw)
         actions = [chaos.submit] * 12 + [chaos.abort] * 3 + [chaos.cancel] * 2 + [chaos.replace_session]

@@ -13,7 +13,7 @@ from pararnn_server.settings import Settings
 
 from pararnn_core.device.memory import step_bytes
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.state import state_bytes
+from pararnn_core.state_layout import state_bytes, state_parts
 from tests.core.device.models import FakeCapturer, TorchNewton, on_device, with_graphs
 from tests.fixtures import tiny_config, tiny_model
 from tests.server.engine_fixtures import alone, greedy, random, running
@@ -95,7 +95,8 @@ def test_solves_by_newton_are_counted() -> None:
 def gpu_with(free: int, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A model as the pool's size sees one that is on a GPU."""
     monkeypatch.setattr(bring_up, "free_bytes", lambda device: free)
-    return SimpleNamespace(device=torch.device("cuda"), config=tiny_config(activation_dtype="bfloat16"))
+    config = tiny_config(activation_dtype="bfloat16")
+    return SimpleNamespace(device=torch.device("cuda"), config=config, state_parts=state_parts(config))
 
 
 def test_gpu_runs_as_many_requests_as_its_memory_holds_and_the_log_says_why(

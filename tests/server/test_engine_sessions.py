@@ -11,7 +11,7 @@ from pararnn_server.errors import BadRequest, Conflict, NotFound, Timeout, Unava
 from pararnn_server.request import Output, Tokens
 
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_core.state import state_bytes
+from pararnn_core.state_layout import state_bytes
 from tests.fixtures import tiny_model
 from tests.server.engine_fixtures import (
     LETTER_BIAS,
@@ -290,7 +290,7 @@ def test_a_dead_thread_leaves_nobody_waiting_and_no_session_busy() -> None:
         raise SystemExit
 
     served = tiny_model("gru", 0)
-    served.forward = die  # type: ignore[method-assign, assignment]
+    served.step = die  # type: ignore[method-assign, assignment]
     bench = Bench(served)
     busy, idle = (bench.sessions.create("").id for _ in range(2))
     bench.engine.start()

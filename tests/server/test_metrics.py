@@ -8,7 +8,7 @@ from pararnn_server.metrics import Metrics, PoolStats
 from pararnn_server.sessions.session import TierTotal
 from prometheus_client.parser import text_string_to_metric_families
 
-from pararnn_core.state import state_bytes
+from pararnn_core.state_layout import state_bytes
 from tests.server.engine_fixtures import Bench, Steps, greedy, model, running
 
 GAUGES = {

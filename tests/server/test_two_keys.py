@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pararnn_server.loading import Loaded
 
-from pararnn_core.state import state_bytes
+from pararnn_core.state_layout import state_bytes
 from tests.server.http_server import serving
 from tests.server.two_keys import Script, busy, play
 

@@ -114,8 +114,8 @@ class TimedModel:
         self.served = tiny_model("gru", 3)
         self.steps: Steps | None = None
         self.rows: list[int] = []
-        self._forward = self.served.forward
-        self.served.forward = self._take_time  # type: ignore[method-assign]
+        self._forward = self.served.step
+        self.served.step = self._take_time  # type: ignore[method-assign]
 
     def _take_time(self, tokens: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         self.rows.append(len(tokens))
@@ -131,8 +131,8 @@ class FailingModel:
         self.served = tiny_model("gru", 3)
         self.armed = False
         self.poisoned_token: int | None = None
-        self._forward = self.served.forward
-        self.served.forward = self._fail  # type: ignore[method-assign]
+        self._forward = self.served.step
+        self.served.step = self._fail  # type: ignore[method-assign]
 
     def _fail(self, tokens: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.armed:

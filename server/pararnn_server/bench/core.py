@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.serving import ServingModel
 from pararnn_server.bench.timing import Repetition, seconds
 
 CHUNK = 512
@@ -24,7 +24,7 @@ class CoreRun:
     """
 
     def __init__(
-        self, model: ParaRNNForCausalLM, num_slots: int, chunk: int = CHUNK, timed: Timed = seconds
+        self, model: ServingModel, num_slots: int, chunk: int = CHUNK, timed: Timed = seconds
     ) -> None:
         self._model = model
         self._chunk = chunk
@@ -48,11 +48,11 @@ class CoreRun:
         afresh = torch.zeros(batch, dtype=torch.bool)
 
         def step() -> object:
-            return self._model(tokens, bounds, slots, self._state)
+            return self._model.step(tokens, bounds, slots, self._state)
 
         def repeat() -> float:
             # Other cases use the same slots; one step brings threads and caches back to this one.
-            self._model(tokens, bounds, slots, self._state, has_initial_state=afresh)
+            self._model.step(tokens, bounds, slots, self._state, has_initial_state=afresh)
             if steps is not None:
                 return self._timed(lambda: [step() for _ in range(steps)]) / steps
             done, start = 0, time.perf_counter()
@@ -74,7 +74,7 @@ class CoreRun:
                 count = min(at_once, batch - first)
                 chunk = prompts[first * prompt_tokens : (first + count) * prompt_tokens]
                 afresh = torch.zeros(count, dtype=torch.bool)
-                self._model(
+                self._model.step(
                     chunk,
                     bounds[: count + 1] * prompt_tokens,
                     slots[first : first + count],
@@ -82,7 +82,7 @@ class CoreRun:
                     has_initial_state=afresh,
                 )
             for _ in range(new_tokens - 1):
-                self._model(tokens, bounds, slots, self._state)
+                self._model.step(tokens, bounds, slots, self._state)
 
         return lambda: self._timed(work)
 
@@ -94,7 +94,7 @@ class CoreRun:
             goes_on = torch.tensor([start > 0])
             last = start + self._chunk >= len(tokens)
             rows = None if last else torch.empty(0, dtype=torch.int64)
-            self._model(chunk, bounds, slot, self._state, has_initial_state=goes_on, logits_indices=rows)
+            self._model.step(chunk, bounds, slot, self._state, has_initial_state=goes_on, logits_indices=rows)
 
     def _tokens(self, count: int) -> torch.Tensor:
         return torch.randint(self._model.config.vocab_size, (count,), generator=self._generator)

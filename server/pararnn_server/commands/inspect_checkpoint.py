@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pararnn_core.checkpoint import CheckpointInfo, checkpoint_info, verify_checkpoint
 from pararnn_core.config import PRESETS, num_parameters
-from pararnn_core.state import state_bytes, state_parts
+from pararnn_core.state_layout import state_bytes, state_parts
 from pararnn_server.bench.limits import read_bandwidth
 from pararnn_server.bench.subject import Subject
 from pararnn_server.commands.failure import one_line_errors

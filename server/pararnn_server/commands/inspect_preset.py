@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pararnn_core.cells import CELLS
 from pararnn_core.config import PRESETS
-from pararnn_core.state import state_bytes
+from pararnn_core.state_layout import state_bytes
 from pararnn_server.bench.limits import read_bandwidth
 from pararnn_server.bench.subject import WEIGHTS, Subject
 from pararnn_server.commands.units import as_bytes, as_count

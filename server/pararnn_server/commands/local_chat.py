@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterator
 
 from pararnn_core.generate import generate
-from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.sampling_params import SEED_MAX, SamplingParams
-from pararnn_core.state import StatePart, state_bytes, state_parts
+from pararnn_core.serving import ServingModel
+from pararnn_core.state import StatePart, parts_bytes
 from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.chat_template import message
 from pararnn_server.commands.conversation import SessionFacts
@@ -27,7 +27,7 @@ class LocalConversation:
 
     def __init__(
         self,
-        model: ParaRNNForCausalLM,
+        model: ServingModel,
         tokenizer: Tokenizer,
         sampling: ChatSampling,
         *,
@@ -75,8 +75,8 @@ class LocalConversation:
 
     def facts(self) -> SessionFacts:
         """As of Conversation."""
-        parts = tuple((part.name, _described(part)) for part in state_parts(self._model.config))
-        return SessionFacts(self._num_tokens, state_bytes(self._model.config), parts)
+        parts = tuple((part.name, _described(part)) for part in self._model.state_parts)
+        return SessionFacts(self._num_tokens, parts_bytes(self._model.state_parts), parts)
 
     def close(self) -> None:
         """As of Conversation: the memory goes with the process."""

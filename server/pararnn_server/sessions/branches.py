@@ -183,9 +183,7 @@ def _to_snapshot(ledger: Ledger, held: Held, name: str) -> _Step:
     puts: dict[str, bytes] = {}
     if named.turn:
         data = puts[state_name(named.turn)] = ledger.item(held, prefix + state_name(named.turn))
-        state = decode_saved_state(
-            data, ledger.kind.config, place_of(held.session_id, state_name(named.turn))
-        )
+        state = decode_saved_state(data, ledger.kind.parts, place_of(held.session_id, state_name(named.turn)))
     links = {
         name.removeprefix(prefix): (held.session_id, name)
         for name in ledger.store.names(held.session_id, prefix + LOG)

@@ -20,7 +20,7 @@ from pararnn_server.sessions.names import LOG, place_of, state_name
 from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.sessions.quota import StoreQuota
 from pararnn_server.sessions.record import SessionRecord, decode_record
-from pararnn_server.sessions.saved_state import SavedState, decode_saved_state, empty_snapshot
+from pararnn_server.sessions.saved_state import SavedState, decode_saved_state
 from pararnn_server.sessions.sealed import corrupt, seal, unseal
 from pararnn_server.sessions.session import SessionInfo, Tier, TierTotal
 from pararnn_server.sessions.steps import Steps
@@ -170,7 +170,7 @@ class Ledger:
         self.check_model(held.record)
         snapshot = self.host.get(held.session_id, held.version)
         if snapshot is None and not held.record.turn:
-            return empty_snapshot(self.kind.config)
+            return StateSnapshot.empty(self.kind.parts)
         if snapshot is None:
             began = time.perf_counter()
             snapshot = self.saved_state(held, held.record.turn).snapshot
@@ -182,10 +182,10 @@ class Ledger:
     def saved_state(self, held: Held, turn: int) -> SavedState:
         """As it was after one of the kept turns."""
         if not turn:
-            return SavedState(0, 0, (), self.kind.build, False, empty_snapshot(self.kind.config))
+            return SavedState(0, 0, (), self.kind.build, False, StateSnapshot.empty(self.kind.parts))
         name = state_name(turn)
         place = place_of(held.session_id, name)
-        return decode_saved_state(self.item(held, name), self.kind.config, place)
+        return decode_saved_state(self.item(held, name), self.kind.parts, place)
 
     def prepare_links(self, session_id: str, owner: str) -> Steps[None]:
         """Makes the session's log ready to be linked to; only logs of the first version take any time."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pararnn_core import ops
 from pararnn_core.config import ModelConfig
-from pararnn_core.state import state_bytes
+from pararnn_core.state import StateParts, parts_bytes
+from pararnn_core.state_layout import state_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class ModelKind:
     config: as served, with the activation dtype of the device, on which a state's bytes depend.
     build: of the native library and its instruction set level or GPU. States of another build are good to go
     on from, but their last bits need not be those that this one would have computed.
+    parts: the layout of a state.
     """
 
     name: str
@@ -24,6 +26,7 @@ class ModelKind:
     fingerprint: str
     tokenizer: str
     build: str
+    parts: StateParts
 
     @property
     def system_fingerprint(self) -> str:
@@ -34,7 +37,7 @@ class ModelKind:
     @property
     def state_bytes(self) -> int:
         """Of one session."""
-        return state_bytes(self.config)
+        return parts_bytes(self.parts)
 
 
 def model_kind(
@@ -43,7 +46,9 @@ def model_kind(
     fingerprint: str | None = None,
     tokenizer: str = "",
     device_type: str = "cpu",
+    parts: StateParts | None = None,
 ) -> ModelKind:
-    """A model without a fingerprint was made in memory; its sizes stand in for it."""
+    """A model without a fingerprint was made in memory; its sizes stand in for it. parts: None, by config."""
     stand_in = hashlib.sha256(repr(config).encode()).hexdigest()
-    return ModelKind(name, config, fingerprint or stand_in, tokenizer, ops.build_tag(device_type))
+    build = ops.build_tag(device_type)
+    return ModelKind(name, config, fingerprint or stand_in, tokenizer, build, parts or state_parts(config))

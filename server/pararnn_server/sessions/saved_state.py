@@ -6,10 +6,7 @@ import json
 import struct
 from dataclasses import dataclass
 
-import torch
-
-from pararnn_core.config import ModelConfig
-from pararnn_core.state import StateSnapshot, state_bytes, state_parts
+from pararnn_core.state import StateParts, StateSnapshot
 from pararnn_server.sessions.sealed import corrupt, seal, unseal
 
 _HEAD = struct.Struct("<4sI")
@@ -37,8 +34,8 @@ class SavedState:
         return seal(_HEAD.pack(_MAGIC, len(text)), text, self.snapshot.buffer.numpy().data, place=place)
 
 
-def decode_saved_state(data: bytes, config: ModelConfig, place: str = "") -> SavedState:
-    """What `encode` made of a state of this config. StoreFailed for anything else."""
+def decode_saved_state(data: bytes, parts: StateParts, place: str = "") -> SavedState:
+    """What `encode` made of a state with these parts. StoreFailed for anything else."""
     body = unseal(data, "a state", place)
     try:
         magic, length = _HEAD.unpack_from(body)
@@ -46,12 +43,7 @@ def decode_saved_state(data: bytes, config: ModelConfig, place: str = "") -> Sav
             raise corrupt("a state begins with other bytes")
         end = _HEAD.size + length
         turn, num_tokens, pending_ids, build, build_changed = json.loads(bytes(body[_HEAD.size : end]))
-        snapshot = StateSnapshot.from_bytes(config, body[end:])
+        snapshot = StateSnapshot.from_bytes(parts, body[end:])
     except (ValueError, struct.error) as error:
         raise corrupt(f"a state cannot be read ({error})") from error
     return SavedState(turn, num_tokens, tuple(pending_ids), build, build_changed, snapshot)
-
-
-def empty_snapshot(config: ModelConfig) -> StateSnapshot:
-    """The state before any token."""
-    return StateSnapshot(state_parts(config), torch.zeros(state_bytes(config), dtype=torch.uint8))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pararnn_core.state import StateSnapshot, state_parts
+from pararnn_core.state import SEEN, StateSnapshot
 from pararnn_core.untrusted_file import parse_json
 from pararnn_server.errors import BadRequest, ServerError, TooLarge
 from pararnn_server.sessions.model_kind import ModelKind
@@ -39,7 +39,7 @@ class StateReader:
 
     def __init__(self, kind: ModelKind, max_bytes: int) -> None:
         self._kind = kind
-        self._parts = state_parts(kind.config)
+        self._parts = kind.parts
         self._max_bytes = max_bytes
         self._data = bytearray()
         self._expected = LENGTH.size
@@ -73,7 +73,7 @@ class StateReader:
         body = memoryview(self._data)[self._header_end :]
         num_bytes = 4 * (self._num_ids or 0)
         ids = None if self._num_ids is None else int32s(body[:num_bytes])
-        snapshot = StateSnapshot.from_bytes(self._kind.config, body[num_bytes:])
+        snapshot = StateSnapshot.from_bytes(self._parts, body[num_bytes:])
         self._check_snapshot(snapshot)
         return self._state_file(snapshot, ids)
 
@@ -122,8 +122,8 @@ class StateReader:
         expected = tensor_headers(self._parts, num_ids)
         for name, entry in expected.items():
             found = tensors.get(name)
-            if name == "conv" and isinstance(found, dict):
-                _check_activations(found.get("dtype"), entry["dtype"])
+            if isinstance(found, dict):
+                _check_activations(name, found, entry)
             if found != entry:
                 raise _bad(name, f"the header must say {json.dumps(entry)}")
         if unknown := tensors.keys() - expected.keys():
@@ -135,8 +135,8 @@ class StateReader:
             if view.is_floating_point() and not torch.isfinite(view).all():
                 raise _bad(name, "it holds NaN or infinity")
         spare = self._kind.config.vocab_size % 8
-        if spare and int(snapshot.views()["seen"][-1]) >> spare:
-            raise _bad("seen", "it has bits beyond the vocabulary")
+        if spare and int(snapshot.views()[SEEN][-1]) >> spare:
+            raise _bad(SEEN, "it has bits beyond the vocabulary")
 
     def _state_file(self, snapshot: StateSnapshot, ids: array[int] | None) -> StateFile:
         turn, num_tokens = self._count("turn"), self._count("num_tokens")
@@ -207,10 +207,12 @@ class StateReader:
         return dict(value)
 
 
-def _check_activations(found: Any, kept: str) -> None:
-    """Both types are sound; which one a state has, its device decides."""
-    if found in ("F32", "BF16") and found != kept:
-        raise _bad("conv", f"the state is of a device with activations in {found}, this one has {kept}")
+def _check_activations(name: str, found: dict[str, Any], kept: dict[str, Any]) -> None:
+    """Say so where only the type differs: that of activations follows from the device."""
+    both = {found.get("dtype"), kept["dtype"]}
+    if both == {"F32", "BF16"} and found.get("shape") == kept["shape"]:
+        its, ours = found["dtype"], kept["dtype"]
+        raise _bad(name, f"the state is of a device with activations in {its}, this one has {ours}")
 
 
 def _bad(param: str, why: str) -> ServerError:

@@ -13,9 +13,10 @@ from pararnn_core.cells import ParaGRU, ParaLSTM
 from pararnn_core.device import DeviceModel
 from pararnn_core.device.graphs import Captured, Capturer
 from pararnn_core.device.layer import Recurrence
-from pararnn_core.device.solvers import NewtonReport, SolverChoice
+from pararnn_core.device.solvers import SolverChoice
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.newton import NewtonResult, newton_solve
+from pararnn_core.serving import NewtonReport
 from pararnn_core.state import RecurrentState
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -80,10 +81,9 @@ class FakeCapturer:
         if self.refuses:
             raise RuntimeError("operation not permitted when stream is capturing")
         assert self.state is not None
-        pools = (self.state.cell, self.state.conv, self.state.last_hidden, self.state.seen)
-        before = [pool.clone() for pool in pools]
+        before = [pool.clone() for pool in self.state.tensors]
         output = work()
-        for pool, content in zip(pools, before, strict=True):
+        for pool, content in zip(self.state.tensors, before, strict=True):
             pool.copy_(content)
         output.fill_(torch.nan)
         self.captures += 1

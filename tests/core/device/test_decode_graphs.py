@@ -95,7 +95,7 @@ def test_only_one_token_a_sequence_with_all_logits_in_order_is_a_decode() -> Non
 def test_replayed_decodes_equal_those_without_graphs() -> None:
     plain = on_device(tiny_model("lstm"))
     model, state, capturer = captured_model(5)
-    expected = RecurrentState(plain.config, 5)
+    expected = plain.new_state(5)
     for tokens, slots in (
         ([1, 2, 3], [4, 0, 2]),
         ([9, 8, 7, 6], [0, 1, 2, 3]),
@@ -109,7 +109,7 @@ def test_replayed_decodes_equal_those_without_graphs() -> None:
         torch.testing.assert_close(logits[used], wanted[used], rtol=0, atol=1e-5)
         assert len(logits) == len(tokens)
     for name in ("cell", "conv", "last_hidden"):
-        torch.testing.assert_close(getattr(state, name), getattr(expected, name), rtol=0, atol=1e-5)
+        torch.testing.assert_close(state[name], expected[name], rtol=0, atol=1e-5)
     assert torch.equal(state.seen, expected.seen)
     # Those of 8, 4, 2 and 1 were recorded before.
     assert (capturer.captures, capturer.replays) == (4, 6)
@@ -157,7 +157,7 @@ def test_bucket_that_cannot_be_captured_runs_without_a_graph_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     plain = on_device(tiny_model("lstm"))
-    expected = RecurrentState(plain.config, 3)
+    expected = plain.new_state(3)
     with caplog.at_level(logging.WARNING):
         model, state, _ = captured_model(3, refuses=True)
         for token in range(4):

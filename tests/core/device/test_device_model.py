@@ -11,6 +11,7 @@ from pararnn_core.device import matrix
 from pararnn_core.model import ParaRNNForCausalLM
 from pararnn_core.ops import STEP_STAGES
 from pararnn_core.state import PAD_SLOT_ID, RecurrentState
+from pararnn_core.state_layout import state_parts
 from tests.core.batches import Chunk, feed, poisoned, run_alone
 from tests.core.device.models import VARIANTS, TorchNewton, on_device
 from tests.core.step_by_step import run_step_by_step
@@ -41,9 +42,7 @@ def assert_close(result: torch.Tensor, expected: torch.Tensor, tolerance: float 
 def assert_same_state(result: RecurrentState, expected: RecurrentState, tolerance: float = TOLERANCE) -> None:
     """NaN where NaN is expected: untouched slots stay untouched."""
     for name in ("cell", "conv", "last_hidden"):
-        torch.testing.assert_close(
-            getattr(result, name), getattr(expected, name), rtol=0, atol=tolerance, equal_nan=True
-        )
+        torch.testing.assert_close(result[name], expected[name], rtol=0, atol=tolerance, equal_nan=True)
     assert torch.equal(result.seen, expected.seen)
 
 
@@ -128,10 +127,12 @@ def test_how_much_is_dequantised_at_a_time_changes_nothing(
 
 
 @every_variant
-def test_head_of_last_hidden_gives_the_logits(variant: str) -> None:
+def test_head_of_a_slot_gives_the_logits(variant: str) -> None:
     _, model = pair(variant)
     logits, final = run_alone(model, TOKENS)
-    assert_close(model.head(final.views()["last_hidden"][None]), logits[-1:])
+    state = model.new_state(2)
+    state.restore(1, final)
+    assert_close(model.head(state, [1]), logits[-1:])
 
 
 def test_batch_of_padding_alone_touches_nothing_and_has_logits_of_zero() -> None:
@@ -160,10 +161,10 @@ def test_time_of_every_stage_is_added() -> None:
     _, model = pair("gru")
     seconds = torch.zeros(len(STEP_STAGES), dtype=torch.float64)
     one = torch.tensor([0, 1], dtype=torch.int32)
-    model(torch.tensor([5]), one, one[:1], RecurrentState(model.config, 1), stage_seconds=seconds)
+    model(torch.tensor([5]), one, one[:1], model.new_state(1), stage_seconds=seconds)
     assert (seconds > 0).all()
     with pytest.raises(ValueError, match="stage_seconds"):
-        model(torch.tensor([5]), one, one[:1], RecurrentState(model.config, 1), stage_seconds=seconds[1:])
+        model(torch.tensor([5]), one, one[:1], model.new_state(1), stage_seconds=seconds[1:])
 
 
 def test_weights_are_shared_not_copied_and_keep_their_names() -> None:
@@ -178,12 +179,7 @@ def test_weights_are_shared_not_copied_and_keep_their_names() -> None:
     assert model.weight_bytes == sum(t.nbytes for t in matrices) - sum(t.nbytes for t in recurrent)
 
 
-def test_packed_form_is_refused_where_nothing_is_packed() -> None:
-    with pytest.raises(RuntimeError, match="serves on cpu, where nothing is packed"):
-        on_device(tiny_model()).serving_form()
-
-
 def test_state_of_another_activation_dtype_is_refused_in_words() -> None:
-    state = RecurrentState(tiny_config(activation_dtype="bfloat16"), 1)
+    state = RecurrentState(state_parts(tiny_config(activation_dtype="bfloat16")), 1)
     with pytest.raises(ValueError, match=r"activations in bfloat16.*here they are float32"):
         feed(tiny_model(), state, [Chunk(0, [1])])

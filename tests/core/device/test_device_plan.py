@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pararnn_core.device.arguments import StepArguments, check_arguments
 from pararnn_core.device.plan import plan_step
-from pararnn_core.state import RecurrentState
 from tests.core.batches import poisoned
 from tests.core.device.models import on_device
 from tests.fixtures import tiny_model
@@ -64,7 +63,7 @@ def test_bad_argument_is_refused_in_the_words_of_the_native_library(name: str, v
         name: value,
     }
     with pytest.raises(ValueError) as expected:
-        packed(**given, state=RecurrentState(packed.config, 2))
+        packed(**given, state=packed.new_state(2))
     state = poisoned(device, 2)
     before = [state.snapshot(slot) for slot in range(2)]
     with pytest.raises(ValueError) as refused:

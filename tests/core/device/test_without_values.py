@@ -43,8 +43,7 @@ def inputs_without_values(model: ParaRNNForCausalLM) -> StepInputs:
 
 def logits_without_values(model: ParaRNNForCausalLM) -> Tensor:
     state = model.new_state(3)
-    for name in ("cell", "conv", "last_hidden", "seen"):
-        setattr(state, name, getattr(state, name).to(META))
+    state._tensors = {part.name: state[part.name].to(META) for part in state.parts}
     inputs = inputs_without_values(model)
     for name, weight in list(model.named_parameters()):
         model.set_weight(name, weight.detach().to(META))

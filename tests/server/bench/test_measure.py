@@ -118,17 +118,17 @@ def test_a_prefill_of_several_chunks_leaves_the_state_of_one_sequence() -> None:
 def test_a_run_counts_as_it_is_told_and_feeds_chunks_of_its_own() -> None:
     model = tiny_model().pack()
     lengths: list[int] = []
-    forward = model.forward
+    step = model.step
 
     def counted(tokens: torch.Tensor, *rest: Any, **others: Any) -> torch.Tensor:
         lengths.append(len(tokens))
-        return forward(tokens, *rest, **others)
+        return step(tokens, *rest, **others)
 
     def twelve(work: Callable[[], object]) -> float:
         work()
         return 12.0
 
-    model.forward = counted  # type: ignore[method-assign]  # a wrapper of it
+    model.step = counted  # type: ignore[method-assign]  # a wrapper of it
     run = CoreRun(model, 2, chunk=5, timed=twelve)
     assert (run.prefill(12)(), lengths) == (12.0, [5, 5, 2])
     lengths.clear()

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pararnn_core.checkpoint import checkpoint_info
 from pararnn_core.config import ModelConfig, num_parameters
-from pararnn_core.state import state_bytes
+from pararnn_core.state_layout import state_bytes
 from tests.fixtures import tiny_checkpoint
 
 GOLDEN = Path(__file__).parents[2] / "golden"

@@ -34,7 +34,7 @@ def _ids(loaded: Loaded, text: str) -> list[int]:
 
 
 def _state_after(loaded: Loaded, tokens: list[int]) -> RecurrentState:
-    state = RecurrentState(loaded.model.config, 1)
+    state = loaded.model.new_state(1)
     list(generate(loaded.model, tokens, SamplingParams(max_tokens=0), state))
     return state
 
@@ -102,7 +102,7 @@ def test_chat_turns_are_rendered_as_the_template_renders_the_whole(loaded: Loade
     )
     prompt = _ids(loaded, opening)
     expected = _state_after(loaded, [*prompt, *_generated(loaded, prompt, 4)[:3]])
-    assert torch.equal(conversation._state.cell, expected.cell)
+    assert torch.equal(conversation._state["cell"], expected["cell"])
 
 
 def test_nothing_at_all_is_no_message(talk: Talk) -> None:

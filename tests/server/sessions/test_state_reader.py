@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from pararnn_server.errors import BadRequest
 from pararnn_server.sessions import branches, transfer
-from pararnn_server.sessions.saved_state import empty_snapshot
 from pararnn_server.sessions.state_file import StateFile
 from pararnn_server.sessions.state_reader import MAX_COUNT, StateReader
 
 from pararnn_core.config import ModelConfig
+from pararnn_core.state import StateSnapshot
+from pararnn_core.state_layout import state_parts
 from tests.server.session_fixtures import CONFIG, build_sessions, kind_of
 
 
@@ -27,7 +28,7 @@ def file_of(config: ModelConfig, **fields: Any) -> bytes:
         pending_ids=(),
         log_start=0,
         metadata={},
-        snapshot=empty_snapshot(config),
+        snapshot=StateSnapshot.empty(state_parts(config)),
     )
     return replace(file, **fields).encode()
 
@@ -47,7 +48,7 @@ def test_state_with_activations_of_another_device_is_refused_with_the_reason(the
     assert error.value.param == "conv"
     reader = StateReader(kind_of(configs[0]), 1 << 20)
     reader.feed(file)
-    assert reader.finish().snapshot == empty_snapshot(configs[0])
+    assert reader.finish().snapshot == StateSnapshot.empty(state_parts(configs[0]))
 
 
 @pytest.mark.parametrize("name", ["num_tokens", "turn", "log_start"])
