@@ -8,22 +8,32 @@
 
 namespace pararnn {
 
-// Matrices packed, vectors float32; c null without peepholes, residual_scale null for 1.
+// The tensors of a layer, in the order in which model_create takes them: matrices packed, vectors float32.
+// Sizes after the names: of a vector its shape (null where one of them is 0), of a matrix heads, gates,
+// inputs and outputs; d channels, m inside of the MLP, h heads, K taps, G gates, P peepholes. conv_taps: the
+// last tap meets the newest row. OPTIONAL: null stands for 1. gate_up: two matrices as the gates of one.
+#define PARARNN_LAYER_TENSORS(VECTOR, OPTIONAL, MATRIX) \
+  VECTOR(norm, d)                                       \
+  MATRIX(in_proj, 1, 1, d, 2 * d)                       \
+  VECTOR(conv_taps, K, d)                               \
+  VECTOR(conv_bias, d)                                  \
+  MATRIX(cell_input, h, G, d / h, d / h)                \
+  VECTOR(cell_bias, G, d)                               \
+  VECTOR(a, G, d)                                       \
+  VECTOR(c, P, d)                                       \
+  VECTOR(gate_norm, d)                                  \
+  MATRIX(out_proj, 1, 1, d, d)                          \
+  OPTIONAL(residual_scale, 1)                           \
+  VECTOR(mlp_norm, d)                                   \
+  MATRIX(gate_up, 1, 2, d, m)                           \
+  MATRIX(down_proj, 1, 1, m, d)
+
 struct LayerWeights {
-  const float* norm;
-  PackedMatrix in_proj;
-  const float* conv_taps;  // (K, D)
-  const float* conv_bias;
-  PackedMatrix cell_input;
-  const float* cell_bias;
-  const float* a;
-  const float* c;
-  const float* gate_norm;
-  PackedMatrix out_proj;
-  const float* residual_scale;
-  const float* mlp_norm;
-  PackedMatrix gate_up;  // two gates of one matrix
-  PackedMatrix down_proj;
+#define PARARNN_VECTOR(name, ...) const float* name;
+#define PARARNN_MATRIX(name, ...) PackedMatrix name;
+  PARARNN_LAYER_TENSORS(PARARNN_VECTOR, PARARNN_VECTOR, PARARNN_MATRIX)
+#undef PARARNN_VECTOR
+#undef PARARNN_MATRIX
 };
 
 struct ModelWeights {

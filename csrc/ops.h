@@ -42,10 +42,9 @@ Tensor linear_op(const Tensor& x, const Tensor& packed, std::optional<Tensor> bi
 Tensor embedding_op(const Tensor& tokens, const Tensor& packed, int64_t format, int64_t inputs,
                     int64_t outputs, int64_t group_size);
 
-// A model from its packed matrices and float32 vectors, in the order: embedding; for each layer norm,
-// in_proj, conv_taps, conv_bias, cell_input, cell_bias, a, c (with peepholes only), gate_norm, out_proj,
-// residual_scale (empty: none), mlp_norm, gate_up, down_proj; final norm, head. formats: of each matrix its
-// format and group size. Returns a handle, which keeps the tensors until model_free.
+// A model from its packed matrices and float32 vectors, in the order: embedding; for each layer
+// PARARNN_LAYER_TENSORS of model.h; final norm, head. formats: of each matrix its format and group size.
+// Returns a handle, which keeps the tensors until model_free.
 int64_t model_create_op(std::vector<Tensor> tensors, std::vector<int64_t> formats, int64_t cell,
                         int64_t layers, int64_t hidden, int64_t mlp_hidden, int64_t heads, int64_t vocab,
                         int64_t conv_width, int64_t conv_activation, int64_t gate_order, bool mlp_residual,

@@ -60,17 +60,21 @@ class WeightReader {
   WeightReader(const std::vector<Tensor>& tensors, const std::vector<int64_t>& formats)
       : tensors_(tensors), formats_(formats) {}
 
+  // Null, and a tensor without elements, where a size is 0.
   const float* vector(const char* name, std::initializer_list<int64_t> shape) {
     const Tensor& tensor = next(name);
+    for (const int64_t size : shape) {
+      if (size > 0) continue;
+      PARARNN_REQUIRE(tensor.numel() == 0, name, ": expected no elements, got ", tensor.numel());
+      return nullptr;
+    }
     check_tensor(name, tensor, ScalarType::Float, shape);
     return tensor.const_data_ptr<float>();
   }
 
+  // The same, and null where the tensor has no elements.
   const float* optional_vector(const char* name, std::initializer_list<int64_t> shape) {
-    if (place_ < tensors_.size() && tensors_[place_].numel() == 0) {
-      ++place_;
-      return nullptr;
-    }
+    if (place_ < tensors_.size() && tensors_[place_].numel() == 0) return vector(name, {0});
     return vector(name, shape);
   }
 
@@ -102,24 +106,17 @@ class WeightReader {
   size_t format_place_ = 0;
 };
 
-LayerWeights read_layer(WeightReader& reader, const ModelWeights& model, int64_t heads) {
-  const int64_t d = model.hidden, m = model.mlp_hidden, per_head = d / heads;
-  const CellSizes& cell = sizes_of(model.cell);
+LayerWeights read_layer(WeightReader& reader, const ModelWeights& model, int64_t h) {
+  const int64_t d = model.hidden, m = model.mlp_hidden, K = model.conv_width;
+  const int64_t G = sizes_of(model.cell).gates, P = sizes_of(model.cell).peepholes;
   LayerWeights layer;
-  layer.norm = reader.vector("norm", {d});
-  layer.in_proj = reader.matrix("in_proj", {1, 1, d, 2 * d});
-  layer.conv_taps = reader.vector("conv_taps", {model.conv_width, d});
-  layer.conv_bias = reader.vector("conv_bias", {d});
-  layer.cell_input = reader.matrix("cell_input", {heads, cell.gates, per_head, per_head});
-  layer.cell_bias = reader.vector("cell_bias", {cell.gates, d});
-  layer.a = reader.vector("a", {cell.gates, d});
-  layer.c = cell.peepholes > 0 ? reader.vector("c", {cell.peepholes, d}) : nullptr;
-  layer.gate_norm = reader.vector("gate_norm", {d});
-  layer.out_proj = reader.matrix("out_proj", {1, 1, d, d});
-  layer.residual_scale = reader.optional_vector("residual_scale", {1});
-  layer.mlp_norm = reader.vector("mlp_norm", {d});
-  layer.gate_up = reader.matrix("gate_up", {1, 2, d, m});
-  layer.down_proj = reader.matrix("down_proj", {1, 1, m, d});
+#define PARARNN_VECTOR(name, ...) layer.name = reader.vector(#name, {__VA_ARGS__});
+#define PARARNN_OPTIONAL(name, ...) layer.name = reader.optional_vector(#name, {__VA_ARGS__});
+#define PARARNN_MATRIX(name, ...) layer.name = reader.matrix(#name, {__VA_ARGS__});
+  PARARNN_LAYER_TENSORS(PARARNN_VECTOR, PARARNN_OPTIONAL, PARARNN_MATRIX)
+#undef PARARNN_VECTOR
+#undef PARARNN_OPTIONAL
+#undef PARARNN_MATRIX
   return layer;
 }
 

@@ -18,8 +18,8 @@ from pararnn_core.config import ModelConfig
 from pararnn_core.device.memory import free_bytes, too_large
 from pararnn_core.devices import usable_device
 from pararnn_core.fingerprint import Fingerprint
+from pararnn_core.layer_tensors import EMBEDDING, HEAD, RECURRENT_OF_A_LAYER
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.quantization_config import EMBEDDING, HEAD
 from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
 from pararnn_core.safetensors_file import DTYPES, TensorInfo
 from pararnn_core.untrusted_file import CheckpointError
@@ -226,7 +226,7 @@ def _prepared(
 ) -> tuple[str, torch.Tensor | QuantizedMatrix]:
     if isinstance(weight, QuantizedMatrix):
         return name, weight.to(device)
-    if config.recurrent_clip is not None and name.endswith((".cell.A", ".cell.C")):
+    if config.recurrent_clip is not None and name.endswith(RECURRENT_OF_A_LAYER):
         weight.clamp_(-config.recurrent_clip, config.recurrent_clip)
     return name, weight.to(device, getattr(torch, config.dtype))
 

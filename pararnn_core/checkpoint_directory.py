@@ -12,8 +12,9 @@ import torch
 
 from pararnn_core.checkpoint_text import TOKENIZER, CheckpointText
 from pararnn_core.config import ModelConfig, num_parameters
+from pararnn_core.layer_tensors import EMBEDDING, HEAD, MATRICES_OF_A_LAYER, matrix_sizes, parameter_shapes
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.quantization_config import EMBEDDING, HEAD, MATRICES_OF_A_LAYER, MatrixFormat, matrix_names
+from pararnn_core.quantization_config import MatrixFormat, matrix_names
 from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix, shapes_of
 from pararnn_core.safetensors_file import PICKLE_ADVICE, TensorInfo, is_pickle
 from pararnn_core.skeleton import skeleton
@@ -29,7 +30,6 @@ _MAX_JSON_BYTES = 1 << 20
 _LARGEST_SIZE = 2**31
 _LARGEST_MODEL = 2**60
 _LISTED = 3
-_FIRST_LAYER = "layers.0."
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -57,6 +57,7 @@ class CheckpointDirectory:
         _check_is_directory(path)
         self.config_fields = config_fields(path)
         self.config = _read_config(path / CONFIG, self.config_fields)
+        self._shapes: Mapping[str, tuple[int, ...]] = {}
         self.fingerprint = _read_fingerprint(path / CONFIG, self.config_fields)
         self.tokenizer = _read_tokenizer(path, self.config.vocab_size)
         self.weights = WeightFiles(path)
@@ -67,6 +68,7 @@ class CheckpointDirectory:
                 del tensors[HEAD]
             shapes = {name: info.shape for name, info in tensors.items()}
             _check_dtypes(path, tensors, check_shapes(path, shapes, self.config))
+            self._shapes = _parameter_shapes(self.config)
         except BaseException:
             self.weights.close()
             raise
@@ -86,10 +88,7 @@ class CheckpointDirectory:
 
     def inputs_of(self, name: str) -> int:
         """I of the matrix of that name."""
-        config = self.config
-        if name.endswith(".cell.B"):
-            return config.hidden_size // config.num_heads
-        return config.mlp_hidden_size if name.endswith(".down_proj.weight") else config.hidden_size
+        return matrix_sizes(self._shapes[name]).inputs
 
     @property
     def has_chat_template(self) -> bool:
@@ -124,21 +123,7 @@ def expected_tensors(config: ModelConfig) -> dict[str, StoredTensor]:
 
 
 def _parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """By name. One layer is built, which takes milliseconds: the others are like it."""
-    model = empty_model(replace(config, num_hidden_layers=1, quantization=None))
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, parameter in model.named_parameters():
-        layers = range(config.num_hidden_layers) if name.startswith(_FIRST_LAYER) else range(1)
-        shapes |= {name.replace(_FIRST_LAYER, f"layers.{i}.", 1): tuple(parameter.shape) for i in layers}
-    return shapes
-
-
-def matrix_sizes(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and inputs of a matrix from the shape of its parameter: (O, I), or (H, I, rows, outputs) of B."""
-    if len(shape) == 2:
-        return shape[0], shape[1]
-    heads, inputs, rows, outputs = shape
-    return heads * rows * outputs, inputs
+    return parameter_shapes(config.sizes, config.num_hidden_layers, config.tie_embeddings)
 
 
 def check_shapes(
@@ -178,7 +163,8 @@ def _check_dtypes(
 
 
 def _quantized_tensors(name: str, shape: tuple[int, ...], its: MatrixFormat) -> dict[str, StoredTensor]:
-    qweight, scales = shapes_of(*matrix_sizes(shape), its.bits, its.group_size)
+    sizes = matrix_sizes(shape)
+    qweight, scales = shapes_of(sizes.rows, sizes.inputs, its.bits, its.group_size)
     return {
         name + QWEIGHT: StoredTensor(qweight, "int8" if its.bits == 8 else "uint8"),
         name + SCALES: StoredTensor(scales, "bfloat16"),

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pararnn_core.cells import CELLS, Cell
+from pararnn_core.layer_tensors import count_parameters
 from pararnn_core.quantization_config import QuantizationConfig
 
 MODEL_TYPE = "pararnn"
@@ -114,6 +115,23 @@ class ModelConfig:
         return CELLS[self.cell]
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes of the tensors, by the letters of layer_tensors."""
+        d, heads, cell = self.hidden_size, self.num_heads, self.cell_type
+        return {
+            "d": d,
+            "2d": 2 * d,
+            "d/H": d // heads,
+            "H": heads,
+            "G": cell.num_gates,
+            "P": cell.num_peepholes,
+            "K": self.conv_kernel,
+            "S": 1 if self.residual_scale == "scalar" else 0,
+            "m": self.mlp_hidden_size,
+            "V": self.vocab_size,
+        }
+
+    @property
     def mlp_hidden_size(self) -> int:
         """`intermediate_size` if given, else 8d/3 rounded up to a multiple of 256."""
         if self.intermediate_size is not None:
@@ -183,16 +201,8 @@ def _without_keys_of_the_hub(values: Mapping[str, Any], *, quantized: bool) -> d
 
 
 def num_parameters(config: ModelConfig) -> int:
-    """Exact count by formula, without building the model."""
-    d, heads, cell_type = config.hidden_size, config.num_heads, config.cell_type
-    gates, peepholes = cell_type.num_gates, cell_type.num_peepholes
-    norms_and_conv = 3 * d + d * config.conv_kernel + d
-    projections = 2 * d * d + d * d
-    cell = gates * d * (d // heads) + 2 * gates * d + peepholes * d
-    scale = 1 if config.residual_scale == "scalar" else 0
-    layer = norms_and_conv + projections + cell + scale + 3 * d * config.mlp_hidden_size
-    embeddings = config.vocab_size * d * (1 if config.tie_embeddings else 2)
-    return config.num_hidden_layers * layer + embeddings + d
+    """Exact count, without building the model."""
+    return count_parameters(config.sizes, config.num_hidden_layers, config.tie_embeddings)
 
 
 def _check_int(name: str, value: object, minimum: int) -> None:

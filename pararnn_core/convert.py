@@ -18,18 +18,15 @@ from pararnn_core.convert_cells import ConvertedCells, load_cell, prefixes_of, w
 from pararnn_core.convert_keys import FORK_KEYS, STATED_CONFIG, KeyMap
 from pararnn_core.convert_pararnn_torch import MAX_RECURRENT_NORM, with_our_cells
 from pararnn_core.convert_source import read_source
+from pararnn_core.layer_tensors import letters_in
 
 __all__ = ["Conversion", "ConvertedCells", "convert_checkpoint", "load_cell"]
 
 PathLike = str | os.PathLike[str]
 
 _FORK_MARK = "blocks.0.rnn_cell.A"
-_SHOW_SIZES = {
-    "embedding.weight": 2,
-    "layers.0.cell.B": 4,
-    "layers.0.conv.weight": 2,
-    "layers.0.mlp.gate_proj.weight": 2,
-}
+_SHOW_CHOICES = ("layers.0.cell.C", "layers.0.residual_scale")
+_SHOW_SIZES = ("embedding.weight", "layers.0.cell.B", "layers.0.conv.weight", "layers.0.mlp.gate_proj.weight")
 
 
 @dataclass(frozen=True)
@@ -140,9 +137,6 @@ def _config(source: Path, weights: Mapping[str, torch.Tensor], stated: Mapping[s
     missing = [name for name in _SHOW_SIZES if name not in weights]
     if missing:
         raise CheckpointError(source, f"nothing is mapped to {', '.join(missing)}: add them to the map")
-    wrong = [name for name, dimensions in _SHOW_SIZES.items() if weights[name].dim() != dimensions]
-    if wrong:
-        raise CheckpointError(source, f"{', '.join(wrong)}: wrong number of dimensions")
     try:
         sizes = _sizes(weights)
         config = ModelConfig.from_dict({"model_type": MODEL_TYPE, **sizes, **stated})
@@ -156,23 +150,20 @@ def _config(source: Path, weights: Mapping[str, torch.Tensor], stated: Mapping[s
 
 def _sizes(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     embedding, head = weights["embedding.weight"], weights.get("lm_head.weight")
+    shown = (name for name in (*_SHOW_SIZES, *_SHOW_CHOICES) if name in weights)
+    sizes = letters_in({name: tuple(weights[name].shape) for name in shown})
     return {
-        "cell": _cell(weights),
-        "vocab_size": embedding.shape[0],
-        "hidden_size": embedding.shape[1],
+        "cell": cell_like(sizes["G"], sizes["P"]),
+        "vocab_size": sizes["V"],
+        "hidden_size": sizes["d"],
         "num_hidden_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")}),
-        "num_heads": weights["layers.0.cell.B"].shape[0],
-        "conv_kernel": weights["layers.0.conv.weight"].shape[1],
-        "residual_scale": "scalar" if "layers.0.residual_scale" in weights else "none",
-        "intermediate_size": weights["layers.0.mlp.gate_proj.weight"].shape[0],
+        "num_heads": sizes["H"],
+        "conv_kernel": sizes["K"],
+        "residual_scale": "scalar" if sizes["S"] else "none",
+        "intermediate_size": sizes["m"],
         "tie_embeddings": head is None or torch.equal(head, embedding),
         "dtype": "bfloat16" if all(t.dtype == torch.bfloat16 for t in weights.values()) else "float32",
     }
-
-
-def _cell(weights: Mapping[str, torch.Tensor]) -> str:
-    peepholes = weights.get("layers.0.cell.C")
-    return cell_like(weights["layers.0.cell.B"].shape[2], 0 if peepholes is None else len(peepholes))
 
 
 def _notes(config: ModelConfig, dst: Path, tokenizer: PathLike | None) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pararnn_core import ops
 from pararnn_core.cells import Cell
 from pararnn_core.config import ModelConfig
+from pararnn_core.layer_tensors import EMBEDDING, HEAD, LAYER, MATRICES_OF_A_LAYER, LayerTensor, matrix_stages
 from pararnn_core.layers import Block, Linear, RMSNorm
 from pararnn_core.ops import LayerWeights, ModelShape, PackedMatrix
 from pararnn_core.quantized_matrix import QuantizedMatrix
@@ -40,10 +41,10 @@ class PackedModel:
         self.state_parts = state_parts(config)
         self.arena = arena.memory
         self.embedding = arena.pack(embedding)
-        self.blocks = tuple(pack_block(block, arena) for block in blocks)
+        self.layers = tuple(pack_block(block, arena) for block in blocks)
         self._head = self.embedding if head is None else arena.pack(head)
         self._native = ops.NativeModel(
-            model_shape(config), self.embedding, self.blocks, _vector(norm.weight), self._head
+            model_shape(config), self.embedding, self.layers, _vector(norm.weight), self._head
         )
 
     @property
@@ -102,17 +103,15 @@ class PackedModel:
 
     def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
         """Packed weights under the names of the parameters that they replace."""
-        yield "embedding.weight", self.embedding
-        for i, block in enumerate(self.blocks):
-            gate, up = _halves(block.gate_up)
-            yield f"layers.{i}.in_proj.weight", block.in_proj
-            yield f"layers.{i}.cell.B", block.cell_input
-            yield f"layers.{i}.out_proj.weight", block.out_proj
-            yield f"layers.{i}.mlp.gate_proj.weight", gate
-            yield f"layers.{i}.mlp.up_proj.weight", up
-            yield f"layers.{i}.mlp.down_proj.weight", block.down_proj
+        yield EMBEDDING, self.embedding
+        for i, layer in enumerate(self.layers):
+            for stage in matrix_stages():
+                packed = layer[native_of(stage[0])]
+                assert isinstance(packed, PackedMatrix)
+                for name, matrix in zip(stage, _parts(packed, len(stage)), strict=True):
+                    yield f"layers.{i}.{name}", matrix
         if not self.config.tie_embeddings:
-            yield "lm_head.weight", self._head
+            yield HEAD, self._head
 
 
 class PackingArena:
@@ -151,33 +150,27 @@ class PackingArena:
                 delattr(module, name)
         return self._packed[module]
 
-    def pack_pair(self, first: nn.Module, second: nn.Module) -> PackedMatrix:
-        """Two neighbouring matrices of one format and shape as the gates of one."""
-        one, other = self.pack(first), self.pack(second)
-        if one.key != other.key:
+    def pack_stage(self, modules: Sequence[nn.Module]) -> PackedMatrix:
+        """Neighbouring matrices of one format and shape as the gates of one."""
+        first, *others = (self.pack(module) for module in modules)
+        if not others:
+            return first
+        if any(other.key != first.key for other in others):
             raise ValueError("gate_proj and up_proj must have the same format and group size")
-        return one._replace(gates=2, data=self.memory[self._places[first].start : self._places[second].stop])
+        places = [self._places[module] for module in modules]
+        data = self.memory[places[0].start : places[-1].stop]
+        return first._replace(gates=len(modules), data=data)
 
 
 def pack_block(block: Block, arena: PackingArena) -> LayerWeights:
-    """Matrices go to the arena."""
-    cell, mlp = block.cell, block.mlp
-    return LayerWeights(
-        norm=_vector(block.norm.weight),
-        in_proj=arena.pack(block.in_proj),
-        conv_taps=_vector(block.conv.weight.T),
-        conv_bias=_vector(block.conv.bias),
-        cell_input=arena.pack(cell),
-        cell_bias=_vector(cell.b),
-        a=_vector(cell.A),
-        c=_vector(cell.get_parameter("C")) if cell.num_peepholes else None,
-        gate_norm=_vector(block.gate_norm.weight),
-        out_proj=arena.pack(block.out_proj),
-        residual_scale=None if block.residual_scale is None else _vector(block.residual_scale),
-        mlp_norm=_vector(block.mlp_norm.weight),
-        gate_up=arena.pack_pair(mlp.gate_proj, mlp.up_proj),
-        down_proj=arena.pack(mlp.down_proj),
-    )
+    """The tensors of a layer as native code takes them. Matrices go to the arena."""
+    weights: LayerWeights = {}
+    for tensor in LAYER:
+        if tensor.is_matrix:
+            weights.setdefault(tensor.native, arena.pack_stage(_modules_of(block, tensor.native)))
+        else:
+            weights[tensor.native] = _vector_of(block, tensor)
+    return weights
 
 
 def model_shape(config: ModelConfig) -> ModelShape:
@@ -197,9 +190,32 @@ def model_shape(config: ModelConfig) -> ModelShape:
     )
 
 
+def native_of(name: str) -> str:
+    """What native code calls a tensor of a layer."""
+    return next(tensor.native for tensor in LAYER if tensor.name == name)
+
+
 def _matrix_modules(block: Block) -> tuple[nn.Module, ...]:
-    mlp = block.mlp
-    return (block.in_proj, block.cell, block.out_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+    return tuple(_module_of(block, name)[0] for name in MATRICES_OF_A_LAYER)
+
+
+def _modules_of(block: Block, native: str) -> list[nn.Module]:
+    return [_module_of(block, tensor.name)[0] for tensor in LAYER if tensor.native == native]
+
+
+def _module_of(block: Block, name: str) -> tuple[nn.Module, str]:
+    """The module that has a tensor, and its attribute there."""
+    path, _, leaf = name.rpartition(".")
+    return block.get_submodule(path), leaf
+
+
+def _vector_of(block: Block, tensor: LayerTensor) -> Tensor:
+    """As native code takes it; without elements if the layer has no such tensor."""
+    module, leaf = _module_of(block, tensor.name)
+    parameter = getattr(module, leaf, None)
+    if parameter is None:
+        return torch.empty(0)
+    return _vector(parameter.T if tensor.is_transposed else parameter)
 
 
 def _matrix_of(module: nn.Module) -> tuple[str, int, int]:
@@ -212,9 +228,13 @@ def _packed_nbytes(module: nn.Module) -> int:
     return ops.packed_nbytes(_detached(getattr(module, name)), heads, gates)
 
 
-def _halves(pair: PackedMatrix) -> tuple[PackedMatrix, PackedMatrix]:
-    first, second = pair.data.chunk(2)
-    return pair._replace(gates=1, data=first), pair._replace(gates=1, data=second)
+def _parts(packed: PackedMatrix, count: int) -> Iterator[PackedMatrix]:
+    """The matrices that were packed as the gates of one."""
+    if count == 1:
+        yield packed
+        return
+    for data in packed.data.chunk(count):
+        yield packed._replace(gates=1, data=data)
 
 
 def _detached(weight: Tensor | QuantizedMatrix) -> Tensor | QuantizedMatrix:

@@ -8,19 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pararnn_core.layer_tensors import EMBEDDING, HEAD, matrix_stages
+from pararnn_core.layer_tensors import MATRICES_OF_A_LAYER as MATRICES_OF_A_LAYER
 from pararnn_core.quantized_matrix import check_format
 
 METHODS = ("round", "gptq")
 DEFAULT_GROUP_SIZES = {8: 128, 4: 32}
-MATRICES_OF_A_LAYER = (
-    "in_proj.weight",
-    "cell.B",
-    "out_proj.weight",
-    "mlp.gate_proj.weight",
-    "mlp.up_proj.weight",
-    "mlp.down_proj.weight",
-)
-EMBEDDING, HEAD = "embedding.weight", "lm_head.weight"
 
 _KEYS = {"method", "bits", "group_size", "overrides"}
 _LAYER_NAME = re.compile(r"layers\.(0|[1-9]\d{0,8})\.(.+)")
@@ -73,9 +66,9 @@ class QuantizationConfig:
         for name, its_format in self.overrides:
             if not is_matrix(name, num_layers, tied):
                 raise ValueError(f"overrides: {name!r:.80} is no matrix of this model")
-            twin = _twin(name)
-            if twin is not None and its_format != self.format_of(twin):
-                raise ValueError(f"overrides: {name} and {twin} must have the same bits and group_size")
+            for twin in _packed_with(name):
+                if its_format != self.format_of(twin):
+                    raise ValueError(f"overrides: {name} and {twin} must have the same bits and group_size")
 
     @cached_property
     def _formats(self) -> dict[str, MatrixFormat]:
@@ -125,12 +118,12 @@ def is_matrix(name: str, num_layers: int, tied: bool) -> bool:
     return int(match[1]) < num_layers and match[2] in MATRICES_OF_A_LAYER
 
 
-def _twin(name: str) -> str | None:
-    """gate_proj and up_proj read the same rows and are packed as one matrix."""
-    for ours, other in ((".gate_proj.", ".up_proj."), (".up_proj.", ".gate_proj.")):
-        if ours in name:
-            return name.replace(ours, other)
-    return None
+def _packed_with(name: str) -> Iterator[str]:
+    """The other matrices that are packed as one with this one."""
+    for stage in matrix_stages():
+        ours = next((leaf for leaf in stage if name.endswith(f".{leaf}")), None)
+        if ours is not None:
+            yield from (name.removesuffix(ours) + leaf for leaf in stage if leaf != ours)
 
 
 def _format_dict(each: MatrixFormat) -> dict[str, int]:

@@ -10,23 +10,15 @@ import torch
 from torch import Tensor
 
 from pararnn_core.checkpoint_directory import empty_model
+from pararnn_core.layer_tensors import EMBEDDING, HEAD, matrix_sizes, matrix_stages
 from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.quantization_config import EMBEDDING, HEAD, QuantizationConfig, matrix_names
+from pararnn_core.quantization_config import QuantizationConfig, matrix_names
 from pararnn_core.quantize_calibration import Calibration, batches, rounding_inputs, sum_of_squares
 from pararnn_core.quantize_gptq import compensate_matrix
 from pararnn_core.quantize_round import round_matrix
 from pararnn_core.quantized_matrix import QuantizedMatrix
 
 Progress = Callable[[int, int], None]
-
-_STAGES = (
-    ("in_proj.weight",),
-    ("cell.B",),
-    ("out_proj.weight",),
-    ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
-    ("mlp.down_proj.weight",),
-)
-"""Matrices of a layer in the order in which they are reached; those of one stage see the same inputs."""
 
 
 @torch.no_grad()
@@ -59,8 +51,8 @@ def from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
     """What `as_rows` makes rows of, in the shape of the parameter."""
     if len(shape) == 2:
         return rows
-    heads, inputs, gates, outputs = shape
-    return rows.view(heads, gates, outputs, inputs).permute(0, 3, 1, 2).contiguous()
+    its = matrix_sizes(tuple(shape))
+    return rows.view(its.heads, its.gates, its.outputs, its.inputs).permute(0, 3, 1, 2).contiguous()
 
 
 class _Walk:
@@ -104,7 +96,7 @@ class _Walk:
         quantized, block = self.quantized, self.quantized.blocks[i]
         found: dict[str, QuantizedMatrix] = {}
         with ExitStack() as hooks:
-            for stage in _STAGES:
+            for stage in matrix_stages():
                 names = [f"layers.{i}.{name}" for name in stage]
                 modules = [quantized.get_submodule(name.rpartition(".")[0]) for name in names]
                 matrices = self._compensated(names, calibration.inputs_of(modules[0], block))
@@ -126,7 +118,7 @@ class _Walk:
         return {name: compensate_matrix(self._rows(name), hessian, its) for name in names}
 
     def _heads(self, name: str) -> int:
-        return self._model.config.num_heads if name.endswith(".cell.B") else 1
+        return matrix_sizes(tuple(self._model.get_parameter(name).shape)).heads
 
     def _rows(self, name: str) -> Tensor:
         return as_rows(self._model.get_parameter(name).detach().float())

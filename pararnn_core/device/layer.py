@@ -12,9 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pararnn_core.cells import Cell
 from pararnn_core.device.matrix import DeviceMatrix
 from pararnn_core.device.plan import StepInputs
 from pararnn_core.device.rows import RowOperations
+from pararnn_core.layer_tensors import LAYER, MATRICES_OF_A_LAYER, LayerTensor
 from pararnn_core.layers import Block
 
 Recurrence = Callable[
@@ -38,34 +40,39 @@ def vector(parameter: Tensor) -> Tensor:
     return parameter.detach().float().contiguous()
 
 
+def _device_matrix(block: Block, name: str) -> DeviceMatrix:
+    path, _, leaf = name.rpartition(".")
+    module = block.get_submodule(path)
+    by_head = (module.num_heads, module.num_gates) if isinstance(module, Cell) else (1, 1)
+    return DeviceMatrix(getattr(module, leaf), *by_head)
+
+
+def _vector_of(block: Block, tensor: LayerTensor) -> Tensor | None:
+    """Laid out as native code takes it; None if the layer has no such tensor."""
+    path, _, leaf = tensor.name.rpartition(".")
+    parameter = getattr(block.get_submodule(path), leaf, None)
+    if parameter is None:
+        return None
+    return vector(parameter.T if tensor.is_transposed else parameter)
+
+
 class DeviceLayer:
     """The matrices are those of the block, the rest float32 copies."""
 
     def __init__(self, block: Block, rows: RowOperations) -> None:
-        cell, mlp, config = block.cell, block.mlp, block.config
+        config = block.config
         self._config = config
         self._rows = rows
-        self._in_proj = DeviceMatrix(block.in_proj.weight)
-        self.norm = Norm(vector(block.norm.weight), self._in_proj.narrow)
-        self._conv_taps = vector(block.conv.weight.T)
-        self._conv_bias = vector(block.conv.bias)
-        self._cell_input = DeviceMatrix(cell.B, cell.num_heads, cell.num_gates)
-        self._cell_bias = vector(cell.b)
-        self._a = vector(cell.A)
-        self._c = vector(cell.get_parameter("C")) if cell.num_peepholes else None
-        self._gate_norm = vector(block.gate_norm.weight)
-        self._out_proj = DeviceMatrix(block.out_proj.weight)
-        self._residual_scale = None if block.residual_scale is None else vector(block.residual_scale)
-        self._gate_proj = DeviceMatrix(mlp.gate_proj.weight)
-        self._mlp_norm = Norm(vector(block.mlp_norm.weight), self._gate_proj.narrow)
-        self._up_proj = DeviceMatrix(mlp.up_proj.weight)
-        self._down_proj = DeviceMatrix(mlp.down_proj.weight)
+        self._matrices = {name: _device_matrix(block, name) for name in MATRICES_OF_A_LAYER}
+        vectors = {tensor.name: _vector_of(block, tensor) for tensor in LAYER if not tensor.is_matrix}
+        self._vectors = {name: found for name, found in vectors.items() if found is not None}
+        self.norm = Norm(self._vectors["norm.weight"], self._matrices["in_proj.weight"].narrow)
+        self._mlp_norm = Norm(self._vectors["mlp_norm.weight"], self._matrices["mlp.gate_proj.weight"].narrow)
 
     @property
     def nbytes(self) -> int:
         """Of the matrices."""
-        matrices = (self._in_proj, self._cell_input, self._out_proj)
-        return sum(m.nbytes for m in (*matrices, self._gate_proj, self._up_proj, self._down_proj))
+        return sum(matrix.nbytes for matrix in self._matrices.values())
 
     def forward(
         self,
@@ -89,12 +96,12 @@ class DeviceLayer:
         if kept is not None:
             x, y, g = x[kept], y[kept], g[kept]
         mark("gate")
-        gated = rows.gated_rms_norm(y, g, self._gate_norm, eps, config.gate_order)
+        gated = rows.gated_rms_norm(y, g, self._vectors["gate_norm.weight"], eps, config.gate_order)
         mark("out_proj")
-        mixed = self._out_proj.product(gated)
+        mixed = self._matrices["out_proj.weight"].product(gated)
         mark("residuals")
         n = rows.add_rms_norm_(
-            x, mixed, self._residual_scale, self._mlp_norm.weight, eps, self._mlp_norm.dtype
+            x, mixed, self._vectors.get("residual_scale"), self._mlp_norm.weight, eps, self._mlp_norm.dtype
         )
         update = self._mlp(n, mark)
         mark("residuals")
@@ -113,20 +120,22 @@ class DeviceLayer:
         """u (T, d) narrow -> y (T, D) float32 of the cell, and g (T, D) narrow, its gate."""
         held = (step.cu_seqlens, step.slots, step.has_initial_state)
         mark("in_proj")
-        v, g = self._in_proj.product(u).chunk(2, dim=-1)
+        v, g = self._matrices["in_proj.weight"].product(u).chunk(2, dim=-1)
         mark("convolution")
-        activation = self._config.conv_activation
-        v = self._rows.causal_conv1d_(v, self._conv_taps.T, self._conv_bias, activation, *held, conv_state)
+        taps, bias = self._vectors["conv.weight"].T, self._vectors["conv.bias"]
+        v = self._rows.causal_conv1d_(v, taps, bias, self._config.conv_activation, *held, conv_state)
         mark("cell input")
-        bx = self._cell_input.product_by_head(v)
+        bx = self._matrices["cell.B"].product_by_head(v)
         mark("recurrence")
-        return recurrence(self._config.cell, bx, self._a, self._c, *held, cell_state, self._cell_bias), g
+        a, c, bias = self._vectors["cell.A"], self._vectors.get("cell.C"), self._vectors["cell.b"]
+        return recurrence(self._config.cell, bx, a, c, *held, cell_state, bias), g
 
     def _mlp(self, n: Tensor, mark: Mark) -> Tensor:
         """n (T, d) narrow -> (T, d) narrow."""
         mark("gate_proj, up_proj")
-        gate, up = self._gate_proj.product(n), self._up_proj.product(n)
+        gate = self._matrices["mlp.gate_proj.weight"].product(n)
+        up = self._matrices["mlp.up_proj.weight"].product(n)
         mark("silu, product")
         inner = self._rows.silu_mul(gate, up)
         mark("down_proj")
-        return self._down_proj.product(inner)
+        return self._matrices["mlp.down_proj.weight"].product(inner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -48,27 +48,9 @@ class ModelShape(NamedTuple):
     norm_eps: float
 
 
-class LayerWeights(NamedTuple):
-    """Matrices packed, vectors float32. c: None without peepholes; residual_scale: (1,), None stands for 1.
-
-    conv_taps: (K, D), the last tap meets the newest row; gate_up: gate_proj and up_proj, two gates of one
-    matrix.
-    """
-
-    norm: Tensor
-    in_proj: PackedMatrix
-    conv_taps: Tensor
-    conv_bias: Tensor
-    cell_input: PackedMatrix
-    cell_bias: Tensor
-    a: Tensor
-    c: Tensor | None
-    gate_norm: Tensor
-    out_proj: PackedMatrix
-    residual_scale: Tensor | None
-    mlp_norm: Tensor
-    gate_up: PackedMatrix
-    down_proj: PackedMatrix
+LayerWeights = dict[str, Tensor | PackedMatrix]
+"""The tensors of a layer by name, in the order of PARARNN_LAYER_TENSORS in csrc/model.h: matrices packed,
+vectors float32, without elements where the model has none."""
 
 
 class NativeModel:
@@ -86,7 +68,7 @@ class NativeModel:
         tensors: list[Tensor] = []
         formats: list[int] = []
 
-        def add(weight: Any) -> None:
+        def add(weight: Tensor | PackedMatrix) -> None:
             if isinstance(weight, PackedMatrix):
                 tensors.append(weight.data)
                 formats.extend((weight.format, weight.group_size))
@@ -95,11 +77,8 @@ class NativeModel:
 
         add(embedding)
         for layer in layers:
-            for name, weight in layer._asdict().items():
-                if weight is not None:
-                    add(weight)
-                elif name == "residual_scale":
-                    add(norm.new_empty(0))
+            for weight in layer.values():
+                add(weight)
         add(norm)
         add(head)
         self._handle: int = native().model_create(

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from pararnn_core.config import ModelConfig, num_parameters
+from pararnn_core.layer_tensors import letters_in, parameter_shapes
 from pararnn_core.model import ParaRNNForCausalLM
 from tests.fixtures import tiny_config
 
@@ -25,9 +26,13 @@ def test_preset_has_the_papers_parameter_count(name: str, cell: str) -> None:
     ],
     ids=str,
 )
-def test_formula_counts_the_parameters_of_a_built_model(over: dict[str, object]) -> None:
+def test_declared_tensors_are_those_of_a_built_model(over: dict[str, object]) -> None:
     config = tiny_config(**{"cell": "gru", **over})
-    built = sum(p.numel() for p in ParaRNNForCausalLM(config).parameters())
+    model = ParaRNNForCausalLM(config)
+    declared = parameter_shapes(config.sizes, config.num_hidden_layers, config.tie_embeddings)
+    assert declared == {name: tuple(p.shape) for name, p in model.named_parameters()}
+    assert letters_in(declared).items() <= config.sizes.items()
+    built = sum(p.numel() for p in model.parameters())
     assert num_parameters(config) == built
 
 

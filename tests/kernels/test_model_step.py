@@ -41,8 +41,8 @@ def test_handle_that_never_was_is_refused() -> None:
 def test_weight_that_does_not_fit_the_shape_is_named() -> None:
     model = tiny_model().pack()
     serving, d = model.serving_form(), model.config.hidden_size
-    first, *others = serving.blocks
-    bad = first._replace(gate_norm=torch.ones(3))
+    first, *others = serving.layers
+    bad = first | {"gate_norm": torch.ones(3)}
     with pytest.raises(RuntimeError, match=rf"gate_norm: expected shape \({d}\), got \(3\)"):
         ops.NativeModel(
             model_shape(model.config), serving.embedding, (bad, *others), torch.ones(d), serving.embedding

@@ -1,0 +1,128 @@
+"""The tensors of a ParaRNN, declared once: who shapes, packs, quantises, converts or counts iterates them.
+
+Sizes go by letters: d channels, V ids, H heads, K taps, m channels in the MLP, G gates and P
+peepholes of the cell; S is 1 with a residual scale, else 0. A tensor with a size of 0 does not exist.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+Shape = tuple[int, ...]
+
+
+class MatrixSizes(NamedTuple):
+    """heads x gates blocks, each (outputs, inputs); a plain matrix is one block."""
+
+    heads: int
+    gates: int
+    inputs: int
+    outputs: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of all blocks, one below the other."""
+        return self.heads * self.gates * self.outputs
+
+
+class LayerTensor(NamedTuple):
+    """A parameter of a layer.
+
+    native: its name in csrc/model.h; matrices of one native name see the same inputs, have one format and are
+    packed as the gates of one. is_transposed: the native one is the transpose. is_recurrent: recurrent_clip
+    bounds it.
+    """
+
+    name: str
+    letters: tuple[str, ...]
+    native: str
+    is_matrix: bool = False
+    is_transposed: bool = False
+    is_recurrent: bool = False
+
+    def shape(self, sizes: Mapping[str, int]) -> Shape:
+        """In numbers."""
+        return tuple(sizes[letter] for letter in self.letters)
+
+
+# In the order of csrc/model.h.
+LAYER = (
+    LayerTensor("norm.weight", ("d",), "norm"),
+    LayerTensor("in_proj.weight", ("2d", "d"), "in_proj", is_matrix=True),
+    LayerTensor("conv.weight", ("d", "K"), "conv_taps", is_transposed=True),
+    LayerTensor("conv.bias", ("d",), "conv_bias"),
+    LayerTensor("cell.B", ("H", "d/H", "G", "d/H"), "cell_input", is_matrix=True),
+    LayerTensor("cell.b", ("G", "d"), "cell_bias"),
+    LayerTensor("cell.A", ("G", "d"), "a", is_recurrent=True),
+    LayerTensor("cell.C", ("P", "d"), "c", is_recurrent=True),
+    LayerTensor("gate_norm.weight", ("d",), "gate_norm"),
+    LayerTensor("out_proj.weight", ("d", "d"), "out_proj", is_matrix=True),
+    LayerTensor("residual_scale", ("S",), "residual_scale"),
+    LayerTensor("mlp_norm.weight", ("d",), "mlp_norm"),
+    LayerTensor("mlp.gate_proj.weight", ("m", "d"), "gate_up", is_matrix=True),
+    LayerTensor("mlp.up_proj.weight", ("m", "d"), "gate_up", is_matrix=True),
+    LayerTensor("mlp.down_proj.weight", ("d", "m"), "down_proj", is_matrix=True),
+)
+EMBEDDING, FINAL_NORM, HEAD = "embedding.weight", "norm.weight", "lm_head.weight"
+OUTSIDE: dict[str, tuple[str, ...]] = {EMBEDDING: ("V", "d"), FINAL_NORM: ("d",), HEAD: ("V", "d")}
+"""The tensors outside of the layers. A head that is tied to the embedding does not exist."""
+
+MATRICES_OF_A_LAYER = tuple(tensor.name for tensor in LAYER if tensor.is_matrix)
+RECURRENT_OF_A_LAYER = tuple(tensor.name for tensor in LAYER if tensor.is_recurrent)
+
+
+def layer_shapes(sizes: Mapping[str, int]) -> dict[str, Shape]:
+    """The shapes of the tensors that a layer of these sizes has, by name."""
+    shapes = {tensor.name: tensor.shape(sizes) for tensor in LAYER}
+    return {name: shape for name, shape in shapes.items() if 0 not in shape}
+
+
+def outside_shapes(sizes: Mapping[str, int], tied: bool) -> dict[str, Shape]:
+    """The shapes of the tensors outside of the layers, by name."""
+    names = [name for name in OUTSIDE if not (tied and name == HEAD)]
+    return {name: tuple(sizes[letter] for letter in OUTSIDE[name]) for name in names}
+
+
+def parameter_shapes(sizes: Mapping[str, int], num_layers: int, tied: bool) -> dict[str, Shape]:
+    """The shapes of all tensors, by name."""
+    layer = layer_shapes(sizes)
+    layers = {f"layers.{i}.{name}": shape for i in range(num_layers) for name, shape in layer.items()}
+    return outside_shapes(sizes, tied) | layers
+
+
+def count_parameters(sizes: Mapping[str, int], num_layers: int, tied: bool) -> int:
+    """The exact number, at the same cost for any number of layers."""
+    outside = sum(map(math.prod, outside_shapes(sizes, tied).values()))
+    return outside + num_layers * sum(map(math.prod, layer_shapes(sizes).values()))
+
+
+def matrix_sizes(shape: Shape) -> MatrixSizes:
+    """The blocks of a matrix whose parameter has this shape: (O, I), or (H, I, G, O) by head."""
+    if len(shape) == 2:
+        return MatrixSizes(1, 1, shape[1], shape[0])
+    heads, inputs, gates, outputs = shape
+    return MatrixSizes(heads, gates, inputs, outputs)
+
+
+def matrix_stages() -> Iterator[tuple[str, ...]]:
+    """Matrices of a layer in the order in which they are reached; those of one stage see the same inputs."""
+    for native in dict.fromkeys(tensor.native for tensor in LAYER if tensor.is_matrix):
+        yield tuple(tensor.name for tensor in LAYER if tensor.native == native)
+
+
+def letters_in(shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """The sizes that tensors of the first layer and outside of the layers show.
+
+    Raises ValueError that names the tensors with a wrong number of dimensions. P and S are 0 unless shown.
+    """
+    declared = OUTSIDE | {f"layers.0.{tensor.name}": tensor.letters for tensor in LAYER}
+    known = {name: shape for name, shape in shapes.items() if name in declared}
+    wrong = [name for name, shape in known.items() if len(shape) != len(declared[name])]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: wrong number of dimensions")
+    sizes = {"P": 0, "S": 0}
+    for name, letters in declared.items():
+        sizes.update(zip(letters, known.get(name, ()), strict=False))
+    return sizes
