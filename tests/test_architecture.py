@@ -86,6 +86,18 @@ def test_core_imports_have_no_cycle() -> None:
     TopologicalSorter(core_imports()).prepare()
 
 
+def test_modules_of_the_cells_import_in_no_circle() -> None:
+    """Not for types alone either: solvers know a recurrence, and no cell."""
+    prefix = "pararnn_core.cells."
+    graph = {}
+    for path in PACKAGES["pararnn_core"].glob("cells/*.py"):
+        found = {name.removeprefix(prefix).split(".")[0] for name in imports(path) if name.startswith(prefix)}
+        graph[module_name(path).removeprefix(prefix)] = found
+    TopologicalSorter(graph).prepare()
+    solvers = ("adjoint", "bound", "kernels", "native", "probe", "solve", "tangent")
+    assert [name for name in solvers if graph[name] & {"base", "gru", "lstm"}] == []
+
+
 def test_core_modules_reach_only_lower_ones() -> None:
     graph, reached = core_imports(), dict[str, set[str]]()
     for module in TopologicalSorter(graph).static_order():

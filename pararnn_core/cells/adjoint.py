@@ -5,18 +5,16 @@ It is written in differentiable operations without side effects, so torch can di
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import vjp
 
 from pararnn_core.cells.bound import with_parameters
+from pararnn_core.cells.recurrence import Recurrence
 from pararnn_core.scan import Scan, apply_jacobian, reverse_scan_tile, transpose
 from pararnn_core.varlen import Tile, time_tiles
-
-if TYPE_CHECKING:
-    from pararnn_core.cells.base import Cell
 
 STRUCTURE_TOLERANCE = 1e-3
 
@@ -39,7 +37,7 @@ class Trajectory(NamedTuple):
 
 
 def adjoint(
-    cell: Cell,
+    cell: Recurrence,
     at: Trajectory,
     grad_states: Tensor,
     reverse_scan: Scan = reverse_scan_tile,
@@ -81,7 +79,7 @@ def _unsorted(rows: Tensor, order: Tensor) -> Tensor:
 
 
 def _tile(
-    cell: Cell,
+    cell: Recurrence,
     tile: Tile,
     previous: Tensor,
     bx: Tensor,

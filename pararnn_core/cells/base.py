@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, get_args
-
 import torch
 from torch import Tensor, nn
 
 from pararnn_core import ops
 from pararnn_core.cells import kernels, native
 from pararnn_core.cells.inputs import check_recurrence, check_sizes, check_x, full_initial_state
-from pararnn_core.cells.jacobian import linearize_dense, linearize_per_channel
 from pararnn_core.cells.mode import HasMode, mode_named
-from pararnn_core.cells.probe import checked_step
+from pararnn_core.cells.recurrence import Recurrence
 from pararnn_core.cells.solve import Solver, solve
 from pararnn_core.newton import NewtonOptions, NewtonResult, newton_solve
 from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.sequential import sequential_solve
 from pararnn_core.varlen import equal_cu_seqlens
 
-JacobianStructure = Literal["diagonal", "block_diagonal", "dense"]
 RECURRENT_LIMIT = 0.5
 
 
-class Cell(HasMode, nn.Module):
+class Cell(HasMode, Recurrence):
     """A recurrence h_t = f(h_{t-1}, bx_t).  A subclass sets class attributes and writes recurrence_step.
 
     num_gates G: rows of bx.  num_states N: states of a channel.  num_peepholes: rows of C, of a native cell.
@@ -34,31 +30,8 @@ class Cell(HasMode, nn.Module):
     projection. A subclass that adds its own calls reset_parameters() afterwards.
     """
 
-    num_gates: ClassVar[int] = 1
-    num_states: ClassVar[int] = 1
-    num_peepholes: ClassVar[int] = 0
-    jacobian_structure: ClassVar[JacobianStructure] = "diagonal"
-    native_name: ClassVar[str | None] = None
-    """What ops.recurrence calls this very recurrence_step, if it knows it."""
-
     B: nn.Parameter | QuantizedMatrix
     """Quantised, its rows are (head, gate, output); such a cell only serves."""
-    last_solve: NewtonResult | None
-    """Of the latest call: how Newton went; None if it was solved step by step."""
-    newton: NewtonOptions
-    """Of the modes that use Newton; may be assigned."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if cls.jacobian_structure not in get_args(JacobianStructure):
-            raise ValueError(f"jacobian_structure: must be one of {get_args(JacobianStructure)}")
-        if cls.jacobian_structure == "diagonal" and cls.num_states != 1:
-            raise ValueError("jacobian_structure: 'diagonal' means one state a channel; use 'block_diagonal'")
-        if "recurrence_step" in vars(cls):
-            # What a parent knew about its own step is not true of another one.
-            inherited = {"native_name": None, "linearize": Cell.linearize}
-            for name in inherited.keys() - vars(cls).keys():
-                setattr(cls, name, inherited[name])
 
     def __init__(self, input_dim: int, state_dim: int, num_heads: int = 1) -> None:
         check_sizes(input_dim, state_dim, num_heads)
@@ -70,14 +43,6 @@ class Cell(HasMode, nn.Module):
         self.B = nn.Parameter(torch.empty(num_heads, input_dim // num_heads, gates, state_dim // num_heads))
         self.b = nn.Parameter(torch.empty(gates, state_dim))
         self.reset_parameters()
-
-    def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
-        """h (..., N, D), or (..., D) where N is 1; bx (..., G, D) -> the next h, of the same shape.
-
-        To be written in differentiable torch operations, without random numbers; leading dimensions must not
-        influence each other. It gets copies, which it may change in place.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must define recurrence_step(h, bx)")
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -92,13 +57,6 @@ class Cell(HasMode, nn.Module):
     def recurrent_parameters(self) -> list[nn.Parameter]:
         """All parameters but those of the input projection."""
         return [p for name, p in self.named_parameters() if name not in ("B", "b")]
-
-    def solved_parameters(self) -> dict[str, nn.Parameter]:
-        """Those that recurrence_step may read: of a user's cell all, by name."""
-        parameters = dict(self.named_parameters())
-        if self.native_name is not None:
-            return {name: p for name, p in parameters.items() if name not in ("B", "b")}
-        return parameters
 
     @torch.no_grad()
     def clip_recurrent_(self, limit: float = RECURRENT_LIMIT) -> None:
@@ -162,38 +120,14 @@ class Cell(HasMode, nn.Module):
         with torch.autocast(bx.device.type, enabled=False):
             return solve(solver, self, bx, initial_state, cu_seqlens)
 
-    def advance(self, h: Tensor, bx: Tensor) -> Tensor:
-        """recurrence_step with the state always (n, N, D); bx (n, G, D)."""
-        if self.num_states == 1:
-            return self._step(h.squeeze(1), bx).unsqueeze(1)
-        return self._step(h, bx)
-
-    def linearize(self, h: Tensor, bx: Tensor) -> tuple[Tensor, Tensor]:
-        """h (n, N, D), bx (n, G, D) -> the next state (n, N, D) and its Jacobian by h.
-
-        The Jacobian is (n, N, N, D), or (n, N*D, N*D) for "dense"; a subclass may know it in closed form.
-        """
-        linearize = linearize_dense if self.jacobian_structure == "dense" else linearize_per_channel
-        return linearize(self.advance, h, bx)
-
     @property
     def compute_dtype(self) -> torch.dtype:
         """float64 for float64 parameters, else float32: narrower ones are widened where they are used."""
         return torch.float64 if self.b.dtype == torch.float64 else torch.float32
 
-    @property
-    def tile_span(self) -> int:
-        """Time steps in a tile: bounds the working memory of Newton and of backward."""
-        return 64 if self.jacobian_structure == "dense" else 256
-
     def extra_repr(self) -> str:
         """Sizes, for repr()."""
         return f"input_dim={self.input_dim}, state_dim={self.state_dim}, num_heads={self.num_heads}"
-
-    def _step(self, h: Tensor, bx: Tensor) -> Tensor:
-        if self.native_name is not None:
-            return self.recurrence_step(h, bx)
-        return checked_step(self.recurrence_step, type(self).__name__, h, bx)
 
     def _solver(self, mode: str, bx: Tensor, cu_seqlens: Tensor) -> Solver:
         if mode in ("parallel_cuda", "parallel_fused"):
@@ -213,11 +147,15 @@ class Cell(HasMode, nn.Module):
         return native.STEP_BY_STEP if known else _SEQUENTIAL
 
 
-def _sequential(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, None]:
+def _sequential(
+    cell: Recurrence, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor
+) -> tuple[Tensor, None]:
     return sequential_solve(cell.advance, bx, initial_state, cu_seqlens), None
 
 
-def _newton(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, NewtonResult]:
+def _newton(
+    cell: Recurrence, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor
+) -> tuple[Tensor, NewtonResult]:
     span, options = cell.tile_span, cell.newton
     return newton_solve(cell.advance, cell.linearize, bx, initial_state, cu_seqlens, span, options)
 

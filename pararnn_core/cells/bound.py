@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
-if TYPE_CHECKING:
-    from pararnn_core.cells.base import Cell
+from pararnn_core.cells.recurrence import Recurrence
 
 Result = TypeVar("Result")
 
@@ -17,15 +16,17 @@ Result = TypeVar("Result")
 class _Holder(nn.Module):
     """functional_call swaps the parameters of a module during its forward, so the task is its forward."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Recurrence) -> None:
         super().__init__()
         self.cell = cell
 
-    def forward(self, task: Callable[[Cell], Result]) -> Result:
+    def forward(self, task: Callable[[Recurrence], Result]) -> Result:
         return task(self.cell)
 
 
-def with_parameters(cell: Cell, parameters: Sequence[Tensor], task: Callable[[Cell], Result]) -> Result:
+def with_parameters(
+    cell: Recurrence, parameters: Sequence[Tensor], task: Callable[[Recurrence], Result]
+) -> Result:
     """Return task(cell) while cell.solved_parameters() are these tensors."""
     named = {
         f"cell.{name}": tensor for name, tensor in zip(cell.solved_parameters(), parameters, strict=True)

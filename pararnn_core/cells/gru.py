@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pararnn_core.cells.base import Cell, JacobianStructure
+from pararnn_core.cells.base import Cell
+from pararnn_core.cells.recurrence import JacobianStructure
 
 
 class ParaGRU(Cell):

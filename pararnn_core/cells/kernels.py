@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,14 +10,12 @@ from torch import Tensor
 from pararnn_core import ops
 from pararnn_core.cells.adjoint import adjoint
 from pararnn_core.cells.native import step_by_step, weights
+from pararnn_core.cells.recurrence import Recurrence
 from pararnn_core.cells.solve import Solver
 from pararnn_core.devices import multiprocessors
 from pararnn_core.newton import NewtonResult, default_tolerance, largest_residual, newton_solve
 from pararnn_core.solver_table import STEP_BY_STEP, read_table
 from pararnn_core.varlen import Tile
-
-if TYPE_CHECKING:
-    from pararnn_core.cells.base import Cell
 
 
 def kernel_scan(jacobian: Tensor, source: Tensor, tile: Tile) -> Tensor:
@@ -43,7 +40,7 @@ def _scan(jacobian: Tensor, source: Tensor, tile: Tile, reverse: bool) -> Tensor
 
 
 def _newton_with_scan(
-    cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor
+    cell: Recurrence, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor
 ) -> tuple[Tensor, NewtonResult]:
     return newton_solve(
         cell.advance,
@@ -58,7 +55,7 @@ def _newton_with_scan(
 
 
 def _fused_newton(
-    cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, time_warps: int
+    cell: Recurrence, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, time_warps: int
 ) -> tuple[Tensor, NewtonResult]:
     """What does not converge is always finished step by step, also with cell.newton.fallback off."""
     name, a, c = weights(cell)
@@ -113,7 +110,7 @@ PARALLEL_FUSED = fused_solver(0)
 SEQUENTIAL = Solver(step_by_step, _KERNEL_ADJOINT)
 
 
-def why_not(cell: Cell, bx: Tensor, fused: bool) -> str | None:
+def why_not(cell: Recurrence, bx: Tensor, fused: bool) -> str | None:
     """What keeps the kernels from this recurrence; None if nothing does. fused: those that know the cell."""
     if bx.device.type != "cuda":
         return f"needs a CUDA device, and the input is on {bx.device}"
@@ -126,7 +123,7 @@ def why_not(cell: Cell, bx: Tensor, fused: bool) -> str | None:
     return None
 
 
-def fastest(cell: Cell, bx: Tensor, cu_seqlens: Tensor) -> Solver:
+def fastest(cell: Recurrence, bx: Tensor, cu_seqlens: Tensor) -> Solver:
     """Of the kernels that know the cell, by the project's table."""
     lengths = cu_seqlens.diff()
     longest = int(lengths.max()) if len(lengths) else 0

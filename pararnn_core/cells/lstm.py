@@ -7,7 +7,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pararnn_core.cells.base import Cell, JacobianStructure
+from pararnn_core.cells.base import Cell
+from pararnn_core.cells.recurrence import JacobianStructure
 
 
 class _Gates(NamedTuple):

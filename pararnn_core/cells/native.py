@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from pararnn_core import ops
 from pararnn_core.cells.adjoint import Gradients, Trajectory
+from pararnn_core.cells.recurrence import Recurrence
 from pararnn_core.cells.solve import Solver
 
-if TYPE_CHECKING:
-    from pararnn_core.cells.base import Cell
 
-
-def weights(cell: Cell) -> tuple[str, Tensor, Tensor | None]:
+def weights(cell: Recurrence) -> tuple[str, Tensor, Tensor | None]:
     """Return what the kernels that know the cell take: its name, a and c."""
     c = cast("Tensor", cell.C).contiguous() if cell.num_peepholes else None
     return str(cell.native_name), cell.A.contiguous(), c
 
 
-def step_by_step(cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, None]:
+def step_by_step(
+    cell: Recurrence, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor
+) -> tuple[Tensor, None]:
     """Return all states, as ops.recurrence; a Run."""
     name, a, c = weights(cell)
     tensors = (bx.contiguous(), a, c, initial_state.contiguous(), cu_seqlens.contiguous())
     return ops.recurrence(name, *tensors), None
 
 
-def _backward(cell: Cell, at: Trajectory, grad_states: Tensor) -> Gradients:
+def _backward(cell: Recurrence, at: Trajectory, grad_states: Tensor) -> Gradients:
     names = list(cell.solved_parameters())
     given = dict(zip(names, at.parameters, strict=True))
     c = given["C"].contiguous() if cell.num_peepholes else None

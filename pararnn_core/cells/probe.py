@@ -1,54 +1,24 @@
-"""The rules of a user's recurrence_step, and the errors where it breaks them.
+"""The rules of a user's recurrence_step that a look at one step cannot check.
 
-Each error names recurrence_step.
-
-The first solve tries the step on a few rows, so that every mode gives the same error.
+The first solve tries the step on a few rows, so that every mode gives the same error, which names
+recurrence_step.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from pararnn_core.cells.recurrence import Recurrence
 from pararnn_core.newton import NewtonResult
-
-if TYPE_CHECKING:
-    from pararnn_core.cells.base import Cell
 
 _ROWS = 3
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
-_RAISED_BY_OPERATIONS = (RuntimeError, IndexError, TypeError, ValueError)
 
 
-def checked_step(step: Callable[[Tensor, Tensor], Any], name: str, h: Tensor, bx: Tensor) -> Tensor:
-    """Return step(h, bx), the next state. Raises TypeError or ValueError for anything else than a state.
-
-    The step gets copies: it may change them in place, and solvers read a state again.
-    """
-    try:
-        value = step(h.clone(), bx.clone())
-    except _RAISED_BY_OPERATIONS as error:
-        if isinstance(error, (NotImplementedError, torch.OutOfMemoryError)):
-            raise
-        raise RuntimeError(
-            f"{name}.recurrence_step failed for h {tuple(h.shape)} and bx {tuple(bx.shape)}: {error}"
-        ) from error
-    wanted = f"one tensor, the next h, of shape {tuple(h.shape)} and {h.dtype}"
-    if not isinstance(value, Tensor):
-        forgotten = "; is the return statement missing?" if value is None else ""
-        raise TypeError(f"{name}.recurrence_step must return {wanted}, not {type(value).__name__}{forgotten}")
-    if value.shape != h.shape or value.dtype != h.dtype:
-        raise ValueError(
-            f"{name}.recurrence_step must return {wanted}, not {tuple(value.shape)} and {value.dtype}"
-        )
-    return value
-
-
-def probe_step(cell: Cell, like: Tensor) -> None:
+def probe_step(cell: Recurrence, like: Tensor) -> None:
     """Raise an error for a step that is random, or whose rows influence each other. like: bx (T, G, D).
 
     Tried once for each dtype, device and training mode. The cells of this package are known to be right.
@@ -72,7 +42,7 @@ def _waves(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     return (0.7 * torch.cos(torch.arange(count, dtype=torch.float64) * 1.3)).to(like).view(shape)
 
 
-def _refuse_random(cell: Cell, h: Tensor, bx: Tensor) -> None:
+def _refuse_random(cell: Recurrence, h: Tensor, bx: Tensor) -> None:
     with torch.random.fork_rng(devices=[h.device] if h.device.type == "cuda" else []):
         before = _random_state(h.device)
         first = cell.advance(h, bx)
@@ -89,7 +59,7 @@ def _random_state(device: torch.device) -> Tensor:
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
-def _refuse_mixed_rows(cell: Cell, h: Tensor, bx: Tensor) -> None:
+def _refuse_mixed_rows(cell: Recurrence, h: Tensor, bx: Tensor) -> None:
     together = cell.advance(h, bx)
     alone = torch.cat([cell.advance(h[i : i + 1], bx[i : i + 1]) for i in range(_ROWS)])
     error = (together - alone).abs() / (1 + alone.abs())
@@ -100,7 +70,7 @@ def _refuse_mixed_rows(cell: Cell, h: Tensor, bx: Tensor) -> None:
         )
 
 
-def warn_of_fallback(cell: Cell, result: NewtonResult) -> None:
+def warn_of_fallback(cell: Recurrence, result: NewtonResult) -> None:
     """Say once for each cell that Newton was of no use."""
     if cell.newton.max_iterations == 0 or cell.__dict__.get("_warned_of_fallback"):
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,15 +17,13 @@ from torch.func import jvp, vjp
 from pararnn_core.cells.adjoint import Gradients, Trajectory, adjoint
 from pararnn_core.cells.bound import with_parameters
 from pararnn_core.cells.probe import probe_step, warn_of_fallback
+from pararnn_core.cells.recurrence import Recurrence
 from pararnn_core.cells.tangent import tangent
 from pararnn_core.newton import NewtonResult
 
-if TYPE_CHECKING:
-    from pararnn_core.cells.base import Cell
-
-Run = Callable[["Cell", Tensor, Tensor, Tensor], tuple[Tensor, NewtonResult | None]]
+Run = Callable[[Recurrence, Tensor, Tensor, Tensor], tuple[Tensor, NewtonResult | None]]
 """(cell, bx (T, G, D), initial_state (S, N, D), cu_seqlens) -> states (T, N, D) and how the solve went."""
-FirstDerivative = Callable[["Cell", Trajectory, Tensor], Gradients]
+FirstDerivative = Callable[[Recurrence, Trajectory, Tensor], Gradients]
 """adjoint.adjoint, or a kernel that gives the same."""
 
 
@@ -39,7 +37,7 @@ class Solver(NamedTuple):
 class _Call:
     """One solve: what its derivatives need beside tensors."""
 
-    def __init__(self, solver: Solver, cell: Cell) -> None:
+    def __init__(self, solver: Solver, cell: Recurrence) -> None:
         self.solver, self.cell = solver, cell
         self.result: NewtonResult | None = None
 
@@ -52,7 +50,7 @@ class _Call:
             )
 
 
-def solve(solver: Solver, cell: Cell, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
+def solve(solver: Solver, cell: Recurrence, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
     """Return states (T, N, D), differentiable in bx, initial_state and the cell's parameters.
 
     Parameters narrower than bx are widened to its dtype. Sets cell.last_solve. Backward raises RuntimeError
@@ -92,7 +90,7 @@ class _Solve(torch.autograd.Function):
         cu_seqlens, bx, initial_state, *parameters = tensors
         cell = call.cell
 
-        def run(bound: Cell) -> tuple[Tensor, NewtonResult | None]:
+        def run(bound: Recurrence) -> tuple[Tensor, NewtonResult | None]:
             probe_step(bound, bx)
             return call.solver.run(bound, bx, initial_state, cu_seqlens)
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.func import jvp
 
 from pararnn_core.cells.adjoint import Trajectory
 from pararnn_core.cells.bound import with_parameters
+from pararnn_core.cells.recurrence import Recurrence
 from pararnn_core.scan import affine_scan, apply_jacobian
 from pararnn_core.varlen import time_tiles
 
-if TYPE_CHECKING:
-    from pararnn_core.cells.base import Cell
 
-
-def tangent(cell: Cell, at: Trajectory, along: tuple[Tensor, ...]) -> Tensor:
+def tangent(cell: Recurrence, at: Trajectory, along: tuple[Tensor, ...]) -> Tensor:
     """Return the change of the states (T, N, D) as bx, initial_state and the parameters change by `along`."""
     by_bx, by_initial, *by_parameters = along
     layout = time_tiles(at.cu_seqlens, cell.tile_span)
@@ -40,14 +36,14 @@ def tangent(cell: Cell, at: Trajectory, along: tuple[Tensor, ...]) -> Tensor:
 
 
 def _step(
-    cell: Cell, at: Trajectory, previous: Tensor, bx: Tensor, along: tuple[Tensor, ...]
+    cell: Recurrence, at: Trajectory, previous: Tensor, bx: Tensor, along: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
     """Return the step's Jacobian by the state, and its change by all else, at each token of a tile."""
 
     def step(bx: Tensor, *parameters: Tensor) -> Tensor:
         return with_parameters(cell, parameters, lambda bound: bound.advance(previous, bx))
 
-    def linearize(bound: Cell) -> Tensor:
+    def linearize(bound: Recurrence) -> Tensor:
         return bound.linearize(previous, bx)[1]
 
     change: Tensor = jvp(step, (bx, *at.parameters), along)[1]
