@@ -41,13 +41,14 @@ class Learner:
         return teacher.normalised(x, teacher.norm)
 
     @torch.no_grad()
-    def start(self, tokens: Tensor) -> None:
-        """Fits each mixer's gates and the scale of its output to the attention's, on one batch."""
+    def start(self, tokens: Tensor, gates: bool = True) -> None:
+        """Fits each mixer's gates, unless they are trained, and the scale of its output, on one batch."""
         blocks = self.model.blocks
 
         def fit(layer: int, _: Tensor, u: Tensor, a: Tensor) -> None:
             block = blocks[layer]
-            fit_gates(block, u.flatten(0, -2))
+            if gates:
+                fit_gates(block, u.flatten(0, -2))
             y = self.mix(block, u)
             block.gate_norm.weight.mul_(float((y * a).sum() / y.square().sum()))
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from checkpoints.distil.layers import PLAIN, compiled_layers, has_compiler
 from checkpoints.distil.learner import Learner
+from checkpoints.distil.lstm_start import start_from_gru
 from checkpoints.distil.mixers_file import Mixers, read_mixers
 from checkpoints.distil.recipe import Changes, Recipe
-from checkpoints.distil.run_folder import RunFolder, State, tokens_of
+from checkpoints.distil.run_folder import RunFolder, State, read_state, tokens_of
 from checkpoints.distil.student import new_student
 from checkpoints.distil.teacher import Teacher
 from checkpoints.distil.teacher_weights import read_tokenizer, read_weights
@@ -72,10 +75,25 @@ def prepared_trainer(cell: str, changes: Changes, folder: Path) -> Trainer:
     learner = prepared_learner(cell, folder)
     batches = TrainingBatches(streams, recipe.tokens_per_step, recipe.seed)
     if before is None:
-        learner.start(batches.batch(0).inputs)
+        begin(learner, batches.batch(0).inputs, trained_gru(folder) if cell == "lstm" else None)
     trainer = Trainer(recipe, learner, batches, held_out_probes(streams), run)
     continue_from(trainer, before)
     return trainer
+
+
+def begin(learner: Learner, tokens: Tensor, gru: Mapping[str, Tensor] | None) -> None:
+    """The first weights of a run. gru: trained mixers that a ParaLSTM begins from."""
+    if gru is not None:
+        start_from_gru(learner.model, gru)
+    learner.start(tokens, gates=gru is None)
+
+
+def trained_gru(folder: Path) -> Mapping[str, Tensor] | None:
+    """The averaged mixers of the ParaGRU that saw most tokens; None if there is none."""
+    found = newest(read_state(folder / "gru"), committed_mixers("gru"))
+    weights: Mapping[str, Tensor] | None
+    weights = found.weights if isinstance(found, Mixers) else found and found["average"]
+    return weights
 
 
 def newest(state: State | None, shipped: Mixers | None) -> State | Mixers | None:
