@@ -77,7 +77,7 @@ CELL_MISTAKES = [
     ("bx", torch.zeros(8, 3, 5).transpose(0, 2), "contiguous"),
     ("a", torch.zeros(3, 9), "(3, 8)"),
     ("c", torch.zeros(3, 8), "(2, 8)"),
-    ("c", None, "LSTM"),
+    ("c", None, "needs its peepholes"),
 ]
 
 
