@@ -11,6 +11,7 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from pararnn_server.body_budget import BODY
 from pararnn_server.errors import ClientClosed
 from pararnn_server.formats.base import AnswerFormat, Ending
 from pararnn_server.formats.pieces import Piece, PieceReader
@@ -65,6 +66,8 @@ class Answer(Response):
         """Raises ServerError while no header has left."""
         account: TokenAccount = scope["state"][ACCOUNT]
         account.reserve(self._generation.most_tokens)
+        # The prompt is encoded, and nothing else of the body is large.
+        scope["state"][BODY].close()
         await self._generation.start()
         work = asyncio.ensure_future(self._write(scope, send))
         guards = [asyncio.ensure_future(guard) for guard in self._guards(scope, receive)]

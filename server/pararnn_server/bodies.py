@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
@@ -18,25 +17,44 @@ from pararnn_server.service import service_of
 from pararnn_server.sessions.model_kind import ModelKind
 from pararnn_server.sessions.state_file import StateFile
 from pararnn_server.sessions.state_reader import StateReader
+from pararnn_server.settings import Settings
 
 STATE_FILE_TYPE = "application/octet-stream"
 # Names of UTF-8, and of the part of it that is ASCII.
 UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
-OFF_LOOP_BYTES = 256 << 10
+OFF_LOOP_BYTES = 64 << 10
+P = ParamSpec("P")
+T = TypeVar("T")
 Body = TypeVar("Body", bound=RequestBody)
 
 
+class BodyLimits(NamedTuple):
+    """Settings that bound what parsing a body costs; schemas read them from the context of the validation."""
+
+    max_body_values: int
+    max_messages: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> BodyLimits:
+        """Take them from the settings."""
+        return cls(settings.max_body_values, settings.max_messages)
+
+
 async def read_body(request: Request, schema: type[Body], max_bytes: int) -> Body:
-    """Raises UnsupportedMedia, TooLarge or BadRequest. A large body is parsed on another thread."""
+    """Raises UnsupportedMedia, TooLarge or BadRequest. A large body is parsed on another thread.
+
+    Its bytes count until its prompt is encoded and the answer begins, or the request ends.
+    """
     _check_headers(request, max_bytes)
     raw = await _read(request, max_bytes)
-    max_values = service_of(request).settings.max_body_values
-    try:
-        if len(raw) > OFF_LOOP_BYTES:
-            return await asyncio.to_thread(parse_body, raw, schema, max_values)
-        return parse_body(raw, schema, max_values)
-    finally:
-        _lease(request).close()
+    return await off_loop(request, parse_body, raw, schema, BodyLimits.of(service_of(request).settings))
+
+
+async def off_loop(request: Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function whose cost grows with the body: of a large one on a thread that the keys share."""
+    if _lease(request).held_bytes > OFF_LOOP_BYTES:
+        return await service_of(request).parsers.run(function, *args, **kwargs)
+    return function(*args, **kwargs)
 
 
 def is_state_file(request: Request) -> bool:
@@ -58,16 +76,14 @@ async def read_state_file(request: Request, kind: ModelKind, max_bytes: int) -> 
     reader = StateReader(kind, max_bytes)
     async for chunk in _chunks(request):
         reader.feed(chunk)
-    return await asyncio.to_thread(reader.finish), reader.content
+    return await service_of(request).parsers.run(reader.finish), reader.content
 
 
-def parse_body(raw: bytes, schema: type[Body], max_values: int) -> Body:
-    """Raises BadRequest whose param is the first field at fault, or "body".
-
-    max_values: of the settings.
-    """
-    if holds_more_values(raw, max_values):
-        message = f"The body has over {max_values} values, a list or an object counting as 16: send less."
+def parse_body(raw: bytes, schema: type[Body], limits: BodyLimits) -> Body:
+    """Raises BadRequest whose param is the first field at fault, or "body"."""
+    if holds_more_values(raw, limits.max_body_values):
+        most = limits.max_body_values
+        message = f"The body has over {most} values, a list or an object counting as 16: send less."
         raise BadRequest(message, param="body", code="too_many_values")
     try:
         data = from_json(raw)
@@ -76,7 +92,7 @@ def parse_body(raw: bytes, schema: type[Body], max_values: int) -> Body:
             f"The body is not valid JSON in UTF-8: {error}", param="body", code="invalid_json"
         ) from error
     try:
-        return schema.model_validate(data)
+        return schema.model_validate(data, context=limits._asdict())
     except ValidationError as error:
         raise refusal(error.errors(include_url=False, include_input=False)) from None
 

@@ -12,7 +12,7 @@ BODY: Final = "body"
 
 
 class BodyBudget:
-    """total, per_key: bytes of bodies from the first byte read until the body is parsed.
+    """total, per_key: bytes of bodies from the first byte read until the prompt in it is encoded.
 
     Half of an equal share of the total is kept for each of num_keys, so that no others can take all of it.
     """
@@ -52,6 +52,11 @@ class BodyLease:
         self._budget = budget
         self._owner = owner
         self._held = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that it counts now."""
+        return self._held
 
     def expect(self, num_bytes: int) -> None:
         """Raises TooManyRequests for a body whose announced size does not fit."""

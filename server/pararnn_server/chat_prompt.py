@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 from array import array
@@ -12,9 +11,11 @@ from functools import partial
 from pararnn_server.chat_template import ChatTemplate, Message, message
 from pararnn_server.encoded_prefixes import EncodedPrefixes
 from pararnn_server.errors import BadRequest
+from pararnn_server.fair_threads import FairThreads
 from pararnn_server.harmless import KnownMarks, harmless, replaced, shape_of
 from pararnn_server.schemas.chat import MessageFields, text_of
 from pararnn_server.state_cache import Partition
+from pararnn_server.template_renderer import MAX_PROCESSES
 from pararnn_server.text_encoder import OpenText, TokenLimit
 from pararnn_server.tokenizer import Tokenizer
 
@@ -37,6 +38,8 @@ class ChatPrompts:
         self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
         self._encoded = EncodedPrefixes()
         self._marks = KnownMarks()
+        # A thread waits for each process that renders.
+        self._threads = FairThreads(MAX_PROCESSES, "templates")
 
     async def encode(
         self,
@@ -59,7 +62,7 @@ class ChatPrompts:
         marks = self._marks.get(shape)
         conversations = [sealed, plain] if marks is None else [sealed]
         render = template.render_delta if continues else template.render
-        text, *others = await asyncio.to_thread(render, *conversations)
+        text, *others = await self._threads.run(render, *conversations)
         for other in others:
             ids = (await self._encode_open(other, _Seal(self._names), None)).ids
             marks = self._tokenizer.control_sequence(ids)
@@ -77,7 +80,7 @@ class ChatPrompts:
         template = self._usable(continues=False)
         seal = _Seal(self._names)
         known = self._sealed([*messages, message("assistant", reply)], seal)
-        [whole] = await asyncio.to_thread(template.render, [*known, message("user", seal.mark)])
+        [whole] = await self._threads.run(template.render, [*known, message("user", seal.mark)])
         text, _, _ = whole.partition(seal.mark)
         ids, num_stable = await self._encode_open(text, seal, partition)
         return ids[:num_stable]

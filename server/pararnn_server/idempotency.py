@@ -8,6 +8,7 @@ import re
 
 from starlette.requests import Request
 
+from pararnn_server.bodies import off_loop
 from pararnn_server.errors import BadRequest
 from pararnn_server.schemas.base import RequestBody
 from pararnn_server.sessions.once import Once
@@ -17,7 +18,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _FORM_ONLY = {"stream", "stream_options"}
 
 
-def once_of(request: Request, body: RequestBody | bytes) -> Once | None:
+async def once_of(request: Request, body: RequestBody | bytes) -> Once | None:
     """None without the header. Whether an answer is streamed makes no other request of it. BadRequest."""
     key = request.headers.get(HEADER)
     if key is None:
@@ -25,9 +26,14 @@ def once_of(request: Request, body: RequestBody | bytes) -> Once | None:
     if _KEY.fullmatch(key) is None:
         message = "Idempotency-Key: send 1 to 255 visible ASCII characters."
         raise BadRequest(message, param="Idempotency-Key")
+    return Once(key, await off_loop(request, _digest, f"{request.method} {request.url.path}\n", body))
+
+
+def _digest(opening: str, body: RequestBody | bytes) -> str:
     content = body if isinstance(body, bytes) else _canonical(body)
-    digest = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + content)
-    return Once(key, digest.hexdigest())
+    digest = hashlib.sha256(opening.encode())
+    digest.update(content)
+    return digest.hexdigest()
 
 
 def _canonical(body: RequestBody) -> bytes:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pararnn_server.answer import ACCOUNT, OUTCOME, RECORDED
 from pararnn_server.body_budget import BODY, BodyLease
 from pararnn_server.errors import BadRequest, Internal, ServerError
+from pararnn_server.fair_threads import current_key
 from pararnn_server.service import Service
 
 REQUEST_ID = "x-request-id"
@@ -81,6 +82,7 @@ class Access:
         with ExitStack() as held:
             try:
                 owner = scope["state"]["owner"] = self._owner(scope, headers)
+                current_key.set(owner)
                 if scope["path"] not in UNCOUNTED_PATHS:
                     self._hold(scope, owner, held)
             except ServerError as error:

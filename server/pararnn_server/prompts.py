@@ -6,6 +6,8 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from pararnn_server.errors import BadRequest
 from pararnn_server.prefix_tree import id_array
 from pararnn_server.text_encoder import TokenLimit
@@ -46,8 +48,9 @@ class PromptReader:
 
     def ids(self, ids: Sequence[int], *, param: str) -> EncodedPrompt:
         """Ids are taken as they are: no BOS is put before them."""
-        if ids and max(ids) >= self.tokenizer.vocab_size:
-            message = f"{param}: token {max(ids)} is not in the vocabulary of {self.tokenizer.vocab_size}."
+        highest = int(np.max(id_array(ids), initial=0))
+        if highest >= self.tokenizer.vocab_size:
+            message = f"{param}: token {highest} is not in the vocabulary of {self.tokenizer.vocab_size}."
             raise BadRequest(message, param=param)
         return EncodedPrompt(id_array(self.checked(ids, param)))
 

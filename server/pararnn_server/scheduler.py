@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -94,7 +95,7 @@ class _Prefilling:
 
 
 class Scheduler:
-    """Requests of a key leave the queue in order of arrival; every step carries every running decode.
+    """Requests of a key leave the queue in order of arrival; a step carries every running decode of its keys.
 
     num_owners: keys that share the slots, as `Shares` says. Of the keys that wait, the one that holds the
     fewest slots comes first.
@@ -149,8 +150,8 @@ class Scheduler:
 
     @property
     def is_steady(self) -> bool:
-        """Whether the next step has the same replies and nothing else, if none of them ends."""
-        return not self._waiting and not self._prefilling
+        """True if the next step has the same replies and nothing else, if none of them ends."""
+        return not self._waiting and not self._prefilling and not self.light_keys
 
     def add(self, request_id: str, num_tokens: int, num_choices: int = 1, owner: str = "") -> None:
         """Joins the queue of its key.
@@ -226,20 +227,33 @@ class Scheduler:
         request = self._prefilling[request_id]
         request.start, request.marks = num_computed_tokens, list(reversed(marks))
 
-    def schedule(self, busy_prompt_tokens: int) -> ScheduledBatch:
+    @property
+    def light_keys(self) -> frozenset[str]:
+        """Keys that hold the fewest slots, if that is at most half of an equal share of those in use."""
+        held = self._slot_shares.held
+        fewest = min(held.values(), default=0)
+        if 2 * fewest * len(held) > sum(held.values()):
+            return frozenset()
+        return frozenset(key for key, count in held.items() if count == fewest)
+
+    def schedule(self, busy_prompt_tokens: int, keys: AbstractSet[str] | None = None) -> ScheduledBatch:
         """The next step, of at most max_num_batched_tokens tokens.
 
-        busy_prompt_tokens: how many of them may be of prompts if any are decodes.
+        busy_prompt_tokens: how many of them may be of prompts if any are decodes. keys: whose requests alone
+        the step carries; None: everybody's.
         """
-        decodes = list(self._decoding.values())
+        decodes, prompts = list(self._decoding.values()), list(self._prefilling.values())
+        if keys is not None:
+            decodes = [decode for decode in decodes if self._owners[decode.request_id] in keys]
+            prompts = [prompt for prompt in prompts if self._owners[prompt.request_id] in keys]
         budget = self._max_num_batched_tokens - len(decodes)
         if decodes:
             budget = min(budget, busy_prompt_tokens)
-        return ScheduledBatch(self._prefill(budget), decodes)
+        return ScheduledBatch(self._prefill(prompts, budget), decodes)
 
-    def _prefill(self, budget: int) -> list[Prefill]:
+    def _prefill(self, prompts: Sequence[_Prefilling], budget: int) -> list[Prefill]:
         prefills = []
-        for request, share in self._shares(budget):
+        for request, share in _prompt_shares(prompts, budget):
             is_last = share == request.remaining
             if share or is_last:
                 prefills.append(Prefill(request.request_id, request.slot, request.start, share, is_last))
@@ -248,21 +262,22 @@ class Scheduler:
                 self._begin_decoding(request.request_id)
         return prefills
 
-    def _shares(self, budget: int) -> list[tuple[_Prefilling, int]]:
-        """Tokens granted to each prompt, the oldest first."""
-        if not self._prefilling:
-            return []
-        oldest, *others = self._prefilling.values()
-        reserved = min(oldest.room, (budget + 1) // 2)
-        left = budget - reserved
-        shares = []
-        for request in sorted(others, key=lambda request: request.remaining):
-            share = min(request.room, left)
-            shares.append((request, share))
-            left -= share
-        return [(oldest, min(oldest.room, reserved + left)), *shares]
-
     def _begin_decoding(self, request_id: str) -> None:
         del self._prefilling[request_id]
         for choice, slot in self._slots[request_id].items():
             self._decoding[request_id, choice] = Decode(request_id, choice, slot)
+
+
+def _prompt_shares(prompts: Sequence[_Prefilling], budget: int) -> list[tuple[_Prefilling, int]]:
+    """Tokens granted to each prompt, the oldest first."""
+    if not prompts:
+        return []
+    oldest, *others = prompts
+    reserved = min(oldest.room, (budget + 1) // 2)
+    left = budget - reserved
+    shares = []
+    for request in sorted(others, key=lambda request: request.remaining):
+        share = min(request.room, left)
+        shares.append((request, share))
+        left -= share
+    return [(oldest, min(oldest.room, reserved + left)), *shares]

@@ -14,6 +14,7 @@ from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.chat_readahead import ChatReadahead
 from pararnn_server.engine import Engine
 from pararnn_server.errors import NotFound, Unavailable
+from pararnn_server.fair_threads import FairThreads
 from pararnn_server.keys import KeyRing
 from pararnn_server.limits import KeyLimits
 from pararnn_server.metrics import Metrics
@@ -100,6 +101,8 @@ class Service:
             max(settings.key_max_inflight_body_bytes, settings.max_body_bytes),
             len(keys.names),
         )
+        # Parsing holds the interpreter, so a second thread would gain nothing.
+        self.parsers = FairThreads(1, "bodies")
         self.metrics = Metrics()
         self.loaded: Serving | None = None
         self.draining = False

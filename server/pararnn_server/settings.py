@@ -128,6 +128,9 @@ class Settings(BaseSettings):
         ge=1000,
         description="Most values in a request body, a list or an object counting as 16; more is a 400.",
     )
+    max_messages: int = Field(
+        2048, ge=1, le=100_000, description="Most messages or input items in a request; more is a 400."
+    )
     max_inflight_body_bytes: int = Field(
         64 << 20,
         ge=1024,

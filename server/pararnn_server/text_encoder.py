@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from array import array
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from tokenizers import Encoding, Tokenizer
 
 from pararnn_server.errors import BadRequest
+from pararnn_server.fair_threads import FairThreads
 from pararnn_server.text_pieces import PIECE_CHARS, pieces
 
 SLICE_SECONDS = 0.01
 NUM_THREADS = 2
+# Encoded in less time than a thread may take to wake.
+SHORT_CHARS = 512
 # A text of a tokenizer whose rules are not known is cut only beyond this.
 WHOLE_CHARS = 1 << 18
 
@@ -41,7 +42,7 @@ class OpenText(NamedTuple):
 
 
 class TextEncoder:
-    """Requests take turns: each has the threads for a slice of time, and at least for one piece of text.
+    """Keys take turns: each has a thread for a slice of time, and at least for one piece of text.
 
     last_word: where the last pre-token of an encoding begins.
     longest: bytes of the longest token where a text has no fewer bytes than characters; 0: not known.
@@ -55,7 +56,7 @@ class TextEncoder:
         self._longest = longest
         self._piece_chars = PIECE_CHARS if seams_hold else WHOLE_CHARS
         self._cuts_words = cuts_words
-        self._threads = ThreadPoolExecutor(NUM_THREADS, "tokenizer")
+        self._threads = FairThreads(NUM_THREADS, "tokenizer")
 
     async def encode(
         self, encoder: Tokenizer, parts: Sequence[str | int], limit: TokenLimit | None = None
@@ -68,9 +69,12 @@ class TextEncoder:
             # No text has fewer ids than its length divided by the longest token.
             limit.check(sum(len(part) for part in parts if isinstance(part, str)) // self._longest)
         steps = self._steps(encoder, parts, limit)
-        loop = asyncio.get_running_loop()
-        while (encoded := await loop.run_in_executor(self._threads, _advance, steps)) is None:
-            pass
+        if len(parts) == 1 and isinstance(parts[0], str) and len(parts[0]) <= SHORT_CHARS:
+            encoded = _advance(steps)
+        else:
+            encoded = await self._threads.run(_advance, steps)
+        while encoded is None:
+            encoded = await self._threads.run(_advance, steps)
         return encoded
 
     def _steps(
@@ -87,12 +91,13 @@ class TextEncoder:
             for piece in pieces(part, self._piece_chars, words=self._cuts_words):
                 # A batch, because only that leaves the interpreter to other threads.
                 [encoding] = encoder.encode_batch([piece], add_special_tokens=False)
-                if number == len(parts) - 1:
-                    num_stable = len(ids) + self._last_word(encoding)
+                num_before = len(ids)
                 ids.extend(encoding.ids)
                 if limit is not None:
                     limit.check(len(ids))
                 yield
+            if number == len(parts) - 1:
+                num_stable = num_before + self._last_word(encoding)
         return OpenText(ids, num_stable)
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +155,11 @@ class Tokenizer:
 
     def _last_word(self, encoding: Encoding) -> int:
         """Where the last pre-token begins: it may grow with the text. A special token is whole."""
-        end = len(encoding.ids)
-        if not end or self._is_control_id[encoding.ids[-1]]:
-            return end
-        word = encoding.token_to_word(end - 1)
-        while end and encoding.token_to_word(end - 1) == word:
-            end -= 1
-        return end
+        words: list[int | None] = encoding.word_ids
+        if not words or self._is_control_id[encoding.ids[-1]]:
+            return len(words)
+        last = words[-1]
+        return len(words) - sum(1 for _ in takewhile(lambda word: word == last, reversed(words)))
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids; bytes that are not UTF-8 become U+FFFD, special tokens nothing."""

@@ -16,6 +16,7 @@ from pararnn_server.errors import Internal, ServerError, Timeout, TooManyRequest
 from pararnn_server.executor import Executor, StepResult
 from pararnn_server.idle_prefill import IdlePrefill
 from pararnn_server.keys import key_of
+from pararnn_server.light_steps import LightSteps
 from pararnn_server.metrics import Metrics, PoolStats
 from pararnn_server.pace import Pace
 from pararnn_server.request import (
@@ -72,6 +73,7 @@ class Worker:
         self._idle = IdlePrefill(self._executor, self._cache, state_bytes, metrics)
         self._scheduler = self._new_scheduler()
         self._pace = Pace(settings.max_decode_slowdown)
+        self._light_steps = LightSteps()
         self._requests: dict[str, Running] = {}
         self._deaf: set[str] = set()
         self._next_expiry = 0.0
@@ -163,7 +165,8 @@ class Worker:
             self._try_start(admitted)
         scheduler = self._scheduler
         rows = self._pace.prompt_rows(scheduler.num_decoding, scheduler.num_prefilling)
-        scheduled = scheduler.schedule(rows)
+        light_keys = scheduler.light_keys if self._light_steps.is_due else frozenset()
+        scheduled = scheduler.schedule(rows, light_keys or None)
         if not scheduled.prefills and not scheduled.decodes:
             return
         try:
@@ -173,8 +176,9 @@ class Worker:
         else:
             self._reuse.keep_prompts(scheduled.prefills, self._requests)
             self._tell(result)
-            decodes = len(scheduled.decodes)
-            self._pace.observe(decodes, scheduled.num_tokens - decodes, self._clock() - began)
+            decodes, seconds = len(scheduled.decodes), self._clock() - began
+            self._pace.observe(decodes, scheduled.num_tokens - decodes, seconds)
+            self._light_steps.observe(seconds, was_light=bool(light_keys))
             self._told_at = self._clock()
 
     def _land(self) -> None:

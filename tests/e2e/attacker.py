@@ -206,15 +206,19 @@ def chat_that_comes_back(attacker: Attacker, rng: random.Random) -> None:
     attacker.call("POST", "/v1/chat/completions", json={"messages": turns, **SHORT})
 
 
-def many_messages(attacker: Attacker, _: random.Random) -> None:
-    messages = [{"role": ("user", "assistant")[turn % 2], "content": "a"} for turn in range(30_000)]
-    body = {"messages": messages, "timeout": 1, "max_tokens": 1}
+def messages_of(rng: random.Random) -> list[dict[str, str]]:
+    """As many as a request may have, or more."""
+    count = rng.choice((2_000, 30_000))
+    return [{"role": ("user", "assistant")[turn % 2], "content": "a"} for turn in range(count)]
+
+
+def many_messages(attacker: Attacker, rng: random.Random) -> None:
+    body = {"messages": messages_of(rng), "timeout": 1, "max_tokens": 1}
     attacker.call("POST", "/v1/chat/completions", json=body)
 
 
-def many_messages_and_leave(attacker: Attacker, _: random.Random) -> None:
-    messages = [{"role": ("user", "assistant")[turn % 2], "content": "a"} for turn in range(30_000)]
-    data = json.dumps({"messages": messages, "max_tokens": 1}).encode()
+def many_messages_and_leave(attacker: Attacker, rng: random.Random) -> None:
+    data = json.dumps({"messages": messages_of(rng), "max_tokens": 1}).encode()
     head = KEYED.replace(b"/v1/completions", b"/v1/chat/completions")
     with attacker.connected(head + b"content-length: %d\r\n\r\n" % len(data) + data):
         time.sleep(0.2)

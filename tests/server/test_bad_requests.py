@@ -7,7 +7,7 @@ from pararnn_server.loading import Loaded
 
 from tests.server.http_server import HttpServer, serving
 
-COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
+COMPLETIONS, CHAT, RESPONSES = "/v1/completions", "/v1/chat/completions", "/v1/responses"
 USER = [{"role": "user", "content": "a"}]
 
 BAD_COMPLETIONS: list[tuple[dict[str, Any], str]] = [
@@ -251,6 +251,16 @@ def test_large_body_is_read_like_a_small_one(server: HttpServer) -> None:
     assert server.answer("/detokenize", {"tokens": ids})["prompt"] == text
     refused = server.post("/detokenize", {"tokens": [*ids, 999]})
     check_refused(server, refused, 400, "tokens")
+
+
+def test_more_messages_than_the_limit_are_a_400_and_as_many_are_read(loaded: Loaded) -> None:
+    turns = [{"role": ("user", "assistant")[turn % 2], "content": "a"} for turn in range(6)]
+    with serving(loaded, max_messages=5) as server:
+        for path, field in ((CHAT, "messages"), ("/tokenize", "messages"), (RESPONSES, "input")):
+            refused = server.post(path, {field: turns})
+            assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
+            assert "at most 5" in refused.json()["error"]["message"]
+            assert server.post(path, {field: turns[:5]}).status_code == 200
 
 
 @pytest.mark.parametrize("asked", [2, 64])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pararnn_server.bodies import parse_body
+from pararnn_server.bodies import BodyLimits, parse_body
 from pararnn_server.errors import BadRequest
 from pararnn_server.openapi import _MODELS
 from pararnn_server.schemas.base import RequestBody
@@ -26,7 +26,7 @@ from tests.server.http_server import HttpServer
 SIZE = 1 << 20
 CPU_SECONDS = 0.050
 MEMORY = 64 << 20
-MAX_VALUES = Settings().max_body_values
+LIMITS = BodyLimits.of(Settings())
 WRONG_ENTRIES = ("1.5", "true", '"\\u0000"', "null", "[]", "{}", '{"a":1}', "[[[]]]", '["a"]')
 BODIES = {model.__name__: model for model in _MODELS if issubclass(model, RequestBody)}
 Wrap = Callable[[str], str]
@@ -114,7 +114,7 @@ def cost(raw: bytes, schema: type[RequestBody]) -> tuple[float, int]:
         held = _resident("VmRSS", reset=True)
         began = time.thread_time()
         with suppress(BadRequest):
-            parse_body(raw, schema, MAX_VALUES)
+            parse_body(raw, schema, LIMITS)
         spent = time.thread_time() - began
         if spent >= CPU_SECONDS:
             spent -= 2 * reading_seconds(raw)
@@ -213,12 +213,12 @@ def test_the_first_wrong_entry_is_named() -> None:
 
 def _fault(name: str, body: dict[str, Any]) -> str | None:
     with pytest.raises(BadRequest) as caught:
-        parse_body(json.dumps(body).encode(), BODIES[name], MAX_VALUES)
+        parse_body(json.dumps(body).encode(), BODIES[name], LIMITS)
     return caught.value.param
 
 
 def test_a_long_mapping_is_read_like_a_short_one() -> None:
     entries = {str(i): i / 50 for i in range(4096)}
     body = json.dumps({"prompt": "a", "logit_bias": entries}).encode()
-    parsed = parse_body(body, BODIES["CompletionRequest"], MAX_VALUES)
+    parsed = parse_body(body, BODIES["CompletionRequest"], LIMITS)
     assert parsed.model_dump()["logit_bias"] == entries

@@ -1,7 +1,9 @@
 import asyncio
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -69,7 +71,13 @@ def test_a_text_beyond_the_limit_is_refused_after_the_pieces_that_show_it(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[int] = []
-    monkeypatch.setattr(tokenizer._texts, "_last_word", lambda encoding: encoded.append(len(encoding)) or 0)
+
+    def counted(*given: Any, **options: Any) -> Iterator[str]:
+        for piece in pieces(*given, **options):
+            encoded.append(len(piece))
+            yield piece
+
+    monkeypatch.setattr(text_encoder, "pieces", counted)
     with pytest.raises(BadRequest, match="more than 100000 tokens"):
         asyncio.run(tokenizer.encode_open("a" * (12 << 20), limit=TokenLimit(100_000, "prompt")))
     assert sum(encoded) < 200_000

@@ -88,6 +88,24 @@ def test_a_prompt_alone_takes_the_whole_budget() -> None:
     assert len(reader.ids()) == 1
 
 
+def test_a_reply_of_a_key_with_few_is_not_held_up_by_a_key_with_many() -> None:
+    """A row takes 10 ms and a step 50 ms more: beside 16 replies 210 ms a token, by itself 60."""
+    timed = TimedModel()
+    steps = Steps(timed.served, max_num_seqs=32, max_num_batched_tokens=64, num_owners=2)
+    timed.steps = steps
+    busy = [steps.add([seed], greedy(500), owner="busy")[1] for seed in range(16)]
+    _, reader = steps.add([1], greedy(500), owner="quiet")
+    steps.step(20)
+    before, began = len(reader.ids()), steps.now
+    others = len(busy[0].ids())
+    while steps.now < began + 20.0:
+        steps.worker.step()
+    gained, gained_by_others = len(reader.ids()) - before, len(busy[0].ids()) - others
+    assert gained >= 2.5 * gained_by_others
+    assert gained_by_others >= 0.6 * 20.0 / 0.22
+    assert reader.ids() == alone(timed.served, [1], greedy(len(reader.ids())))
+
+
 def test_queue_timeout_and_request_timeout_are_told_apart() -> None:
     steps = Steps(max_num_seqs=1, queue_timeout=5.0)
     _, runs = steps.add([1], greedy(10_000), deadline=steps.now + 9)

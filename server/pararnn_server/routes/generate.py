@@ -79,7 +79,7 @@ async def view_session(
     """Raises NotFound or Expired."""
     if session_id is None:
         return NO_SESSION
-    once = once_of(request, body)
+    once = await once_of(request, body)
     info, repeated = await serving.ask(directory.view, session_id, owner_of(request), once)
     is_empty = info.num_tokens == 0
     expected = info.turn if is_empty and body.expected_turn is None else body.expected_turn

@@ -46,7 +46,7 @@ async def create_response(request: Request) -> Response:
     ends = deadline(body.timeout, service.settings)
     params = params_of(body, service, logprobs=None)
     recorded = record(body, request)
-    once = once_of(request, body)
+    once = await once_of(request, body)
     if once is not None and body.store is False:
         raise BadRequest("Idempotency-Key: not with store false.", param="Idempotency-Key")
     if once is not None:

@@ -33,7 +33,7 @@ async def fork(request: Request, session_id: str) -> Response:
         session_id,
         owner_of(request),
         body.metadata,
-        once=once_of(request, body),
+        once=await once_of(request, body),
         expected_turn=body.expected_turn,
     )
     return JSONResponse(session_body(info), 201)
@@ -51,7 +51,7 @@ async def save_snapshot(request: Request, session_id: str) -> Response:
         session_id,
         owner_of(request),
         body.name,
-        once=once_of(request, body),
+        once=await once_of(request, body),
         expected_turn=body.expected_turn,
     )
     return JSONResponse(session_body(info))
@@ -83,7 +83,7 @@ async def rollback(request: Request, session_id: str) -> Response:
         session_id,
         owner_of(request),
         target,
-        once=once_of(request, body),
+        once=await once_of(request, body),
         expected_turn=body.expected_turn,
     )
     return JSONResponse(session_body(info))

@@ -45,7 +45,7 @@ async def import_state(
         session_id,
         owner_of(request),
         file,
-        once=once_of(request, content),
+        once=await once_of(request, content),
         expected_turn=expected_turn,
     )
     return JSONResponse(session_body(info))

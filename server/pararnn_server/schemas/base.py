@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from pararnn_server.prefix_tree import id_array
 from pararnn_server.schemas.first_fault import FirstFault, Mapping
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
@@ -25,6 +38,17 @@ def without_unknown_nulls(value: Any, known: AbstractSet[str]) -> Any:
         if entry is not None and name not in known:
             raise PydanticCustomError("extra_forbidden", "unknown field", {"field": name})
     return {name: entry for name, entry in value.items() if name in known}
+
+
+def _check_count(value: Any, info: ValidationInfo) -> Any:
+    most = (info.context or {}).get("max_messages")
+    if most is not None and isinstance(value, list) and len(value) > most:
+        raise PydanticCustomError("too_many", "at most {most} of them: leave the oldest out", {"most": most})
+    return value
+
+
+AtMostMaxMessages = BeforeValidator(_check_count)
+"""Annotation of a list of messages: checked against --max-messages before any of them is looked at."""
 
 
 class RequestBody(BaseModel):
@@ -63,14 +87,23 @@ def _text_or_parts(value: Any) -> str:
     return "|parts" if isinstance(value, list) else "|text"
 
 
+# No setting of --max-prompts is larger.
+MAX_PROMPTS = 4096
+
+
+def _as_list(ids: Sequence[int]) -> Any:
+    return list(ids)
+
+
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
-TokenIds = Annotated[list[TokenId], FirstFault()]
+# An array takes an eighth of a list's memory, and is made where the body is parsed.
+TokenIds = Annotated[list[TokenId], FirstFault(), AfterValidator(id_array), PlainSerializer(_as_list)]
 
 Prompt = Annotated[
     Annotated[str, Tag("|text")]
     | Annotated[TokenIds, Tag("|ids")]
-    | Annotated[list[str], Field(min_length=1), FirstFault(), Tag("|texts")]
-    | Annotated[list[TokenIds], Field(min_length=1), FirstFault(), Tag("|id_lists")],
+    | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS), FirstFault(), Tag("|texts")]
+    | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS), FirstFault(), Tag("|id_lists")],
     Discriminator(kind_of),
 ]
 

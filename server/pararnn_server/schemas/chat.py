@@ -10,6 +10,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from pararnn_server.schemas.base import (
     STRICT,
+    AtMostMaxMessages,
     EmptyList,
     MessageContent,
     Metadata,
@@ -81,7 +82,7 @@ class ResponseFormat(RequestBody):
 class ChatHonoured(HonouredFields):
     """Fields of a chat with an effect."""
 
-    messages: Annotated[list[Message], Field(min_length=1), FirstFault()]
+    messages: Annotated[list[Message], Field(min_length=1), FirstFault(), AtMostMaxMessages]
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
 

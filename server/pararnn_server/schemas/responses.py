@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from pararnn_server.schemas.base import EmptyList, Metadata, RequestBody, ResponseBody
+from pararnn_server.schemas.base import AtMostMaxMessages, EmptyList, Metadata, RequestBody, ResponseBody
 from pararnn_server.schemas.first_fault import FirstFault
 from pararnn_server.schemas.generation import RecordedFields, SamplingFields
 from pararnn_server.schemas.neutral import DialogueNeutral, NoReasoningEffort
@@ -128,7 +128,7 @@ InputItem = Annotated[
 
 Input = Annotated[
     Annotated[str, Field(min_length=1), Tag("|text")]
-    | Annotated[list[InputItem], Field(min_length=1), FirstFault(), Tag("|items")],
+    | Annotated[list[InputItem], Field(min_length=1), FirstFault(), AtMostMaxMessages, Tag("|items")],
     Discriminator(_text_or_items),
 ]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pararnn_server.schemas.base import RequestBody, ResponseBody, TokenIds
+from pararnn_server.schemas.base import AtMostMaxMessages, RequestBody, ResponseBody, TokenIds
 from pararnn_server.schemas.chat import Message
 from pararnn_server.schemas.first_fault import FirstFault
 
@@ -20,7 +20,7 @@ class TokenizeRequest(RequestBody):
 
     model: Annotated[str, Field(max_length=256)] | None = None
     prompt: str | None = None
-    messages: Annotated[list[Message], Field(min_length=1), FirstFault()] | None = None
+    messages: Annotated[list[Message], Field(min_length=1), FirstFault(), AtMostMaxMessages] | None = None
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = None
 
