@@ -19,21 +19,21 @@ current_key: ContextVar[str] = ContextVar("current_key", default="")
 class FairThreads:
     """Runs functions on num_threads threads, for one event loop at a time.
 
-    A free thread goes to the key with the fewest running functions; of several such keys, to the one that has
-    waited the longest. The oldest function of that key runs.
+    A free thread goes to the key with the fewest running functions, and of several such keys to the one whose
+    last turn ended first. The oldest function of that key runs.
     """
 
     def __init__(self, num_threads: int, name: str) -> None:
         self._threads = ThreadPoolExecutor(num_threads, name)
         self._num_free = num_threads
         self._running: Counter[str] = Counter()
-        # In the order of their last turns.
+        # In the order in which their last turns ended.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of the function.
 
-        A caller that is cancelled while it waits leaves no trace. Once begun, the function runs to its end.
+        If the caller is cancelled while it waits, the function is not called. Once begun, it runs to its end.
         """
         key, loop = current_key.get(), asyncio.get_running_loop()
         await self._turn(key)
@@ -58,9 +58,8 @@ class FairThreads:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._forget(key, turn)
-            else:
+            # Cancelled after its turn had come.
+            if not turn.cancelled():
                 self._give_back(key)
             raise
 
@@ -73,17 +72,18 @@ class FairThreads:
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]
-        if self._waiting:
-            chosen = min(self._waiting, key=self._running.__getitem__)
-            turns = self._waiting.pop(chosen)
-            turn = turns.popleft()
-            if turns:
-                self._waiting[chosen] = turns
-            self._take(chosen)
-            turn.set_result(None)
+        if key in self._waiting:
+            self._waiting[key] = self._waiting.pop(key)
+        while self._waiting and self._num_free:
+            self._call_next()
 
-    def _forget(self, key: str, turn: asyncio.Future[None]) -> None:
+    def _call_next(self) -> None:
+        key = min(self._waiting, key=self._running.__getitem__)
         turns = self._waiting[key]
-        turns.remove(turn)
+        turn = turns.popleft()
         if not turns:
             del self._waiting[key]
+        # A caller that was cancelled stays in line until here.
+        if not turn.done():
+            self._take(key)
+            turn.set_result(None)

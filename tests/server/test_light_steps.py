@@ -66,6 +66,6 @@ def test_time_that_light_keys_left_unused_is_not_kept() -> None:
         steps.observe(1.0, was_light=False)
     count = 0
     while steps.is_due:
-        steps.observe(0.1, was_light=True)
+        steps.observe(0.125, was_light=True)
         count += 1
-    assert count == round(LIGHT_SHARE / 0.1)
+    assert count == LIGHT_SHARE / 0.125

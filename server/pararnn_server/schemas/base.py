@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Literal
@@ -72,10 +73,12 @@ class ResponseBody(BaseModel):
 
 
 def kind_of(value: Any) -> str:
-    """Tag of a prompt-like value. Tags start with "|" so that error locations can leave them out."""
+    """Tag of a prompt-like value, parsed or checked. Error locations leave out tags, which start with "|"."""
     first = value[0] if isinstance(value, list) and value else value
     if isinstance(value, list) and first is not value:
-        return "|texts" if isinstance(first, str) else "|id_lists" if isinstance(first, list) else "|ids"
+        return (
+            "|texts" if isinstance(first, str) else "|id_lists" if isinstance(first, list | array) else "|ids"
+        )
     return "|text" if isinstance(value, str) else "|ids"
 
 
