@@ -107,7 +107,7 @@ def test_reader_that_keeps_up_is_not_cut_off(loaded: Loaded) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_failure_in_mid_stream_is_the_last_event(server: HttpServer, path: str) -> None:
-    body = {**endless(path), "stream": True, "timeout": 0.3}
+    body = {**endless(path), "stream": True, "timeout": 1}
     with server.http.stream("POST", path, json=body) as response:
         assert response.status_code == 200
         data = [line.removeprefix("data: ") for line in response.iter_lines() if line]
