@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from pararnn_core import tune_solvers
 from pararnn_core.solver_table import STEP_BY_STEP, SolverTable
 from pararnn_core.tune_solvers import LENGTHS, ROOMS, WAYS, Timing, lines, rows
 
@@ -56,4 +55,3 @@ def test_measured_table_is_printed_row_by_row() -> None:
     assert text[0] == "gru, float32: sequential / newton 1 / newton 2 / newton 4, us"
     assert len(text) == 3 + 1 + len(ROOMS) + 1
     assert text[4].startswith("| 1 | 1000000.0 / 2000000.0 / 2000000.0 / 2000000.0 |")
-    assert set(tune_solvers._STATES) == {"gru", "lstm"}
