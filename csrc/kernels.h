@@ -1,4 +1,5 @@
-// Every CPU kernel: `name_cpu(params)` runs it at the instruction set level of this process.
+// Every kernel: `name_cpu(params)` runs it at the instruction set level of this process, `name_cuda(params,
+// stream)` starts it on a stream (a cudaStream_t) of the device that is current.
 #pragma once
 
 #include "params.h"
@@ -21,10 +22,26 @@
   X(sample, SampleParams)                          \
   X(token_logprobs, TokenLogprobsParams)
 
+#define PARARNN_CUDA_KERNELS(X)         \
+  X(sequential_scan, RecurrenceParams)  \
+  X(newton_scan, NewtonParams)          \
+  X(linear_scan, LinearScanParams)      \
+  X(row_product, RowProductParams)      \
+  X(dequantize, DequantizeParams)       \
+  X(add_rms_norm, AddRmsNormParams)     \
+  X(gated_rms_norm, GatedRmsNormParams) \
+  X(silu_mul, SiluMulParams)            \
+  X(causal_conv1d, CausalConvParams)    \
+  X(sample, SampleParams)
+
 namespace pararnn {
 
 #define PARARNN_DECLARE(name, Params) void name##_cpu(const Params& params);
 PARARNN_CPU_KERNELS(PARARNN_DECLARE)
+#undef PARARNN_DECLARE
+
+#define PARARNN_DECLARE(name, Params) void name##_cuda(const Params& params, void* stream);
+PARARNN_CUDA_KERNELS(PARARNN_DECLARE)
 #undef PARARNN_DECLARE
 
 // Asks for huge pages under a buffer that is about to be filled: decoding reads every weight once per token,

@@ -29,8 +29,8 @@ Tensor causal_conv1d_op(const Tensor& v, const Tensor& weight, std::optional<Ten
       check_sequences(cu_seqlens, slots, has_initial_state, tokens, conv_state.size(0));
   Tensor out = empty_cpu({tokens, channels});
   causal_conv1d_cpu(
-      {sequences, channels, width, v.const_data_ptr<float>(), v.stride(0), weight.const_data_ptr<float>(),
-       width, 1, bias.has_value() ? bias->const_data_ptr<float>() : nullptr,
+      {sequences, tokens, channels, width, DType::kFloat32, v.const_data_ptr<float>(), v.stride(0),
+       weight.const_data_ptr<float>(), width, 1, bias.has_value() ? bias->const_data_ptr<float>() : nullptr,
        check_choice<Activation>("activation", activation), state_dtype, conv_state.mutable_data_ptr(),
        conv_state.stride(0), conv_state.stride(1), out.mutable_data_ptr<float>()});
   return out;

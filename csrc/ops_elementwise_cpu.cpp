@@ -21,8 +21,8 @@ Tensor gated_rms_norm_op(const Tensor& y, const Tensor& gate, const Tensor& weig
   check_rows("gate", gate, ScalarType::Float, {rows, width});
   check_tensor("weight", weight, ScalarType::Float, {width});
   Tensor out = empty_cpu({rows, width});
-  gated_rms_norm_cpu({rows, width, y.const_data_ptr<float>(), gate.const_data_ptr<float>(), gate.stride(0),
-                      weight.const_data_ptr<float>(), float(eps),
+  gated_rms_norm_cpu({rows, width, y.const_data_ptr<float>(), DType::kFloat32, gate.const_data_ptr<float>(),
+                      gate.stride(0), weight.const_data_ptr<float>(), float(eps),
                       check_choice<GateOrder>("gate_order", gate_order), out.mutable_data_ptr<float>()});
   return out;
 }
@@ -32,8 +32,8 @@ Tensor silu_mul_op(const Tensor& gate, const Tensor& up) {
   const int64_t rows = gate.size(0), width = gate.size(1);
   check_rows("up", up, ScalarType::Float, {rows, width});
   Tensor out = empty_cpu({rows, width});
-  silu_mul_cpu({rows, width, gate.const_data_ptr<float>(), gate.stride(0), up.const_data_ptr<float>(),
-                up.stride(0), out.mutable_data_ptr<float>()});
+  silu_mul_cpu({rows, width, DType::kFloat32, gate.const_data_ptr<float>(), gate.stride(0),
+                up.const_data_ptr<float>(), up.stride(0), out.mutable_data_ptr<float>()});
   return out;
 }
 

@@ -1,7 +1,7 @@
 // What a layer does between its products on a GPU, Tensor -> params.
 #include <torch/csrc/stable/library.h>
 
-#include "cuda/layer.h"
+#include "kernels.h"
 #include "ops_cuda.h"
 
 namespace pararnn {
@@ -71,7 +71,8 @@ Tensor silu_mul(const Tensor& gate, const Tensor& up) {
   check_cuda_tensor("up", up, device, scalar_type(dtype), {gate.size(0), gate.size(1)});
   const CallersStream stream(device);
   Tensor out = empty_beside(gate, {gate.size(0), gate.size(1)}, scalar_type(dtype));
-  silu_mul_cuda({gate.numel(), dtype, gate.const_data_ptr(), up.const_data_ptr(), out.mutable_data_ptr()},
+  silu_mul_cuda({gate.size(0), gate.size(1), dtype, gate.const_data_ptr(), gate.size(1), up.const_data_ptr(),
+                 up.size(1), out.mutable_data_ptr()},
                 stream.get());
   return out;
 }
@@ -80,7 +81,7 @@ Tensor causal_conv1d(const Tensor& v, const Tensor& weight, std::optional<Tensor
                      const Tensor& cu_seqlens, const Tensor& slots, const Tensor& has_initial_state,
                      Tensor conv_state) {
   const int32_t device = v.get_device_index();
-  SlotConvParams p{};
+  CausalConvParams p{};
   p.dtype = narrow_dtype(v);
   check_cuda_rows("v", v, device, scalar_type(p.dtype), {kAnySize, kAnySize});
   p.tokens = v.size(0);
@@ -93,6 +94,7 @@ Tensor causal_conv1d(const Tensor& v, const Tensor& weight, std::optional<Tensor
   PARARNN_REQUIRE(p.width >= 1 && p.width <= kMaxConvWidth, "weight: expected 1 to ", kMaxConvWidth,
                   " taps per channel, got ", p.width);
   p.weight = taps.const_data_ptr<float>();
+  p.channel_stride = 1;
   p.tap_stride = taps.stride(0);
   p.bias = bias.has_value() ? vector_data("bias", *bias, device, p.channels) : nullptr;
   p.activation = check_choice<Activation>("activation", activation);

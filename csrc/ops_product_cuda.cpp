@@ -1,7 +1,7 @@
 // Products of a GPU with weights as a checkpoint holds them, Tensor -> params.
 #include <torch/csrc/stable/library.h>
 
-#include "cuda/product.h"
+#include "kernels.h"
 #include "ops_cuda.h"
 
 namespace pararnn {

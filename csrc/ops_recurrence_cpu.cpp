@@ -66,8 +66,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(int64_t cell, 
   Tensor grad_bx = empty_cpu({tokens, gates, channels});
   Tensor grad_initial_state = empty_cpu({count, rows, channels});
   Tensor per_sequence = empty_cpu({count, gates + peepholes, channels});
-  recurrence_backward_cpu({forward.cell, forward.sequences, channels, forward.bx, forward.a, forward.c,
-                           initial_state.const_data_ptr<float>(), states.const_data_ptr<float>(),
+  recurrence_backward_cpu({forward.cell, forward.sequences, channels, bx.const_data_ptr<float>(), forward.a,
+                           forward.c, initial_state.const_data_ptr<float>(), states.const_data_ptr<float>(),
                            grad_states.const_data_ptr<float>(), grad_bx.mutable_data_ptr<float>(),
                            grad_initial_state.mutable_data_ptr<float>(),
                            per_sequence.mutable_data_ptr<float>()});

@@ -2,7 +2,7 @@
 // would stop the stream.
 #include <torch/csrc/stable/library.h>
 
-#include "cuda/sample.h"
+#include "kernels.h"
 #include "ops_cuda.h"
 #include "sampling_limits.h"
 

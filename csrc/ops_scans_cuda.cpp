@@ -2,7 +2,7 @@
 // bindings.cpp.
 #include <torch/csrc/stable/library.h>
 
-#include "cuda/scan.h"
+#include "kernels.h"
 #include "ops_cuda.h"
 
 namespace pararnn {
@@ -12,7 +12,7 @@ namespace {
 struct Inputs {
   int32_t device;
   int64_t tokens;
-  ScanParams params{};
+  RecurrenceParams params{};
 
   Inputs(int64_t cell, const Tensor& bx, const Tensor& a, const std::optional<Tensor>& c,
          const Tensor& cu_seqlens)
@@ -105,7 +105,7 @@ struct Outcome {
         iterations(empty_beside(cu_seqlens, {cu_seqlens.numel() - 1}, ScalarType::Int)),
         fallbacks(empty_beside(cu_seqlens, {cu_seqlens.numel() - 1}, ScalarType::Int)) {}
 
-  void solve(const ScanParams& params, double tolerance, int64_t max_iterations, int64_t time_warps,
+  void solve(const RecurrenceParams& params, double tolerance, int64_t max_iterations, int64_t time_warps,
              void* stream) {
     PARARNN_REQUIRE(tolerance > 0.0, "tolerance: must be positive, got ", tolerance);
     PARARNN_REQUIRE(max_iterations >= 0 && max_iterations <= 1000, "max_iterations: expected 0 to 1000, got ",

@@ -41,11 +41,13 @@ struct Window {
   }
 
   void step(int64_t t) {
-    past[K - 1] = round_to(static_cast<const Value*>(nullptr), load(p.v + t * p.v_stride + channel, count));
+    const float* const v = static_cast<const float*>(p.v) + t * p.v_stride + channel;
+    past[K - 1] = round_to(static_cast<const Value*>(nullptr), load(v, count));
     Vec sum = bias;
     for (int k = 0; k < K; ++k) sum = madd(taps[k], past[k], sum);
     for (int k = 0; k < K - 1; ++k) past[k] = past[k + 1];
-    store(p.out + t * p.channels + channel, p.activation == Activation::kSilu ? silu(sum) : sum, count);
+    store(static_cast<float*>(p.out) + t * p.channels + channel,
+          p.activation == Activation::kSilu ? silu(sum) : sum, count);
   }
 };
 
@@ -55,7 +57,8 @@ void run_block(const CausalConvParams& p, int64_t s, int64_t channel) {
   const int64_t begin = p.sequences.cu_seqlens[s], end = p.sequences.cu_seqlens[s + 1];
   const int64_t slot = p.sequences.slots[s];
   if (slot == kPadSlotId) {
-    for (int64_t t = begin; t < end; ++t) store(p.out + t * p.channels + channel, Vec(0.0f), count);
+    float* const out = static_cast<float*>(p.out) + channel;
+    for (int64_t t = begin; t < end; ++t) store(out + t * p.channels, Vec(0.0f), count);
     return;
   }
   Value* const state = static_cast<Value*>(p.conv_state) + slot * p.slot_stride + channel;

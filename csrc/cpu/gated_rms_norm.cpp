@@ -40,7 +40,8 @@ void norm_then_gate(const GatedRmsNormParams& p, const float* y, const float* ga
 void gated_rms_norm(const GatedRmsNormParams& p) {
   const auto run = p.order == GateOrder::kGateThenNorm ? gate_then_norm : norm_then_gate;
   parallel_lots(p.rows, p.width, [&](int64_t row) {
-    run(p, p.y + row * p.width, p.gate + row * p.gate_stride, p.out + row * p.width);
+    run(p, p.y + row * p.width, static_cast<const float*>(p.gate) + row * p.gate_stride,
+        static_cast<float*>(p.out) + row * p.width);
   });
 }
 

@@ -77,8 +77,8 @@ class Step {
     recur(w, layer, bx);
     spent_on(Stage::kRecurrence);
     if (layer + 1 == int64_t(model_.layers.size())) drop_rows(v_and_gate);
-    gated_rms_norm_cpu(
-        {rows_, d_, y_, v_and_gate + d_, 2 * d_, w.gate_norm, model_.norm_eps, model_.gate_order, n_});
+    gated_rms_norm_cpu({rows_, d_, y_, DType::kFloat32, v_and_gate + d_, 2 * d_, w.gate_norm, model_.norm_eps,
+                        model_.gate_order, n_});
     spent_on(Stage::kGate);
     multiply(Stage::kOutProj, w.out_proj, rows_, n_, nullptr, y_);
     add_scaled_cpu({rows_ * d_, x_, w.residual_scale, y_, x_});
@@ -89,14 +89,15 @@ class Step {
     const StatePool& pool = p_.pool;
     const int64_t element = pool.conv_dtype == DType::kFloat32 ? 4 : 2;
     uint8_t* const state = static_cast<uint8_t*>(pool.conv) + layer * pool.conv_layer_stride * element;
-    causal_conv1d_cpu({p_.sequences, d_, model_.conv_width, v, 2 * d_, w.conv_taps, 1, d_, w.conv_bias,
-                       model_.conv_activation, pool.conv_dtype, state, pool.conv_slot_stride, d_, n_});
+    causal_conv1d_cpu({p_.sequences, rows_, d_, model_.conv_width, DType::kFloat32, v, 2 * d_, w.conv_taps, 1,
+                       d_, w.conv_bias, model_.conv_activation, pool.conv_dtype, state, pool.conv_slot_stride,
+                       d_, n_});
   }
 
   void recur(const LayerWeights& w, int64_t layer, const float* bx) {
     float* const state = p_.pool.cell + layer * p_.pool.cell_layer_stride;
-    recurrence_cpu({model_.cell, p_.sequences, d_, bx, w.a, w.c, state, state, p_.pool.cell_slot_stride, d_,
-                    nullptr, y_});
+    recurrence_cpu({model_.cell, p_.sequences, d_, DType::kFloat32, bx, nullptr, w.a, w.c, state, state,
+                    p_.pool.cell_slot_stride, d_, nullptr, y_});
   }
 
   void mlp(const LayerWeights& w) {
@@ -106,7 +107,7 @@ class Step {
     norm(rows_, x_, w.mlp_norm, n_);
     spent_on(Stage::kNorms);
     multiply(Stage::kGateUp, w.gate_up, rows_, n_, nullptr, gate_up);
-    silu_mul_cpu({rows_, m, gate_up, 2 * m, gate_up + m, 2 * m, active});
+    silu_mul_cpu({rows_, m, DType::kFloat32, gate_up, 2 * m, gate_up + m, 2 * m, active});
     spent_on(Stage::kSiluMul);
     multiply(Stage::kDownProj, w.down_proj, rows_, active, nullptr, model_.mlp_residual ? y_ : x_);
     if (model_.mlp_residual) add_scaled_cpu({rows_ * d_, x_, nullptr, y_, x_});

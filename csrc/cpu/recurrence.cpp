@@ -35,7 +35,8 @@ struct Block {
   void step(int64_t t) {
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = channel + v * kLanes;
-      load_rows(values[v].bx, Cell::kGates, p.bx + t * Cell::kGates * p.channels + at, p.channels,
+      load_rows(values[v].bx, Cell::kGates,
+                static_cast<const float*>(p.bx) + t * Cell::kGates * p.channels + at, p.channels,
                 lanes_left(v));
       take_state<Cell>(values[v].state, Cell::step(PlainInput<Cell, Vec>{values[v]}));
     }

@@ -7,11 +7,12 @@ namespace PARARNN_ISA {
 
 void silu_mul(const SiluMulParams& p) {
   parallel_lots(p.rows, p.width, [&](int64_t row) {
-    const float* const gate = p.gate + row * p.gate_stride;
-    const float* const up = p.up + row * p.up_stride;
+    const float* const gate = static_cast<const float*>(p.gate) + row * p.gate_stride;
+    const float* const up = static_cast<const float*>(p.up) + row * p.up_stride;
+    float* const out = static_cast<float*>(p.out) + row * p.width;
     for (int64_t i = 0; i < p.width; i += kLanes) {
       const int64_t left = p.width - i;
-      store(p.out + row * p.width + i, silu(load(gate + i, left)) * load(up + i, left), left);
+      store(out + i, silu(load(gate + i, left)) * load(up + i, left), left);
     }
   });
 }

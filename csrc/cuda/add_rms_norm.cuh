@@ -2,7 +2,7 @@
 // has a row, and only the thread that writes an element of x reads it.
 #pragma once
 
-#include "layer.h"
+#include "../params.h"
 #include "row_norm.cuh"
 
 namespace pararnn {

@@ -10,12 +10,12 @@ constexpr int kPack = 4;
 constexpr int kUsualTaps = 4;
 
 template <class Scalar, class State, int kTaps, int kCount>
-__global__ void __launch_bounds__(kThreads) causal_conv1d(SlotConvParams p, int64_t rows) {
+__global__ void __launch_bounds__(kThreads) causal_conv1d(CausalConvParams p, int64_t rows) {
   causal_conv1d_block<Scalar, State, kTaps, kCount, kThreads>(p, rows);
 }
 
 template <class Scalar, class State, int kCount>
-void start(const SlotConvParams& p, void* stream) {
+void start(const CausalConvParams& p, void* stream) {
   const int64_t rows = conv_rows_per_thread(p);
   const auto kernel = p.width <= kUsualTaps ? causal_conv1d<Scalar, State, kUsualTaps, kCount>
                                             : causal_conv1d<Scalar, State, int(kMaxConvWidth), kCount>;
@@ -25,7 +25,7 @@ void start(const SlotConvParams& p, void* stream) {
 }  // namespace
 }  // namespace PARARNN_ISA
 
-void causal_conv1d_cuda(const SlotConvParams& p, void* stream) {
+void causal_conv1d_cuda(const CausalConvParams& p, void* stream) {
   using namespace PARARNN_ISA;
   for_scalar(p.dtype, [&](auto scalar) {
     for_scalar(p.state_dtype, [&](auto state) {

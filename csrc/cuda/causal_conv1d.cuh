@@ -7,9 +7,9 @@
 // No value is the business of two threads, hence no barrier.
 #pragma once
 
+#include "../params.h"
 #include "../scalar_math.h"
 #include "channel.cuh"
-#include "layer.h"
 #include "pack.cuh"
 
 namespace pararnn {
@@ -34,7 +34,7 @@ PARARNN_DEVICE int64_t sequence_of(const Sequences& sequences, int64_t t) {
 template <class Scalar, class State, int kTaps, int kPack>
 class ConvWindow {
  public:
-  PARARNN_DEVICE ConvWindow(const SlotConvParams& params, int64_t first_channel)
+  PARARNN_DEVICE ConvWindow(const CausalConvParams& params, int64_t first_channel)
       : p(params), channel(first_channel), unused(kTaps - int(params.width)) {
     PARARNN_UNROLL
     for (int k = 0; k < kTaps; ++k) {
@@ -123,7 +123,7 @@ class ConvWindow {
     store_pack(sum, out_row(t));
   }
 
-  const SlotConvParams& p;
+  const CausalConvParams& p;
   const int64_t channel;
   const int unused;
   Floats<kPack> taps[kTaps];
@@ -132,17 +132,17 @@ class ConvWindow {
 };
 
 template <int kPack, int kThreads>
-PARARNN_HD int64_t conv_channel_groups(const SlotConvParams& p) {
+PARARNN_HD int64_t conv_channel_groups(const CausalConvParams& p) {
   constexpr int64_t kChannels = int64_t(kThreads) * kPack;
   return (p.channels + kChannels - 1) / kChannels;
 }
 
 template <int kPack, int kThreads>
-int64_t causal_conv1d_blocks(const SlotConvParams& p, int64_t rows) {
+int64_t causal_conv1d_blocks(const CausalConvParams& p, int64_t rows) {
   return (p.tokens + rows - 1) / rows * conv_channel_groups<kPack, kThreads>(p);
 }
 
-inline bool moves_packs(const SlotConvParams& p, int64_t count) {
+inline bool moves_packs(const CausalConvParams& p, int64_t count) {
   return lie_in_packs(p.v, p.dtype, p.v_stride, count) && lie_in_packs(p.out, p.dtype, p.channels, count) &&
          lie_in_packs(p.weight, DType::kFloat32, p.tap_stride, count) &&
          lie_in_packs(p.bias, DType::kFloat32, p.channels, count) &&
@@ -151,10 +151,10 @@ inline bool moves_packs(const SlotConvParams& p, int64_t count) {
 
 // A decode is one row a thread, as rows of many sequences take long one after the other; of a prompt each
 // thread reads K - 1 rows besides its own.
-inline int64_t conv_rows_per_thread(const SlotConvParams& p) { return p.tokens <= 512 ? 1 : 8; }
+inline int64_t conv_rows_per_thread(const CausalConvParams& p) { return p.tokens <= 512 ? 1 : 8; }
 
 template <class Scalar, class State, int kTaps, int kPack, int kThreads>
-PARARNN_DEVICE void causal_conv1d_block(const SlotConvParams& p, int64_t rows) {
+PARARNN_DEVICE void causal_conv1d_block(const CausalConvParams& p, int64_t rows) {
   // A grid has fewer than 2^31 blocks, and dividing 64 bits takes a hundred instructions.
   const unsigned block = unsigned(block_index()), groups = unsigned(conv_channel_groups<kPack, kThreads>(p));
   const int64_t channel = (int64_t(block % groups) * kThreads + thread_index()) * kPack;

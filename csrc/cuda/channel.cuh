@@ -2,8 +2,8 @@
 #pragma once
 
 #include "../cell_math.h"
+#include "../params.h"
 #include "block.cuh"
-#include "scan.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {
@@ -22,7 +22,8 @@ struct Span {
 };
 
 template <class Cell>
-PARARNN_DEVICE void load_parameters(StepValues<Cell, float>& values, const ScanParams& p, int64_t channel) {
+PARARNN_DEVICE void load_parameters(StepValues<Cell, float>& values, const RecurrenceParams& p,
+                                    int64_t channel) {
   PARARNN_UNROLL
   for (int i = 0; i < Cell::kGates; ++i) values.a[i] = p.a[i * p.channels + channel];
   PARARNN_UNROLL
@@ -34,7 +35,7 @@ template <class Cell>
 struct Bias {
   float of[Cell::kGates];
 
-  PARARNN_DEVICE Bias(const ScanParams& p, int64_t channel) {
+  PARARNN_DEVICE Bias(const RecurrenceParams& p, int64_t channel) {
     PARARNN_UNROLL
     for (int i = 0; i < Cell::kGates; ++i) {
       of[i] = p.bias != nullptr && channel < p.channels ? p.bias[i * p.channels + channel] : 0.0f;
@@ -45,7 +46,7 @@ struct Bias {
 };
 
 template <class Cell>
-PARARNN_DEVICE void load_state(float (&state)[Cell::kStates], const ScanParams& p, const Span& span,
+PARARNN_DEVICE void load_state(float (&state)[Cell::kStates], const RecurrenceParams& p, const Span& span,
                                int64_t channel) {
   PARARNN_UNROLL
   for (int n = 0; n < Cell::kStates; ++n) {
@@ -54,7 +55,7 @@ PARARNN_DEVICE void load_state(float (&state)[Cell::kStates], const ScanParams& 
 }
 
 template <class Cell>
-PARARNN_DEVICE void store_final_state(const float (&state)[Cell::kStates], const ScanParams& p,
+PARARNN_DEVICE void store_final_state(const float (&state)[Cell::kStates], const RecurrenceParams& p,
                                       const Span& span, int64_t channel) {
   if (p.final_state == nullptr) return;
   PARARNN_UNROLL
@@ -64,7 +65,8 @@ PARARNN_DEVICE void store_final_state(const float (&state)[Cell::kStates], const
 
 // What is asked for of a state; y begins with `row` numbers of the steps before.
 template <class Cell>
-PARARNN_DEVICE void store_output(float value, int n, const ScanParams& p, int64_t row, int64_t channel) {
+PARARNN_DEVICE void store_output(float value, int n, const RecurrenceParams& p, int64_t row,
+                                 int64_t channel) {
   if (p.states != nullptr) p.states[row * Cell::kStates + n * p.channels + channel] = value;
   if (p.y != nullptr && n == Cell::kStates - 1) p.y[row + channel] = value;
 }

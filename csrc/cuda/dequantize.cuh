@@ -3,8 +3,8 @@
 
 #include <type_traits>
 
+#include "../params.h"
 #include "mma.cuh"
-#include "product.h"
 #include "widen.h"
 
 namespace pararnn {

@@ -1,7 +1,7 @@
 // The RMSNorm of a cell's output, which its gate opens before or after. A block has a row.
 #pragma once
 
-#include "layer.h"
+#include "../params.h"
 #include "row_norm.cuh"
 
 namespace pararnn {
@@ -37,7 +37,7 @@ struct GatedRow {
   }
 };
 
-inline bool moves_packs(const GatedNormParams& p, int64_t count) {
+inline bool moves_packs(const GatedRmsNormParams& p, int64_t count) {
   return lie_in_packs(p.y, DType::kFloat32, p.width, count) &&
          lie_in_packs(p.gate, p.dtype, p.gate_stride, count) &&
          lie_in_packs(p.weight, DType::kFloat32, p.width, count) &&
@@ -45,7 +45,7 @@ inline bool moves_packs(const GatedNormParams& p, int64_t count) {
 }
 
 template <class Scalar, GateOrder kOrder, int kPack, int kThreads>
-PARARNN_DEVICE void gated_rms_norm_block(const GatedNormParams& p) {
+PARARNN_DEVICE void gated_rms_norm_block(const GatedRmsNormParams& p) {
   const int64_t row = block_index();
   const GatedRow<Scalar, kOrder, kPack> values{p.y + row * p.width,
                                                static_cast<const Scalar*>(p.gate) + row * p.gate_stride,

@@ -4,9 +4,9 @@
 #include <cuda_runtime.h>
 
 #include "../cell_math.h"
+#include "../kernels.h"
 #include "../require.h"
 #include "block.cuh"
-#include "scan.h"
 #include "widen.h"
 
 namespace pararnn {
@@ -29,7 +29,7 @@ void launch(const char* name, void (*kernel)(Arguments...), int64_t blocks, int 
 
 // Calls run(cell, scalar) with values of the types that p names.
 template <class Run>
-void for_types_of(const ScanParams& p, const Run& run) {
+void for_types_of(const RecurrenceParams& p, const Run& run) {
   for_cell(p.cell,
            [&](auto cell) { p.bx_dtype == DType::kFloat32 ? run(cell, 0.0f) : run(cell, BFloat16{}); });
 }

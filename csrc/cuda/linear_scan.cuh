@@ -1,7 +1,7 @@
 // A linear recurrence over given Jacobians, forward or in reverse, in the tiles of tile.cuh.
 #pragma once
 
-#include "scan.h"
+#include "../params.h"
 #include "warp_scan.cuh"
 
 namespace pararnn {

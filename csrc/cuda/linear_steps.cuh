@@ -10,9 +10,9 @@
 // where there is one channel, eight of the rows that J^T gives, or 32 terms of the one row that J gives.
 #pragma once
 
+#include "../params.h"
 #include "../scalar_math.h"
 #include "block.cuh"
-#include "scan.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {

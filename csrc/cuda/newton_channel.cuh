@@ -41,7 +41,7 @@ class ChannelSolve {
 
   explicit PARARNN_DEVICE ChannelSolve(Memory& memory) : team_(memory) {}
 
-  PARARNN_DEVICE void start(const ScanParams& p, const Span& span, int64_t channel) {
+  PARARNN_DEVICE void start(const RecurrenceParams& p, const Span& span, int64_t channel) {
     load_parameters<Cell>(values_, p, channel);
     load_state<Cell>(entry.of, p, span, channel);
   }

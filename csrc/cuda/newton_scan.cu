@@ -25,7 +25,7 @@ void start(const NewtonParams& p, void* stream) {
 
 // The most with which all channels are on the chip at once: registers let about 16 warps onto a
 // multiprocessor.
-int32_t filling_time_warps(const ScanParams& p) {
+int32_t filling_time_warps(const RecurrenceParams& p) {
   constexpr int64_t kWarpsOfMultiprocessor = 16;
   int device = 0, multiprocessors = 0;
   check(cudaGetDevice(&device), "newton_scan");

@@ -18,7 +18,7 @@ namespace PARARNN_ISA {
 
 template <class Cell, class Shape>
 PARARNN_DEVICE void store_tile(Tile<Cell::kGates, Shape>& tile, const Carrier<Shape>& carrier,
-                               const ScanParams& p, const Window& window) {
+                               const RecurrenceParams& p, const Window& window) {
   const int64_t row = window.time(carrier.step(0)) * p.channels;
   PARARNN_UNROLL
   for (int k = 0; k < kSteps; ++k) {
@@ -32,7 +32,8 @@ PARARNN_DEVICE void store_tile(Tile<Cell::kGates, Shape>& tile, const Carrier<Sh
 }
 
 template <class Cell, class Shape>
-PARARNN_DEVICE void clear_outputs(const Carrier<Shape>& carrier, const ScanParams& p, const Span& span) {
+PARARNN_DEVICE void clear_outputs(const Carrier<Shape>& carrier, const RecurrenceParams& p,
+                                  const Span& span) {
   for (int64_t t = span.begin + carrier.first_step; t < span.end; t += Shape::kLanes) {
     PARARNN_UNROLL
     for (int n = 0; n < Cell::kStates; ++n) {

@@ -7,7 +7,7 @@
 // products are within a quarter of the slice, which has one.
 #pragma once
 
-#include "product.h"
+#include "../params.h"
 #include "weight_words.cuh"
 #include "widen.h"
 

@@ -1,6 +1,6 @@
+#include "../kernels.h"
 #include "launch.cuh"
 #include "sample.cuh"
-#include "sample.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {

@@ -8,14 +8,14 @@ namespace {
 constexpr int kThreads = 128;
 
 template <class Cell, class Scalar>
-__global__ void __launch_bounds__(kThreads) sequential_scan(ScanParams p) {
+__global__ void __launch_bounds__(kThreads) sequential_scan(RecurrenceParams p) {
   sequential_scan_block<Cell, Scalar, kThreads>(p);
 }
 
 }  // namespace
 }  // namespace PARARNN_ISA
 
-void sequential_scan_cuda(const ScanParams& params, void* stream) {
+void sequential_scan_cuda(const RecurrenceParams& params, void* stream) {
   using namespace PARARNN_ISA;
   for_types_of(params, [&](auto cell, auto scalar) {
     launch("sequential_scan", sequential_scan<decltype(cell), decltype(scalar)>,

@@ -16,7 +16,7 @@ constexpr int kAhead = 4;
 template <class Cell, class Scalar>
 class InputsAhead {
  public:
-  PARARNN_DEVICE InputsAhead(const ScanParams& p, int64_t first, int64_t channel)
+  PARARNN_DEVICE InputsAhead(const RecurrenceParams& p, int64_t first, int64_t channel)
       : next_(static_cast<const Scalar*>(p.bx) + first * Cell::kGates * p.channels + channel),
         channels_(p.channels) {}
 
@@ -39,7 +39,7 @@ class InputsAhead {
 template <class Cell>
 class Outputs {
  public:
-  PARARNN_DEVICE Outputs(const ScanParams& p, int64_t first, int64_t channel)
+  PARARNN_DEVICE Outputs(const RecurrenceParams& p, int64_t first, int64_t channel)
       : states_(p.states), y_(p.y), channels_(p.channels) {
     if (states_ != nullptr) states_ += first * Cell::kStates * channels_ + channel;
     if (y_ != nullptr) y_ += first * channels_ + channel;
@@ -68,7 +68,7 @@ class ChannelScan {
  public:
   using State = float[Cell::kStates];
 
-  PARARNN_DEVICE ChannelScan(const ScanParams& p, const Span& span, int64_t channel)
+  PARARNN_DEVICE ChannelScan(const RecurrenceParams& p, const Span& span, int64_t channel)
       : bias_(p, channel), inputs_(p, span.begin, channel), outputs_(p, span.begin, channel) {
     load_parameters<Cell>(values_, p, channel);
     load_state<Cell>(values_.state, p, span, channel);
@@ -112,19 +112,19 @@ class ChannelScan {
 };
 
 template <class Cell>
-PARARNN_DEVICE void clear_channel(const ScanParams& p, const Span& span, int64_t channel) {
+PARARNN_DEVICE void clear_channel(const RecurrenceParams& p, const Span& span, int64_t channel) {
   const float nothing[Cell::kStates] = {};
   Outputs<Cell> outputs(p, span.begin, channel);
   for (int64_t t = span.begin; t < span.end; ++t) outputs.put(nothing);
 }
 
 template <int kThreads>
-int64_t sequential_scan_blocks(const ScanParams& p) {
+int64_t sequential_scan_blocks(const RecurrenceParams& p) {
   return p.sequences.count * ((p.channels + kThreads - 1) / kThreads);
 }
 
 template <class Cell, class Scalar, int kThreads>
-PARARNN_DEVICE void sequential_scan_block(const ScanParams& p) {
+PARARNN_DEVICE void sequential_scan_block(const RecurrenceParams& p) {
   const int64_t groups = (p.channels + kThreads - 1) / kThreads;
   const int64_t channel = block_index() % groups * kThreads + thread_index();
   const Span span(p.sequences, block_index() / groups);

@@ -8,14 +8,14 @@ namespace {
 constexpr int kThreads = 256;
 
 template <class Scalar, int kCount>
-__global__ void __launch_bounds__(kThreads) silu_mul(GateProductParams p) {
+__global__ void __launch_bounds__(kThreads) silu_mul(SiluMulParams p) {
   silu_mul_block<Scalar, kCount, kThreads>(p);
 }
 
 }  // namespace
 }  // namespace PARARNN_ISA
 
-void silu_mul_cuda(const GateProductParams& p, void* stream) {
+void silu_mul_cuda(const SiluMulParams& p, void* stream) {
   using namespace PARARNN_ISA;
   for_scalar(p.dtype, [&](auto scalar) {
     constexpr int kPack = 16 / sizeof(scalar);

@@ -45,10 +45,10 @@ Result run(const Level& level, const Convolution& conv, const Ragged& ragged,
   RaggedMemory memory(ragged);
   Exact<float> v(conv.v), weight(conv.weight), bias(conv.bias), out(ragged.tokens() * conv.channels);
   Exact<Value> pool(pool_values);
-  level.causal_conv1d({memory.in_slots(), conv.channels, conv.width, v.data(), conv.v_stride, weight.data(),
-                       conv.channel_stride(), conv.tap_stride(), conv.bias.empty() ? nullptr : bias.data(),
-                       conv.activation, conv.dtype, pool.data(), conv.slot_stride, conv.row_stride,
-                       out.data()});
+  level.causal_conv1d({memory.in_slots(), ragged.tokens(), conv.channels, conv.width, DType::kFloat32,
+                       v.data(), conv.v_stride, weight.data(), conv.channel_stride(), conv.tap_stride(),
+                       conv.bias.empty() ? nullptr : bias.data(), conv.activation, conv.dtype, pool.data(),
+                       conv.slot_stride, conv.row_stride, out.data()});
   Result result{out.copy(), {}};
   for (int64_t i = 0; i < pool.size(); ++i) {
     if constexpr (sizeof(Value) == 2) {

@@ -52,8 +52,8 @@ void check_gated_rms_norm(const Level& level, Checks& checks, int64_t rows, int6
   const std::vector<float> y = random.numbers(rows * width, 3.0f), weight = random.numbers(width);
   const std::vector<float> gate = random.numbers((rows - 1) * stride + width, 4.0f);
   Exact<float> its_y(y), its_gate(gate), its_weight(weight), out(rows * width);
-  level.gated_rms_norm(
-      {rows, width, its_y.data(), its_gate.data(), stride, its_weight.data(), kEps, order, out.data()});
+  level.gated_rms_norm({rows, width, its_y.data(), DType::kFloat32, its_gate.data(), stride,
+                        its_weight.data(), kEps, order, out.data()});
   std::vector<double> want(y.begin(), y.end()), gates;
   for (int64_t i = 0; i < rows * width; ++i)
     gates.push_back(silu(double(gate[size_t(i / width * stride + i % width)])));
@@ -69,7 +69,8 @@ void check_silu_mul(const Level& level, Checks& checks, int64_t rows, int64_t wi
   const std::vector<float> gate = random.numbers((rows - 1) * gate_stride + width, 20.0f);
   const std::vector<float> up = random.numbers((rows - 1) * up_stride + width, 4.0f);
   Exact<float> its_gate(gate), its_up(up), out(rows * width);
-  level.silu_mul({rows, width, its_gate.data(), gate_stride, its_up.data(), up_stride, out.data()});
+  level.silu_mul(
+      {rows, width, DType::kFloat32, its_gate.data(), gate_stride, its_up.data(), up_stride, out.data()});
   std::vector<double> want;
   for (int64_t i = 0; i < rows * width; ++i) {
     const int64_t row = i / width, at = i % width;

@@ -40,9 +40,9 @@ Result run(const Level& level, const Model& model, const Ragged& ragged, int64_t
       model.bx.begin() + (first_token + ragged.tokens()) * gates_of(model.cell) * model.channels));
   Exact<float> a(model.a), c(model.c), pool(model.pool), y(ragged.tokens() * model.channels);
   Exact<float> states(wants_states ? ragged.tokens() * model.states * model.channels : 0);
-  level.recurrence({model.cell, memory.in_slots(), model.channels, bx.data(), a.data(),
-                    model.c.empty() ? nullptr : c.data(), pool.data(), pool.data(), model.slot_stride,
-                    model.row_stride, wants_states ? states.data() : nullptr, y.data()});
+  level.recurrence({model.cell, memory.in_slots(), model.channels, DType::kFloat32, bx.data(), nullptr,
+                    a.data(), model.c.empty() ? nullptr : c.data(), pool.data(), pool.data(),
+                    model.slot_stride, model.row_stride, wants_states ? states.data() : nullptr, y.data()});
   return {y.copy(), states.copy(), pool.copy()};
 }
 

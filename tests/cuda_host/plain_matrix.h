@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "cuda/product.h"
 #include "cuda/widen.h"
+#include "params.h"
 #include "random.h"
 
 namespace pararnn {

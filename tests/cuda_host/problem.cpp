@@ -168,23 +168,23 @@ ProblemMemory::ProblemMemory(const Problem& problem)
   std::transform(problem.bx_.begin(), problem.bx_.end(), narrow_bx_.data(), bfloat16_bits);
 }
 
-ScanParams ProblemMemory::params() {
+RecurrenceParams ProblemMemory::params() {
   const bool narrow = problem_.dtype == DType::kBFloat16;
   return {
-      {problem_.cell,
-       {problem_.batch.count(), bounds_.data(), slots_.data(), reinterpret_cast<const bool*>(held_.data())},
-       problem_.channels,
-       narrow ? static_cast<const void*>(narrow_bx_.data()) : bx_.data(),
-       a_.data(),
-       problem_.c_.empty() ? nullptr : c_.data(),
-       pool_.data(),
-       pool_.data(),
-       problem_.slot_stride_,
-       problem_.row_stride_,
-       states_.data(),
-       y_.data()},
+      problem_.cell,
+      {problem_.batch.count(), bounds_.data(), slots_.data(), reinterpret_cast<const bool*>(held_.data())},
+      problem_.channels,
       problem_.dtype,
-      problem_.bias_.empty() ? nullptr : bias_.data()};
+      narrow ? static_cast<const void*>(narrow_bx_.data()) : bx_.data(),
+      problem_.bias_.empty() ? nullptr : bias_.data(),
+      a_.data(),
+      problem_.c_.empty() ? nullptr : c_.data(),
+      pool_.data(),
+      pool_.data(),
+      problem_.slot_stride_,
+      problem_.row_stride_,
+      states_.data(),
+      y_.data()};
 }
 
 }  // namespace pararnn

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "cuda/scan.h"
 #include "exact_buffer.h"
+#include "params.h"
 #include "random.h"
 
 namespace pararnn {
@@ -71,7 +71,7 @@ class ProblemMemory {
  public:
   explicit ProblemMemory(const Problem& problem);
 
-  ScanParams params();
+  RecurrenceParams params();
   std::vector<float> states() { return states_.copy(); }
   std::vector<float> y() { return y_.copy(); }
   std::vector<float> pool() { return pool_.copy(); }

@@ -30,7 +30,8 @@ void for_shapes(const Check& check) {
 
 // Runs body(cell, scalar), values of the types that p names, in every thread.
 template <class Body>
-void on_fibers(const ScanParams& p, int64_t blocks, int threads, fibers::Order order, const Body& body) {
+void on_fibers(const RecurrenceParams& p, int64_t blocks, int threads, fibers::Order order,
+               const Body& body) {
   using namespace PARARNN_ISA;
   for_cell(p.cell, [&](auto cell) {
     const auto run = [&](auto scalar) {

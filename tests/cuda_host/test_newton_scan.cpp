@@ -21,7 +21,7 @@ struct Report {
 };
 
 template <class Block>
-Report run(const ScanParams& scan, Order order, int max_iterations) {
+Report run(const RecurrenceParams& scan, Order order, int max_iterations) {
   const std::vector<int32_t> zeros(size_t(scan.sequences.count));
   Exact<uint32_t> residual(std::vector<uint32_t>(zeros.begin(), zeros.end()));
   Exact<int32_t> iterations(zeros), fallbacks(zeros);
@@ -83,7 +83,7 @@ void check_without_updates(Checks& checks, const Problem& problem) {
                problem.text().c_str());
   ProblemMemory memory(problem), sequential(problem);
   const Report report = run<Block>(memory.params(), Order::kDescending, 0);
-  const ScanParams p = sequential.params();
+  const RecurrenceParams p = sequential.params();
   on_fibers(p, PARARNN_ISA::sequential_scan_blocks<64>(p), 64, Order::kAscending,
             [&](auto cell, auto scalar) {
               PARARNN_ISA::sequential_scan_block<decltype(cell), decltype(scalar), 64>(p);
@@ -160,7 +160,7 @@ void check_not_finite(Checks& checks, Random& random) {
   const int64_t steps = Block::kTileSteps + 70;
   const Problem problem(CellKind::kGru, DType::kFloat32, 3, {{steps, 20}, {1, 0}, {1, 1}}, 0.5f, random);
   ProblemMemory memory(problem);
-  ScanParams p = memory.params();
+  RecurrenceParams p = memory.params();
   const_cast<float*>(static_cast<const float*>(p.bx))[50 * 3 * 3 + 1] = std::nanf("");
   const Report report = run<Block>(p, Order::kAscending, kMaxIterations);
   checks.that(std::isnan(report.residual[0]), "a state that is not finite shows in the residual");

@@ -47,7 +47,7 @@ void run(const AddRmsNormParams& p, fibers::Order order) {
 }
 
 template <int kThreads>
-void run(const GatedNormParams& p, fibers::Order order) {
+void run(const GatedRmsNormParams& p, fibers::Order order) {
   constexpr auto kGate = GateOrder::kGateThenNorm, kNorm = GateOrder::kNormThenGate;
   for_scalar(p.dtype, [&](auto scalar) {
     using Scalar = decltype(scalar);
@@ -156,8 +156,8 @@ void check(Checks& checks, DType dtype, GateOrder gate_order, int64_t width, int
   for (const fibers::Order order : kOrders) {
     TypedBuffer out(dtype, kRows * width);
     run<kThreads>(
-        GatedNormParams{kRows, width, y.data(), dtype, static_cast<char*>(gates.data()) + first_gate, stride,
-                        weight.data(), kEps, gate_order, out.data()},
+        GatedRmsNormParams{kRows, width, y.data(), dtype, static_cast<char*>(gates.data()) + first_gate,
+                           stride, weight.data(), kEps, gate_order, out.data()},
         order);
     check_close(checks, "out", out, want);
   }

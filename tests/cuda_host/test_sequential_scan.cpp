@@ -7,7 +7,7 @@ namespace pararnn {
 namespace {
 
 template <int kThreads>
-void run(const ScanParams& p) {
+void run(const RecurrenceParams& p) {
   using namespace PARARNN_ISA;
   on_fibers(
       p, sequential_scan_blocks<kThreads>(p), kThreads, fibers::Order::kShuffled,
@@ -22,7 +22,7 @@ void check(Checks& checks, const Problem& problem) {
   check_states(checks, memory, problem.exact(), kFloor);
 
   ProblemMemory without_outputs(problem);
-  ScanParams p = without_outputs.params();
+  RecurrenceParams p = without_outputs.params();
   p.states = p.y = nullptr;
   run<kThreads>(p);
   checks.that(without_outputs.pool() == memory.pool(), "the final states alone");

@@ -15,7 +15,7 @@ void check(Checks& checks, DType dtype, int64_t size, fibers::Order order, Rando
   // Also where expf overflows and where its result vanishes.
   TypedBuffer gate(dtype, random.numbers(size, 120.0f)), up(dtype, random.numbers(size, 2.0f));
   TypedBuffer out(dtype, size);
-  const GateProductParams p{size, dtype, gate.data(), up.data(), out.data()};
+  const SiluMulParams p{1, size, dtype, gate.data(), size, up.data(), size, out.data()};
   for_scalar(dtype, [&](auto scalar) {
     using Scalar = decltype(scalar);
     constexpr int kPack = 16 / sizeof(Scalar);

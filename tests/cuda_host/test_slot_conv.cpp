@@ -21,7 +21,7 @@ struct Kind {
 };
 
 template <int kTaps, int kPack>
-void run(const SlotConvParams& p, int64_t rows, fibers::Order order) {
+void run(const CausalConvParams& p, int64_t rows, fibers::Order order) {
   for_scalar(p.dtype, [&](auto scalar) {
     for_scalar(p.state_dtype, [&](auto state) {
       fibers::run_grid(causal_conv1d_blocks<kPack, kThreads>(p, rows), kThreads, order, [&] {
@@ -31,7 +31,7 @@ void run(const SlotConvParams& p, int64_t rows, fibers::Order order) {
   });
 }
 
-void run(const SlotConvParams& p, int64_t rows, fibers::Order order) {
+void run(const CausalConvParams& p, int64_t rows, fibers::Order order) {
   const bool packs = moves_packs(p, 4);
   if (p.width > 4) return packs ? run<8, 4>(p, rows, order) : run<8, 1>(p, rows, order);
   packs ? run<4, 4>(p, rows, order) : run<4, 1>(p, rows, order);
@@ -98,6 +98,7 @@ class ConvProblem {
          v.data(),
          2 * kind.channels,
          weight.data(),
+         1,
          kind.channels,
          kind.has_bias ? bias.data() : nullptr,
          kind.activation,
