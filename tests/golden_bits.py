@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,27 @@ from pararnn_server.sessions.turns import begin_turn, commit_turns
 
 from pararnn_core import ops
 from pararnn_core.checkpoint import load_checkpoint
-from pararnn_core.config import num_parameters
+from pararnn_core.checkpoint_directory import empty_model
+from pararnn_core.config import ModelConfig, num_parameters
 from pararnn_core.generate import generate
+from pararnn_core.layer_tensors import matrix_sizes, parameter_shapes
 from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.quantization_config import MatrixFormat, QuantizationConfig, matrix_names
+from pararnn_core.quantized_matrix import QuantizedMatrix
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import RecurrentState, StateSnapshot
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "tests" / "golden" / "bits.json"
 SHIPPED = sorted(file.parent for file in (ROOT / "checkpoints").glob("*/config.json"))
+MADE = {
+    "int4 gru": ("gru", QuantizationConfig("round", 4, 32)),
+    "mixed lstm": (
+        "lstm",
+        QuantizationConfig("round", 4, 16, (("embedding.weight", MatrixFormat(8, 32)),)),
+    ),
+}
+"""Models without a checkpoint."""
 SESSION, OWNER, TIME = f"sess_{0:032x}", "golden", 1_000_000.0
 PROMPT = (65, 700, 3001, 12, 12, 999, 4000, 5, 77, 2048, 31)
 SAMPLED = SamplingParams(
@@ -98,9 +111,9 @@ def _send_bits(level: str, end: Connection) -> None:
 
 def bits() -> Bits:
     """Compute the bits of this process."""
-    return {"cells": dict(_of_cells())} | {
-        folder.name: dict(_of_model(load_checkpoint(folder))) for folder in SHIPPED
-    }
+    made = {name: _made_of_numbers(name) for name in MADE}
+    models = made | {folder.name: load_checkpoint(folder) for folder in SHIPPED}
+    return {"cells": dict(_of_cells())} | {name: dict(_of_model(model)) for name, model in models.items()}
 
 
 def _hash(*parts: Any) -> str:
@@ -116,6 +129,27 @@ def _numbers(*shape: int, salt: int, scale: float = 1.0) -> torch.Tensor:
     """The same floats in every version of torch, between -scale and scale."""
     count = torch.arange(torch.Size(shape).numel())
     return (((count + salt) * 7919 % 2003 - 1001) * (scale / 1001)).float().view(shape)
+
+
+def _made_of_numbers(name: str) -> ParaRNNForCausalLM:
+    """A model in formats that none of the shipped ones has, whose weights no generator draws."""
+    cell, quantization = MADE[name]
+    config = ModelConfig(
+        cell=cell, vocab_size=4096, hidden_size=48, num_hidden_layers=2, num_heads=3, intermediate_size=80
+    )
+    model = empty_model(replace(config, quantization=quantization))
+    shapes = parameter_shapes(config.sizes, config.num_hidden_layers, config.tie_embeddings)
+    matrices = set(matrix_names(config.num_hidden_layers, config.tie_embeddings))
+    for salt, (parameter, shape) in enumerate(shapes.items()):
+        if parameter in matrices:
+            its, sizes = quantization.format_of(parameter), matrix_sizes(shape)
+            values = (_numbers(sizes.rows, sizes.inputs, salt=salt) * 7).round()
+            scales = _numbers(sizes.rows, -(-sizes.inputs // its.group_size), salt=salt).abs() / 32 + 0.01
+            matrix = QuantizedMatrix.from_values(values, scales.bfloat16(), its.bits, its.group_size)
+            model.set_weight(parameter, matrix)
+        else:
+            model.set_weight(parameter, _numbers(*shape, salt=salt) / 2)
+    return model.eval().pack()
 
 
 def _of_cells() -> Iterator[tuple[str, str]]:

@@ -50,7 +50,10 @@ def _block(
     v = _silu(v) if config.conv_activation == "silu" else v
     heads = v.view(config.num_heads, -1)
     bx = torch.stack(
-        [torch.cat([heads[h] @ w["cell.B"][h, :, gate] for h in range(len(heads))]) for gate in range(3)]
+        [
+            torch.cat([heads[h] @ w["cell.B"][h, :, gate] for h in range(len(heads))])
+            for gate in range(w["cell.B"].shape[2])
+        ]
     )
     bx = bx + w["cell.b"]
     cell = _gru(cell, bx, w) if config.cell == "gru" else _lstm(cell, bx, w)
