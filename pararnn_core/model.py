@@ -181,7 +181,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
 
     @property
     def weight_bytes(self) -> int:
-        """Of the matrices in the form in which `step` reads them."""
+        """Bytes of the matrices in the form in which `step` reads them."""
         return self.serving_form().weight_bytes
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:

@@ -49,7 +49,7 @@ class PackedModel:
 
     @property
     def weight_bytes(self) -> int:
-        """Of all matrices."""
+        """Bytes of all matrices."""
         return self.arena.numel()
 
     def new_state(self, num_slots: int) -> RecurrentState:
@@ -124,7 +124,7 @@ class PackingArena:
     def __init__(
         self, embedding: nn.Module, blocks: Sequence[Block], head: Linear | None, *, release: bool
     ) -> None:
-        """As of PackedModel. `release` drops each matrix from its module once it is packed."""
+        """Arguments as for PackedModel. `release` drops each matrix from its module once it is packed."""
         self._release = release
         self._places: dict[nn.Module, slice] = {}
         self._packed: dict[nn.Module, PackedMatrix] = {}
@@ -166,15 +166,15 @@ def pack_block(block: Block, arena: PackingArena) -> LayerWeights:
     """The tensors of a layer as native code takes them. Matrices go to the arena."""
     weights: LayerWeights = {}
     for tensor in LAYER:
-        if tensor.is_matrix:
-            weights.setdefault(tensor.native, arena.pack_stage(_modules_of(block, tensor.native)))
-        else:
+        if tensor.is_matrix and tensor.native not in weights:
+            weights[tensor.native] = arena.pack_stage(_modules_of(block, tensor.native))
+        elif not tensor.is_matrix:
             weights[tensor.native] = _vector_of(block, tensor)
     return weights
 
 
 def model_shape(config: ModelConfig) -> ModelShape:
-    """Of a model with this config."""
+    """The sizes of a model with this config."""
     return ModelShape(
         cell=config.cell,
         num_layers=config.num_hidden_layers,
@@ -191,7 +191,7 @@ def model_shape(config: ModelConfig) -> ModelShape:
 
 
 def native_of(name: str) -> str:
-    """What native code calls a tensor of a layer."""
+    """The name that native code has for a tensor of a layer."""
     return next(tensor.native for tensor in LAYER if tensor.name == name)
 
 

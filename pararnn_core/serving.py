@@ -13,7 +13,7 @@ from pararnn_core.state import RecurrentState, StateParts
 
 
 class NewtonReport(NamedTuple):
-    """Of the solves since the last report: most updates, largest residual, units finished step by step."""
+    """Solves since the last report: most updates, largest residual, units finished step by step."""
 
     iterations: int
     residual: float
@@ -32,7 +32,7 @@ class ServingModel(Protocol):
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the checkpoint that it was loaded from, if it was."""
+        """The fingerprint of the checkpoint that it was loaded from, if it was."""
 
     @property
     def device(self) -> torch.device:
@@ -88,4 +88,7 @@ class ServingModel(Protocol):
         """Return once the device has done all that it was asked for."""
 
     def take_newton_report(self) -> NewtonReport | None:
-        """How Newton went in `step` since the last call; None if it solved nothing. Waits for the device."""
+        """Report the solves of `step` since the last call; None if there were none.
+
+        Waits for the device.
+        """

@@ -71,7 +71,7 @@ class DeviceLayer:
 
     @property
     def nbytes(self) -> int:
-        """Of the matrices."""
+        """Bytes of the matrices."""
         return sum(matrix.nbytes for matrix in self._matrices.values())
 
     def forward(

@@ -62,7 +62,7 @@ class DeviceModel:
 
     @property
     def weight_bytes(self) -> int:
-        """Of all matrices, which the modules share."""
+        """Bytes of all matrices, which the modules share."""
         head = 0 if self._head is self._embedding else self._head.nbytes
         return self._embedding.nbytes + sum(layer.nbytes for layer in self._layers) + head
 
