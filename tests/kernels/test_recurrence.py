@@ -114,7 +114,7 @@ def test_slots_give_the_same_states_in_place(generator: torch.Generator, cell: s
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_bias_is_added_in_float32(generator: torch.Generator, cell: str, dtype: torch.dtype) -> None:
     inputs = Inputs(generator, cell, 37)
-    narrow, bias = inputs.bx.to(dtype), torch.randn(3, 37, generator=generator)
+    narrow, bias = inputs.bx.to(dtype), torch.randn(inputs.bx.shape[1], 37, generator=generator)
     inputs.bx = narrow.float() + bias
     pool, slots = pool_for(inputs)
     held = torch.ones(len(LENGTHS), dtype=torch.bool)
@@ -166,7 +166,7 @@ def test_chunks_and_neighbours_do_not_change_bits(generator: torch.Generator, ce
         first = ops.recurrence(
             cell, inputs.bx[:cut], inputs.a, inputs.c, inputs.initial, reference.cu_seqlens((cut,))
         )
-        neighbour = normal(generator, 13, 3, 91)
+        neighbour = normal(generator, 13, inputs.bx.shape[1], 91)
         rest = ops.recurrence(
             cell,
             torch.cat([neighbour, inputs.bx[cut:]]),
