@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pararnn_core import ops
+from pararnn_core.cells import CELLS
 from pararnn_server.bench.machine import Machine
 from pararnn_server.bench.measure import Measured, Plan, measure
 from pararnn_server.bench.subject import Subject
@@ -38,7 +39,7 @@ def bench(
     random: Annotated[
         str, option("Sizes to measure with random weights, by commas: 25m 130m 406m 1.4b 2.9b 7b.")
     ] = "",
-    cell: Annotated[str, option("Cell of the random models: gru or lstm.")] = "gru",
+    cell: Annotated[str, option(f"Cell of the random models: {' or '.join(CELLS)}.")] = "gru",
     weights: Annotated[str, option("Formats of the random models, by commas: f32 bf16 int8 int4.")] = "int8",
     threads: Annotated[str, option("Numbers of threads, by commas; 0 means one per core.")] = "0",
     prompt: Annotated[str, option("Lengths of the prefills, by commas; 'none' leaves them out.")] = "512",
