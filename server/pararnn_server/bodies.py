@@ -57,6 +57,16 @@ async def off_loop(request: Request, function: Callable[P, T], *args: P.args, **
     return function(*args, **kwargs)
 
 
+def hold_bytes(request: Request, num_bytes: int) -> None:
+    """Count at least so many bytes as held by the request until it ends. Raises TooManyRequests.
+
+    More than the largest body count as one, so that whoever holds nothing can have them.
+    """
+    lease = _lease(request)
+    counted = min(num_bytes, service_of(request).settings.max_body_bytes)
+    lease.add(max(0, counted - lease.held_bytes))
+
+
 def is_state_file(request: Request) -> bool:
     """Whether the body is said to be an exported session."""
     return _media_type(request) == STATE_FILE_TYPE

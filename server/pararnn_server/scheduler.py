@@ -239,15 +239,16 @@ class Scheduler:
     def schedule(self, busy_prompt_tokens: int, keys: AbstractSet[str] | None = None) -> ScheduledBatch:
         """The next step, of at most max_num_batched_tokens tokens.
 
-        busy_prompt_tokens: how many of them may be of prompts if any are decodes. keys: whose requests alone
-        the step carries; None: everybody's.
+        busy_prompt_tokens: how many of them may be of prompts while any reply runs. keys: whose requests
+        alone the step carries; None: everybody's.
         """
         decodes, prompts = list(self._decoding.values()), list(self._prefilling.values())
         if keys is not None:
             decodes = [decode for decode in decodes if self._owners[decode.request_id] in keys]
             prompts = [prompt for prompt in prompts if self._owners[prompt.request_id] in keys]
         budget = self._max_num_batched_tokens - len(decodes)
-        if decodes:
+        if self._decoding:
+            # Replies that the step leaves out wait for it all the same.
             budget = min(budget, busy_prompt_tokens)
         return ScheduledBatch(self._prefill(prompts, budget), decodes)
 

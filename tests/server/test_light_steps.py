@@ -42,6 +42,15 @@ def test_a_light_step_carries_the_replies_and_prompts_of_its_keys_alone() -> Non
     assert [prefill.request_id for prefill in whole.prefills] == ["long"]
 
 
+def test_a_prompt_in_a_light_step_is_bounded_by_the_replies_that_the_step_leaves_out() -> None:
+    scheduler = running({"busy": 9})
+    scheduler.add("long", 1000, owner="quiet")
+    scheduler.admit()
+    assert scheduler.light_keys == {"quiet"}
+    step = scheduler.schedule(busy_prompt_tokens=8, keys={"quiet"})
+    assert (step.decodes, step.num_tokens) == ([], 8)
+
+
 def test_steps_ahead_are_off_while_a_key_is_light() -> None:
     assert running({"busy": 9}).is_steady
     assert not running({"busy": 9, "quiet": 1}).is_steady

@@ -7,12 +7,14 @@ from typing import Any
 import httpx
 import pytest
 from pararnn_server.loading import Loaded
+from pararnn_server.responses import records
 from pararnn_server.schemas.responses import (
     InputItemList,
     ModelResponse,
     ResponseDeleted,
     ResponseEvent,
 )
+from pararnn_server.sessions.ledger import Ledger
 from pydantic import TypeAdapter
 
 from tests.server.http_server import ENDLESS, HttpServer, connection, eventually, serving
@@ -372,6 +374,31 @@ def test_reference_that_names_no_stored_item_is_a_400(server: HttpServer, name: 
     assert refused.status_code == 400
     error = refused.json()["error"]
     assert (error["param"], error["code"]) == ("input.0.id", "item_not_found")
+
+
+def test_what_references_name_is_bounded_like_a_body(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each response is read once, however often and in which order its items are named."""
+    reads: list[str] = []
+
+    def load(ledger: Ledger, response_id: str, owner: str) -> records.StoredResponse:
+        reads.append(response_id)
+        return loads(ledger, response_id, owner)
+
+    loads = records.load
+    with serving(loaded, max_body_bytes=8192) as server:
+        small, large = ask(server, "the"), ask(server, "a" * 3000)
+        names = [
+            {"type": "item_reference", "id": item["id"]}
+            for response in (small, large)
+            for item in server.get(f"{PATH}/{response['id']}/input_items").json()["data"]
+        ]
+        monkeypatch.setattr(records, "load", load)
+        assert server.post(f"{PATH}/input_tokens", {"input": [names[0], names[1]] * 2}).status_code == 200
+        assert reads == [small["id"], large["id"]]
+        for path in (PATH, f"{PATH}/input_tokens"):
+            refused = server.post(path, {"input": [names[0], names[1]] * 3})
+            assert refused.status_code == 413
+            assert refused.json()["error"]["param"] == "input.5.id"
 
 
 def test_items_of_another_key_and_of_responses_not_stored_are_named_by_nobody(loaded: Loaded) -> None:

@@ -61,8 +61,9 @@ async def new_response(
     owner: as the store knows it. once: of a request that may come again. ends: as of Plan.deadline.
     """
     serving = service.accepting()
-    given = await items_of(body.input, response_id, owner, ends, serving)
-    start = await start_of(body, given, owner, service.settings.max_body_bytes, serving)
+    max_bytes = service.settings.max_body_bytes
+    given = await items_of(body.input, response_id, owner, ends, max_bytes, serving)
+    start = await start_of(body, given, owner, max_bytes, serving)
     prompt = EncodedPrompt(serving.prompts.checked(start.ids, "input"))
     stores = body.store is not False
     needs_session = stores or start.resumed_id is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from pararnn_server.errors import BadRequest, Expired, NotFound, Timeout
+from pararnn_server.errors import BadRequest, Expired, NotFound, Timeout, TooLarge
 from pararnn_server.responses import records
 from pararnn_server.responses.items import Item, item_id, response_of
 from pararnn_server.schemas.responses import InputItem, ItemReference, MessageItem
@@ -13,17 +13,23 @@ from pararnn_server.service import Serving
 
 
 async def items_of(
-    given: str | Sequence[InputItem], response_id: str, owner: str, ends: float, serving: Serving
+    given: str | Sequence[InputItem],
+    response_id: str,
+    owner: str,
+    ends: float,
+    max_bytes: int,
+    serving: Serving,
 ) -> list[Item]:
     """Return the messages, oldest first, as items of this response. Reasoning of other models is left out.
 
-    ends: time.monotonic() at which the request fails.
+    ends: time.monotonic() at which the request fails. max_bytes: of the responses that it names, and of the
+    text that it takes from them.
     Raises BadRequest for a name that no stored item of the owner has, and for an input without a message;
-    Timeout.
+    TooLarge; Timeout.
     """
     if isinstance(given, str):
         return [Item(item_id(response_id, 0), "user", given)]
-    stored = _StoredItems(owner, serving)
+    stored = _StoredItems(owner, max_bytes, serving)
     found: list[Item] = []
     for position, entry in enumerate(given):
         if isinstance(entry, MessageItem):
@@ -39,28 +45,42 @@ async def items_of(
 
 
 class _StoredItems:
-    """Items of stored responses by their ids. Keeps the last response: its items are named one by one."""
+    """Items of stored responses by their ids. Each response is read once, and max_bytes of them at most."""
 
-    def __init__(self, owner: str, serving: Serving) -> None:
+    def __init__(self, owner: str, max_bytes: int, serving: Serving) -> None:
         self._owner = owner
+        self._max_bytes = max_bytes
         self._serving = serving
-        self._response_id: str | None = None
-        self._items: dict[str, Item] = {}
+        self._responses: dict[str, dict[str, Item]] = {}
+        self._num_read = self._num_taken = 0
 
     async def named(self, name: str, param: str) -> Item:
+        """Raises BadRequest or TooLarge."""
         response_id = response_of(name)
-        if response_id is not None and response_id != self._response_id:
-            self._items = await self._items_of(response_id)
-            self._response_id = response_id
-        item = self._items.get(name) if response_id is not None else None
+        item = None if response_id is None else (await self._items_of(response_id, param)).get(name)
         if item is None:
             message = f"{param}: no stored item has this id; send the item itself."
             raise BadRequest(message, param=param, code="item_not_found")
+        # The text of an item that is named twice is there once, but the prompt has it twice.
+        self._num_taken += len(item.text)
+        self._check(self._num_taken, param)
         return item
 
-    async def _items_of(self, response_id: str) -> dict[str, Item]:
+    async def _items_of(self, response_id: str, param: str) -> dict[str, Item]:
+        if response_id not in self._responses:
+            self._responses[response_id] = await self._read(response_id, param)
+        return self._responses[response_id]
+
+    async def _read(self, response_id: str, param: str) -> dict[str, Item]:
         try:
             response = await self._serving.ask(records.load, response_id, self._owner)
         except (NotFound, Expired):
             return {}
+        self._num_read += response.nbytes
+        self._check(self._num_read, param)
         return {item.id: item for item in (*response.input, *response.output)}
+
+    def _check(self, num_bytes: int, param: str) -> None:
+        if num_bytes > self._max_bytes:
+            message = f"{param}: the items named take more than {self._max_bytes} bytes; name fewer."
+            raise TooLarge(message, param=param)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,6 +13,7 @@ from pararnn_server import sse
 from pararnn_server.bodies import read_body
 from pararnn_server.errors import BadRequest
 from pararnn_server.formats.response import replay
+from pararnn_server.held_answer import held_answer
 from pararnn_server.idempotency import once_of
 from pararnn_server.keys import responses_owner
 from pararnn_server.openapi import GENERATING, IN_SESSION, READING, documented
@@ -33,6 +36,8 @@ from pararnn_server.schemas.responses import (
 )
 from pararnn_server.service import owner_of, service_of
 
+JSON_TYPE = "application/json"
+
 router = APIRouter(route_class=StrictRoute, prefix="/v1/responses", tags=["responses"])
 
 
@@ -52,7 +57,7 @@ async def create_response(request: Request) -> Response:
     if once is not None:
         repeated = await serving.ask(records.find_repeated, once, owner)
         if repeated is not None:
-            return _again(repeated, streams=bool(body.stream))
+            return await _again(request, repeated, streams=bool(body.stream))
     creating = new_response(body, params, recorded, new_response_id(), once, owner, ends, service)
     return await in_time(request, ends, creating)
 
@@ -64,9 +69,9 @@ async def count_input_tokens(request: Request) -> Response:
     serving = service.reading()
     body = await read_body(request, InputTokensRequest, service.settings.max_body_bytes)
     serving.check_model(body.model)
-    given = await items_of(body.input, new_response_id(), owner, deadline(None, service.settings), serving)
-    reading = start_of(body, given, owner, service.settings.max_body_bytes, serving)
-    start = await in_time(request, deadline(None, service.settings), reading)
+    ends, max_bytes = deadline(None, service.settings), service.settings.max_body_bytes
+    given = await items_of(body.input, new_response_id(), owner, ends, max_bytes, serving)
+    start = await in_time(request, ends, start_of(body, given, owner, max_bytes, serving))
     num_tokens = start.resumed.num_tokens + len(serving.prompts.checked(start.ids, "input"))
     return JSONResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
 
@@ -75,7 +80,7 @@ async def count_input_tokens(request: Request) -> Response:
 async def get_response(request: Request, response_id: str, stream: bool = False) -> Response:
     """The response as it was given, with `stream` as the events of its stream."""
     serving, owner = service_of(request).reading(), responses_owner(owner_of(request))
-    return _again(await serving.ask(records.load, response_id, owner), streams=stream)
+    return await _again(request, await serving.ask(records.load, response_id, owner), streams=stream)
 
 
 @router.delete("/{response_id}", **documented(ResponseDeleted, (*READING, *IN_SESSION)))
@@ -98,27 +103,39 @@ async def list_input_items(
     service, owner = service_of(request), responses_owner(owner_of(request))
     max_bytes = service.settings.max_body_bytes
     items = await service.reading().ask(records.inputs, response_id, owner, max_bytes)
-    return JSONResponse(_page(items if order == "asc" else items[::-1], limit, after))
+    page, has_more = _page(items if order == "asc" else items[::-1], limit, after)
+    num_bytes = sum(len(item.text) for item in page)
+    return await held_answer(request, num_bytes, partial(_list_of, page, has_more), media_type=JSON_TYPE)
 
 
-def _page(items: list[Item], limit: int, after: str) -> dict[str, object]:
-    """From behind the item `after`, or from the first."""
+def _page(items: list[Item], limit: int, after: str) -> tuple[list[Item], bool]:
+    """From behind the item `after`, or from the first; and whether there are more."""
     ids = [item.id for item in items]
     if after and after not in ids:
         raise BadRequest("after: it names no item of this response.", param="after")
     start = ids.index(after) + 1 if after else 0
-    data = [item.body() for item in items[start : start + limit]]
-    return {
+    return items[start : start + limit], start + limit < len(items)
+
+
+def _list_of(page: list[Item], has_more: bool) -> bytes:
+    fields = {
         "object": "list",
-        "data": data,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
-        "has_more": start + limit < len(items),
+        "data": [item.body() for item in page],
+        "first_id": page[0].id if page else None,
+        "last_id": page[-1].id if page else None,
+        "has_more": has_more,
     }
+    return _json(fields)
 
 
-def _again(repeated: StoredResponse, *, streams: bool) -> Response:
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def _again(request: Request, repeated: StoredResponse, *, streams: bool) -> Response:
     if not streams:
-        return JSONResponse(repeated.body)
+        content = partial(_json, repeated.body)
+        return await held_answer(request, repeated.nbytes, content, media_type=JSON_TYPE)
     headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
-    return Response(replay(repeated.body), headers=headers)
+    content = partial(replay, repeated.body)
+    return await held_answer(request, repeated.nbytes, content, media_type=None, headers=headers)

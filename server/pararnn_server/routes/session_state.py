@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from pararnn_server.append import session_body
-from pararnn_server.bodies import STATE_FILE_TYPE, read_state_file
+from pararnn_server.bodies import STATE_FILE_TYPE, hold_bytes, read_state_file
+from pararnn_server.held_answer import held_answer
 from pararnn_server.idempotency import once_of
 from pararnn_server.openapi import IN_SESSION, READING, WRITING, documented
 from pararnn_server.queries import StrictRoute
 from pararnn_server.routes.early import check_writable
 from pararnn_server.schemas.sessions import SessionBody
 from pararnn_server.service import owner_of, service_of
-from pararnn_server.sessions import transfer
+from pararnn_server.sessions import directory, transfer
+from pararnn_server.sessions.state_file import TOKEN_BYTES
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/sessions/{session_id}/state", tags=["sessions"])
 
@@ -24,11 +25,13 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/sessions/{session_id}/st
 @router.get("", **documented(None, (*READING, *IN_SESSION, 409), file_answer=True))
 async def export_state(request: Request, session_id: str, tokens: bool = False) -> Response:
     """The last committed turn as a safetensors file; with `tokens` the token log is in it."""
-    serving = service_of(request).reading()
-    file = await serving.ask(transfer.export, session_id, owner_of(request), tokens=tokens)
+    serving, owner = service_of(request).reading(), owner_of(request)
+    info, _ = await serving.ask(directory.view, session_id, owner)
+    num_bytes = info.state_bytes + (TOKEN_BYTES * info.num_tokens if tokens else 0)
+    hold_bytes(request, num_bytes)
+    file = await serving.ask(transfer.export, session_id, owner, tokens=tokens)
     headers = {"content-disposition": f'attachment; filename="{session_id}.safetensors"'}
-    content = await asyncio.to_thread(file.encode)
-    return Response(content, media_type=STATE_FILE_TYPE, headers=headers)
+    return await held_answer(request, num_bytes, file.encode, media_type=STATE_FILE_TYPE, headers=headers)
 
 
 @router.put("", **documented(SessionBody, WRITING, file_body=True))

@@ -24,6 +24,7 @@ MAX_HEADER_BYTES = 64 << 10
 LENGTH = struct.Struct("<Q")
 DTYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.uint8: "U8"}
 TOKENS = "tokens"
+TOKEN_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def tensor_headers(parts: Sequence[StatePart], num_ids: int | None) -> dict[str,
     """What the header says of each tensor; nothing else is one of this model's."""
     headers, end = {}, 0
     if num_ids is not None:
-        end = 4 * num_ids
+        end = TOKEN_BYTES * num_ids
         headers[TOKENS] = {"dtype": "I32", "shape": [num_ids], "data_offsets": [0, end]}
     for part in parts:
         start, end = end, end + part.nbytes
