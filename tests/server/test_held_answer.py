@@ -11,8 +11,9 @@ from pararnn_server.loading import Loaded
 
 from tests.server.http_server import HttpServer, eventually, serving
 
-TEXT, OPENING = "a" * 80_000, "b" * 50_000
-MOST = 300_000
+# Far more bytes than a kernel takes for a reader that reads nothing.
+TEXT, OPENING = " the" * 75_000, " the" * 40_000
+MOST = 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def stalled(server: HttpServer, path: str) -> socket.socket:
 
 def paths(server: HttpServer) -> list[str]:
     """Of an export, of the items of a response, and of a response."""
-    session_id = server.create_session(tokens=[65] * 30_000)
+    session_id = server.create_session(tokens=[65] * 75_000)
     fields = {"input": TEXT, "instructions": OPENING, "max_output_tokens": 1}
     response_id = server.answer("/v1/responses", fields)["id"]
     path = f"/v1/responses/{response_id}"
