@@ -67,6 +67,8 @@ soak: .venv/.dev
 	$(BIN)/python -m pytest -v -m soak $(ARGS)
 
 # Without ARGS: downloads the teacher and the text, then trains; continues a run that was saved.
+# Threads that wait sleep: a busy machine is left to others.
+distil: export OMP_WAIT_POLICY = PASSIVE
 distil: .venv/.dev
 	@if [ -n "$(ARGS)" ]; then exec $(BIN)/python -m checkpoints.distil $(ARGS); fi; \
 	$(BIN)/python -m checkpoints.distil prepare && exec $(BIN)/python -m checkpoints.distil start
