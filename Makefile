@@ -43,8 +43,9 @@ help:
 
 install: .venv/.installed
 
+# The server's own last line says what is wrong: make ends by a signal, or "Error 1" would be below it.
 serve: .venv/.installed
-	@exec $(BIN)/pararnn serve $(ARGS)
+	@trap : INT; $(BIN)/pararnn serve $(ARGS) || { kill -PIPE $$PPID; exit 1; }
 
 test: .venv/.dev
 	@$(BIN)/python -m pytest -q -n auto $(ARGS)

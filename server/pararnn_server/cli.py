@@ -6,6 +6,7 @@ A command is imported when it is asked for, so that none waits for the libraries
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import sys
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ import typer
 from pararnn_server.commands.options import CONTEXT, EPILOG
 from pararnn_server.commands.standard_streams import open_standard_streams
 from pararnn_server.commands.variables import VARIABLES
-from pararnn_server.early_signals import end_on_signals
+from pararnn_server.early_signals import raise_on_interrupt
 from pararnn_server.environment import tidy
 from pararnn_server.version import PACKAGE, package_version
 
@@ -49,15 +50,21 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
-            app.command(name, context_settings=CONTEXT, epilog=EPILOG)(command)
+            app.command(name, context_settings=CONTEXT, epilog=EPILOG, help=_flowing(command.__doc__))(
+                command
+            )
     return app
 
 
+def _flowing(text: str | None) -> str:
+    """Join the lines of each paragraph: a terminal has a width of its own."""
+    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 def main() -> None:
-    """Entry point of the `pararnn` script."""
+    """Run what the arguments of this process ask for."""
     open_standard_streams()
-    if sys.argv[1:2] == ["serve"]:
-        end_on_signals()
     # Read when torch is imported: its threads sleep between operations. On a busy machine, threads that spin
     # keep cores from the threads that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -67,6 +74,7 @@ def main() -> None:
     app = build_app([] if sys.argv[1:2] == ["--version"] else asked or COMMANDS)
     gc.freeze()
     gc.enable()
+    raise_on_interrupt()
     app()
 
 

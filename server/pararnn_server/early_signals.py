@@ -1,4 +1,4 @@
-"""Signals that come before the server answers them itself."""
+"""Signals that come before the server, or the command, answers them itself."""
 
 from __future__ import annotations
 
@@ -10,13 +10,25 @@ SHOW_CURSOR = b"\x1b[?25h"
 
 
 def end_on_signals() -> None:
-    """SIGTERM and SIGHUP end the process with exit code 0 until the server takes them over.
+    """SIGTERM, SIGHUP and Ctrl-C end the process with exit code 0 until the server takes them over.
 
     Process 1 of a container gets no signal that it has no handler for. One that is ignored stays so (nohup).
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
+
+
+def end_on_interrupt() -> None:
+    """Ctrl-C ends the process without a traceback: during the imports of any command but `serve`."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def raise_on_interrupt() -> None:
+    """Undo `end_on_interrupt`: from now on a command may have something to tidy up."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -158,10 +159,20 @@ def _listen(settings: Settings) -> socket.socket:
             (settings.host, settings.port), family=family, backlog=2048, dualstack_ipv6=both
         )
     except OSError as error:
-        where = f"{settings.host} port {settings.port}"
-        # Under make, whose own last line is "Error 1", the hint has to say how make passes an option on.
-        advice = "make serve ARGS='--port 8001'" if "MAKELEVEL" in os.environ else "--port 8001"
-        raise ConfigurationError(
-            f"{option_name('port')}: cannot listen on {where}: {error.strerror or error};"
-            f" end the program that has it, or choose another port: {advice}"
-        ) from error
+        raise ConfigurationError(_cannot_listen(settings, error)) from error
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> str:
+    """Say what is wrong and what to do; Python adds the address to the system's words once more."""
+    reason = (error.strerror or str(error)).partition(" (while attempting")[0]
+    at_port = f"{option_name('port')}: cannot listen on {settings.host} port {settings.port}: {reason}"
+    # make has its own way of passing an option on.
+    another = "make serve ARGS='--port 8001'" if "MAKELEVEL" in os.environ else "--port 8001"
+    if error.errno == errno.EADDRINUSE:
+        return f"{at_port}; end the program that has it, or choose another port: {another}"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{at_port}; ports below 1024 need special rights, choose another: {another}"
+    return (
+        f"{option_name('host')}: cannot listen on {settings.host}: {reason};"
+        " give an address of this machine, such as 127.0.0.1"
+    )

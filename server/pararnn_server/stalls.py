@@ -67,6 +67,8 @@ class StallWatch:
         self._threads = threads
         self._clock = clock
         self._stalls = {name: _Stall() for name in threads}
+        # Two threads look: the one that watches, and the event loop for /ready.
+        self._lock = threading.Lock()
         self._ends = threading.Event()
 
     @property
@@ -92,16 +94,24 @@ class StallWatch:
                 raise Unavailable(message, code="stalled")
 
     def look(self) -> None:
-        """One look at every thread."""
-        for name, heartbeat in self._threads.items():
-            stall, still = self._stalls[name], heartbeat.still_seconds
-            if still < self._limit:
-                stall.is_on = False
-                continue
-            stall.seconds, stall.seen_at = still, self._clock()
-            if not stall.is_on:
-                stall.is_on = True
-                logger.error("the %s has not moved for %.0f s\n%s", name, still, _place(heartbeat.thread_id))
+        """One look at every thread. From any thread."""
+        with self._lock:
+            begun = [name for name in self._threads if self._begins_to_stall(name)]
+        # Logging may wait for a reader of the log: not under the lock that /ready takes.
+        for name in begun:
+            heartbeat = self._threads[name]
+            seconds, place = self._stalls[name].seconds, _place(heartbeat.thread_id)
+            logger.error("the %s has not moved for %.0f s\n%s", name, seconds, place)
+
+    def _begins_to_stall(self, name: str) -> bool:
+        """Update the stall of a thread. True for the first look that sees it; with the lock held."""
+        stall, still = self._stalls[name], self._threads[name].still_seconds
+        if still < self._limit:
+            stall.is_on = False
+            return False
+        stall.seconds, stall.seen_at = still, self._clock()
+        begins, stall.is_on = not stall.is_on, True
+        return begins
 
     def _run(self) -> None:
         while not self._ends.wait(min(1.0, self._limit / 4)):

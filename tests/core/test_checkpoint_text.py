@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pararnn_core.checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
-from pararnn_core.checkpoint_text import MAX_NAMED_TEMPLATES, CheckpointText
+from pararnn_core.checkpoint_text import MAX_JSON_BYTES, MAX_NAMED_TEMPLATES, TOKENIZER_CONFIG, CheckpointText
 from pararnn_core.convert import convert_checkpoint
 from pararnn_core.quantize import quantize_checkpoint
 from pararnn_core.untrusted_file import CheckpointError
@@ -135,3 +135,19 @@ def test_the_number_of_templates_is_bounded(tmp_path: Path) -> None:
     add(tmp_path, {f"additional_chat_templates/{i}.jinja": b"" for i in range(MAX_NAMED_TEMPLATES + 1)})
     with pytest.raises(CheckpointError, match="more than 64 templates"):
         CheckpointText(tmp_path).chat_templates()
+
+
+def test_a_configuration_of_a_tokenizer_may_be_larger_than_a_template(tmp_path: Path) -> None:
+    """Those that name 10,000 reserved tokens take 1.2 MB."""
+    added = {str(i): {"content": f"<|reserved_special_token_{i}|>", "special": True} for i in range(16_000)}
+    fields = {"added_tokens_decoder": added, "eos_token": "<|eos|>"}
+    data = json.dumps(fields).encode()
+    assert len(data) > 1 << 20
+    folder = add(tiny_checkpoint(tmp_path / "large"), {TOKENIZER_CONFIG: data})
+    assert CheckpointText(folder).fields(TOKENIZER_CONFIG) == fields
+
+
+def test_a_configuration_of_a_tokenizer_is_bounded(tmp_path: Path) -> None:
+    folder = add(tiny_checkpoint(tmp_path / "huge"), {TOKENIZER_CONFIG: b" " * (MAX_JSON_BYTES + 1)})
+    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json"):
+        CheckpointText(folder).fields(TOKENIZER_CONFIG)

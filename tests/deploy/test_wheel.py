@@ -40,7 +40,7 @@ def test_the_wheel_asks_for_no_package_of_this_repository(wheel: Path) -> None:
         metadata = Parser().parsestr(archive.read(name).decode())
         entry_points = archive.read(name.replace("METADATA", "entry_points.txt")).decode()
     assert [each for each in metadata.get_all("Requires-Dist", []) if "pararnn" in each] == []
-    assert "pararnn = pararnn_server.cli:main" in entry_points
+    assert "pararnn = pararnn_server.__main__:main" in entry_points
 
 
 def test_client_and_command_start_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Signals to `pararnn serve`: before it listens, as process 1 of a container, from a terminal that closes."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -74,15 +75,31 @@ def wait_until_it_handles(number: signal.Signals, pid: int) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signal_before_it_listens_ends_it_cleanly(checkpoint: Path, number: signal.Signals) -> None:
     with starting(checkpoint) as process:
-        wait_until_it_handles(number, process.pid)
+        wait_until_it_handles(signal.SIGHUP, process.pid)  # the last one; Python itself handles SIGINT before
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "")
     assert "Traceback" not in err
     assert "listening" not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("serve", 0), ("inspect", -signal.SIGINT), ("", -signal.SIGINT)]
+)
+def test_interrupt_while_it_imports_prints_nothing(command: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pararnn_server", *command.split()],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
 def test_signal_before_it_listens_reaches_process_1_too(checkpoint: Path, as_process_1: list[str]) -> None:

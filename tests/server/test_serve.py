@@ -1,3 +1,4 @@
+import errno
 import socket
 from pathlib import Path
 
@@ -30,8 +31,29 @@ def test_missing_device_fails_before_anything_listens(
 def test_port_in_use_is_named(checkpoint: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=str(port)):
+        with pytest.raises(ConfigurationError) as error:
             run(Settings(checkpoint=str(checkpoint), port=port))
+    assert f"--port (PARARNN_PORT): cannot listen on 127.0.0.1 port {port}: " in str(error.value)
+    assert str(error.value).count(str(port)) == 1
+    assert "--port 8001" in str(error.value)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_an_address_of_another_machine_is_a_fault_of_the_host_not_of_the_port(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"--host .* {host}: .*an address of this machine") as error:
+        _listen(Settings(host=host, port=0))
+    assert "--port" not in str(error.value)
+
+
+def test_a_port_that_needs_rights_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> socket.socket:
+        raise PermissionError(
+            errno.EACCES, "Permission denied (while attempting to bind on address ('::', 80))"
+        )
+
+    monkeypatch.setattr(socket, "create_server", denied)
+    with pytest.raises(ConfigurationError, match="port 80: Permission denied; ports below 1024"):
+        _listen(Settings(port=80))
 
 
 def test_truncated_weights_end_the_server(tmp_path: Path) -> None:

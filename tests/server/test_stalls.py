@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 from pararnn_server.errors import Unavailable
 from pararnn_server.loading import Loaded
 from pararnn_server.sessions.ledger import Ledger
-from pararnn_server.stalls import Heartbeat, StallWatch
+from pararnn_server.stalls import Heartbeat, StallWatch, _Stall
 
 from tests.server.http_server import HttpServer, eventually, serving
 
@@ -53,6 +54,40 @@ def test_a_thread_that_stands_still_is_told_until_as_long_after_it_moved(
     heartbeat.stop()
     clock.now += 100
     watch.check()
+
+
+class SlowlyReadStall(_Stall):
+    """Whoever reads `is_on` first waits a moment for a second reader."""
+
+    both = threading.Barrier(2)
+
+    @property  # type: ignore[override]
+    def is_on(self) -> bool:
+        seen = self.__dict__.get("seen", False)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.both.wait(0.5)
+        return bool(seen)
+
+    @is_on.setter
+    def is_on(self, value: bool) -> None:
+        self.__dict__["seen"] = value
+
+
+def test_a_stall_that_two_threads_see_at_once_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pararnn_server.stalls._Stall", SlowlyReadStall)
+    clock = Clock()
+    heartbeat = Heartbeat(clock)
+    watch = StallWatch(10.0, {"event loop": heartbeat}, clock)
+    heartbeat.beat()
+    clock.now += 12
+    lookers = [threading.Thread(target=watch.look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    for looker in lookers:
+        looker.join()
+    assert sum("has not moved for 12 s" in record.message for record in caplog.records) == 1
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from pararnn_server.bench.measure import Measured, Plan, measure
 from pararnn_server.bench.subject import Subject
 from pararnn_server.bench.table import HEADINGS, LIMIT_HEADINGS, NUMERIC, figure_row, limit_rows
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
-from pararnn_server.commands.options import option, read_settings
+from pararnn_server.commands.options import option, path_option, read_settings
 from pararnn_server.locate import find_checkpoint
 
 _WIDTH_OF_A_FILE = 140
@@ -33,7 +33,8 @@ def bench(
     checkpoints: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Directories or names; default, without --random: the one that `serve` would take."
+            metavar="CHECKPOINT...",
+            help="Directories or names; default, without --random: the one that `serve` would take.",
         ),
     ] = None,
     random: Annotated[
@@ -53,7 +54,7 @@ def bench(
         float, option("Seconds for one model; what is slow is then repeated less often.", min=1)
     ] = 60.0,
     json_file: Annotated[
-        Path | None, option("Also write all figures to this file.", "--json", env="JSON", metavar="FILE")
+        Path | None, path_option("Also write all figures to this file.", "--json", env="JSON", metavar="FILE")
     ] = None,
 ) -> None:
     """Measure prefill and decode, and in the same minutes what this machine allows.

@@ -13,29 +13,31 @@ from pararnn_core.checkpoint_text import MAX_TEMPLATE_BYTES
 from pararnn_core.convert import Conversion, ConvertedCells, convert_checkpoint
 from pararnn_core.untrusted_file import CheckpointError, read_text
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
-from pararnn_server.commands.options import option
+from pararnn_server.commands.options import option, path_argument, path_option
 from pararnn_server.commands.units import as_count
 
 
 @one_line_errors()
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="A safetensors file, a folder of them, or (--allow-pickle) a state dict.")
+        Path,
+        path_argument("A safetensors file, a folder of them, or (--allow-pickle) a state dict.", "SOURCE"),
     ],
     target: Annotated[
-        Path, typer.Argument(help="Directory to write; an older checkpoint there is replaced.")
+        Path, path_argument("Directory to write; an older checkpoint there is replaced.", "TARGET")
     ],
     key_map: Annotated[
-        Path | None, option("JSON file that maps our names to the source's; see checkpoints/.")
+        Path | None, path_option("JSON file that maps our names to the source's; see checkpoints/.")
     ] = None,
     allow_pickle: Annotated[
         bool,
         option("Read a pickled state dict; only its tensors are taken, no code is run.", "--allow-pickle"),
     ] = False,
     tokenizer: Annotated[
-        Path | None, option("tokenizer.json of the model, or a directory that holds it; default: SOURCE.")
+        Path | None,
+        path_option("tokenizer.json of the model, or a directory that holds it; default: SOURCE."),
     ] = None,
-    chat_template: Annotated[Path | None, option("File with the Jinja template for chat.")] = None,
+    chat_template: Annotated[Path | None, path_option("File with the Jinja template for chat.")] = None,
     dtype: Annotated[
         Literal["float32", "bfloat16"] | None,
         option("Type of the weights; default: as they are.", metavar="[float32|bfloat16]"),

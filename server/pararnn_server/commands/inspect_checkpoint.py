@@ -34,6 +34,7 @@ def inspect_checkpoint(
     checkpoint: Annotated[
         str | None,
         typer.Argument(
+            metavar="CHECKPOINT",
             help="Directory of the checkpoint, or its name, or a size as `bench --random` takes; default: the"
             " one that `serve` would take.",
             envvar="PARARNN_CHECKPOINT",

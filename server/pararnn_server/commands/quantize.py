@@ -14,7 +14,7 @@ from pararnn_core.quantization_config import format_for
 from pararnn_core.quantize import Text, quantize_checkpoint
 from pararnn_core.quantize_card import Quantized
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
-from pararnn_server.commands.options import option, read_settings
+from pararnn_server.commands.options import option, path_argument, path_option, read_settings
 from pararnn_server.commands.progress import StageProgress
 from pararnn_server.commands.text_files import TextFiles
 from pararnn_server.commands.units import as_bytes
@@ -24,9 +24,12 @@ from pararnn_server.tokenizer import Tokenizer
 
 @one_line_errors()
 def quantize(
-    source: Annotated[str, typer.Argument(help="Float checkpoint: a directory, or a name as `serve` takes.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="Float checkpoint: a directory, or a name as `serve` takes."),
+    ],
     target: Annotated[
-        Path, typer.Argument(help="Directory to write; an older checkpoint there is replaced.")
+        Path, path_argument("Directory to write; an older checkpoint there is replaced.", "TARGET")
     ],
     bits: Annotated[int, option("Bits of a weight: 8 or 4.")] = 8,
     group_size: Annotated[
@@ -34,11 +37,11 @@ def quantize(
     ] = None,
     calibrate: Annotated[
         Path | None,
-        option("Text, a file or a folder of files, on which rounding makes up for its own errors."),
+        path_option("Text, a file or a folder of files, on which rounding makes up for its own errors."),
     ] = None,
     evaluate: Annotated[
         Path | None,
-        option("Text, a file or a folder of files, on which both models are measured for the card."),
+        path_option("Text, a file or a folder of files, on which both models are measured for the card."),
     ] = None,
     threads: Annotated[int, option("Threads; 0 means one per core.", min=0, max=1024)] = 0,
 ) -> None:

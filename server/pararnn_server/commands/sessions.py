@@ -9,7 +9,7 @@ import typer
 from pararnn_client import PararnnClient, PararnnError, Session
 
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
-from pararnn_server.commands.options import CONTEXT, EPILOG, option
+from pararnn_server.commands.options import CONTEXT, EPILOG, option, path_argument
 from pararnn_server.commands.units import as_bytes, as_time
 
 HERE = "http://127.0.0.1:8000"
@@ -73,7 +73,7 @@ def fork(session_id: SessionId, url: Url = HERE, api_key: Key = None) -> None:
 @one_line_errors(PararnnError)
 def export_session(
     session_id: SessionId,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to, as safetensors.")],
+    file: Annotated[Path, path_argument("Where to, as safetensors.", "FILE")],
     tokens: Annotated[bool, option("With the token log.", "--tokens")] = False,
     url: Url = HERE,
     api_key: Key = None,
@@ -91,7 +91,7 @@ def export_session(
 @sessions.command("import", context_settings=CONTEXT)
 @one_line_errors(PararnnError)
 def import_session(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Of an export.")],
+    file: Annotated[Path, path_argument("Of an export.", "FILE")],
     url: Url = HERE,
     api_key: Key = None,
 ) -> None:

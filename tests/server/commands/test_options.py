@@ -125,3 +125,35 @@ def test_every_group_of_the_help_starts_at_a_setting() -> None:
 def test_what_settings_refuse_is_one_complaint_that_names_option_and_variable() -> None:
     with pytest.raises(ConfigurationError, match=r"--max-queue \(PARARNN_MAX_QUEUE\): .*integer"):
         read_settings({"max_queue": "many"})
+
+
+PATHS = {
+    "convert": ("~/a", "~/b", "--key-map=~/c", "--tokenizer=~/d", "--chat-template=~/e"),
+    "quantize": ("a", "~/b", "--calibrate=~/c", "--evaluate=~/d"),
+    "bench": ("--json=~/a",),
+    "sessions export": ("id", "~/a"),
+    "sessions import": ("~/a",),
+}
+
+
+@pytest.mark.parametrize("command", PATHS)
+def test_a_leading_tilde_of_every_path_is_expanded(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell leaves the one in --tokenizer=~/d as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found: Any = typer.main.get_command(build_app())
+    for word in command.split():
+        found = found.commands[word]
+    values = found.make_context("x", list(PATHS[command])).params.values()
+    paths = {str(value) for value in values if isinstance(value, Path)}
+    assert paths == {str(tmp_path / each.rpartition("~/")[2]) for each in PATHS[command] if "~" in each}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_paragraphs_of_the_help_have_no_line_ends_of_their_own(command: str) -> None:
+    """The source's lines are longer than a terminal: kept, they would end every second line early."""
+    found: Any = typer.main.get_command(build_app([command]))
+    text = str(found.commands[command].help)
+    assert text
+    assert "\n" not in text.replace("\n\n", "")
