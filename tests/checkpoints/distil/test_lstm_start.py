@@ -12,6 +12,11 @@ from checkpoints.distil.student import mixer_parameters
 from tests.checkpoints.distil.tiny import RECIPE, SIZES, STEP, tiny_batches, tiny_learner, tiny_trainer
 
 
+@pytest.fixture(autouse=True)
+def no_committed_mixers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("checkpoints.distil.prepare.committed_mixers", lambda _: None)
+
+
 def mixers(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: parameter.detach() for name, parameter in mixer_parameters(learner.model)}
 
@@ -55,10 +60,7 @@ def test_a_lstm_that_begins_from_a_trained_gru_is_ahead_of_one_that_does_not(tmp
     assert found["carried"] < 0.9 * found["fresh"]
 
 
-def test_projections_are_those_of_the_gru_and_only_their_scale_is_fitted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("checkpoints.distil.prepare.committed_mixers", lambda _: None)
+def test_projections_are_those_of_the_gru_and_only_their_scale_is_fitted(tmp_path: Path) -> None:
     assert trained_gru(tmp_path) is None
     gru, learner = tiny_learner("gru", seed=1), tiny_learner("lstm")
     begin(learner, tiny_batches().batch(0).inputs, mixers(gru))
