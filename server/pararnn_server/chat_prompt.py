@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain, islice
+from typing import ParamSpec, TypeVar
 
 from pararnn_server.chat_template import ChatTemplate, Message, message
 from pararnn_server.encoded_prefixes import EncodedPrefixes
@@ -18,6 +20,12 @@ from pararnn_server.state_cache import Partition
 from pararnn_server.template_renderer import MAX_PROCESSES
 from pararnn_server.text_encoder import OpenText, TokenLimit
 from pararnn_server.tokenizer import Tokenizer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Searched in less time than a thread may take to wake.
+OFF_LOOP_CHARS = 64 << 10
 
 
 def said(bodies: Sequence[MessageFields]) -> list[Message]:
@@ -56,7 +64,8 @@ class ChatPrompts:
         """
         template = self._usable(continues)
         seal = _Seal(self._names)
-        sealed = self._sealed(messages, seal)
+        is_large = sum(len(each["content"]) for each in messages) > OFF_LOOP_CHARS
+        sealed = await self._off_loop(is_large, self._sealed, messages, seal, limit)
         plain = harmless(messages)
         shape = shape_of(plain, partition, continues)
         marks = self._marks.get(shape)
@@ -79,7 +88,9 @@ class ChatPrompts:
         """
         template = self._usable(continues=False)
         seal = _Seal(self._names)
-        known = self._sealed([*messages, message("assistant", reply)], seal)
+        said = [*messages, message("assistant", reply)]
+        is_large = sum(len(each["content"]) for each in said) > OFF_LOOP_CHARS
+        known = await self._off_loop(is_large, self._sealed, said, seal, None)
         [whole] = await self._threads.run(template.render, [*known, message("user", seal.mark)])
         text, _, _ = whole.partition(seal.mark)
         ids, num_stable = await self._encode_open(text, seal, partition)
@@ -104,18 +115,13 @@ class ChatPrompts:
         known, ids = "", array("i")
         if partition is not None and keeps:
             known, ids = self._encoded.longest(partition, text)
-        start = len(known)
-        parts: list[str | int] = []
-        for found in self._special.finditer(text, start):
-            if start < found.start():
-                parts.append(seal.broken(text[start : found.start()]))
-            parts.append(self._tokenizer.control_ids[found[0]])
-            start = found.end()
+        is_large = len(text) - len(known) > OFF_LOOP_CHARS
+        parts, start, end = await self._off_loop(is_large, self._parts, text, len(known), seal)
         if parts:
             ids.extend((await self._tokenizer.encode_parts(parts, limit)).ids)
         if partition is not None and keeps:
             self._encoded.put(partition, text[:start], ids)
-        rest = await self._tokenizer.encode_open(seal.broken(text[start:]), special=False, limit=limit)
+        rest = await self._tokenizer.encode_open(end, special=False, limit=limit)
         num_stable = len(ids) + rest.num_stable
         ids.extend(rest.ids)
         return OpenText(ids, num_stable)
@@ -128,11 +134,42 @@ class ChatPrompts:
             raise BadRequest(message, param="session_id")
         return self.template
 
-    def _sealed(self, messages: Sequence[Message], seal: _Seal) -> Sequence[Message]:
+    async def _off_loop(
+        self, is_large: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function that searches text: of a large one on a thread."""
+        return await self._threads.run(function, *args, **kwargs) if is_large else function(*args, **kwargs)
+
+    def _parts(self, text: str, start: int, seal: _Seal) -> tuple[list[str | int], int, str]:
+        """Split a rendered text from `start` on.
+
+        Returns the special tokens with the texts before them, where the last of these ends, and the rest.
+        """
+        assert self._special is not None
+        parts: list[str | int] = []
+        for found in self._special.finditer(text, start):
+            if start < found.start():
+                parts.append(seal.broken(text[start : found.start()]))
+            parts.append(self._tokenizer.control_ids[found[0]])
+            start = found.end()
+        return parts, start, seal.broken(text[start:])
+
+    def _sealed(
+        self, messages: Sequence[Message], seal: _Seal, limit: TokenLimit | None
+    ) -> Sequence[Message]:
+        """Replace the names of special tokens. Raises BadRequest for more of them than the limit of ids."""
         special = self._special
-        if special is None or not any(special.search(text) for text in _texts(messages)):
+        if special is None:
             return messages
-        return [replaced(each, partial(special.sub, seal.put)) for each in messages]
+        found = chain.from_iterable(map(special.finditer, _texts(messages)))
+        if limit is None:
+            is_there = any(found)
+        else:
+            # Each of them is an id at least.
+            count = sum(1 for _ in islice(found, limit.max_tokens + 1))
+            limit.check(count)
+            is_there = count > 0
+        return [replaced(each, partial(special.sub, seal.put)) for each in messages] if is_there else messages
 
 
 def _texts(messages: Sequence[Message]) -> list[str]:

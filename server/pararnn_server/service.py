@@ -15,6 +15,7 @@ from pararnn_server.chat_readahead import ChatReadahead
 from pararnn_server.engine import Engine
 from pararnn_server.errors import NotFound, Unavailable
 from pararnn_server.fair_threads import FairThreads
+from pararnn_server.key_locks import KeyLocks
 from pararnn_server.keys import KeyRing
 from pararnn_server.limits import KeyLimits
 from pararnn_server.metrics import Metrics
@@ -103,6 +104,8 @@ class Service:
         )
         # Parsing holds the interpreter, so a second thread would gain nothing.
         self.parsers = FairThreads(1, "bodies")
+        # A stored conversation that is read again is many times larger than the request that asks for it.
+        self.rereads = KeyLocks()
         self.metrics = Metrics()
         self.loaded: Serving | None = None
         self.draining = False

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from array import array
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pararnn_server.chat_prompt import ChatPrompts
+from pararnn_server import chat_prompt
+from pararnn_server.chat_prompt import OFF_LOOP_CHARS, ChatPrompts
 from pararnn_server.chat_template import ChatTemplate, Message, message
 from pararnn_server.encoded_prefixes import EncodedPrefixes
+from pararnn_server.errors import BadRequest
 from pararnn_server.state_cache import Partition
+from pararnn_server.text_encoder import TokenLimit
 from pararnn_server.tokenizer import Tokenizer
 
 from pararnn_core.checkpoint import checkpoint_info
@@ -122,3 +128,34 @@ def test_name_of_an_author_reaches_the_template_as_plain_text(tokenizer: Tokeniz
     assert tokenizer.decode(ids(None)) == "user: hi\n"
     special = next(iter(tokenizer.special_ids))
     assert not set(ids(special)) & set(tokenizer.special_ids.values())
+
+
+def test_more_names_of_control_tokens_than_ids_allowed_are_refused_before_they_are_replaced(
+    chat: ChatPrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_prompt, "replaced", None)
+    [name, *_] = chat._names
+    with pytest.raises(BadRequest, match="more than 100 tokens"):
+        asyncio.run(chat.encode([message("user", name * 101)], ALICE, limit=TokenLimit(100, "messages")))
+
+
+def test_a_large_text_is_searched_off_the_event_loop(
+    chat: ChatPrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[bool]] = {"_sealed": set(), "_parts": set()}
+
+    def noting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def note(*args: Any) -> Any:
+            seen[name].add(threading.current_thread() is threading.main_thread())
+            return call(*args)
+
+        return note
+
+    for name in seen:
+        monkeypatch.setattr(chat, name, noting(name, getattr(chat, name)))
+    asyncio.run(chat.encode([message("user", "a " * OFF_LOOP_CHARS)], ALICE))
+    assert seen["_sealed"] == {False}
+    assert False in seen["_parts"]
+    seen["_sealed"].clear()
+    asyncio.run(chat.encode([message("user", "a")], ALICE))
+    assert seen["_sealed"] == {True}

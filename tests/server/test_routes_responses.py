@@ -1,11 +1,14 @@
 """/v1/responses: what is resumed, what is read again, what is stored, and the order of events."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.loading import Loaded
 from pararnn_server.responses import records
 from pararnn_server.schemas.responses import (
@@ -399,6 +402,31 @@ def test_what_references_name_is_bounded_like_a_body(loaded: Loaded, monkeypatch
             refused = server.post(path, {"input": [names[0], names[1]] * 3})
             assert refused.status_code == 413
             assert refused.json()["error"]["param"] == "input.5.id"
+
+
+def test_conversations_that_a_key_has_read_again_are_in_memory_one_at_a_time(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, most = [0], [0]
+    encode = ChatPrompts.encode
+
+    async def noting(self: ChatPrompts, messages: Any, *args: Any, **options: Any) -> Any:
+        if len(messages) < 4:
+            return await encode(self, messages, *args, **options)
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        await asyncio.sleep(0.02)
+        ids = await encode(self, messages, *args, **options)
+        running[0] -= 1
+        return ids
+
+    with serving(loaded) as server, ThreadPoolExecutor(4) as clients:
+        last = ask(server, "the")["id"]
+        monkeypatch.setattr(ChatPrompts, "encode", noting)
+        body = {"input": "in", "instructions": "be", "previous_response_id": last}
+        counts = [clients.submit(server.answer, f"{PATH}/input_tokens", body) for _ in range(4)]
+        assert len({count.result()["input_tokens"] for count in counts}) == 1
+    assert most == [1]
 
 
 def test_items_of_another_key_and_of_responses_not_stored_are_named_by_nobody(loaded: Loaded) -> None:

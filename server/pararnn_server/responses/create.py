@@ -63,7 +63,7 @@ async def new_response(
     serving = service.accepting()
     max_bytes = service.settings.max_body_bytes
     given = await items_of(body.input, response_id, owner, ends, max_bytes, serving)
-    start = await start_of(body, given, owner, max_bytes, serving)
+    start = await start_of(body, given, owner, service)
     prompt = EncodedPrompt(serving.prompts.checked(start.ids, "input"))
     stores = body.store is not False
     needs_session = stores or start.resumed_id is not None
@@ -106,13 +106,12 @@ async def new_response(
     return KeptAnswer(answer, keeper)
 
 
-async def start_of(
-    body: ResponseContext, given: list[Item], owner: str, max_bytes: int, serving: Serving
-) -> Start:
-    """With the instructions of the previous response its state goes on; it cannot forget others.
+async def start_of(body: ResponseContext, given: list[Item], owner: str, service: Service) -> Start:
+    """Resume the state of the previous response where its instructions are the same.
 
-    max_bytes: of a conversation that is read again.
+    A state cannot forget others: then the conversation is read again, one of a key at a time.
     """
+    serving = service.reading()
     previous_id, opening = body.previous_response_id, []
     if body.instructions:
         opening = [Item("", "system", body.instructions)]
@@ -131,8 +130,10 @@ async def start_of(
         else:
             covered = previous.num_tokens - previous.num_pending
             return Start(ids, previous_id, Resumed(previous.num_tokens, covered))
-    said = await serving.ask(records.conversation, previous_id, owner, max_bytes)
-    ids = await serving.chat.encode(_messages(opening, said, given), partition, limit=limit)
+    async with service.rereads.of(owner):
+        max_bytes = service.settings.max_body_bytes
+        said = await serving.ask(records.conversation, previous_id, owner, max_bytes)
+        ids = await serving.chat.encode(_messages(opening, said, given), partition, limit=limit)
     return Start(ids, None, Resumed())
 
 

@@ -71,7 +71,7 @@ async def count_input_tokens(request: Request) -> Response:
     serving.check_model(body.model)
     ends, max_bytes = deadline(None, service.settings), service.settings.max_body_bytes
     given = await items_of(body.input, new_response_id(), owner, ends, max_bytes, serving)
-    start = await in_time(request, ends, start_of(body, given, owner, max_bytes, serving))
+    start = await in_time(request, ends, start_of(body, given, owner, service))
     num_tokens = start.resumed.num_tokens + len(serving.prompts.checked(start.ids, "input"))
     return JSONResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from pararnn_server.bodies import read_body
+from pararnn_server.bodies import off_loop, read_body
 from pararnn_server.chat_prompt import said
 from pararnn_server.errors import BadRequest
 from pararnn_server.json_parts import JsonAnswer, json_list, json_text
@@ -53,7 +52,7 @@ async def detokenize(request: Request) -> Response:
     body = await read_body(request, DetokenizeRequest, service.settings.max_body_bytes)
     serving.check_model(body.model)
     prompt = serving.prompts.ids(body.tokens, param="tokens")
-    text = await asyncio.to_thread(serving.tokenizer.decode, prompt.ids)
+    text = await off_loop(request, serving.tokenizer.decode, prompt.ids)
     return JsonAnswer(chain(('{"prompt":',), json_text(_chunks(text)), ("}",)))
 
 
