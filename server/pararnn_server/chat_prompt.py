@@ -46,7 +46,7 @@ class ChatPrompts:
         self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
         self._encoded = EncodedPrefixes()
         self._marks = KnownMarks()
-        # A thread waits for each process that renders.
+        # One for each process that renders; they also search long texts.
         self._threads = FairThreads(MAX_PROCESSES, "templates")
 
     async def encode(
@@ -64,8 +64,7 @@ class ChatPrompts:
         """
         template = self._usable(continues)
         seal = _Seal(self._names)
-        is_large = sum(len(each["content"]) for each in messages) > OFF_LOOP_CHARS
-        sealed = await self._off_loop(is_large, self._sealed, messages, seal, limit)
+        sealed = await self._off_loop(_num_chars(messages), self._sealed, messages, seal, limit)
         plain = harmless(messages)
         shape = shape_of(plain, partition, continues)
         marks = self._marks.get(shape)
@@ -89,8 +88,7 @@ class ChatPrompts:
         template = self._usable(continues=False)
         seal = _Seal(self._names)
         said = [*messages, message("assistant", reply)]
-        is_large = sum(len(each["content"]) for each in said) > OFF_LOOP_CHARS
-        known = await self._off_loop(is_large, self._sealed, said, seal, None)
+        known = await self._off_loop(_num_chars(said), self._sealed, said, seal, None)
         [whole] = await self._threads.run(template.render, [*known, message("user", seal.mark)])
         text, _, _ = whole.partition(seal.mark)
         ids, num_stable = await self._encode_open(text, seal, partition)
@@ -115,8 +113,8 @@ class ChatPrompts:
         known, ids = "", array("i")
         if partition is not None and keeps:
             known, ids = self._encoded.longest(partition, text)
-        is_large = len(text) - len(known) > OFF_LOOP_CHARS
-        parts, start, end = await self._off_loop(is_large, self._parts, text, len(known), seal)
+        num_new = len(text) - len(known)
+        parts, start, end = await self._off_loop(num_new, self._parts, text, len(known), seal)
         if parts:
             ids.extend((await self._tokenizer.encode_parts(parts, limit)).ids)
         if partition is not None and keeps:
@@ -135,10 +133,12 @@ class ChatPrompts:
         return self.template
 
     async def _off_loop(
-        self, is_large: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+        self, num_chars: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call a function that searches text: of a large one on a thread."""
-        return await self._threads.run(function, *args, **kwargs) if is_large else function(*args, **kwargs)
+        """Call a function that searches so many characters, on a thread if they are many."""
+        if num_chars > OFF_LOOP_CHARS:
+            return await self._threads.run(function, *args, **kwargs)
+        return function(*args, **kwargs)
 
     def _parts(self, text: str, start: int, seal: _Seal) -> tuple[list[str | int], int, str]:
         """Split a rendered text from `start` on.
@@ -170,6 +170,10 @@ class ChatPrompts:
             limit.check(count)
             is_there = count > 0
         return [replaced(each, partial(special.sub, seal.put)) for each in messages] if is_there else messages
+
+
+def _num_chars(messages: Sequence[Message]) -> int:
+    return sum(len(each["content"]) for each in messages)
 
 
 def _texts(messages: Sequence[Message]) -> list[str]:
