@@ -1,5 +1,5 @@
-// What each kernel is told, on a CPU and on a GPU alike: sizes, strides (in elements) and pointers. Nothing
-// here knows Torch.
+// Parameters of each kernel, the same on a CPU and on a GPU: sizes, strides (in elements) and pointers.
+// Nothing here knows Torch.
 #pragma once
 
 #include "params/layer.h"

@@ -124,7 +124,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
     def logits(self, tokens: Tensor, mode: str | None = None) -> Tensor:
         """tokens (B, T), whole sequences from zero states -> (B, T, V); differentiable, torch products.
 
-        mode: as of a cell; None is `self.mode`.
+        mode: that of a cell; None is `self.mode`.
         """
         hidden = self.hidden(tokens, mode)
         weight = self.embedding.weight if self.config.tie_embeddings else self.lm_head.weight
@@ -219,7 +219,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
             self._arena.pack(module)
 
     def train(self, mode: bool = True) -> ParaRNNForCausalLM:
-        """As of nn.Module; also frees what `step` packed for itself."""
+        """Switch between training and evaluation; also free what `step` packed for itself."""
         if mode:
             self._refuse_quantized("training")
         if not self.is_packed:

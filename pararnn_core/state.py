@@ -159,7 +159,7 @@ class RecurrentState:
 
     @property
     def seen(self) -> Tensor:
-        """What the sampler reads: (slots, ceil(V/8)), see SEEN."""
+        """Bitmaps of fed tokens, which the sampler reads: (slots, ceil(V/8)), see SEEN."""
         return self._tensors[SEEN]
 
     @property

@@ -73,7 +73,7 @@ SAMPLED = SamplingParams(
 GREEDY = SamplingParams(max_tokens=16, temperature=0.0, ignore_eos=True)
 
 Bits = dict[str, dict[str, str]]
-"""Of each shipped checkpoint and of the cells: hashes by the name of what they are of."""
+"""Hashes by name, of each shipped checkpoint and of the cells."""
 
 
 def levels() -> dict[str, Bits]:
@@ -117,7 +117,7 @@ def bits() -> Bits:
 
 
 def _hash(*parts: Any) -> str:
-    """Of tensors by their bytes, of all else by its text."""
+    """Hash tensors by their bytes and all else by its text."""
     digest = hashlib.sha256()
     for part in parts:
         tensor = part.contiguous().view(torch.uint8) if isinstance(part, torch.Tensor) else None

@@ -35,7 +35,7 @@ class Mixers:
 
 
 def format_of(name: str) -> MatrixFormat:
-    """Of a matrix. In 4 bits the cells' input matrix alone cost three quarters of what all of them cost."""
+    """Return the format of a matrix. The cells' input matrix cost three quarters of the loss in 4 bits."""
     return CELLS if name.endswith("cell.B") else PROJECTIONS
 
 

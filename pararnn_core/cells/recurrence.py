@@ -24,14 +24,14 @@ class Recurrence(nn.Module):
     num_peepholes: ClassVar[int] = 0
     jacobian_structure: ClassVar[JacobianStructure] = "diagonal"
     native_name: ClassVar[str | None] = None
-    """What ops.recurrence calls this very recurrence_step, if it knows it."""
+    """Name of this very recurrence_step in ops.recurrence; None if it has no kernel there."""
 
     A: nn.Parameter
     state_dim: int
     last_solve: NewtonResult | None
-    """Of the latest call: how Newton went; None if it was solved step by step."""
+    """Report of Newton in the latest call; None if that was solved step by step."""
     newton: NewtonOptions
-    """Of the modes that use Newton; may be assigned."""
+    """Options of the modes that use Newton; may be assigned."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

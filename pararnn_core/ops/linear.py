@@ -19,7 +19,7 @@ _HUGE_PAGE = 2 << 20
 
 
 class WeightFormat(IntEnum):
-    """How a packed matrix holds its weights; the numbers are those of csrc/params/matrix.h."""
+    """Formats of the weights in a packed matrix; the numbers are those of csrc/params/matrix.h."""
 
     FLOAT32 = 0
     BFLOAT16 = 1

@@ -64,7 +64,7 @@ def run(
         server.should_exit = True
 
     def ready(serving: Serving) -> None:
-        # All that stays for good is loaded now. A search of it for garbage stops every thread for 0.1 s.
+        # All that stays for good is loaded now. A garbage collection of it stops all threads for 0.1 s.
         gc.collect()
         gc.freeze()
         if on_ready is not None:

@@ -38,7 +38,7 @@ def as_process_1() -> list[str]:
             and not subprocess.run([*command, "true"], capture_output=True, check=False).returncode
         ):
             return command
-    pytest.skip("this machine lets nobody make a namespace of process ids")
+    pytest.skip("needs permission to make a namespace of process ids")
 
 
 @contextmanager

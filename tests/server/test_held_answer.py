@@ -39,7 +39,7 @@ def stalled(server: HttpServer, path: str) -> socket.socket:
 
 
 def paths(server: HttpServer) -> list[str]:
-    """Of an export, of the items of a response, and of a response."""
+    """List the paths of an export, of the items of a response, and of a response."""
     session_id = server.create_session(tokens=[65] * 75_000)
     fields = {"input": TEXT, "instructions": OPENING, "max_output_tokens": 1}
     response_id = server.answer("/v1/responses", fields)["id"]

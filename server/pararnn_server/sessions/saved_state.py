@@ -35,7 +35,7 @@ class SavedState:
 
 
 def decode_saved_state(data: bytes, parts: StateParts, place: str = "") -> SavedState:
-    """What `encode` made of a state with these parts. StoreFailed for anything else."""
+    """Read what `encode` made of a state with these parts. Raises StoreFailed for anything else."""
     body = unseal(data, "a state", place)
     try:
         magic, length = _HEAD.unpack_from(body)

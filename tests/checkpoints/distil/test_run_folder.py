@@ -58,7 +58,7 @@ def test_one_process_trains_in_a_folder(tmp_path: Path) -> None:
     RunFolder(tmp_path).close()
 
 
-@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no groups of sessions")
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="needs a kernel with autogroups")
 def test_training_yields_to_processes_of_other_sessions_too() -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
         rank_session(process.pid, LOWEST_PRIORITY)
