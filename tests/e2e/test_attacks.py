@@ -20,6 +20,8 @@ from tests.e2e.serve_process import ServeProcess, serve_process
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "checkpoints" / "paragru-5m-stdlib-int8"
 QUIET, *HOSTILE = KEYS = {name: f"{name}-0123456789abcdef" for name in ("quiet", "first", "second")}
+# Caches fill up to what they are given, whoever fills them; with all of it, memory stays within its bound.
+CACHE_BYTES = 32 << 20
 MEMORY_GROWTH = 256 << 20
 DRAIN_SECONDS = 10.0
 SCRIPT_TURNS = 8
@@ -97,6 +99,7 @@ def attacked(
         *("--keys-file", str(keys), "--store", "sqlite", "--data-dir", str(tmp_path / "data")),
         *("--response-ttl-seconds", "2", "--drain-seconds", str(DRAIN_SECONDS)),
         *("--key-max-store-bytes", str(256 << 20), "--key-max-sessions", "500"),
+        *("--state-cache-bytes", str(CACHE_BYTES), "--host-state-bytes", str(CACHE_BYTES)),
     )
     headers = {"authorization": f"Bearer {KEYS[QUIET]}"}
     with serve_process(SHIPPED, *options) as serve, httpx.Client(base_url=serve.url, headers=headers) as http:
