@@ -8,7 +8,6 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from pararnn_core.config import ModelConfig
 from pararnn_core.state import RecurrentState, StateParts
 
 
@@ -20,6 +19,18 @@ class NewtonReport(NamedTuple):
     fallbacks: int
 
 
+class ServingConfig(Protocol):
+    """Sizes of a model that all architectures have."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids in the vocabulary."""
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The id that ends a reply, if there is one."""
+
+
 class ServingModel(Protocol):
     """A model that moves the states of many sessions on, by slots of a pool.
 
@@ -27,7 +38,7 @@ class ServingModel(Protocol):
     """
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> ServingConfig:
         """Sizes, vocabulary and end of sequence."""
 
     @property

@@ -16,13 +16,9 @@ from pararnn_core.cells import Cell
 from pararnn_core.device.matrix import DeviceMatrix
 from pararnn_core.device.plan import StepInputs
 from pararnn_core.device.rows import RowOperations
+from pararnn_core.device.solvers import Recurrence
 from pararnn_core.layer_tensors import LAYER, MATRICES_OF_A_LAYER, LayerTensor
 from pararnn_core.layers import Block
-
-Recurrence = Callable[
-    [str, Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor
-]
-"""(cell, bx (T, G, D), a, c, cu_seqlens, slots, has_initial_state, state, bias) -> y, as ops.recurrence_."""
 
 Mark = Callable[[str], None]
 """Told the name of each stage, of ops.STEP_STAGES, when the next one begins."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pararnn_core import ops
-from pararnn_core.device.layer import Recurrence
 from pararnn_core.devices import multiprocessors
 from pararnn_core.ops import NativeLibraryMissing
 from pararnn_core.serving import NewtonReport
 from pararnn_core.solver_table import STEP_BY_STEP, SolverTable, read_table
+
+Recurrence = Callable[
+    [str, Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor
+]
+"""(cell, bx (T, G, D), a, c, cu_seqlens, slots, has_initial_state, state, bias) -> y, as ops.recurrence_."""
 
 
 class SolverChoice(Protocol):

@@ -6,7 +6,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -19,14 +19,7 @@ from pararnn_server.generation import Generation
 from pararnn_server.json_parts import send_json
 from pararnn_server.limits import TokenAccount
 from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Tokens, Usage
-
-# Keys of a request's state. For its log line: a status other than the one sent, and fields only recorded.
-# For the limits of its key: the TokenAccount.
-OUTCOME: Final = "outcome"
-RECORDED: Final = "recorded"
-ACCOUNT: Final = "account"
-# Set by the connection: the client has shut its writing side, or left, which only writing to it will tell.
-HALF_CLOSED: Final = "half_closed"
+from pararnn_server.request_state import ACCOUNT
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from pararnn_server.cors import Preflight, allowed_methods, check_origins
 from pararnn_server.errors import BadRequest, MethodNotAllowed, NotFound, ServerError
 from pararnn_server.keys import check_exposure, load_keys
 from pararnn_server.loading import Loaded, load_in_background
-from pararnn_server.middleware import REQUEST_ID, Access, Envelope, error_response
+from pararnn_server.middleware import Access, Envelope, error_response
 from pararnn_server.openapi import describe
+from pararnn_server.request_id import REQUEST_ID
 from pararnn_server.routes import (
     admin,
     chat,

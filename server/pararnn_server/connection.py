@@ -11,16 +11,16 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pararnn_server.answer import HALF_CLOSED
 from pararnn_server.connection_limits import ConnectionLimits
 from pararnn_server.deadline import Deadline
 from pararnn_server.errors import BadRequest, HeadTooLarge, ServerError, TooSlow, Unavailable
 from pararnn_server.exchange import Exchange
-from pararnn_server.middleware import new_request_id
 from pararnn_server.open_connections import OpenConnections
 from pararnn_server.raw_answer import raw_answer
 from pararnn_server.request_body import RequestBody
 from pararnn_server.request_head import HeadCollector, without_upgrade
+from pararnn_server.request_id import new_request_id
+from pararnn_server.request_state import HALF_CLOSED
 
 # Bytes that wait in this process for a client to read them, before the application waits too.
 HIGH_WATER_BYTES: Final = 32 << 10

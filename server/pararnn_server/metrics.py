@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from pararnn_core.serving import NewtonReport
 from pararnn_server.memory import resident_memory_bytes
-from pararnn_server.sessions.session import Tier, TierTotal
+from pararnn_server.tiers import Tier, TierTotal
 
 PREFIX = "pararnn"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)

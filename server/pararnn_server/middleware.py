@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import secrets
 import time
 from collections.abc import Awaitable
 from contextlib import ExitStack, closing
@@ -14,20 +13,19 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pararnn_server.answer import ACCOUNT, OUTCOME, RECORDED
 from pararnn_server.body_budget import BODY, BodyLease
 from pararnn_server.errors import BadRequest, Internal, ServerError
 from pararnn_server.fair_threads import current_key
+from pararnn_server.request_id import REQUEST_ID, usable_request_id
+from pararnn_server.request_state import ACCOUNT, OUTCOME, RECORDED
 from pararnn_server.service import Service
 
-REQUEST_ID = "x-request-id"
 PUBLIC_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
 ADMIN_PATHS = frozenset({"/metrics"})
 # Of no key of a user: they count against no limit.
 UNCOUNTED_PATHS = PUBLIC_PATHS | ADMIN_PATHS
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
-_SANE_ID = re.compile(r"[\w.:/+=-]{1,128}")
 _access = logging.getLogger("pararnn.access")
 _faults = logging.getLogger("pararnn.error")
 
@@ -43,8 +41,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if _SANE_ID.fullmatch(given) else new_request_id()
+        request_id = usable_request_id(Headers(scope=scope).get(REQUEST_ID, ""))
         state = scope.setdefault("state", {})
         began, sent = time.monotonic(), 0
 
@@ -124,11 +121,6 @@ class Access:
             keys.check_admin(headers)
             return ""
         return keys.owner(headers)
-
-
-def new_request_id() -> str:
-    """For a request that brings none."""
-    return f"req_{secrets.token_hex(16)}"
 
 
 def error_response(error: ServerError) -> JSONResponse:

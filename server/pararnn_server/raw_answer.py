@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from pararnn_server.errors import ServerError
-from pararnn_server.middleware import REQUEST_ID
+from pararnn_server.request_id import REQUEST_ID
 
 
 def raw_answer(error: ServerError, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

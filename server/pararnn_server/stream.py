@@ -11,12 +11,13 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from pararnn_server import sse
-from pararnn_server.answer import HALF_CLOSED, OUTCOME, Answer, Job
+from pararnn_server.answer import Answer, Job
 from pararnn_server.errors import ClientClosed, ServerError
 from pararnn_server.formats.base import Ending
 from pararnn_server.json_parts import filled
 from pararnn_server.outputs import Addressed
 from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Started, Tokens, Usage
+from pararnn_server.request_state import HALF_CLOSED, OUTCOME
 from pararnn_server.settings import Settings
 
 EVENTS_BYTES = 1 << 16

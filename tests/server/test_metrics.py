@@ -5,7 +5,7 @@ import re
 import pytest
 from pararnn_server.errors import TooManyRequests
 from pararnn_server.metrics import Metrics, PoolStats
-from pararnn_server.sessions.session import TierTotal
+from pararnn_server.tiers import TierTotal
 from prometheus_client.parser import text_string_to_metric_families
 
 from pararnn_core.state_layout import state_bytes

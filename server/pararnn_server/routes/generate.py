@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_server.answer import RECORDED, Answer, Job, PlainAnswer
+from pararnn_server.answer import Answer, Job, PlainAnswer
 from pararnn_server.answer_size import EntryBytes, fitted
 from pararnn_server.errors import BadRequest
 from pararnn_server.formats.base import AnswerFormat, Heading
@@ -21,6 +21,7 @@ from pararnn_server.idempotency import once_of
 from pararnn_server.prompts import EncodedPrompt
 from pararnn_server.recorded_reply import RecordedReply, recorded
 from pararnn_server.request import Usage
+from pararnn_server.request_state import RECORDED
 from pararnn_server.sampling import sampling_params
 from pararnn_server.schemas.generation import HonouredFields, RecordedFields, SamplingFields
 from pararnn_server.schemas.sessions import SessionAppend

@@ -22,11 +22,12 @@ from pararnn_server.sessions.quota import StoreQuota
 from pararnn_server.sessions.record import SessionRecord, decode_record
 from pararnn_server.sessions.saved_state import SavedState, decode_saved_state
 from pararnn_server.sessions.sealed import corrupt, seal, unseal
-from pararnn_server.sessions.session import SessionInfo, Tier, TierTotal
+from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.store import Change, LeaseHeld, SessionStore, StoredHead, named_in
 from pararnn_server.sessions.token_log import check_log
 from pararnn_server.sessions.turn import Turn
+from pararnn_server.tiers import Tier, TierTotal
 
 logger = logging.getLogger(__name__)
 

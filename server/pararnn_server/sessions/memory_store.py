@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from pararnn_server.sessions.session import Tier
 from pararnn_server.sessions.store import (
     MAX_TOMBSTONES,
     SESSION_BYTES,
@@ -19,6 +18,7 @@ from pararnn_server.sessions.store import (
     items_bytes,
     named_in,
 )
+from pararnn_server.tiers import Tier
 
 
 @dataclass(slots=True)

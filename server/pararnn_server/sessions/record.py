@@ -11,7 +11,8 @@ from typing import Any
 from pararnn_server.sessions.names import place_of
 from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.sealed import corrupt, seal, unseal
-from pararnn_server.sessions.session import SessionInfo, SnapshotInfo, Tier, TurnInfo
+from pararnn_server.sessions.session import SessionInfo, SnapshotInfo, TurnInfo
+from pararnn_server.tiers import Tier
 
 HISTORY_TURNS = 256
 HEAD = "head"

@@ -14,7 +14,6 @@ from redis.retry import Retry
 
 from pararnn_server.errors import StoreFailed
 from pararnn_server.sessions import redis_scripts
-from pararnn_server.sessions.session import Tier
 from pararnn_server.sessions.store import (
     LINKED_BYTES,
     PIECE_BYTES,
@@ -26,6 +25,7 @@ from pararnn_server.sessions.store import (
     StoreUnusable,
     StoreUsage,
 )
+from pararnn_server.tiers import Tier
 
 PREFIX = "pararnn:"
 LEASE_SECONDS = 10.0

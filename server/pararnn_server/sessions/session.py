@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Tier = Literal["device", "host", "store"]
-TIERS: tuple[Tier, ...] = ("device", "host", "store")
+from pararnn_server.tiers import Tier, TierTotal
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +77,6 @@ class SessionDetails:
     memory: Mapping[Tier, int]
     turns: Sequence[TurnInfo]
     snapshots: Mapping[str, SnapshotInfo]
-
-
-@dataclass(frozen=True, slots=True)
-class TierTotal:
-    """sessions: whose state is nearest there.
-
-    state_bytes: of the states there. A store counts all its rows, with those of states that are nearer.
-    """
-
-    sessions: int
-    state_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pararnn_server.sessions.session import Tier
 from pararnn_server.sessions.sqlite_file import SqliteFile, failures
 from pararnn_server.sessions.sqlite_items import Linked, SqliteItems
 from pararnn_server.sessions.store import (
@@ -23,6 +22,7 @@ from pararnn_server.sessions.store import (
     items_bytes,
     named_in,
 )
+from pararnn_server.tiers import Tier
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pararnn_server.sessions.session import Tier
+from pararnn_server.tiers import Tier
 
 # Items of at least so many bytes are linked to, smaller ones copied.
 LINKED_BYTES = 16 << 10

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pararnn_server.errors import Conflict, Expired, NotFound, StoreFailed, TooManyRequests
 from pararnn_server.sessions import directory
 from pararnn_server.sessions.ledger import TOMBSTONE_SECONDS, Ledger
-from pararnn_server.sessions.session import TierTotal
 from pararnn_server.sessions.store import Change
+from pararnn_server.tiers import TierTotal
 
 from tests.server.session_fixtures import SIZE, Clock, Sessions, build_sessions, result
 
