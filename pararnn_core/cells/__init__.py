@@ -1,6 +1,8 @@
 """Recurrent cells whose trajectories can be solved in parallel.  D channels, N states each."""
 
 from pararnn_core.cells.base import Cell
+from pararnn_core.cells.cell_check import CellCheck
+from pararnn_core.cells.check import check_cell
 from pararnn_core.cells.gru import ParaGRU
 from pararnn_core.cells.lstm import ParaLSTM
 
@@ -16,4 +18,4 @@ def cell_like(gates: int, peepholes: int) -> str:
     raise ValueError(f"no cell has {gates} gates and {peepholes} peepholes")
 
 
-__all__ = ["CELLS", "Cell", "ParaGRU", "ParaLSTM", "cell_like"]
+__all__ = ["CELLS", "Cell", "CellCheck", "ParaGRU", "ParaLSTM", "cell_like", "check_cell"]
