@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 NATIVE := $(wildcard csrc/*.h csrc/*.cpp csrc/CMakeLists.txt csrc/cmake/* csrc/cpu/* csrc/cuda/*)
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE)) $(wildcard tests/cpp/*.h tests/cpp/*.cpp tests/cpp/*.cu tests/cuda_host/*.h tests/cuda_host/*.cpp)
+# An installed package remembers where its folders are.
+FOLDERS := $(shell find pararnn_core server clients -name __init__.py)
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -31,7 +33,7 @@ help:
 	@$(BIN)/python -m pip install "torch>=2.11,<2.14" "scikit-build-core>=0.11" "cmake>=3.26" ninja
 	@touch $@
 
-.venv/.installed: .venv/.build-tools pyproject.toml clients/python/pyproject.toml $(NATIVE)
+.venv/.installed: .venv/.build-tools pyproject.toml clients/python/pyproject.toml $(FOLDERS) $(NATIVE)
 	@echo "==> [3/3] building the native library and installing pararnn-server"
 	@$(BIN)/python -m pip install --no-build-isolation --editable .
 	@touch $@
@@ -147,7 +149,7 @@ gpu-sanitize:
 
 # Measures which way through a recurrence is the faster one, and rewrites the table that server and cells choose by.
 gpu-tune:
-	$(GPU_ENVIRONMENT) $(PYTHON) -m pararnn_core.tune_solvers $(ARGS)
+	$(GPU_ENVIRONMENT) $(PYTHON) -m pararnn_core.device.tune_solvers $(ARGS)
 
 gpu-bench:
 	$(GPU_ENVIRONMENT) $(PYTHON) -m benchmarks.gpu $(ARGS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pararnn_server.bench.subject import Subject
-from pararnn_server.locate import is_checkpoint, shipped_checkpoints
+from pararnn_server.models.find_checkpoint import is_checkpoint, shipped_checkpoints
 
 from benchmarks.llama_cpp.sizes import FORMATS, SIZES, Size
 

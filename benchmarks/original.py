@@ -28,9 +28,9 @@ from torch import Tensor
 
 from pararnn_core import ops
 from pararnn_core.cells import Cell, ParaGRU, ParaLSTM
-from pararnn_core.devices import seconds_on
-from pararnn_core.newton import NewtonOptions
-from pararnn_core.trained_like import draw_inputs, draw_weights
+from pararnn_core.cells.trained_like import draw_inputs, draw_weights
+from pararnn_core.ops.devices import seconds_on
+from pararnn_core.solvers.newton import NewtonOptions
 
 HEADINGS = (
     *("problem", "original", "its error", "ours, equal", "its tolerance"),

@@ -31,7 +31,7 @@ from benchmarks.sessions import Parked
 from benchmarks.sessions import measure as park
 from benchmarks.stall import Stall, stall
 from pararnn_core.checkpoint import save_checkpoint
-from pararnn_core.state_layout import state_bytes
+from pararnn_core.models.pararnn.state_layout import state_bytes
 
 Progress = Callable[[str], None]
 

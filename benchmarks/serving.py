@@ -19,7 +19,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from pararnn_server.bench.timing import Spread
-from pararnn_server.settings import Settings
+from pararnn_server.settings.server_settings import Settings
 
 from benchmarks.load import Load, StreamTimes, run_load
 

@@ -19,21 +19,22 @@ from threading import Semaphore
 from typing import TypeVar
 
 import torch
-from pararnn_server.memory import release_free_memory, resident_memory_bytes
-from pararnn_server.metrics import Metrics
-from pararnn_server.sessions import branches, directory
+from pararnn_server.metrics.memory import release_free_memory, resident_memory_bytes
+from pararnn_server.metrics.metrics import Metrics
+from pararnn_server.sessions import branches
+from pararnn_server.sessions import catalogue as directory
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.manager import SessionManager
 from pararnn_server.sessions.model_kind import model_kind
 from pararnn_server.sessions.policy import SessionPolicy
-from pararnn_server.sessions.sqlite_store import SqliteStore
+from pararnn_server.sessions.stores.sqlite_store import SqliteStore
 from pararnn_server.sessions.turn import Turn, TurnResult
 from pararnn_server.sessions.turns import abandon_turn, begin_turn
 
 from benchmarks.serving import percentile
-from pararnn_core.config import ModelConfig
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.state_layout import state_bytes, state_parts
 from pararnn_core.state import RecurrentState, StateSnapshot
-from pararnn_core.state_layout import state_bytes, state_parts
 
 T = TypeVar("T")
 
@@ -121,7 +122,9 @@ def _open(config: ModelConfig, folder: Path, num_sessions: int) -> SessionManage
         host_state_bytes=(2 * num_sessions + SAMPLES) * state_bytes(config),
     )
     store = SqliteStore(folder / "sessions.sqlite")
-    sessions = SessionManager(Ledger(store, model_kind(PRESET, config), policy, Metrics()))
+    sessions = SessionManager(
+        Ledger(store, model_kind(PRESET, config, state_parts(config)), policy, Metrics())
+    )
     sessions.start()
     return sessions
 

@@ -17,8 +17,8 @@ from pararnn_server.bench.limits import read_bandwidth
 from pararnn_server.bench.subject import WEIGHTS, Subject
 
 from pararnn_core import ops
-from pararnn_core.layer_tensors import EMBEDDING, HEAD
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.layer_tensors import EMBEDDING, HEAD
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 _STEPS = 40
 _WARM_UP = 5

@@ -7,7 +7,7 @@ from typing import Any
 
 from checkpoints.run_folder import Row
 from checkpoints.samples import Sample
-from pararnn_core.config import ModelConfig
+from pararnn_core.models.pararnn.config import ModelConfig
 
 CURVE_FILE = "learning-curve.png"
 

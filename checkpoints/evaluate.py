@@ -22,8 +22,8 @@ from checkpoints.build_tokenizer import load_tokenizer
 from checkpoints.corpus import Document, load_documents, split_documents
 from checkpoints.token_data import encode_documents
 from pararnn_core.checkpoint import CheckpointError, load_checkpoint
-from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.quality import served_logits
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
+from pararnn_core.quantize.quality import served_logits
 
 CHUNK = 1024
 

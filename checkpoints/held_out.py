@@ -8,7 +8,7 @@ import torch
 
 from checkpoints.token_data import Ids
 from checkpoints.trainer import mean_loss
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 PROBE_WINDOW = 1024
 PROBE_WINDOWS = 12

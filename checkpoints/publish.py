@@ -14,8 +14,8 @@ from checkpoints.evaluate import evaluate
 from checkpoints.run_folder import RunFolder
 from checkpoints.samples import TEMPERATURE, TOP_P, draw_samples
 from pararnn_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from pararnn_core.config import ModelConfig
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 
 def save_weights(folder: RunFolder, out: Path) -> ModelConfig:

@@ -14,7 +14,7 @@ from checkpoints.corpus import load_documents, split_documents
 from checkpoints.evaluate import ended_documents
 from checkpoints.quantize_shipped import BITS, FOLDER, MADE, MODELS, quantized_name
 from pararnn_core.checkpoint import CheckpointError, checkpoint_info, load_checkpoint
-from pararnn_core.quality import Quality, measure_quality
+from pararnn_core.quantize.quality import Quality, measure_quality
 
 _COLUMNS = ("MB", "perplexity", "change", "KL mean", "KL 99 %", "top-1")
 _WIDTH_OF_A_FILE = 110

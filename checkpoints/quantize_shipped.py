@@ -18,7 +18,7 @@ from checkpoints.evaluate import ended_documents
 from checkpoints.token_data import encode_training
 from pararnn_core.checkpoint import CheckpointError
 from pararnn_core.quantize import Text, quantize_checkpoint
-from pararnn_core.quantize_card import Quantized
+from pararnn_core.quantize.quantize_card import Quantized
 
 FOLDER = Path(__file__).parent
 MODELS = ("paragru-5m-stdlib", "paralstm-5m-stdlib")

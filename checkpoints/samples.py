@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from checkpoints.build_tokenizer import encode_chat, encode_source, token_id
 from checkpoints.chat_template import END_OF_TEXT, render_chat
 from pararnn_core.generate import generate
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from pararnn_core.sampling_params import SamplingParams
 
 MAX_TOKENS = 96

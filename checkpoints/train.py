@@ -21,7 +21,7 @@ from checkpoints.token_data import encode_documents, encode_training
 from checkpoints.trainer import DivergedError, Recipe, Trainer
 from pararnn_core import ops
 from pararnn_core.cells import CELLS
-from pararnn_core.config import ModelConfig, num_parameters
+from pararnn_core.models.pararnn.config import ModelConfig
 
 SAVE_SECONDS = 180.0
 PROBE_SECONDS = 120.0
@@ -89,7 +89,7 @@ def write_facts(
 ) -> None:
     """run.json: what the card says about the run and the log does not."""
     facts = {
-        "parameters": num_parameters(trainer.model.config),
+        "parameters": trainer.model.config.num_parameters,
         "training_tokens": trainer.windows.num_tokens,
         "bits_per_byte_of_a_nat": probe.bits_per_nat_token,
         "corpus_sha256": corpus_fingerprint(documents),

@@ -13,8 +13,8 @@ from checkpoints.optimizers import Optimizers, clip_recurrent_weights
 from checkpoints.run_folder import Row, RunFolder
 from checkpoints.schedule import Budget, learning_rate_factor
 from checkpoints.token_data import Ids, Windows
-from pararnn_core.config import ModelConfig
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 RECURRENT_LIMIT = 0.5
 # A gate's bias from 0 to 5: its channel forgets over 2 to 150 tokens.

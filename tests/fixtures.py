@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from pararnn_core.checkpoint_writer import save_checkpoint
-from pararnn_core.config import ModelConfig
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.checkpoint.checkpoint_writer import save_checkpoint
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 SPECIAL_TOKENS = ("<|bos|>", "<|eos|>", "<|user|>", "<|assistant|>")
 MERGES = (("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("i", "n"), ("Ã", "©"))

@@ -21,28 +21,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pararnn_server.metrics import Metrics
+from pararnn_server.metrics.metrics import Metrics
+from pararnn_server.sessions.import_export import export
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.model_kind import ModelKind
 from pararnn_server.sessions.policy import SessionPolicy
-from pararnn_server.sessions.sqlite_store import SqliteStore
 from pararnn_server.sessions.state_reader import StateReader
 from pararnn_server.sessions.steps import finish
-from pararnn_server.sessions.transfer import export
+from pararnn_server.sessions.stores.sqlite_store import SqliteStore
 from pararnn_server.sessions.turn import EndingTurn, Turn, TurnResult
 from pararnn_server.sessions.turns import begin_turn, commit_turns
 
 from pararnn_core import ops
 from pararnn_core.checkpoint import load_checkpoint
-from pararnn_core.checkpoint_directory import empty_model
-from pararnn_core.config import ModelConfig, num_parameters
+from pararnn_core.checkpoint.checkpoint_directory import empty_model
 from pararnn_core.generate import generate
-from pararnn_core.layer_tensors import matrix_sizes, parameter_shapes
-from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.quantization_config import MatrixFormat, QuantizationConfig, matrix_names
-from pararnn_core.quantized_matrix import QuantizedMatrix
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.layer_tensors import matrix_sizes, parameter_shapes
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.quantization_config import MatrixFormat, QuantizationConfig, matrix_names
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import RecurrentState, StateSnapshot
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "tests" / "golden" / "bits.json"
@@ -167,7 +167,7 @@ def _of_cells() -> Iterator[tuple[str, str]]:
 
 def _of_model(model: ParaRNNForCausalLM) -> Iterator[tuple[str, str]]:
     yield "fingerprint", str(model.fingerprint)[:16]
-    yield "parameters", str(num_parameters(model.config))
+    yield "parameters", str(model.config.num_parameters)
     yield (
         "weights",
         _hash(*(part for name, weight in sorted(model.weights()) for part in (name, weight.shape, weight))),

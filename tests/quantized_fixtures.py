@@ -5,10 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pararnn_core.checkpoint_writer import save_checkpoint
-from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.quantization_config import MatrixFormat, QuantizationConfig
-from pararnn_core.quantize_model import from_rows, quantize_model
+from pararnn_core.checkpoint.checkpoint_writer import save_checkpoint
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.quantization_config import MatrixFormat, QuantizationConfig
+from pararnn_core.quantize.quantize_model import from_rows, quantize_model
 from tests.fixtures import CHAT_TEMPLATE, tiny_model, tiny_tokenizer
 
 MIXED = QuantizationConfig(

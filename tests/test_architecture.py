@@ -1,58 +1,65 @@
 """The arrows of ARCHITECTURE.md, read off the imports: who may know whom, and that no import hides."""
 
 import ast
-from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {
-    "pararnn_core": ROOT / "pararnn_core",
-    "pararnn_server": ROOT / "server" / "pararnn_server",
-    "pararnn_client": ROOT / "clients" / "python" / "pararnn_client",
+from tests.rooms import PACKAGES, ROOT, imports, module_name, room_graph, sources
+
+ROOMS = {
+    "pararnn_core": (
+        ("storage",),
+        ("weights",),
+        ("ops",),
+        ("solvers", "state", "sampling"),
+        ("cells",),
+        ("models",),
+        ("device",),
+        ("models/pararnn",),
+        ("checkpoint",),
+        ("convert", "quantize"),
+    ),
+    "pararnn_server": (
+        ("errors", "settings"),
+        ("metrics", "state_cache"),
+        ("access", "http/schemas"),
+        ("concurrency", "sessions/stores"),
+        ("sessions", "text"),
+        ("engine",),
+        ("models", "http/formats"),
+        ("http",),
+        ("http/connections", "responses"),
+        ("http/routes",),
+        ("app", "bench"),
+        ("commands",),
+    ),
 }
-SOURCES = sorted(path for folder in PACKAGES.values() for path in folder.rglob("*.py"))
+"""Lowest first. A room imports only rooms of lower lines, and none of its own line."""
 
-# Lowest first: no module may reach one that stands after it, by any chain of imports.
-CORE_CHAIN = ("ops", "scan", "newton", "cells", "layers", "model", "checkpoint", "convert")
-TORCH_FREE = ("schemas", "scheduler", "stop", "request", "errors", "sse", "settings")
+MOST_ROOMS = {"pararnn_core": 12, "pararnn_server": 20}
+TORCH_FREE = (
+    "http/schemas",
+    "engine/scheduler",
+    "engine/stop",
+    "engine/request",
+    "errors",
+    "http/formats/sse",
+    "settings",
+)
 
 
-def module_name(path: Path) -> str:
-    for package, folder in PACKAGES.items():
-        if path.is_relative_to(folder):
-            parts = path.relative_to(folder).with_suffix("").parts
-            return ".".join((package, *(part for part in parts if part != "__init__")))
-    raise AssertionError(f"{path} is in no package")
-
-
-def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, absolute: `from a import b` gives a and a.b."""
-    package = module_name(path).split(".")
-    if path.name != "__init__.py":
-        package = package[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            origin = ".".join([*base, *([node.module] if node.module else [])])
-            yield origin
-            yield from (f"{origin}.{alias.name}" for alias in node.names)
+def all_sources() -> list[Path]:
+    return [path for package in PACKAGES for path in sources(package)]
 
 
 def imports_package(path: Path, package: str) -> bool:
     return any(name == package or name.startswith(package + ".") for name in imports(path))
 
 
-def in_package(package: str) -> list[Path]:
-    return [path for path in SOURCES if path.is_relative_to(PACKAGES[package])]
-
-
 def test_packages_are_where_this_test_looks() -> None:
-    assert all(in_package(package) for package in PACKAGES)
+    assert all(sources(package) for package in PACKAGES)
 
 
 @pytest.mark.parametrize(
@@ -67,23 +74,39 @@ def test_packages_are_where_this_test_looks() -> None:
     ],
 )
 def test_package_never_imports(package: str, forbidden: str) -> None:
-    assert [str(path) for path in in_package(package) if imports_package(path, forbidden)] == []
+    assert [str(path) for path in sources(package) if imports_package(path, forbidden)] == []
 
 
-def core_imports() -> dict[str, set[str]]:
-    """Which modules directly below pararnn_core each of them imports."""
-    graph: dict[str, set[str]] = {}
-    for path in in_package("pararnn_core"):
-        own = module_name(path).split(".")
-        if len(own) > 1:
-            parts = [name.split(".") for name in imports(path)]
-            found = {part[1] for part in parts if part[0] == "pararnn_core" and len(part) > 1}
-            graph.setdefault(own[1], set()).update(found - {own[1]})
-    return {module: found & graph.keys() for module, found in graph.items()}
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_import_only_lower_ones(package: str) -> None:
+    line = {room: number for number, rooms in enumerate(ROOMS[package]) for room in rooms}
+    graph = room_graph(package)
+    assert graph.keys() == line.keys()
+    wrong = [f"{room} -> {used}" for room in graph for used in graph[room] if line[used] >= line[room]]
+    assert wrong == []
 
 
-def test_core_imports_have_no_cycle() -> None:
-    TopologicalSorter(core_imports()).prepare()
+@pytest.mark.parametrize("package", ROOMS)
+def test_a_package_has_few_rooms(package: str) -> None:
+    assert len({room.split("/")[0] for room in room_graph(package)}) <= MOST_ROOMS[package]
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_modules_import_in_no_circle(package: str) -> None:
+    modules = {module_name(path): path for path in sources(package)}
+    graph = {name: {used for used in imports(path) if used in modules} for name, path in modules.items()}
+    # `from a import b` names the package a beside its module b.
+    for name, used in graph.items():
+        used -= {other for other in used if name.startswith(f"{other}.")} | {name}
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_room_says_in_one_sentence_what_it_is_for(package: str) -> None:
+    for folder in sorted({path.parent for path in sources(package)}):
+        text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+        assert text.split("\n\n")[0].endswith("."), folder
+        assert "\n" not in text.split("\n\n")[0], folder
 
 
 def test_modules_of_the_cells_import_in_no_circle() -> None:
@@ -98,30 +121,15 @@ def test_modules_of_the_cells_import_in_no_circle() -> None:
     assert [name for name in solvers if graph[name] & {"base", "gru", "lstm"}] == []
 
 
-def test_core_modules_reach_only_lower_ones() -> None:
-    graph, reached = core_imports(), dict[str, set[str]]()
-    for module in TopologicalSorter(graph).static_order():
-        reached[module] = graph[module].union(*(reached[lower] for lower in graph[module]))
-    wrong = [
-        f"{lower} -> {upper}"
-        for level, lower in enumerate(CORE_CHAIN)
-        for upper in CORE_CHAIN[level + 1 :]
-        if upper in reached[lower]
-    ]
-    assert wrong == []
-    assert reached["ops"] == {"quantized_matrix"}
-    assert reached["quantized_matrix"] == set()
-
-
 def test_newton_knows_no_cell() -> None:
-    text = (PACKAGES["pararnn_core"] / "newton.py").read_text()
+    text = (PACKAGES["pararnn_core"] / "solvers" / "newton.py").read_text()
     assert not any(word in text for word in ("ParaGRU", "ParaLSTM"))
 
 
 def test_only_ops_reaches_the_native_library() -> None:
     users = {
         module_name(path)
-        for path in SOURCES
+        for path in all_sources()
         if "torch.ops.pararnn" in path.read_text() or "load_library(" in path.read_text()
     }
     assert users
@@ -146,7 +154,7 @@ def test_kernels_never_see_torch_headers() -> None:
 def test_no_function_hides_an_internal_import() -> None:
     hidden = [
         f"{path}:{node.lineno}"
-        for path in SOURCES
+        for path in all_sources()
         for function in ast.walk(ast.parse(path.read_text()))
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for node in ast.walk(function)

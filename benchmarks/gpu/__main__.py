@@ -25,7 +25,7 @@ from benchmarks.gpu.found import Found
 from benchmarks.gpu.parts import GROUPS, PARTS, Part, Setting
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.sizes import FULL, TINY
-from pararnn_core.devices import DeviceUnavailable, usable_device
+from pararnn_core.ops.devices import DeviceUnavailable, usable_device
 
 RESULTS = Path(__file__).parents[1] / "results"
 _SECONDS = 420.0

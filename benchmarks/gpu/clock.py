@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from pararnn_server.bench.timing import Repetition, Spread, interleaved
 
-from pararnn_core.devices import seconds_on
+from pararnn_core.ops.devices import seconds_on
 
 _FLUSHED_BYTES = 512 << 20
 """Ten times the largest L2 cache, and long enough to write that the host is ahead with the work by then."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.gpu.clock import DeviceClock
 from benchmarks.gpu.sizes import Sizes
 from pararnn_core.device.graphs import CudaCapturer
-from pararnn_core.devices import multiprocessors
+from pararnn_core.ops.devices import multiprocessors
 
 LAUNCHES = 200
 _SPUN_CYCLES = 20_000_000

@@ -14,7 +14,7 @@ from benchmarks.gpu.clock import DeviceClock
 from benchmarks.gpu.products import ProductsAlone
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.step_profile import stage_medians
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 _PROFILED_STEPS = 9
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pararnn_core.config import ModelConfig
+from pararnn_core.models.pararnn.config import ModelConfig
 
 
 class _Layer(NamedTuple):

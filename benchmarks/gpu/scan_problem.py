@@ -12,10 +12,10 @@ from torch import Tensor
 from benchmarks.gpu.sizes import Sizes
 from pararnn_core import ops
 from pararnn_core.cells import CELLS
-from pararnn_core.devices import multiprocessors
-from pararnn_core.solver_table import STEP_BY_STEP, read_table
-from pararnn_core.trained_like import draw_inputs, draw_weights
-from pararnn_core.tune_solvers import WAYS
+from pararnn_core.cells.trained_like import draw_inputs, draw_weights
+from pararnn_core.device.tune_solvers import WAYS
+from pararnn_core.ops.devices import multiprocessors
+from pararnn_core.solvers.solver_table import STEP_BY_STEP, read_table
 
 SEQUENTIAL, AUTO = "sequential", "auto"
 NEWTON_WARPS = tuple(warps for warps in WAYS if warps != STEP_BY_STEP)

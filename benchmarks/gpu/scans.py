@@ -12,7 +12,7 @@ from benchmarks.gpu.clock import DeviceClock
 from benchmarks.gpu.scan_problem import AUTO, NEWTON_WARPS, ScanProblem, Shape, shapes, way_of
 from benchmarks.gpu.sizes import Sizes
 from pararnn_core.cells import CELLS
-from pararnn_core.device.memory import free_bytes
+from pararnn_core.models.pararnn.device_memory import free_bytes
 from pararnn_core.ops import ScanReport
 
 _SECONDS_A_SHAPE = 2.5

@@ -9,7 +9,7 @@ from pararnn_server.bench.core import CHUNK
 from pararnn_server.bench.subject import Subject
 
 from benchmarks.original import GPU_PROBLEMS, Problem
-from pararnn_core.config import ModelConfig
+from pararnn_core.models.pararnn.config import ModelConfig
 
 
 @dataclass(frozen=True)

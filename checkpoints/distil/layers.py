@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pararnn_core.layers import Block
+from pararnn_core.models.pararnn.layers import Block
 from pararnn_core.ops import is_available
 from pararnn_core.ops.cells import cell_number
 from pararnn_core.ops.library import native

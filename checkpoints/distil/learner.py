@@ -12,8 +12,8 @@ from checkpoints.distil.kl import Divergence, divergence, kl_gradient
 from checkpoints.distil.student import fit_gates
 from checkpoints.distil.teacher import Teacher
 from checkpoints.distil.windows import Batch
-from pararnn_core.layers import Block
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.layers import Block
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 # The loss is shown of every eighth row: all of them would cost a tenth of a step.
 SHOWN_EVERY = 8

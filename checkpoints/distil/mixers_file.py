@@ -15,10 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from checkpoints.distil.recipe import Recipe
-from pararnn_core.quantization_config import DEFAULT_GROUP_SIZES, MATRICES_OF_A_LAYER, MatrixFormat
-from pararnn_core.quantize_model import as_rows, from_rows
-from pararnn_core.quantize_round import round_matrix
-from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
+from pararnn_core.models.pararnn.quantization_config import (
+    DEFAULT_GROUP_SIZES,
+    MATRICES_OF_A_LAYER,
+    MatrixFormat,
+)
+from pararnn_core.quantize.quantize_model import as_rows, from_rows
+from pararnn_core.quantize.quantize_round import round_matrix
+from pararnn_core.weights.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
 
 PROJECTIONS, CELLS = (MatrixFormat(bits, DEFAULT_GROUP_SIZES[bits]) for bits in (4, 8))
 VERSION = 1

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints.distil.teacher_weights import TeacherBlock, TeacherSizes, TeacherWeights
-from pararnn_core.config import ModelConfig
-from pararnn_core.layers import Block
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.layers import Block
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 MIXER_PARTS = ("in_proj.", "conv.", "cell.", "gate_norm.", "out_proj.")
 BOS_TOKEN_ID = 1

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 
 class StudentDecoder:

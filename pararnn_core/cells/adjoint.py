@@ -13,8 +13,8 @@ from torch.func import vjp
 
 from pararnn_core.cells.bound import with_parameters
 from pararnn_core.cells.recurrence import Recurrence
-from pararnn_core.scan import Scan, apply_jacobian, reverse_scan_tile, transpose
-from pararnn_core.varlen import Tile, time_tiles
+from pararnn_core.solvers.scan import Scan, apply_jacobian, reverse_scan_tile, transpose
+from pararnn_core.solvers.varlen import Tile, time_tiles
 
 STRUCTURE_TOLERANCE = 1e-3
 

@@ -11,10 +11,10 @@ from pararnn_core.cells.inputs import check_recurrence, check_sizes, check_x, fu
 from pararnn_core.cells.mode import HasMode, mode_named
 from pararnn_core.cells.recurrence import Recurrence
 from pararnn_core.cells.solve import Solver, solve
-from pararnn_core.newton import NewtonOptions, NewtonResult, newton_solve
-from pararnn_core.quantized_matrix import QuantizedMatrix
-from pararnn_core.sequential import sequential_solve
-from pararnn_core.varlen import equal_cu_seqlens
+from pararnn_core.solvers.newton import NewtonOptions, NewtonResult, newton_solve
+from pararnn_core.solvers.sequential import sequential_solve
+from pararnn_core.solvers.varlen import equal_cu_seqlens
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
 RECURRENT_LIMIT = 0.5
 

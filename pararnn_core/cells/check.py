@@ -13,9 +13,9 @@ from pararnn_core.cells.base import Cell
 from pararnn_core.cells.cell_check import JACOBIAN_TOLERANCE, CellCheck
 from pararnn_core.cells.inputs import check_x, full_initial_state
 from pararnn_core.cells.jacobian_check import jacobian_errors
-from pararnn_core.newton import NewtonOptions
-from pararnn_core.quantized_matrix import QuantizedMatrix
-from pararnn_core.varlen import equal_cu_seqlens
+from pararnn_core.solvers.newton import NewtonOptions
+from pararnn_core.solvers.varlen import equal_cu_seqlens
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
 SEQUENCES, JACOBIANS = 2, 8
 _STATES_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

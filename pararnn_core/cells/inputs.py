@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pararnn_core.varlen import check_cu_seqlens
+from pararnn_core.solvers.varlen import check_cu_seqlens
 
 
 def check_sizes(input_dim: int, state_dim: int, num_heads: int) -> None:

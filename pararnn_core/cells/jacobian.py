@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from pararnn_core.sequential import Step
+from pararnn_core.solvers.sequential import Step
 
 
 def linearize_per_channel(step: Step, h: Tensor, bx: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,10 @@ from pararnn_core.cells.adjoint import adjoint
 from pararnn_core.cells.native import step_by_step, weights
 from pararnn_core.cells.recurrence import Recurrence
 from pararnn_core.cells.solve import Solver
-from pararnn_core.devices import multiprocessors
-from pararnn_core.newton import NewtonResult, default_tolerance, largest_residual, newton_solve
-from pararnn_core.solver_table import STEP_BY_STEP, read_table
-from pararnn_core.varlen import Tile
+from pararnn_core.ops.devices import multiprocessors
+from pararnn_core.solvers.newton import NewtonResult, default_tolerance, largest_residual, newton_solve
+from pararnn_core.solvers.solver_table import STEP_BY_STEP, read_table
+from pararnn_core.solvers.varlen import Tile
 
 
 def kernel_scan(jacobian: Tensor, source: Tensor, tile: Tile) -> Tensor:

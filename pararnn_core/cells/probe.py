@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pararnn_core.cells.recurrence import Recurrence
-from pararnn_core.newton import NewtonResult
+from pararnn_core.solvers.newton import NewtonResult
 
 _ROWS = 3
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}

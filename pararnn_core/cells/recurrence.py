@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pararnn_core.cells.checked_step import checked_step
 from pararnn_core.cells.jacobian import linearize_dense, linearize_per_channel
-from pararnn_core.newton import NewtonOptions, NewtonResult
+from pararnn_core.solvers.newton import NewtonOptions, NewtonResult
 
 JacobianStructure = Literal["diagonal", "block_diagonal", "dense"]
 

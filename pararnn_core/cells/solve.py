@@ -19,7 +19,7 @@ from pararnn_core.cells.bound import with_parameters
 from pararnn_core.cells.probe import probe_step, warn_of_fallback
 from pararnn_core.cells.recurrence import Recurrence
 from pararnn_core.cells.tangent import tangent
-from pararnn_core.newton import NewtonResult
+from pararnn_core.solvers.newton import NewtonResult
 
 Run = Callable[[Recurrence, Tensor, Tensor, Tensor], tuple[Tensor, NewtonResult | None]]
 """(cell, bx (T, G, D), initial_state (S, N, D), cu_seqlens) -> states (T, N, D) and how the solve went."""

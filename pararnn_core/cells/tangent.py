@@ -9,8 +9,8 @@ from torch.func import jvp
 from pararnn_core.cells.adjoint import Trajectory
 from pararnn_core.cells.bound import with_parameters
 from pararnn_core.cells.recurrence import Recurrence
-from pararnn_core.scan import affine_scan, apply_jacobian
-from pararnn_core.varlen import time_tiles
+from pararnn_core.solvers.scan import affine_scan, apply_jacobian
+from pararnn_core.solvers.varlen import time_tiles
 
 
 def tangent(cell: Recurrence, at: Trajectory, along: tuple[Tensor, ...]) -> Tensor:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pararnn_core.state import PAD_SLOT_ID
+from pararnn_core.state.state import PAD_SLOT_ID
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]

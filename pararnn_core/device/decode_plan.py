@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pararnn_core.device.arguments import StepArguments
 from pararnn_core.device.plan import StepInputs, StepPlan, plan_step
-from pararnn_core.state import PAD_SLOT_ID
+from pararnn_core.state.state import PAD_SLOT_ID
 
 
 class DecodePlanner:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pararnn_core.device.products import ProductKernels, kernels_for, most_rows
-from pararnn_core.quantized_matrix import QuantizedMatrix
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
 Weight = nn.Parameter | QuantizedMatrix
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pararnn_core.device.arguments import Bools, Int32s, Int64s, StepArguments
-from pararnn_core.state import PAD_SLOT_ID
+from pararnn_core.state.state import PAD_SLOT_ID
 
 
 class StepPlan(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from pararnn_core import ops
-from pararnn_core.quantized_matrix import QuantizedMatrix
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
 MOST_ROWS = {16: 0, 8: ops.MOST_PRODUCT_ROWS, 4: ops.MOST_PRODUCT_ROWS}
 """By bits of a weight. From counting bytes: no GPU has been asked yet. 0: always torch."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pararnn_core import ops
-from pararnn_core.devices import multiprocessors
+from pararnn_core.models.base import NewtonReport
 from pararnn_core.ops import NativeLibraryMissing
-from pararnn_core.serving import NewtonReport
-from pararnn_core.solver_table import STEP_BY_STEP, SolverTable, read_table
+from pararnn_core.ops.devices import multiprocessors
+from pararnn_core.solvers.solver_table import STEP_BY_STEP, SolverTable, read_table
 
 Recurrence = Callable[
     [str, Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pararnn_core.ops.library import native
-from pararnn_core.quantized_matrix import QuantizedMatrix, shapes_of
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix, shapes_of
 
 _HUGE_PAGE = 2 << 20
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pararnn_core.ops.library import native
 from pararnn_core.ops.linear import INTEGER_FORMATS, WeightFormat
-from pararnn_core.quantized_matrix import QuantizedMatrix
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
 MOST_PRODUCT_ROWS = 64
 """Rows of x that one product takes."""

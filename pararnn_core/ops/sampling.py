@@ -1,4 +1,4 @@
-"""Sampling of a batch of logits. The meaning is written down in pararnn_core.reference_sampler."""
+"""Sampling of a batch of logits. The meaning is written down in pararnn_core.sampling.reference_sampler."""
 
 from typing import NamedTuple
 

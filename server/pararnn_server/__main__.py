@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from pararnn_server.early_signals import end_on_interrupt, end_on_signals
+from pararnn_server.commands.early_signals import end_on_interrupt, end_on_signals
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
         end_on_signals()
     else:
         end_on_interrupt()
-    import_module("pararnn_server.cli").main()
+    import_module("pararnn_server.commands.cli").main()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from benchmarks.gpu.scan_problem import Shape, way_of
 from benchmarks.gpu.scans import LoopFigure, ScanFigure, Solve
 from benchmarks.gpu.sizes import TINY
 from benchmarks.gpu.targets import targets
-from pararnn_core.tune_solvers import WAYS
+from pararnn_core.device.tune_solvers import WAYS
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS_PACKAGES = (

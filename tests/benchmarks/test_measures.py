@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pararnn_server.bench.machine import Machine
 from pararnn_server.bench.measure import Figure, Limits, Workload
 from pararnn_server.bench.timing import Spread
-from pararnn_server.loading import load
-from pararnn_server.settings import Settings
-from pararnn_server.tokenizer import Tokenizer
+from pararnn_server.models.loading import load
+from pararnn_server.settings.server_settings import Settings
+from pararnn_server.text.tokenizer import Tokenizer
 
 from benchmarks.conversation import Conversation
 from benchmarks.filler_tokenizer import write_filler_tokenizer

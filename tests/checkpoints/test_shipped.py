@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pararnn_server.locate import find_checkpoint
-from pararnn_server.settings import Settings
+from pararnn_server.models.find_checkpoint import find_checkpoint
+from pararnn_server.settings.server_settings import Settings
 
 from checkpoints.baselines import xz_bits_per_byte
 from checkpoints.build_tokenizer import encode_source, load_tokenizer
@@ -16,9 +16,8 @@ from checkpoints.corpus import is_held_out, load_documents
 from checkpoints.evaluate import ended_documents, model_bits_per_byte
 from checkpoints.quantize_shipped import BITS, COMMITTED, MODELS, quantize_shipped, quantized_name
 from pararnn_core.checkpoint import checkpoint_info, load_checkpoint, verify_checkpoint
-from pararnn_core.config import num_parameters
 from pararnn_core.generate import generate
-from pararnn_core.quality import measure_quality
+from pararnn_core.quantize.quality import measure_quality
 from pararnn_core.sampling_params import SamplingParams
 
 ROOT = Path(__file__).parents[2] / "checkpoints"
@@ -41,7 +40,7 @@ class TestShipped:
     def test_every_byte_is_the_one_that_was_saved(self, folder: Path) -> None:
         info = checkpoint_info(folder)
         assert verify_checkpoint(folder) == info.fingerprint
-        assert num_parameters(info.config) <= MAX_PARAMETERS
+        assert info.config.num_parameters <= MAX_PARAMETERS
         assert info.has_tokenizer
         assert info.has_chat_template
 

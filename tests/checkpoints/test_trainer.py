@@ -17,7 +17,7 @@ from checkpoints.schedule import Budget, learning_rate_factor
 from checkpoints.token_data import Windows
 from checkpoints.train import Reporter
 from checkpoints.trainer import RECURRENT_LIMIT, DivergedError, Recipe, Trainer
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from tests.fixtures import TINY_VOCAB_SIZE, tiny_config
 
 RECIPE = Recipe(seq_len=16, batch_size=4, learning_rate=1e-2)

@@ -1,8 +1,8 @@
 from collections.abc import Iterator
 
 import pytest
-from pararnn_server.loading import Loaded, load
-from pararnn_server.settings import Settings
+from pararnn_server.models.loading import Loaded, load
+from pararnn_server.settings.server_settings import Settings
 
 from tests.fixtures import tiny_checkpoint
 from tests.server.http_server import HttpServer, serving

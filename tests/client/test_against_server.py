@@ -15,7 +15,7 @@ from pararnn_client import (
     Session,
     Unauthorized,
 )
-from pararnn_server.loading import Loaded
+from pararnn_server.models.loading import Loaded
 
 from tests.server.http_server import FOREVER, HttpServer, eventually, serving
 

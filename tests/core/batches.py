@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from pararnn_core.state import RecurrentState, StateSnapshot
 
 

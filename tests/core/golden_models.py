@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pararnn_core.config import ModelConfig
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from tests.core.step_by_step import run_step_by_step
 from tests.fixtures import tiny_model
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pararnn_core.layers import Block
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.layers import Block
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 
 class Trace(NamedTuple):

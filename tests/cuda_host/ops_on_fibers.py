@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from pararnn_core import ops
-from pararnn_core.device import matrix, model, products, rows, solvers
+from pararnn_core.device import matrix, products, rows, solvers
+from pararnn_core.models.pararnn import device_model as model
 from pararnn_core.ops.cells import cell_number
 from pararnn_core.ops.library import native
-from pararnn_core.solver_table import STEP_BY_STEP, SolverTable
+from pararnn_core.solvers.solver_table import STEP_BY_STEP, SolverTable
 from tests.native_build import build
 
 MULTIPROCESSORS = 2

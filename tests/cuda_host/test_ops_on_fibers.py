@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from pararnn_core import ops
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.quantization_config import QuantizationConfig
 from pararnn_core.ops.scans import linear_scan, newton_recurrence
-from pararnn_core.quantization_config import QuantizationConfig
-from pararnn_core.quantize_model import quantize_model
+from pararnn_core.quantize.quantize_model import quantize_model
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_core.scan import affine_scan, reverse_affine_scan
+from pararnn_core.solvers.scan import affine_scan, reverse_affine_scan
 from pararnn_core.state import RecurrentState
 from tests.core.batches import Chunk
 from tests.core.device.models import FakeCapturer, on_device, with_graphs

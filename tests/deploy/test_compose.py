@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from pararnn_server.sessions.redis_store import DURABLE
-from pararnn_server.settings import Settings
+from pararnn_server.sessions.stores.redis_store import DURABLE
+from pararnn_server.settings.server_settings import Settings
 
 from tests.deploy.dockerfile import environment, read_dockerfile
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pararnn_server.settings import Settings
+from pararnn_server.settings.server_settings import Settings
 
 from tests.deploy.dockerfile import Instruction, environment, read_dockerfile
 

@@ -53,7 +53,7 @@ def test_client_and_command_start_from_the_wheel_alone(wheel: Path, tmp_path: Pa
         "from importlib.machinery import PathFinder; sys.meta_path.insert(0, PathFinder);"
         "import pararnn_client, pararnn_server;"
         "print(pararnn_client.__file__, pararnn_server.__file__);"
-        "from pararnn_server.cli import build_app; build_app(['sessions'])(['sessions', '--help'])"
+        "from pararnn_server.commands.cli import build_app; build_app(['sessions'])(['sessions', '--help'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)],

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pararnn_core.state_layout import state_bytes
+from pararnn_core.models.pararnn.state_layout import state_bytes
 from tests.e2e.long_prompts import peak_memory_of_append, session_after
 from tests.e2e.serve_process import serve_process
 from tests.fixtures import tiny_checkpoint, tiny_config

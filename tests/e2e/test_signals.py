@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pararnn_server.app import create_app
-from pararnn_server.early_signals import end_on_signals
-from pararnn_server.serve import _Server, uvicorn_config
-from pararnn_server.settings import Settings
+from pararnn_server.app.app import create_app
+from pararnn_server.app.process import _Server, uvicorn_config
+from pararnn_server.commands.early_signals import end_on_signals
+from pararnn_server.settings.server_settings import Settings
 
 from tests.e2e.serve_process import serve_process
 from tests.fixtures import tiny_checkpoint

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pararnn_core.config import ModelConfig
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from pararnn_core.state import RecurrentState
 from tests.core.batches import Chunk, feed
 

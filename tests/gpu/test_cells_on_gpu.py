@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pararnn_core.cells import Cell, ParaGRU, ParaLSTM
-from tests.core.user_cells import USER_CELLS
+from tests.core.cells.user_cells import USER_CELLS
 
 pytestmark = [
     pytest.mark.skipif(

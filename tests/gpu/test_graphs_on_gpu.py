@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pararnn_core.sampling.sampling_table import SamplingTable
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_core.sampling_table import SamplingTable
 from tests.core.batches import Chunk
 from tests.gpu.models import GRAPHED, VOCAB_SIZE, decode, on_gpu, poisoned_state, run_steps, tokens
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from pararnn_core.checkpoint import CheckpointError, load_checkpoint
-from pararnn_core.checkpoint_writer import save_checkpoint
-from pararnn_core.quantization_config import QuantizationConfig
-from pararnn_core.quantize_model import quantize_model
+from pararnn_core.checkpoint.checkpoint_writer import save_checkpoint
+from pararnn_core.models.pararnn.quantization_config import QuantizationConfig
+from pararnn_core.models.pararnn.state_layout import state_bytes
+from pararnn_core.quantize.quantize_model import quantize_model
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import RecurrentState
-from pararnn_core.state_layout import state_bytes
 from tests.core.batches import Chunk
 from tests.gpu.models import DEVICE, on_gpu, poisoned_state, random_model, run_steps, tokens
 
@@ -109,7 +109,7 @@ def test_checkpoint_larger_than_the_memory_is_refused_with_the_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_checkpoint(random_model("gru"), tmp_path / "model")
-    monkeypatch.setattr("pararnn_core.checkpoint.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("pararnn_core.checkpoint.checkpoint.free_bytes", lambda device: 1000)
     with pytest.raises(CheckpointError, match=r"its weights need .* KiB of the memory of cuda:0, and 1000 b"):
         load_checkpoint(tmp_path / "model", DEVICE)
 

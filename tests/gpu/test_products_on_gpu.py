@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pararnn_core.models.pararnn.quantization_config import MatrixFormat
 from pararnn_core.ops.products import MOST_PRODUCT_ROWS, dequantize, row_product
-from pararnn_core.quantization_config import MatrixFormat
-from pararnn_core.quantize_round import round_matrix
-from pararnn_core.quantized_matrix import QuantizedMatrix
+from pararnn_core.quantize.quantize_round import round_matrix
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
 pytestmark = [
     pytest.mark.skipif(

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from pararnn_core.sampling.sampling_table import SamplingTable
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_core.sampling_table import SamplingTable
 
 pytestmark = [
     pytest.mark.skipif(

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pararnn_core.ops.recurrence import recurrence, recurrence_
 from pararnn_core.ops.scans import linear_scan, newton_recurrence, newton_recurrence_
-from pararnn_core.scan import affine_scan, reverse_affine_scan
+from pararnn_core.solvers.scan import affine_scan, reverse_affine_scan
 
 pytestmark = [
     pytest.mark.skipif(

@@ -7,8 +7,8 @@ import torch
 
 fixtures = pytest.importorskip("tests.fixtures", exc_type=ImportError)
 http_server = pytest.importorskip("tests.server.http_server", exc_type=ImportError)
-loading = pytest.importorskip("pararnn_server.loading", exc_type=ImportError)
-settings = pytest.importorskip("pararnn_server.settings", exc_type=ImportError)
+loading = pytest.importorskip("pararnn_server.models.loading", exc_type=ImportError)
+settings = pytest.importorskip("pararnn_server.settings.server_settings", exc_type=ImportError)
 
 pytestmark = [
     pytest.mark.skipif(

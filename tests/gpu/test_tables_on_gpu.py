@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.scan_problem import way_of
-from pararnn_core.tune_solvers import WAYS
+from pararnn_core.device.tune_solvers import WAYS
 
 pytestmark = [
     pytest.mark.skipif(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pararnn_core.quantized_matrix import QuantizedMatrix, value_range
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix, value_range
 
 LENGTHS = (0, 1, 2, 63, 0, 64, 65, 5)
 CHANNELS = (1, 3, 17, 64, 100, 384)

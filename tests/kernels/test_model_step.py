@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pararnn_core import ops
+from pararnn_core.models.pararnn.packed import model_shape
 from pararnn_core.ops.library import native
-from pararnn_core.packed import model_shape
 from pararnn_core.state import RecurrentState
 from tests.fixtures import tiny_model
 

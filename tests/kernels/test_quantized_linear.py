@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pararnn_core import ops
-from pararnn_core.quantized_matrix import QuantizedMatrix
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 from tests.kernels.reference import normal, random_quantized, relative_error
 
 BITS = (8, 4)

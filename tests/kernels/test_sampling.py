@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from pararnn_core import ops, reference_sampler
-from pararnn_core.sampled import NonFiniteLogits, SampleRow
-from pararnn_core.sampler import sample, token_logprobs
+from pararnn_core import ops
+from pararnn_core.sampling import reference_sampler
+from pararnn_core.sampling.sampled import NonFiniteLogits, SampleRow
+from pararnn_core.sampling.sampler import sample, token_logprobs
+from pararnn_core.sampling.sampling_table import SamplingTable
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_core.sampling_table import SamplingTable
 
 VOCAB_SIZES = (1, 2, 3, 15, 16, 17, 511, 512, 513, 1000, 4099)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pararnn_core import ops
-from pararnn_core.quantized_matrix import QuantizedMatrix
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 from tests.kernels import reference
 from tests.kernels.reference import normal, random_quantized
 

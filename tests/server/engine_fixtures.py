@@ -13,22 +13,22 @@ from functools import cache
 from typing import Any
 
 import torch
-from pararnn_server.engine import Engine
-from pararnn_server.engine_settings import EngineSettings
+from pararnn_server.engine.engine import Engine
+from pararnn_server.engine.request import Failed, Finished, Output, PromptLogprobs, Request, Started, Tokens
+from pararnn_server.engine.running import Running
+from pararnn_server.engine.settings import EngineSettings
+from pararnn_server.engine.worker import Worker
 from pararnn_server.errors import Conflict
-from pararnn_server.metrics import Metrics
-from pararnn_server.request import Failed, Finished, Output, PromptLogprobs, Request, Started, Tokens
-from pararnn_server.running import Running
+from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.sessions.model_kind import model_kind
 from pararnn_server.sessions.session import SessionInfo
-from pararnn_server.vocabulary import Vocabulary
-from pararnn_server.worker import Worker
+from pararnn_server.text.vocabulary import Vocabulary
 
-from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.sampler import SampleRow, sample
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.state_layout import state_parts
+from pararnn_core.sampling.sampler import SampleRow, sample
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import RecurrentState, StateSnapshot
-from pararnn_core.state_layout import state_parts
 from tests.fixtures import tiny_model
 from tests.server.session_fixtures import Sessions, build_sessions
 
@@ -141,7 +141,7 @@ class Bench:
         self.settings = EngineSettings(**limits)
         self.metrics = Metrics()
         self.sessions = build_sessions(
-            kind=model_kind("tiny", served.config), threaded=True, metrics=self.metrics
+            kind=model_kind("tiny", served.config, served.state_parts), threaded=True, metrics=self.metrics
         )
         self.engine = Engine(served, TOKEN_BYTES, SPECIAL_IDS, self.settings, self.sessions, self.metrics)
 
@@ -196,7 +196,9 @@ class Steps:
         self.now = 100.0
         self.ended: list[str] = []
         self.metrics = Metrics()
-        self.sessions = build_sessions(kind=model_kind("tiny", served.config), metrics=self.metrics)
+        self.sessions = build_sessions(
+            kind=model_kind("tiny", served.config, served.state_parts), metrics=self.metrics
+        )
         vocabulary = Vocabulary.build(TOKEN_BYTES, VOCAB_SIZE, served.config.eos_token_id, SPECIAL_IDS)
         self.worker = Worker(
             served, vocabulary, settings, self.sessions, self.metrics, self.ended.append, lambda: self.now

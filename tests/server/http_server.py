@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 import uvicorn
-from pararnn_server.app import create_app
-from pararnn_server.loading import Loaded
-from pararnn_server.serve import uvicorn_config
-from pararnn_server.service import Service
-from pararnn_server.settings import Settings
+from pararnn_server.app.app import create_app
+from pararnn_server.app.process import uvicorn_config
+from pararnn_server.models.loading import Loaded
+from pararnn_server.models.service import Service
+from pararnn_server.settings.server_settings import Settings
 
 FOREVER = 100_000
 """max_tokens of a reply that is still running whenever a test looks."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from pararnn_server.keys import responses_owner
+from pararnn_server.access.keys import responses_owner
+from pararnn_server.http.schemas.response_items import Item
 from pararnn_server.responses import records
-from pararnn_server.responses.items import Item
-from pararnn_server.sessions.once import Once
+from pararnn_server.sessions.idempotency_key import Once
 
 from tests.server.session_fixtures import Sessions, result
 

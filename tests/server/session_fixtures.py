@@ -11,25 +11,26 @@ from typing import Any, TypeVar
 
 import torch
 from pararnn_server.errors import ServerError
-from pararnn_server.metrics import Metrics
-from pararnn_server.sessions import directory, turns
+from pararnn_server.metrics.metrics import Metrics
+from pararnn_server.sessions import catalogue as directory
+from pararnn_server.sessions import turns
+from pararnn_server.sessions.idempotency_key import Once
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.manager import SessionManager
-from pararnn_server.sessions.memory_store import MemoryStore
 from pararnn_server.sessions.model_kind import ModelKind, model_kind
 from pararnn_server.sessions.names import LOG
-from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.sessions.record import SessionRecord, decode_record
 from pararnn_server.sessions.session import SessionDetails, SessionInfo, SessionPage, TurnInfo
-from pararnn_server.sessions.store import SessionStore
+from pararnn_server.sessions.stores.memory_store import MemoryStore
+from pararnn_server.sessions.stores.store import SessionStore
 from pararnn_server.sessions.token_log import read_log
 from pararnn_server.sessions.turn import Repeated, Turn, TurnResult
 from pararnn_server.sessions.writer import StoreWriter
 
-from pararnn_core.config import ModelConfig
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.state_layout import state_bytes, state_parts
 from pararnn_core.state import StateSnapshot
-from pararnn_core.state_layout import state_bytes, state_parts
 from tests.fixtures import tiny_config
 
 T = TypeVar("T")
@@ -169,7 +170,7 @@ class Sessions(SessionManager):
 
 
 def kind_of(config: ModelConfig = CONFIG, fingerprint: str = "tiny") -> ModelKind:
-    return model_kind("tiny", config, fingerprint)
+    return model_kind("tiny", config, state_parts(config), fingerprint)
 
 
 def build_sessions(

@@ -4,8 +4,8 @@ import json
 import pytest
 from pararnn_server import errors
 from pararnn_server.errors import ServerError, TooManyRequests
-from pararnn_server.schemas.errors import ErrorBody
-from pararnn_server.sse import error_event
+from pararnn_server.http.formats.sse import error_event
+from pararnn_server.http.schemas.errors import ErrorBody
 
 CLASSES = [
     kind

@@ -1,1 +1,1 @@
-"""Measuring speed: a model beside the limits of the machine, all in one interleaved run."""
+"""Speed of a model beside the limits of the machine, measured in one interleaved run."""

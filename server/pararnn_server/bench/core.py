@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from pararnn_core.serving import ServingModel
+from pararnn_core.models.base import ServingModel
 from pararnn_server.bench.timing import Repetition, seconds
 
 CHUNK = 512

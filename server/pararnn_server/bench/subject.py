@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from pararnn_core.checkpoint import checkpoint_info, load_checkpoint
-from pararnn_core.checkpoint_directory import StoredTensor, empty_model, expected_tensors
-from pararnn_core.config import ModelConfig, num_parameters
-from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.quantization_config import DEFAULT_GROUP_SIZES, QuantizationConfig
-from pararnn_core.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
-from pararnn_server.paths import printable
+from pararnn_core.checkpoint.checkpoint_directory import StoredTensor, empty_model, expected_tensors
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.quantization_config import DEFAULT_GROUP_SIZES, QuantizationConfig
+from pararnn_core.weights.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
+from pararnn_server.settings.paths import printable
 
 WEIGHTS = ("f32", "bf16", "int8", "int4")
 _BITS = {"int8": 8, "int4": 4}
@@ -75,7 +75,7 @@ class Subject:
     @property
     def num_parameters(self) -> int:
         """All of them, embeddings included."""
-        return num_parameters(self.config)
+        return self.config.num_parameters
 
     @property
     def body_parameters(self) -> int:

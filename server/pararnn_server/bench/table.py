@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pararnn_server.bench.measure import Figure, Limits
 from pararnn_server.bench.timing import Spread
-from pararnn_server.commands.units import as_bytes
+from pararnn_server.metrics.units import as_bytes
 
 HEADINGS = (
     "model",

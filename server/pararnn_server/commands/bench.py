@@ -21,7 +21,7 @@ from pararnn_server.bench.subject import Subject
 from pararnn_server.bench.table import HEADINGS, LIMIT_HEADINGS, NUMERIC, figure_row, limit_rows
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
 from pararnn_server.commands.options import option, path_option, read_settings
-from pararnn_server.locate import find_checkpoint
+from pararnn_server.models.find_checkpoint import find_checkpoint
 
 _WIDTH_OF_A_FILE = 140
 _LARGEST = 1 << 20

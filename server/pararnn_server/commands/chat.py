@@ -9,8 +9,6 @@ import typer
 from pararnn_client import PararnnClient, PararnnError
 from pararnn_client.connection import parse_url, shown
 
-from pararnn_server.bring_up import read_chat_template
-from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.commands.chat_loop import ChatLoop
 from pararnn_server.commands.conversation import Conversation
 from pararnn_server.commands.failure import one_line_errors
@@ -20,10 +18,12 @@ from pararnn_server.commands.progress import ByteProgress
 from pararnn_server.commands.remote_chat import RemoteConversation
 from pararnn_server.commands.sampling_options import ChatSampling
 from pararnn_server.commands.serve import described
-from pararnn_server.commands.units import as_bytes
-from pararnn_server.loading import load
-from pararnn_server.paths import printable
-from pararnn_server.settings import Settings
+from pararnn_server.metrics.units import as_bytes
+from pararnn_server.models.loading import load
+from pararnn_server.models.startup import read_chat_template
+from pararnn_server.settings.paths import printable
+from pararnn_server.settings.server_settings import Settings
+from pararnn_server.text.chat_prompt import ChatPrompts
 
 
 @one_line_errors(PararnnError)

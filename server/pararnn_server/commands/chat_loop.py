@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pararnn_server.commands.conversation import Conversation
 from pararnn_server.commands.failure import CommandFailed
-from pararnn_server.commands.units import as_bytes
+from pararnn_server.metrics.units import as_bytes
 
 with contextlib.suppress(ImportError):
     import readline  # noqa: F401  # gives input() line editing and history

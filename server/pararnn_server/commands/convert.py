@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from pararnn_core.checkpoint_text import MAX_TEMPLATE_BYTES
+from pararnn_core.checkpoint.checkpoint_text import MAX_TEMPLATE_BYTES
 from pararnn_core.convert import Conversion, ConvertedCells, convert_checkpoint
-from pararnn_core.untrusted_file import CheckpointError, read_text
+from pararnn_core.storage.untrusted_file import CheckpointError, read_text
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
 from pararnn_server.commands.options import option, path_argument, path_option
-from pararnn_server.commands.units import as_count
+from pararnn_server.metrics.units import as_count
 
 
 @one_line_errors()

@@ -10,11 +10,11 @@ from typing import NoReturn
 import typer
 
 from pararnn_core.checkpoint import CheckpointError
-from pararnn_core.devices import DeviceUnavailable
 from pararnn_core.ops import NativeLibraryMissing
-from pararnn_server.keys import ConfigurationError
-from pararnn_server.paths import printable
-from pararnn_server.tokenizer import TokenizerError
+from pararnn_core.ops.devices import DeviceUnavailable
+from pararnn_server.access.keys import ConfigurationError
+from pararnn_server.settings.paths import printable
+from pararnn_server.text.tokenizer import TokenizerError
 
 
 class CommandFailed(Exception):

@@ -11,18 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from pararnn_core.checkpoint import CheckpointInfo, checkpoint_info, verify_checkpoint
-from pararnn_core.config import PRESETS, num_parameters
-from pararnn_core.state_layout import state_bytes, state_parts
+from pararnn_core.models.pararnn.config import PRESETS
+from pararnn_core.models.pararnn.state_layout import state_bytes, state_parts
+from pararnn_server.access.keys import ConfigurationError
 from pararnn_server.bench.limits import read_bandwidth
 from pararnn_server.bench.subject import Subject
 from pararnn_server.commands.failure import one_line_errors
 from pararnn_server.commands.inspect_preset import inspect_preset
 from pararnn_server.commands.options import option, read_settings
 from pararnn_server.commands.progress import ByteProgress
-from pararnn_server.commands.units import as_bytes, as_count
-from pararnn_server.keys import ConfigurationError
-from pararnn_server.locate import find_checkpoint
-from pararnn_server.paths import printable
+from pararnn_server.metrics.units import as_bytes, as_count
+from pararnn_server.models.find_checkpoint import find_checkpoint
+from pararnn_server.settings.paths import printable
 
 _WIDTH_OF_A_FILE = 120
 # More than any cache holds; a model of many gigabytes is read no faster.
@@ -82,7 +82,7 @@ def describe(path: Path, info: CheckpointInfo, *, verified: bool) -> dict[str, A
         "verified": verified,
         "has_tokenizer": info.has_tokenizer,
         "has_chat_template": info.has_chat_template,
-        "num_parameters": num_parameters(info.config),
+        "num_parameters": info.config.num_parameters,
         "weight_bytes": info.weight_bytes,
         "state_bytes": state_bytes(info.config),
         "state": [

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pararnn_core.cells import CELLS
-from pararnn_core.config import PRESETS
-from pararnn_core.state_layout import state_bytes
+from pararnn_core.models.pararnn.config import PRESETS
+from pararnn_core.models.pararnn.state_layout import state_bytes
 from pararnn_server.bench.limits import read_bandwidth
 from pararnn_server.bench.subject import WEIGHTS, Subject
-from pararnn_server.commands.units import as_bytes, as_count
-from pararnn_server.settings import Settings
+from pararnn_server.metrics.units import as_bytes, as_count
+from pararnn_server.settings.server_settings import Settings
 
 _WIDTH_OF_A_FILE = 120
 # More than any cache holds; a model of many gigabytes is read no faster.

@@ -9,17 +9,17 @@ import threading
 from collections.abc import Iterator
 
 from pararnn_core.generate import generate
+from pararnn_core.models.base import ServingModel
 from pararnn_core.sampling_params import SEED_MAX, SamplingParams
-from pararnn_core.serving import ServingModel
 from pararnn_core.state import StatePart, parts_bytes
-from pararnn_server.chat_prompt import ChatPrompts
-from pararnn_server.chat_template import message
 from pararnn_server.commands.conversation import SessionFacts
 from pararnn_server.commands.failure import CommandFailed
 from pararnn_server.commands.sampling_options import ChatSampling
-from pararnn_server.commands.units import as_bytes
-from pararnn_server.state_cache import Partition
-from pararnn_server.tokenizer import Tokenizer
+from pararnn_server.metrics.units import as_bytes
+from pararnn_server.state_cache.state_cache import Partition
+from pararnn_server.text.chat_prompt import ChatPrompts
+from pararnn_server.text.chat_template import message
+from pararnn_server.text.tokenizer import Tokenizer
 
 
 class LocalConversation:

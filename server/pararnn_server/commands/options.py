@@ -13,10 +13,10 @@ import typer
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from pararnn_server.environment import PREFIX, option_name, variable
-from pararnn_server.keys import ConfigurationError
-from pararnn_server.paths import user_path
-from pararnn_server.settings import Settings
+from pararnn_server.access.keys import ConfigurationError
+from pararnn_server.settings.environment import PREFIX, option_name, variable
+from pararnn_server.settings.paths import user_path
+from pararnn_server.settings.server_settings import Settings
 
 # Of every command: the prefix makes each option PARARNN_<OPTION> too.
 CONTEXT = {"auto_envvar_prefix": PREFIX.removesuffix("_"), "help_option_names": ["-h", "--help"]}

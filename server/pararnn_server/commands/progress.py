@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pararnn_server.commands.units import as_bytes
+from pararnn_server.metrics.units import as_bytes
 
 
 class _Speed(ProgressColumn):

@@ -10,16 +10,16 @@ import typer
 
 from pararnn_core import ops
 from pararnn_core.checkpoint import checkpoint_info
-from pararnn_core.quantization_config import format_for
+from pararnn_core.models.pararnn.quantization_config import format_for
 from pararnn_core.quantize import Text, quantize_checkpoint
-from pararnn_core.quantize_card import Quantized
+from pararnn_core.quantize.quantize_card import Quantized
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
 from pararnn_server.commands.options import option, path_argument, path_option, read_settings
 from pararnn_server.commands.progress import StageProgress
 from pararnn_server.commands.text_files import TextFiles
-from pararnn_server.commands.units import as_bytes
-from pararnn_server.locate import find_checkpoint
-from pararnn_server.tokenizer import Tokenizer
+from pararnn_server.metrics.units import as_bytes
+from pararnn_server.models.find_checkpoint import find_checkpoint
+from pararnn_server.text.tokenizer import Tokenizer
 
 
 @one_line_errors()

@@ -10,7 +10,7 @@ from pararnn_client import PararnnClient, PararnnError
 
 from pararnn_server.commands.conversation import SessionFacts
 from pararnn_server.commands.sampling_options import ChatSampling
-from pararnn_server.commands.units import as_bytes, as_time
+from pararnn_server.metrics.units import as_bytes, as_time
 
 _PLACES = {"device": "a slot of the model", "host": "memory", "store": "the store"}
 

@@ -11,20 +11,20 @@ import typer
 
 from pararnn_core import ops
 from pararnn_core.checkpoint import checkpoint_info
-from pararnn_core.config import ModelConfig, num_parameters
+from pararnn_core.models.base import ServingConfig
 from pararnn_server.commands.failure import one_line_errors
 from pararnn_server.commands.options import takes_settings
 from pararnn_server.commands.progress import ByteProgress
-from pararnn_server.commands.units import as_bytes, as_count
-from pararnn_server.loading import load_in_background
-from pararnn_server.locate import find_checkpoint
-from pararnn_server.memory import resident_memory_bytes
-from pararnn_server.settings import Settings
-from pararnn_server.store_address import shown_store
-from pararnn_server.stores import store_file
+from pararnn_server.metrics.memory import resident_memory_bytes
+from pararnn_server.metrics.units import as_bytes, as_count
+from pararnn_server.models.find_checkpoint import find_checkpoint
+from pararnn_server.models.loading import load_in_background
+from pararnn_server.sessions.stores.open_store import store_file
+from pararnn_server.settings.server_settings import Settings
+from pararnn_server.settings.store_address import shown_store
 
 if TYPE_CHECKING:
-    from pararnn_server.service import Serving
+    from pararnn_server.models.service import Serving
 
 
 @one_line_errors()
@@ -47,19 +47,17 @@ def serve(settings: Settings) -> None:
         loading = load_in_background(settings, progress)
         try:
             # The web framework takes a second to import, so it is imported while the checkpoint loads.
-            import_module("pararnn_server.serve").run(settings, loading, tell)
+            import_module("pararnn_server.app.process").run(settings, loading, tell)
         finally:
             loading.cancel()
 
 
-def described(config: ModelConfig) -> str:
-    """Cell, size and weight type of a model."""
-    quantized = config.quantization
-    kind = config.dtype if quantized is None else f"int{quantized.bits}"
-    return f"{config.cell_type.__name__}, {as_count(num_parameters(config))} parameters, {kind}"
+def described(config: ServingConfig) -> str:
+    """Return the architecture, size and weight type of a model."""
+    return f"{config.architecture}, {as_count(config.num_parameters)} parameters, {config.weight_type}"
 
 
-def welcome(serving: Serving, config: ModelConfig, url: str, settings: Settings) -> str:
+def welcome(serving: Serving, config: ServingConfig, url: str, settings: Settings) -> str:
     """What is served, at what cost, and a first request to try."""
     num_slots = serving.engine.stats().state_slots_total
     return f"""

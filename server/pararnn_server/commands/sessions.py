@@ -10,7 +10,7 @@ from pararnn_client import PararnnClient, PararnnError, Session
 
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
 from pararnn_server.commands.options import CONTEXT, EPILOG, option, path_argument
-from pararnn_server.commands.units import as_bytes, as_time
+from pararnn_server.metrics.units import as_bytes, as_time
 
 HERE = "http://127.0.0.1:8000"
 PAGE = 1000

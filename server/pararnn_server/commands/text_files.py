@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pararnn_server.commands.failure import CommandFailed
-from pararnn_server.tokenizer import Tokenizer
+from pararnn_server.text.tokenizer import Tokenizer
 
 
 class TextFiles:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pararnn_server.environment import variable
-from pararnn_server.settings import Settings
+from pararnn_server.settings.environment import variable
+from pararnn_server.settings.server_settings import Settings
 
 # Options of commands that are not imported until they are called. A test compares them with the commands.
 _OPTIONS = (

@@ -1,1 +1,1 @@
-"""Stored responses: what was said, beside the state that a next one goes on from."""
+"""Stored responses: each is a session with the items of its input and output."""

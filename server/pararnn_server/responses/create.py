@@ -10,24 +10,24 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_server.answer import Answer, Job, PlainAnswer
-from pararnn_server.chat_template import Message, message
+from pararnn_server.engine.generation import Generation, Plan
+from pararnn_server.engine.request import Usage
 from pararnn_server.errors import BadRequest, Expired, NotFound
-from pararnn_server.formats.pieces import PieceReader
-from pararnn_server.formats.response import ResponseFormat, Resumed
-from pararnn_server.generation import Generation, Plan
-from pararnn_server.prompts import EncodedPrompt
-from pararnn_server.request import Usage
+from pararnn_server.http.answer import Answer, Job, PlainAnswer
+from pararnn_server.http.formats.pieces import PieceReader
+from pararnn_server.http.formats.response import ResponseFormat, Resumed
+from pararnn_server.http.schemas.response_items import Item, item_id
+from pararnn_server.http.schemas.responses import ResponseContext, ResponseRequest
+from pararnn_server.http.stream import StreamAnswer
+from pararnn_server.models.service import Service, Serving
 from pararnn_server.responses import records
 from pararnn_server.responses.given import items_of
-from pararnn_server.responses.items import Item, item_id
-from pararnn_server.responses.keeper import Keeper, KeptAnswer
+from pararnn_server.responses.lifecycle import Keeper, KeptAnswer
 from pararnn_server.responses.records import StoredResponse
-from pararnn_server.schemas.responses import ResponseContext, ResponseRequest
-from pararnn_server.service import Service, Serving
-from pararnn_server.sessions.once import Once
-from pararnn_server.state_cache import Partition
-from pararnn_server.stream import StreamAnswer
+from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.state_cache.state_cache import Partition
+from pararnn_server.text.chat_template import Message, message
+from pararnn_server.text.prompts import EncodedPrompt
 
 # Of a response that is not kept yet, beyond the longest life of its request.
 GRACE_SECONDS = 60.0

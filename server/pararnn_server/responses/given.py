@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 
 from pararnn_server.errors import BadRequest, Expired, NotFound, Timeout, TooLarge
+from pararnn_server.http.schemas.response_items import Item, item_id, response_of
+from pararnn_server.http.schemas.responses import InputItem, ItemReference, MessageItem
+from pararnn_server.models.service import Serving
 from pararnn_server.responses import records
-from pararnn_server.responses.items import Item, item_id, response_of
-from pararnn_server.schemas.responses import InputItem, ItemReference, MessageItem
-from pararnn_server.service import Serving
 
 
 async def items_of(

@@ -19,15 +19,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pararnn_server.errors import BadRequest, Conflict, Expired, NotFound, TooLarge
-from pararnn_server.responses.items import Item, stored_item
-from pararnn_server.sessions import directory
+from pararnn_server.http.schemas.response_items import Item, stored_item
+from pararnn_server.sessions import catalogue as directory
+from pararnn_server.sessions.checksum import corrupt, seal, unseal
+from pararnn_server.sessions.idempotency_key import Once
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.names import place_of, state_name
-from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.quota import BESIDE_STATES
-from pararnn_server.sessions.sealed import corrupt, seal, unseal
 from pararnn_server.sessions.steps import Steps
-from pararnn_server.sessions.store import PIECE_BYTES
+from pararnn_server.sessions.stores.store import PIECE_BYTES
 
 DOCUMENT = "response"
 # Responses that are followed back at most, and those that are read in one piece.

@@ -1,1 +1,1 @@
-"""Sessions: what they are, where they are kept, and turns that happen wholly or not at all."""
+"""Sessions: what they are, who may use them, and turns that are kept whole or not at all."""

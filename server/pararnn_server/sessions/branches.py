@@ -10,6 +10,8 @@ from functools import partial
 from typing import NamedTuple
 
 from pararnn_server.errors import BadRequest, Expired, NotFound, TooManyRequests
+from pararnn_server.sessions.checksum import seal, unseal
+from pararnn_server.sessions.idempotency_key import Once
 from pararnn_server.sessions.ledger import Held, Ledger, new_session_id
 from pararnn_server.sessions.names import (
     LOG,
@@ -22,10 +24,8 @@ from pararnn_server.sessions.names import (
     state_name,
     turn_name,
 )
-from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.record import SessionRecord, decode_turn, split_turns
 from pararnn_server.sessions.saved_state import SavedState, decode_saved_state
-from pararnn_server.sessions.sealed import seal, unseal
 from pararnn_server.sessions.session import SessionInfo, SnapshotInfo
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.token_log import cut_log

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pararnn_core.state import StateSnapshot
-from pararnn_server.keys import key_of
+from pararnn_server.access.keys import key_of
 
 
 class _Held(NamedTuple):

@@ -12,7 +12,9 @@ from math import ceil
 
 from pararnn_core.state import StateSnapshot
 from pararnn_server.errors import Conflict, Expired, NotFound, StoreFailed, TooManyRequests
-from pararnn_server.metrics import Metrics
+from pararnn_server.metrics.metrics import Metrics
+from pararnn_server.metrics.tiers import Tier, TierTotal
+from pararnn_server.sessions.checksum import corrupt, seal, unseal
 from pararnn_server.sessions.clock import SteadyClock
 from pararnn_server.sessions.host_states import HostStates
 from pararnn_server.sessions.model_kind import ModelKind
@@ -21,13 +23,11 @@ from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.sessions.quota import StoreQuota
 from pararnn_server.sessions.record import SessionRecord, decode_record
 from pararnn_server.sessions.saved_state import SavedState, decode_saved_state
-from pararnn_server.sessions.sealed import corrupt, seal, unseal
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.steps import Steps
-from pararnn_server.sessions.store import Change, LeaseHeld, SessionStore, StoredHead, named_in
+from pararnn_server.sessions.stores.store import Change, LeaseHeld, SessionStore, StoredHead, named_in
 from pararnn_server.sessions.token_log import check_log
 from pararnn_server.sessions.turn import Turn
-from pararnn_server.tiers import Tier, TierTotal
 
 logger = logging.getLogger(__name__)
 

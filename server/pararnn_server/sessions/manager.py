@@ -9,13 +9,13 @@ from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from pararnn_server.errors import ServerError, Unavailable
+from pararnn_server.metrics.tiers import Tier, TierTotal
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.model_kind import ModelKind
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.turn import Turn, TurnResult
 from pararnn_server.sessions.writer import StoreWriter
-from pararnn_server.tiers import Tier, TierTotal
 
 # A reader of the gauges waits no longer for the store's thread.
 TOTALS_SECONDS = 2.0

@@ -6,9 +6,8 @@ import hashlib
 from dataclasses import dataclass
 
 from pararnn_core import ops
-from pararnn_core.config import ModelConfig
+from pararnn_core.models.base import ServingConfig
 from pararnn_core.state import StateParts, parts_bytes
-from pararnn_core.state_layout import state_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class ModelKind:
     """
 
     name: str
-    config: ModelConfig
+    config: ServingConfig
     fingerprint: str
     tokenizer: str
     build: str
@@ -42,13 +41,13 @@ class ModelKind:
 
 def model_kind(
     name: str,
-    config: ModelConfig,
+    config: ServingConfig,
+    parts: StateParts,
     fingerprint: str | None = None,
     tokenizer: str = "",
     device_type: str = "cpu",
-    parts: StateParts | None = None,
 ) -> ModelKind:
-    """A model without a fingerprint was made in memory; its sizes stand in for it. parts: None, by config."""
+    """Return the kind of a model. Its sizes stand in for a fingerprint if it was made in memory."""
     stand_in = hashlib.sha256(repr(config).encode()).hexdigest()
     build = ops.build_tag(device_type)
-    return ModelKind(name, config, fingerprint or stand_in, tokenizer, build, parts or state_parts(config))
+    return ModelKind(name, config, fingerprint or stand_in, tokenizer, build, parts)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pararnn_server.access.keys import key_of, owners_with
 from pararnn_server.errors import ServerError, TooManyRequests
-from pararnn_server.keys import key_of, owners_with
-from pararnn_server.sessions.store import TOMBSTONE_BYTES, Change, SessionStore, StoreUsage
+from pararnn_server.sessions.stores.store import TOMBSTONE_BYTES, Change, SessionStore, StoreUsage
 
 # A turn or response reserves so much beside its states: log, numbers, recorded reply, document.
 BESIDE_STATES = 64 << 10

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pararnn_server.metrics.tiers import Tier
+from pararnn_server.sessions.checksum import corrupt, seal, unseal
+from pararnn_server.sessions.idempotency_key import Once
 from pararnn_server.sessions.names import place_of
-from pararnn_server.sessions.once import Once
-from pararnn_server.sessions.sealed import corrupt, seal, unseal
 from pararnn_server.sessions.session import SessionInfo, SnapshotInfo, TurnInfo
-from pararnn_server.tiers import Tier
 
 HISTORY_TURNS = 256
 HEAD = "head"

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 
 from pararnn_core.state import StateParts, StateSnapshot
-from pararnn_server.sessions.sealed import corrupt, seal, unseal
+from pararnn_server.sessions.checksum import corrupt, seal, unseal
 
 _HEAD = struct.Struct("<4sI")
 _MAGIC = b"PRS1"

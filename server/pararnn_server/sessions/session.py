@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pararnn_server.tiers import Tier, TierTotal
+from pararnn_server.metrics.tiers import Tier, TierTotal
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pararnn_core.state import SEEN, StateSnapshot
-from pararnn_core.untrusted_file import parse_json
+from pararnn_core.storage.untrusted_file import parse_json
 from pararnn_server.errors import BadRequest, ServerError, TooLarge
 from pararnn_server.sessions.model_kind import ModelKind
 from pararnn_server.sessions.state_file import (

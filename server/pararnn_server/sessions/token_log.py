@@ -6,10 +6,10 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from pararnn_server.sessions.checksum import SEAL_BYTES, corrupt, seal, unseal
 from pararnn_server.sessions.names import log_name, number_in, place_of
-from pararnn_server.sessions.sealed import SEAL_BYTES, corrupt, seal, unseal
 from pararnn_server.sessions.steps import Steps
-from pararnn_server.sessions.store import PIECE_BYTES
+from pararnn_server.sessions.stores.store import PIECE_BYTES
 
 PIECE_IDS = 64 << 10
 _ID_BYTES = 4

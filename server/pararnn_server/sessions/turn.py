@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pararnn_core.state import StateSnapshot
 from pararnn_server.errors import ServerError
-from pararnn_server.sessions.once import Once
+from pararnn_server.sessions.idempotency_key import Once
 from pararnn_server.sessions.record import SessionRecord
 from pararnn_server.sessions.session import SessionInfo
 

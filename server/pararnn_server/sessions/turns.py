@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pararnn_server.errors import NotFound, ServerError, StoreFailed
+from pararnn_server.sessions.checksum import seal, unseal
+from pararnn_server.sessions.idempotency_key import Once
 from pararnn_server.sessions.ledger import Held, Ledger
 from pararnn_server.sessions.names import REPLY, place_of, state_name, turn_name
-from pararnn_server.sessions.once import Once
 from pararnn_server.sessions.quota import BESIDE_STATES
 from pararnn_server.sessions.record import HISTORY_TURNS, SessionRecord, encode_turn
 from pararnn_server.sessions.saved_state import SavedState
-from pararnn_server.sessions.sealed import seal, unseal
 from pararnn_server.sessions.session import SessionInfo, TurnInfo
-from pararnn_server.sessions.store import Change, put_bytes
+from pararnn_server.sessions.stores.store import Change, put_bytes
 from pararnn_server.sessions.token_log import log_pieces
 from pararnn_server.sessions.turn import EndingTurn, Repeated, Turn, TurnResult
 

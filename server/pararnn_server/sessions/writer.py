@@ -11,13 +11,13 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
+from pararnn_server.concurrency.stalls import Heartbeat
 from pararnn_server.errors import ServerError, Unavailable
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.turn import EndingTurn, Turn, TurnResult
 from pararnn_server.sessions.turns import abandon_turn, commit_turns
-from pararnn_server.stalls import Heartbeat
 
 T = TypeVar("T")
 

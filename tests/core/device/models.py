@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from pararnn_core.cells import ParaGRU, ParaLSTM
-from pararnn_core.device import DeviceModel
 from pararnn_core.device.graphs import Captured, Capturer
-from pararnn_core.device.layer import Recurrence
 from pararnn_core.device.solvers import SolverChoice
-from pararnn_core.model import ParaRNNForCausalLM
-from pararnn_core.newton import NewtonResult, newton_solve
-from pararnn_core.serving import NewtonReport
+from pararnn_core.models.base import NewtonReport
+from pararnn_core.models.pararnn.device_layer import Recurrence
+from pararnn_core.models.pararnn.device_model import DeviceModel
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
+from pararnn_core.solvers.newton import NewtonResult, newton_solve
 from pararnn_core.state import RecurrentState
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from pararnn_core.device.arguments import StepArguments
 from pararnn_core.device.decode_plan import DecodePlanner
 from pararnn_core.device.graphs import BUCKETS, CudaCapturer, bucket_of, is_decode
 from pararnn_core.device.plan import plan_step
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from pararnn_core.state import PAD_SLOT_ID, RecurrentState
 from tests.core.batches import poisoned
 from tests.core.device.models import FakeCapturer, on_device, with_graphs

@@ -7,10 +7,10 @@ import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pararnn_core.device import matrix
-from pararnn_core.device import model as device_model
-from pararnn_core.device.layer import Recurrence
 from pararnn_core.device.rows import TorchRows
 from pararnn_core.device.solvers import StepByStep
+from pararnn_core.models.pararnn import device_model
+from pararnn_core.models.pararnn.device_layer import Recurrence
 from tests.core.batches import Chunk, feed, poisoned
 from tests.core.device.models import on_device
 from tests.fixtures import tiny_model

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from pararnn_core import ops
 from pararnn_core.device import matrix, products
 from pararnn_core.device.matrix import DeviceMatrix
-from pararnn_core.quantization_config import MatrixFormat, QuantizationConfig
-from pararnn_core.quantize_round import round_matrix
-from pararnn_core.quantized_matrix import QuantizedMatrix
+from pararnn_core.models.pararnn.quantization_config import MatrixFormat, QuantizationConfig
+from pararnn_core.quantize.quantize_round import round_matrix
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 from tests.core.batches import run_alone
 from tests.core.device.models import on_device
 from tests.core.device.stub_kernels import StubKernels

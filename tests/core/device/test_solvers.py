@@ -9,9 +9,9 @@ from torch import Tensor
 from pararnn_core import ops
 from pararnn_core.device import solvers
 from pararnn_core.device.solvers import Solvers, StepByStep, solvers_on
+from pararnn_core.models.base import NewtonReport
 from pararnn_core.ops import NativeLibraryMissing, ScanReport
-from pararnn_core.serving import NewtonReport
-from pararnn_core.solver_table import SolverTable
+from pararnn_core.solvers.solver_table import SolverTable
 
 TABLE = SolverTable("a chip", {"gru": {"float32": [(4, [(128, 1), (512, 4)]), (16, [(128, 1)])]}})
 CPU = torch.device("cpu")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pararnn_core.device import DeviceModel
 from pararnn_core.device.arguments import check_arguments
 from pararnn_core.device.plan import StepInputs, plan_step
-from pararnn_core.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.device_model import DeviceModel
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from tests.core.device.models import VARIANTS, TorchNewton
 from tests.fixtures import TINY_VOCAB_SIZE, tiny_model
 from tests.quantized_fixtures import tiny_quantized_model

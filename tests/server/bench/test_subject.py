@@ -8,7 +8,7 @@ import torch
 from pararnn_server.bench.subject import WEIGHTS, Subject
 
 from pararnn_core.checkpoint import checkpoint_info, save_checkpoint
-from pararnn_core.quantized_matrix import QuantizedMatrix
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 from tests.fixtures import tiny_checkpoint, tiny_config, tiny_model, tiny_tokenizer
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from pararnn_server.cli import build_app
+from pararnn_server.commands.cli import build_app
 from typer.testing import CliRunner
 
 from pararnn_core import ops

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import typer
-from pararnn_server.cli import COMMANDS, build_app
+from pararnn_server.commands.cli import COMMANDS, build_app
 
 TEXT = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pararnn_server.cli import build_app
+from pararnn_server.commands.cli import build_app
 from typer.testing import CliRunner
 
 

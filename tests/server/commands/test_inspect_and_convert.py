@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pararnn_server.cli import build_app
+from pararnn_server.commands.cli import build_app
 from typer.testing import CliRunner
 
 from pararnn_core.checkpoint import checkpoint_info
-from pararnn_core.config import ModelConfig, num_parameters
-from pararnn_core.state_layout import state_bytes
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.state_layout import state_bytes
 from tests.fixtures import tiny_checkpoint
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -32,7 +32,7 @@ def facts(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
 
 def test_inspect_counts_what_the_formulas_count(facts: dict[str, Any]) -> None:
     config = checkpoint_info(facts["path"]).config
-    assert facts["num_parameters"] == num_parameters(config)
+    assert facts["num_parameters"] == config.num_parameters
     assert facts["state_bytes"] == state_bytes(config) == sum(part["bytes"] for part in facts["state"])
     assert facts["weight_bytes"] == sum(tensor["bytes"] for tensor in facts["tensors"])
     assert facts["config"] == config.to_dict()
@@ -88,7 +88,7 @@ def test_a_size_is_shown_without_a_model_of_it() -> None:
     assert len(models) == 8
     for (cell, weights), each in models.items():
         config = ModelConfig.preset("7b", cell)
-        assert each["num_parameters"] == num_parameters(config)
+        assert each["num_parameters"] == config.num_parameters
         assert each["state_bytes"] == state_bytes(config)
         assert each["memory_bytes"] == each["weight_bytes"] + facts["slots"] * each["state_bytes"]
         bits = 8 * each["weight_bytes"] / each["num_parameters"]

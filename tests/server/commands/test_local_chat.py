@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from pararnn_server.bring_up import read_chat_template
-from pararnn_server.chat_prompt import ChatPrompts
 from pararnn_server.commands.failure import CommandFailed
 from pararnn_server.commands.local_chat import LocalConversation
 from pararnn_server.commands.sampling_options import ChatSampling
-from pararnn_server.loading import Loaded
+from pararnn_server.models.loading import Loaded
+from pararnn_server.models.startup import read_chat_template
+from pararnn_server.text.chat_prompt import ChatPrompts
 
 from pararnn_core.generate import generate
 from pararnn_core.sampling_params import SamplingParams

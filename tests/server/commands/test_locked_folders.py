@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pararnn_server.cli import build_app
+from pararnn_server.commands.cli import build_app
 from typer.testing import CliRunner
 
 from tests.fixtures import tiny_checkpoint

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import typer
-from pararnn_server.cli import COMMANDS, build_app
+from pararnn_server.access.keys import ConfigurationError
+from pararnn_server.commands.cli import COMMANDS, build_app
 from pararnn_server.commands.options import PANELS, read_settings
-from pararnn_server.keys import ConfigurationError
-from pararnn_server.settings import Settings
+from pararnn_server.settings.server_settings import Settings
 from typer.testing import CliRunner
 
 ANOTHER_VALUE = {
@@ -42,7 +42,7 @@ def _another_value(name: str) -> str:
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that `serve` would have run with."""
     seen: list[Settings] = []
-    monkeypatch.setattr("pararnn_server.serve.run", lambda settings, *_: seen.append(settings))
+    monkeypatch.setattr("pararnn_server.app.process.run", lambda settings, *_: seen.append(settings))
     for name in Settings.model_fields:
         monkeypatch.delenv(f"PARARNN_{name.upper()}", raising=False)
     return seen

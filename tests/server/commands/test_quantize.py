@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pararnn_server.cli import build_app
+from pararnn_server.commands.cli import build_app
 from pararnn_server.commands.failure import CommandFailed
 from pararnn_server.commands.text_files import TextFiles
-from pararnn_server.tokenizer import Tokenizer
+from pararnn_server.text.tokenizer import Tokenizer
 from typer.testing import CliRunner, Result
 
 from pararnn_core.checkpoint import checkpoint_info

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from pararnn_client import PararnnClient
-from pararnn_server.cli import build_app
+from pararnn_server.commands.cli import build_app
 from pararnn_server.commands.remote_chat import RemoteConversation
 from pararnn_server.commands.sampling_options import ChatSampling
-from pararnn_server.loading import Loaded
+from pararnn_server.models.loading import Loaded
 from typer.testing import CliRunner
 
 from tests.server.http_server import ENDLESS, FOREVER, HttpServer, connection, eventually, serving

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pararnn_server.cli import build_app
+from pararnn_server.commands.cli import build_app
 from typer.testing import CliRunner, Result
 
 from tests.server.http_server import HttpServer

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from pararnn_client import PararnnClient, RetryPolicy
-from pararnn_server.loading import load
-from pararnn_server.settings import Settings
+from pararnn_server.models.loading import load
+from pararnn_server.settings.server_settings import Settings
 
 from tests.fixtures import tiny_checkpoint
 from tests.server.http_server import serving

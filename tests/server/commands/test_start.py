@@ -9,7 +9,7 @@ OTHERS = {"httpx", "pararnn_client", "openai", "matplotlib", "sympy", "torch._dy
 
 def test_serving_imports_no_library_that_it_does_not_use() -> None:
     code = (
-        "import sys, pararnn_server.serve; from pararnn_server.cli import build_app;"
+        "import sys, pararnn_server.app.process; from pararnn_server.commands.cli import build_app;"
         "build_app(['serve']); print(*sys.modules, sep='\\n')"
     )
     done = subprocess.run(

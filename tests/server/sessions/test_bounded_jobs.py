@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 
 import pytest
 from pararnn_server.errors import NotFound, ServerError
-from pararnn_server.sessions import branches, transfer, turns
+from pararnn_server.sessions import branches, turns
+from pararnn_server.sessions import import_export as transfer
+from pararnn_server.sessions.checksum import seal
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.names import LOG, log_name
-from pararnn_server.sessions.sealed import seal
 from pararnn_server.sessions.session import SessionInfo
-from pararnn_server.sessions.sqlite_store import SqliteStore
 from pararnn_server.sessions.steps import Steps
-from pararnn_server.sessions.store import PIECE_BYTES, Commit, StaleWrite, put_bytes
+from pararnn_server.sessions.stores.sqlite_store import SqliteStore
+from pararnn_server.sessions.stores.store import PIECE_BYTES, Commit, StaleWrite, put_bytes
 from pararnn_server.sessions.token_log import PIECE_IDS
 from pararnn_server.sessions.turn import EndingTurn
 from pararnn_server.sessions.turns import BATCH_BYTES, commit_turns

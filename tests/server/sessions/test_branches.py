@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from pararnn_server.errors import BadRequest, Conflict, NotFound, StoreFailed, TooManyRequests
-from pararnn_server.sessions import branches, directory
-from pararnn_server.sessions.memory_store import MemoryStore
+from pararnn_server.sessions import branches
+from pararnn_server.sessions import catalogue as directory
+from pararnn_server.sessions.idempotency_key import Once
 from pararnn_server.sessions.names import log_name, state_name
-from pararnn_server.sessions.once import Once
-from pararnn_server.sessions.sqlite_store import SqliteStore
-from pararnn_server.sessions.store import Change
+from pararnn_server.sessions.stores.memory_store import MemoryStore
+from pararnn_server.sessions.stores.sqlite_store import SqliteStore
+from pararnn_server.sessions.stores.store import Change
 from pararnn_server.sessions.turn import Repeated
 
 from tests.server.session_fixtures import SIZE, Sessions, build_sessions, kind_of, result

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from pararnn_server.errors import Expired
-from pararnn_server.metrics import Metrics
+from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.sessions.clock import SteadyClock
 from pararnn_server.sessions.ledger import Ledger
-from pararnn_server.sessions.memory_store import MemoryStore
 from pararnn_server.sessions.policy import SessionPolicy
+from pararnn_server.sessions.stores.memory_store import MemoryStore
 
 from tests.server.session_fixtures import AtOnce, Sessions, kind_of
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from pararnn_server.errors import Expired, StoreFailed
 from pararnn_server.sessions.ledger import EXPIRED_AT_ONCE, Ledger
-from pararnn_server.sessions.memory_store import MemoryStore
+from pararnn_server.sessions.stores.memory_store import MemoryStore
 
 from tests.server.session_fixtures import Clock, Sessions, build_sessions
 

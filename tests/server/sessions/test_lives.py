@@ -19,16 +19,17 @@ from hypothesis.stateful import (
 )
 from pararnn_server.errors import BadRequest, Expired, NotFound
 from pararnn_server.responses import records
-from pararnn_server.sessions import branches, transfer
+from pararnn_server.sessions import branches
+from pararnn_server.sessions import import_export as transfer
+from pararnn_server.sessions.idempotency_key import Once
 from pararnn_server.sessions.ledger import Ledger
-from pararnn_server.sessions.memory_store import MemoryStore
-from pararnn_server.sessions.once import Once
-from pararnn_server.sessions.sqlite_store import SqliteStore
-from pararnn_server.sessions.store import SessionStore
+from pararnn_server.sessions.stores.memory_store import MemoryStore
+from pararnn_server.sessions.stores.sqlite_store import SqliteStore
+from pararnn_server.sessions.stores.store import SessionStore
 
 from tests.server.response_fixtures import OWNER, again, begin, conversation, inputs, respond
 from tests.server.session_fixtures import Clock, Sessions, build_sessions
-from tests.server.sessions.test_store_contract import empty_redis_store
+from tests.server.sessions.stores.test_store_contract import empty_redis_store
 
 TTL = 100.0
 KEYS = st.sampled_from([None, "K1", "K2"])

@@ -11,16 +11,18 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pararnn_server.access.keys import responses_owner
 from pararnn_server.errors import ServerError, TooManyRequests
-from pararnn_server.keys import responses_owner
+from pararnn_server.http.schemas.response_items import Item
 from pararnn_server.responses import records
-from pararnn_server.responses.items import Item
-from pararnn_server.sessions import branches, directory, transfer
+from pararnn_server.sessions import branches
+from pararnn_server.sessions import catalogue as directory
+from pararnn_server.sessions import import_export as transfer
 from pararnn_server.sessions.ledger import Ledger
-from pararnn_server.sessions.memory_store import MemoryStore
-from pararnn_server.sessions.redis_store import RedisStore
-from pararnn_server.sessions.sqlite_store import SqliteStore
-from pararnn_server.sessions.store import SessionStore
+from pararnn_server.sessions.stores.memory_store import MemoryStore
+from pararnn_server.sessions.stores.redis_store import RedisStore
+from pararnn_server.sessions.stores.sqlite_store import SqliteStore
+from pararnn_server.sessions.stores.store import SessionStore
 from pararnn_server.sessions.turn import Turn
 
 from tests.server.session_fixtures import SIZE, Clock, Sessions, build_sessions, result

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 from pararnn_server.errors import BadRequest
-from pararnn_server.sessions import branches, transfer
+from pararnn_server.sessions import branches
+from pararnn_server.sessions import import_export as transfer
 from pararnn_server.sessions.state_file import StateFile
 from pararnn_server.sessions.state_reader import MAX_COUNT, StateReader
 
-from pararnn_core.config import ModelConfig
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.state_layout import state_parts
 from pararnn_core.state import StateSnapshot
-from pararnn_core.state_layout import state_parts
 from tests.server.session_fixtures import CONFIG, build_sessions, kind_of
 
 

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pararnn_server.access.keys import responses_owner
 from pararnn_server.errors import TooManyRequests
-from pararnn_server.keys import responses_owner
-from pararnn_server.metrics import Metrics
-from pararnn_server.sessions import directory
+from pararnn_server.metrics.metrics import Metrics
+from pararnn_server.metrics.tiers import TierTotal
+from pararnn_server.sessions import catalogue as directory
 from pararnn_server.sessions.ledger import Ledger
-from pararnn_server.sessions.sqlite_store import SqliteStore
+from pararnn_server.sessions.stores.sqlite_store import SqliteStore
 from pararnn_server.sessions.turn import EndingTurn
 from pararnn_server.sessions.turns import commit_turns
-from pararnn_server.tiers import TierTotal
 
+from tests.server.metrics.test_metrics import values
 from tests.server.session_fixtures import SIZE, Clock, Sessions, build_sessions, result
-from tests.server.test_metrics import values
 
 
 @pytest.fixture

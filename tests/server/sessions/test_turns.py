@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pararnn_server.errors import Conflict, Expired, NotFound, StoreFailed, TooManyRequests
-from pararnn_server.sessions import directory
+from pararnn_server.metrics.tiers import TierTotal
+from pararnn_server.sessions import catalogue as directory
 from pararnn_server.sessions.ledger import TOMBSTONE_SECONDS, Ledger
-from pararnn_server.sessions.store import Change
-from pararnn_server.tiers import TierTotal
+from pararnn_server.sessions.stores.store import Change
 
 from tests.server.session_fixtures import SIZE, Clock, Sessions, build_sessions, result
 

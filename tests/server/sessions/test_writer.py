@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 from pararnn_server.errors import ServerError, StoreFailed, Unavailable
-from pararnn_server.sessions import directory
-from pararnn_server.sessions.memory_store import MemoryStore
+from pararnn_server.sessions import catalogue as directory
 from pararnn_server.sessions.session import SessionInfo
-from pararnn_server.sessions.store import Commit, StaleWrite
+from pararnn_server.sessions.stores.memory_store import MemoryStore
+from pararnn_server.sessions.stores.store import Commit, StaleWrite
 
 from tests.server.session_fixtures import build_sessions, result
 

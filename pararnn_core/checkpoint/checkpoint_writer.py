@@ -1,0 +1,222 @@
+"""Writing a checkpoint: whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from pararnn_core.checkpoint.checkpoint_directory import CARD, CONFIG, STORED_DTYPES, check_shapes
+from pararnn_core.checkpoint.checkpoint_text import (
+    CHAT_TEMPLATE,
+    GENERATION_CONFIG,
+    NAMED_TEMPLATES,
+    TEXT_FILES,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    CheckpointText,
+)
+from pararnn_core.checkpoint.fingerprint import Fingerprint
+from pararnn_core.checkpoint.tokenizer_file import TokenizerFile
+from pararnn_core.models.pararnn.config import MODEL_TYPE, ModelConfig
+from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
+from pararnn_core.storage.atomic_directory import replacing
+from pararnn_core.storage.untrusted_file import CheckpointError, parse_json, read_json
+from pararnn_core.weights.quantized_matrix import QWEIGHT, SCALES
+from pararnn_core.weights.weight_files import INDEX, WEIGHTS, is_finite
+
+MAX_SHARD_BYTES = 4 << 30
+_MAX_JSON_BYTES = 1 << 20
+_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+_OWN_FILES = frozenset({CONFIG, WEIGHTS, INDEX, CARD, *TEXT_FILES})
+
+PathLike = str | os.PathLike[str]
+
+
+def save_checkpoint(
+    model: ParaRNNForCausalLM,
+    path: PathLike,
+    tokenizer: PathLike | None = None,
+    chat_template: str | None = None,
+    card: str | None = None,
+    generation: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+) -> str:
+    """As `write_checkpoint`, for a model, packed or not; dtype (float32, bfloat16) replaces the config's."""
+    config = model.config if dtype is None else replace(model.config, dtype=dtype)
+    return write_checkpoint(
+        config,
+        dict(model.weights()),
+        path,
+        tokenizer=tokenizer,
+        chat_template=chat_template,
+        card=card,
+        generation=generation,
+    )
+
+
+def write_checkpoint(
+    config: ModelConfig,
+    tensors: Mapping[str, torch.Tensor],
+    path: PathLike,
+    *,
+    tokenizer: PathLike | None = None,
+    chat_template: str | None = None,
+    card: str | None = None,
+    generation: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> str:
+    """Writes the directory `path` and returns its fingerprint. CheckpointError if it cannot or must not.
+
+    tensors: by the names of the format; floats are rounded to config.dtype, integers and scales stay.
+    tokenizer: a tokenizer.json, or a directory with one. Of a directory all text files are copied: chat
+        templates, tokenizer files and generation_config.json.
+    chat_template: the only template, whatever that directory has.
+    card: README.md; a plain description if None.
+    generation: defaults for generation_config.json beside bos and eos; None: those of the directory.
+    A checkpoint at `path` is replaced, its other files are kept. At no instant does `path` hold half of one.
+    """
+    target = Path(path).resolve()
+    check_shapes(target, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
+    texts = _text_files(config, tokenizer, chat_template)
+    if generation is None:
+        generation = parse_json(texts.get(GENERATION_CONFIG, b"{}"))
+    stored = _stored(tensors, getattr(torch, config.dtype))
+    fields = config.to_dict()
+    fields["fingerprint"] = _fingerprint(target, fields, stored, texts.get(TOKENIZER))
+    special = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
+    texts[GENERATION_CONFIG] = _json({k: v for k, v in special.items() if v is not None} | dict(generation))
+    texts[CARD] = (_plain_card(config, fields["fingerprint"]) if card is None else card).encode()
+    texts[CONFIG] = _json(fields)
+    check_replaceable(target)
+    try:
+        with replacing(target, keep=lambda name: not _is_own_file(name)) as directory:
+            _write_weights(directory, stored, max_shard_bytes)
+            for name, data in texts.items():
+                (directory / name).parent.mkdir(exist_ok=True)
+                (directory / name).write_bytes(data)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(target, f"cannot be written: {error}") from error
+    return str(fields["fingerprint"])
+
+
+def _stored(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """By name, as they go to the file. Each in memory of its own: safetensors refuses all else."""
+    stored: dict[str, torch.Tensor] = {}
+    storages: set[int] = set()
+    for name in sorted(tensors):
+        kept = name.endswith((QWEIGHT, SCALES))
+        tensor = tensors[name].detach().to("cpu", None if kept else dtype).contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        stored[name] = tensor.clone() if storage in storages else tensor
+        storages.add(storage)
+    return stored
+
+
+def _fingerprint(
+    path: Path, fields: Mapping[str, Any], stored: Mapping[str, torch.Tensor], tokenizer: bytes | None
+) -> str:
+    fingerprint = Fingerprint(fields, tokenizer)
+    for name, tensor in stored.items():
+        if tensor.is_floating_point() and not is_finite(tensor):
+            raise CheckpointError(path, f"is not written: {name} holds NaN or infinity")
+        fingerprint.begin_tensor(
+            name, STORED_DTYPES[str(tensor.dtype).removeprefix("torch.")], tuple(tensor.shape)
+        )
+        fingerprint.add(tensor.view(-1).view(torch.uint8).numpy().data)
+    return fingerprint.hexdigest()
+
+
+def _text_files(config: ModelConfig, source: PathLike | None, chat_template: str | None) -> dict[str, bytes]:
+    """By path below the checkpoint's directory."""
+    if source is None:
+        if chat_template is not None:
+            raise ValueError("chat_template needs a tokenizer")
+        return {}
+    path = Path(source)
+    folder = path if path.is_dir() else None
+    files: dict[str, bytes] = {}
+    fields: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if folder is not None:
+        files, path = CheckpointText(folder).files(), folder / TOKENIZER
+        fields |= CheckpointText(folder).fields(TOKENIZER_CONFIG)
+    tokenizer = TokenizerFile.read(path, within=folder)
+    tokenizer.check_fits(path, config.vocab_size)
+    for name, token in (("bos_token", config.bos_token_id), ("eos_token", config.eos_token_id)):
+        if token is not None and token in tokenizer.tokens:
+            fields[name] = tokenizer.tokens[token]
+    if chat_template is not None:
+        fields["chat_template"] = chat_template
+        files = {name: data for name, data in files.items() if not _is_template(name)}
+    return files | {TOKENIZER: tokenizer.data, TOKENIZER_CONFIG: _json(fields)}
+
+
+def _is_template(name: str) -> bool:
+    return name == CHAT_TEMPLATE or name.startswith(f"{NAMED_TEMPLATES}/")
+
+
+def _write_weights(directory: Path, stored: Mapping[str, torch.Tensor], max_shard_bytes: int) -> None:
+    shards = _shards(stored, max_shard_bytes)
+    if len(shards) == 1:
+        save_file(dict(stored), directory / WEIGHTS, metadata={"format": "pt"})
+        return
+    weight_map = {}
+    for i, names in enumerate(shards, 1):
+        file = f"model-{i:05}-of-{len(shards):05}.safetensors"
+        save_file({name: stored[name] for name in names}, directory / file, metadata={"format": "pt"})
+        weight_map.update(dict.fromkeys(names, file))
+    total = sum(tensor.nbytes for tensor in stored.values())
+    (directory / INDEX).write_bytes(_json({"metadata": {"total_size": total}, "weight_map": weight_map}))
+
+
+def _shards(stored: Mapping[str, torch.Tensor], max_shard_bytes: int) -> list[list[str]]:
+    """Names in order, cut before a tensor that would make a shard too large."""
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, tensor in stored.items():
+        if shards[-1] and size + tensor.nbytes > max_shard_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += tensor.nbytes
+    return shards
+
+
+def check_replaceable(target: Path) -> None:
+    """CheckpointError unless nothing is there, or an empty directory, or a checkpoint of ours.
+
+    A mistyped path must not cost anyone's files.
+    """
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    config = target / CONFIG
+    if (
+        not config.is_file()
+        or read_json(config, _MAX_JSON_BYTES, within=target).get("model_type") != MODEL_TYPE
+    ):
+        raise CheckpointError(target, "exists and is no checkpoint of this project: choose another path")
+
+
+def _is_own_file(name: str) -> bool:
+    return name in _OWN_FILES or _SHARD.fullmatch(name) is not None
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    return (json.dumps(fields, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _plain_card(config: ModelConfig, fingerprint: str) -> str:
+    return (
+        f"# Para{config.cell.upper()}, {config.num_parameters:,} parameters\n\n"
+        f"Hidden size {config.hidden_size}, {config.num_hidden_layers} layers, "
+        f"vocabulary {config.vocab_size}, weights {config.dtype}.\n"
+        f"Fingerprint {fingerprint}.\n\nNo quality was measured.\n"
+    )

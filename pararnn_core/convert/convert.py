@@ -1,0 +1,175 @@
+"""Weights trained elsewhere -> a checkpoint, or a single cell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pararnn_core.cells import cell_like
+from pararnn_core.checkpoint.checkpoint import CheckpointError, write_checkpoint
+from pararnn_core.checkpoint.checkpoint_text import GENERATION_CONFIG, TOKENIZER, CheckpointText
+from pararnn_core.convert.convert_cells import ConvertedCells, load_cell, prefixes_of, write_cells
+from pararnn_core.convert.convert_keys import FORK_KEYS, STATED_CONFIG, KeyMap
+from pararnn_core.convert.convert_pararnn_torch import MAX_RECURRENT_NORM, with_our_cells
+from pararnn_core.convert.convert_source import read_source
+from pararnn_core.models.pararnn.config import MODEL_TYPE, ModelConfig
+from pararnn_core.models.pararnn.layer_tensors import letters_in
+
+__all__ = ["Conversion", "ConvertedCells", "convert_checkpoint", "load_cell"]
+
+PathLike = str | os.PathLike[str]
+
+_FORK_MARK = "blocks.0.rnn_cell.A"
+_SHOW_CHOICES = ("layers.0.cell.C", "layers.0.residual_scale")
+_SHOW_SIZES = ("embedding.weight", "layers.0.cell.B", "layers.0.conv.weight", "layers.0.mlp.gate_proj.weight")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written. notes: what the result still needs, one sentence each."""
+
+    config: ModelConfig
+    fingerprint: str
+    notes: tuple[str, ...]
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the model, exact."""
+        return self.config.num_parameters
+
+
+def convert_checkpoint(
+    src: PathLike,
+    dst: PathLike,
+    key_map: PathLike | None = None,
+    allow_pickle: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    tokenizer: PathLike | None = None,
+    chat_template: str | None = None,
+) -> Conversion | ConvertedCells:
+    """Convert `src` into the checkpoint directory `dst`; CheckpointError, and nothing written, if it cannot.
+
+    src: a safetensors file, a directory with such files, or (allow_pickle) a pickled state dict, read with
+    weights_only. Without a key_map it must be the state dict of the public fork's trainer; a key_map is the
+    JSON file that KeyMap describes. Sizes are read off the shapes; overrides are fields of ModelConfig, and
+    win over all else. Cells of pararnn-torch become ours, clamped to recurrent_clip or 0.5: for a key map
+    their names end in A, B, b and C. A source with nothing but cells makes a directory for load_cell.
+    tokenizer: as write_checkpoint takes it; None: the directory `src`, if it holds a tokenizer.json.
+    """
+    source = Path(src)
+    keys = FORK_KEYS if key_map is None else _read_key_map(Path(key_map), overrides or {})
+    stated = {**keys.config, **(overrides or {})}
+    limit = stated.get("recurrent_clip", MAX_RECURRENT_NORM)
+    tensors = with_our_cells(source, read_source(source, allow_pickle, keys.ignore), limit)
+    if key_map is None and prefixes_of(tensors):
+        return write_cells(source, tensors, Path(dst))
+    if key_map is None and _FORK_MARK not in tensors:
+        first = ", ".join(sorted(tensors)[:5])
+        raise CheckpointError(source, f"has names that are not known here ({first}, ...): give a key map")
+    weights = _renamed(source, tensors, keys)
+    config = _config(source, weights, stated)
+    if config.tie_embeddings:
+        weights.pop("lm_head.weight", None)
+    text = CheckpointText(source)
+    if tokenizer is None and source.is_dir() and text.has(TOKENIZER):
+        tokenizer = source
+    fingerprint = write_checkpoint(
+        config,
+        weights,
+        dst,
+        tokenizer=tokenizer,
+        chat_template=chat_template,
+        generation=_generation(source, tokenizer),
+    )
+    return Conversion(config, fingerprint, _notes(config, Path(dst), tokenizer))
+
+
+def _generation(source: Path, tokenizer: PathLike | None) -> dict[str, Any]:
+    """The defaults that lie beside the tokenizer, else those beside the weights."""
+    for folder in (tokenizer, source):
+        if (
+            folder is not None
+            and Path(folder).is_dir()
+            and CheckpointText(Path(folder)).has(GENERATION_CONFIG)
+        ):
+            return CheckpointText(Path(folder)).fields(GENERATION_CONFIG)
+    return {}
+
+
+def _read_key_map(path: Path, overrides: Mapping[str, Any]) -> KeyMap:
+    keys = KeyMap.read(path)
+    unstated = [name for name in STATED_CONFIG if name not in keys.config and name not in overrides]
+    if unstated:
+        raise CheckpointError(
+            path,
+            f"config must state {', '.join(unstated)}: the weights do not show it, and a guess may be wrong",
+        )
+    return keys
+
+
+def _renamed(source: Path, tensors: Mapping[str, torch.Tensor], keys: KeyMap) -> dict[str, torch.Tensor]:
+    left_over = keys.left_over(tensors.keys())
+    if left_over:
+        raise CheckpointError(
+            source, f"{len(left_over)} weights have no place in the key map: {', '.join(left_over[:5])}"
+        )
+    found = keys.resolve(tensors.keys())
+    integers = [theirs for theirs in found.values() if not tensors[theirs].is_floating_point()]
+    if integers:
+        raise CheckpointError(source, f"holds integers or complex numbers in {', '.join(integers[:5])}")
+    return {ours: _fitted(ours, tensors[theirs]) for ours, theirs in found.items()}
+
+
+def _fitted(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A depthwise convolution's weight is (D, 1, K) in torch, (D, K) here; a scale may be a scalar."""
+    if name.endswith(".conv.weight") and tensor.dim() == 3 and tensor.shape[1] == 1:
+        return tensor.squeeze(1)
+    return tensor.reshape(1) if name.endswith(".residual_scale") and tensor.dim() == 0 else tensor
+
+
+def _config(source: Path, weights: Mapping[str, torch.Tensor], stated: Mapping[str, Any]) -> ModelConfig:
+    """Sizes from shapes, the rest as stated. CheckpointError names what is missing."""
+    missing = [name for name in _SHOW_SIZES if name not in weights]
+    if missing:
+        raise CheckpointError(source, f"nothing is mapped to {', '.join(missing)}: add them to the map")
+    try:
+        sizes = _sizes(weights)
+        config = ModelConfig.from_dict({"model_type": MODEL_TYPE, **sizes, **stated})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(source, f"makes no model: {error}") from None
+    if config.tie_embeddings and not sizes["tie_embeddings"]:
+        raise CheckpointError(source, "tie_embeddings is stated, but the head differs from the embedding")
+    by_rule = replace(config, intermediate_size=None)
+    return by_rule if by_rule.mlp_hidden_size == config.mlp_hidden_size else config
+
+
+def _sizes(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    embedding, head = weights["embedding.weight"], weights.get("lm_head.weight")
+    shown = (name for name in (*_SHOW_SIZES, *_SHOW_CHOICES) if name in weights)
+    sizes = letters_in({name: tuple(weights[name].shape) for name in shown})
+    return {
+        "cell": cell_like(sizes["G"], sizes["P"]),
+        "vocab_size": sizes["V"],
+        "hidden_size": sizes["d"],
+        "num_hidden_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")}),
+        "num_heads": sizes["H"],
+        "conv_kernel": sizes["K"],
+        "residual_scale": "scalar" if sizes["S"] else "none",
+        "intermediate_size": sizes["m"],
+        "tie_embeddings": head is None or torch.equal(head, embedding),
+        "dtype": "bfloat16" if all(t.dtype == torch.bfloat16 for t in weights.values()) else "float32",
+    }
+
+
+def _notes(config: ModelConfig, dst: Path, tokenizer: PathLike | None) -> tuple[str, ...]:
+    notes = []
+    if tokenizer is None:
+        notes.append(f"Serving {dst} needs the model's tokenizer.json: convert again and give its path.")
+    if config.eos_token_id is None:
+        notes.append("No eos_token_id was given: replies end at their length limit or at a stop string.")
+    return tuple(notes)

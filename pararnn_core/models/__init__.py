@@ -1,0 +1,1 @@
+"""The interface that all served models have, and generation with it."""

@@ -1,0 +1,86 @@
+"""One reply at a time, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from pararnn_core.models.base import ServingModel
+from pararnn_core.sampling.sampled import NonFiniteLogits
+from pararnn_core.sampling.sampling_params import InvalidSamplingParams, SamplingParams
+from pararnn_core.sampling.sampling_table import SamplingTable
+from pararnn_core.state.state import RecurrentState
+
+PREFILL_CHUNK_TOKENS = 512
+
+_NEED_TEXT_OR_SERVER = ("stop", "logprobs", "prompt_logprobs")
+
+
+def generate(
+    model: ServingModel,
+    prompt_ids: Sequence[int],
+    params: SamplingParams,
+    state: RecurrentState | None = None,
+    slot: int = 0,
+) -> Iterator[int]:
+    """Token ids, each as soon as it is chosen; the token that stops the reply is not among them.
+
+    Goes on from what `state` holds in `slot`, from nothing if state is None. After a stop token the slot has
+    prompt and reply; at max_tokens, or when the caller leaves early, all but the last token given out: feed
+    that one first to go on.
+    Raises ValueError for an empty prompt, ids outside of the vocabulary, a slot outside of the pool, and the
+    parameters that yield no ids (stop strings, log-probabilities), before the slot is touched.
+    """
+    if not prompt_ids:
+        raise ValueError("prompt_ids must hold at least one token")
+    vocab_size = model.config.vocab_size
+    wrong = next((token for token in prompt_ids if not 0 <= token < vocab_size), None)
+    if wrong is not None:
+        raise ValueError(f"prompt_ids must be in [0, {vocab_size}), got {wrong}")
+    for name in _NEED_TEXT_OR_SERVER:
+        if getattr(params, name) not in ((), None):
+            raise InvalidSamplingParams(name, "is not supported here: only token ids are generated")
+    params.check_vocabulary(vocab_size)
+    if state is None:
+        state = model.new_state(1)
+    if not 0 <= slot < state.num_slots:
+        raise ValueError(f"slot must be in [0, {state.num_slots}), got {slot}")
+    return _replies(model, list(prompt_ids), params, state, slot)
+
+
+def _replies(
+    model: ServingModel, prompt: list[int], params: SamplingParams, state: RecurrentState, slot: int
+) -> Iterator[int]:
+    stops = set(params.stop_token_ids)
+    if model.config.eos_token_id is not None and not params.ignore_eos:
+        stops.add(model.config.eos_token_id)
+    table = SamplingTable(1, model.config.vocab_size, state.device)
+    table.start(0, params)
+    row, seen = torch.tensor([0]), state.seen[slot : slot + 1]
+    tokens = prompt
+    for _ in range(max(params.max_tokens, 1)):
+        logits = _feed(model, tokens, state, slot)
+        if params.max_tokens == 0:
+            return
+        tokens = table.sample(logits, row, row.int(), seen)
+        if tokens[0] < 0:
+            raise NonFiniteLogits([0])
+        if tokens[0] in stops:
+            return
+        yield tokens[0]
+
+
+def _feed(model: ServingModel, tokens: list[int], state: RecurrentState, slot: int) -> torch.Tensor:
+    """Logits (1, V) after the last token; long prompts go in pieces, so that memory stays the same."""
+    for start in range(0, len(tokens), PREFILL_CHUNK_TOKENS):
+        piece = tokens[start : start + PREFILL_CHUNK_TOKENS]
+        is_last = start + len(piece) == len(tokens)
+        logits = model.step(
+            torch.tensor(piece),
+            torch.tensor([0, len(piece)], dtype=torch.int32),
+            torch.tensor([slot], dtype=torch.int32),
+            state,
+            logits_indices=torch.tensor([len(piece) - 1] if is_last else [], dtype=torch.int64),
+        )
+    return logits

@@ -1,0 +1,209 @@
+"""The whole model on a device: embedding to logits over a batch of slots, in torch's products and our scans.
+
+It shares the matrices of the modules that it is made of. A decode may be captured in a CUDA graph: between
+the transfer of a step's plan and its logits the host neither reads from the device nor waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from pararnn_core.device.arguments import StepArguments, check_arguments
+from pararnn_core.device.decode_plan import DecodePlanner
+from pararnn_core.device.graphs import Capturer, CudaCapturer, DecodeGraphs, bucket_of
+from pararnn_core.device.matrix import DeviceMatrix, HoldsMatrix
+from pararnn_core.device.plan import StepInputs, plan_step
+from pararnn_core.device.rows import row_operations_on
+from pararnn_core.device.solvers import Recurrence, SolverChoice, solvers_on
+from pararnn_core.device.stages import StageClock, unmeasured
+from pararnn_core.models.base import NewtonReport
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.device_layer import DeviceLayer, Mark, Norm, vector
+from pararnn_core.models.pararnn.device_memory import step_bytes
+from pararnn_core.models.pararnn.layers import Block, RMSNorm
+from pararnn_core.models.pararnn.state_layout import CELL, CONV, LAST_HIDDEN, state_parts
+from pararnn_core.ops import PackedMatrix
+from pararnn_core.state.state import RecurrentState
+
+
+class DeviceModel:
+    """The ServingModel of a device. A row's bits may differ a little beside other neighbours."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        embedding: HoldsMatrix,
+        blocks: Sequence[Block],
+        norm: RMSNorm,
+        head: HoldsMatrix | None,
+        solvers: SolverChoice | None = None,
+        capturer: Capturer | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        """`head` None: tied to `embedding`. All weights on one device.
+
+        solvers, capturer: None stands for what the device has.
+        """
+        self.config = config
+        self.fingerprint = fingerprint
+        self.device = norm.weight.device
+        self.state_parts = state_parts(config, config.activation_dtype_on(self.device.type))
+        self._embedding = DeviceMatrix(embedding.weight)
+        self._rows = row_operations_on(self.device)
+        self._layers = tuple(DeviceLayer(block, self._rows) for block in blocks)
+        # Each layer ends in the norm of the next one; the last in that of the rows that states keep.
+        self._norms = (*(layer.norm for layer in self._layers), Norm(vector(norm.weight), torch.float32))
+        self._head = self._embedding if head is None else DeviceMatrix(head.weight)
+        self._solvers = solvers or solvers_on(self.device, config.cell, self._layers[0].norm.dtype)
+        self._capturer = capturer or (CudaCapturer(self.device) if self.device.type == "cuda" else None)
+        self._graphs: tuple[RecurrentState, DecodeGraphs] | None = None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all matrices, which the modules share."""
+        head = 0 if self._head is self._embedding else self._head.nbytes
+        return self._embedding.nbytes + sum(layer.nbytes for layer in self._layers) + head
+
+    def step_bytes(self, num_tokens: int) -> int:
+        """See ServingModel.step_bytes."""
+        return step_bytes(self.config, num_tokens)
+
+    def new_state(self, num_slots: int) -> RecurrentState:
+        """See ServingModel.new_state."""
+        return RecurrentState(self.state_parts, num_slots, self.device)
+
+    def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
+        """None: nothing is packed, all matrices stay where they were."""
+        return iter(())
+
+    @torch.inference_mode()
+    def step(
+        self,
+        tokens: Tensor,
+        cu_seqlens: Tensor,
+        slots: Tensor,
+        state: RecurrentState,
+        has_initial_state: Tensor | None = None,
+        logits_indices: Tensor | None = None,
+        stage_seconds: Tensor | None = None,
+    ) -> Tensor:
+        """See ServingModel.step: logits are on the device, all tensors but the states on the host.
+
+        A batch of skipped sequences alone has logits of 0.
+        """
+        state.check_parts(self.state_parts)
+        if state.device != self.device:
+            raise ValueError(f"state: on {state.device}, but the model is on {self.device}")
+        clock = None if stage_seconds is None else StageClock(stage_seconds, self.device)
+        arguments = check_arguments(
+            tokens.contiguous(),
+            cu_seqlens.contiguous(),
+            slots.contiguous(),
+            None if has_initial_state is None else has_initial_state.contiguous(),
+            None if logits_indices is None else logits_indices.contiguous(),
+            self.config.vocab_size,
+            state.num_slots,
+        )
+        if clock is None and self._graphs is not None and self._graphs[0] is state:
+            graphs = self._graphs[1]
+            logits = graphs.step(arguments) if graphs.takes(arguments) else self._launch(arguments, state)
+        else:
+            logits = self._launch(arguments, state, clock)
+        if logits is None:
+            return torch.zeros(len(arguments.logits_indices), self.config.vocab_size, device=self.device)
+        return logits
+
+    @torch.inference_mode()
+    def capture_decodes(self, state: RecurrentState) -> None:
+        """From now on decodes of this pool, and of no other, run as CUDA graphs. Nothing on a CPU.
+
+        Records all graphs, which takes some seconds, and leaves the pool's states as they are.
+        """
+        if self._capturer is not None:
+            recurrence = self._solvers.choose(self.config.hidden_size, 1)
+            planner = DecodePlanner(state.seen.shape[1])
+            graphs = DecodeGraphs(
+                lambda step: self.run(step, state, recurrence), planner, self.device, self._capturer
+            )
+            kept = state.snapshot(0)
+            graphs.record(state.num_slots)
+            state.restore(0, kept)
+            self._graphs = state, graphs
+
+    def decodes_ahead(self, state: RecurrentState, count: int) -> bool:
+        """Whether `decode_ahead` takes so many sequences of the pool."""
+        return self._graphs is not None and self._graphs[0] is state and bucket_of(count) is not None
+
+    @torch.inference_mode()
+    def decode_ahead(self, ids: Tensor, slots: Tensor, state: RecurrentState) -> Tensor:
+        """As `step` of one token a sequence, whose ids (S,) int64 the host does not know yet.
+
+        ids: on the device, one below 0 stands for 0. slots: (S,) int32, on the host, none skipped.
+        Returns logits (S, V). ValueError unless `decodes_ahead`.
+        """
+        if self._graphs is None or not self.decodes_ahead(state, len(slots)):
+            raise ValueError(f"no graph takes {len(slots)} sequences of this pool")
+        return self._graphs[1].step_from(ids, slots)
+
+    def run(
+        self, step: StepInputs, state: RecurrentState, recurrence: Recurrence, clock: StageClock | None = None
+    ) -> Tensor:
+        """What `step` does once its plan is on the device; queued there, whatever the values."""
+        mark: Mark = unmeasured if clock is None else clock.mark
+        mark("embedding")
+        x = self._embedding.rows(step.tokens)
+        mark("norms")
+        weight, dtype = self._norms[0]
+        u = self._rows.add_rms_norm_(x, None, None, weight, self.config.norm_eps, dtype)
+        for i, layer in enumerate(self._layers):
+            kept = step.kept if i == len(self._layers) - 1 else None
+            states = state[CONV][i], state[CELL][i]
+            x, u = layer.forward(x, u, step, *states, recurrence, mark, self._norms[i + 1], kept)
+        mark("final rows")
+        state[LAST_HIDDEN].index_copy_(0, step.homes, u[step.last_rows])
+        _see(step, state.seen)
+        mark("head")
+        return self._logits(u[step.logits_rows])
+
+    @torch.inference_mode()
+    def head(self, state: RecurrentState, slots: Sequence[int]) -> Tensor:
+        """See ServingModel.head."""
+        state.check_parts(self.state_parts)
+        return self._logits(state[LAST_HIDDEN][slots])
+
+    def _logits(self, last_hidden: Tensor) -> Tensor:
+        """last_hidden (M, d) float32 on the device -> logits (M, V)."""
+        return self._head.product(last_hidden.to(self._head.narrow), torch.float32)
+
+    def wait(self) -> None:
+        """Until the device has done all that it was asked for."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def take_newton_report(self) -> NewtonReport | None:
+        """How Newton went since the last call; None if it solved nothing. Waits for the device otherwise."""
+        return self._solvers.take_report()
+
+    def _launch(
+        self, arguments: StepArguments, state: RecurrentState, clock: StageClock | None = None
+    ) -> Tensor | None:
+        """Operation by operation. None if all sequences are skipped."""
+        plan = plan_step(arguments, state.seen.shape[1])
+        if plan is None:
+            return None
+        recurrence = self._solvers.choose(len(plan.slots) * self.config.hidden_size, plan.longest)
+        logits = self.run(plan.on(self.device), state, recurrence, clock)
+        if clock is not None:
+            clock.stop()
+        return logits
+
+
+def _see(step: StepInputs, seen: Tensor) -> None:
+    """Sets the bits of the tokens in seen (slots, ceil(V/8)); sequences that start anew lose their others."""
+    before = seen.index_select(0, step.homes)
+    seen.index_copy_(0, step.homes, torch.where(step.has_initial_state[:, None], before, 0))
+    flat = seen.view(-1)
+    flat.index_copy_(0, step.seen_bytes, flat.index_select(0, step.seen_bytes) | step.seen_bits)

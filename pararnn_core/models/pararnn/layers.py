@@ -1,0 +1,150 @@
+"""The block of the language model in differentiable torch: training, and the reference for serving.
+
+B batch, T time, d hidden size (= D state channels), K convolution width.
+Weights narrower than float32 are widened where they are used, so arithmetic is float32 (float64 for a float64
+model), unless autocast says otherwise for the products.
+A matrix may also be a QuantizedMatrix: then its product is the quantised one, without a gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pararnn_core.cells import Cell
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
+
+
+def compute_dtype(weight: Tensor) -> torch.dtype:
+    """float64 for a float64 weight, else float32."""
+    return torch.float64 if weight.dtype == torch.float64 else torch.float32
+
+
+def product(x: Tensor, weight: Tensor | QuantizedMatrix) -> Tensor:
+    """x (..., I), weight (O, I) -> (..., O) in the dtype of x; of a quantised weight float32."""
+    if isinstance(weight, QuantizedMatrix):
+        return weight.reference_linear(x)
+    return F.linear(x, weight.to(x.dtype))
+
+
+class Linear(nn.Module):
+    """A product without bias; weight (O, I)."""
+
+    weight: nn.Parameter | QuantizedMatrix
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., I) -> (..., O)."""
+        return product(x, self.weight)
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm over the last dimension; weight (d,)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., d) -> x / sqrt(mean(x^2) + eps) * weight."""
+        x = x.to(compute_dtype(self.weight))
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight.to(x.dtype)
+
+
+class CausalConv1d(nn.Module):
+    """Depthwise convolution over the past; weight (D, K), index K-1 meets the newest token."""
+
+    def __init__(self, size: int, kernel: int, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
+        self.weight = nn.Parameter(torch.empty(size, kernel))
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, T, D), zeros before its start -> (B, T, D)."""
+        x = x.to(compute_dtype(self.weight))
+        length, kernel = x.shape[1], self.weight.shape[1]
+        padded = F.pad(x, (0, 0, kernel - 1, 0))
+        weight = self.weight.to(x.dtype)
+        y = self.bias.to(x.dtype).expand_as(x)
+        for k in range(kernel):
+            y = torch.addcmul(y, padded[:, k : k + length], weight[:, k])
+        return F.silu(y) if self.activation == "silu" else y
+
+
+class GatedMLP(nn.Module):
+    """The channel mixer of a block."""
+
+    def __init__(self, size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.gate_proj = Linear(size, hidden_size)
+        self.up_proj = Linear(size, hidden_size)
+        self.down_proj = Linear(hidden_size, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., d) -> W_down(SiLU(W_gate x) * W_up x) (..., d)."""
+        y: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return y
+
+
+class Block(nn.Module):
+    """The recurrent mixer, then the MLP."""
+
+    residual_scale: nn.Parameter | None
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d = config.hidden_size
+        self.config = config
+        self.norm = RMSNorm(d, config.norm_eps)
+        self.in_proj = Linear(d, 2 * d)
+        self.conv = CausalConv1d(d, config.conv_kernel, config.conv_activation)
+        self.cell = build_cell(config)
+        self.gate_norm = RMSNorm(d, config.norm_eps)
+        self.out_proj = Linear(d, d)
+        scaled = config.residual_scale == "scalar"
+        self.register_parameter("residual_scale", nn.Parameter(torch.ones(1)) if scaled else None)
+        self.mlp_norm = RMSNorm(d, config.norm_eps)
+        self.mlp = GatedMLP(d, config.mlp_hidden_size)
+
+    def forward(self, x: Tensor, mode: str | None = None) -> Tensor:
+        """x (B, T, d) -> (B, T, d), whole sequences from zero states; mode: None is the cell's own."""
+        mixed = self.mix(self.norm(x), mode)
+        if self.residual_scale is not None:
+            x = self.residual_scale.to(x.dtype) * x
+        x = x + mixed
+        update: Tensor = self.mlp(self.mlp_norm(x))
+        return x + update if self.config.mlp_residual else update
+
+    def mix(self, u: Tensor, mode: str | None = None) -> Tensor:
+        """u (B, T, d) normalised -> what the mixer adds to the residual stream (B, T, d)."""
+        v, g = self.in_proj(u).chunk(2, dim=-1)
+        y, _ = self.cell(self.conv(self.round_activation(v)), mode=mode)
+        mixed: Tensor = self.out_proj(self.gate(y, g))
+        return mixed
+
+    def round_activation(self, v: Tensor) -> Tensor:
+        """float32 is the arithmetic's own precision (float64 stays float64); bfloat16 really rounds."""
+        rounds = self.config.activation_dtype_on(v.device.type) == "bfloat16"
+        return v.to(torch.bfloat16) if rounds else v
+
+    def gate(self, y: Tensor, g: Tensor) -> Tensor:
+        """y, g (B, T, D) -> (B, T, D), gated and normalised in the order of the config."""
+        gate = F.silu(g.to(compute_dtype(self.gate_norm.weight)))
+        normed: Tensor
+        if self.config.gate_order == "gate_then_norm":
+            normed = self.gate_norm(y * gate)
+        else:
+            normed = self.gate_norm(y) * gate
+        return normed
+
+
+def build_cell(config: ModelConfig) -> Cell:
+    """A freshly drawn cell, d inputs to d channels."""
+    return config.cell_type(config.hidden_size, config.hidden_size, config.num_heads)

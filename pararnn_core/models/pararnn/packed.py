@@ -1,0 +1,256 @@
+"""The serving form of the model: weights packed for this machine, all arithmetic in native code.
+
+T rows of a packed batch, d hidden size. A row's bits depend on its sequence alone, never on its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pararnn_core import ops
+from pararnn_core.cells import Cell
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.layer_tensors import (
+    EMBEDDING,
+    HEAD,
+    LAYER,
+    MATRICES_OF_A_LAYER,
+    LayerTensor,
+    matrix_stages,
+)
+from pararnn_core.models.pararnn.layers import Block, Linear, RMSNorm
+from pararnn_core.models.pararnn.state_layout import LAST_HIDDEN, state_parts
+from pararnn_core.ops import LayerWeights, ModelShape, PackedMatrix
+from pararnn_core.state.state import RecurrentState
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix
+
+
+class PackedModel:
+    """The ServingModel of a CPU. Its matrices are in one arena, in the order in which `step` reads them."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        embedding: nn.Module,
+        blocks: Sequence[Block],
+        norm: RMSNorm,
+        head: Linear | None,
+        arena: PackingArena,
+        fingerprint: str | None = None,
+    ) -> None:
+        """`head` None: tied to `embedding`. `arena`: of the same modules, packed there or not yet."""
+        self.config = config
+        self.fingerprint = fingerprint
+        self.device = torch.device("cpu")
+        self.state_parts = state_parts(config)
+        self.arena = arena.memory
+        self.embedding = arena.pack(embedding)
+        self.layers = tuple(pack_block(block, arena) for block in blocks)
+        self._head = self.embedding if head is None else arena.pack(head)
+        self._native = ops.NativeModel(
+            model_shape(config), self.embedding, self.layers, _vector(norm.weight), self._head
+        )
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all matrices."""
+        return self.arena.numel()
+
+    def step_bytes(self, num_tokens: int) -> int:
+        """See ServingModel.step_bytes."""
+        return 0
+
+    def new_state(self, num_slots: int) -> RecurrentState:
+        """See ServingModel.new_state."""
+        return RecurrentState(self.state_parts, num_slots)
+
+    def step(
+        self,
+        tokens: Tensor,
+        cu_seqlens: Tensor,
+        slots: Tensor,
+        state: RecurrentState,
+        has_initial_state: Tensor | None = None,
+        logits_indices: Tensor | None = None,
+        stage_seconds: Tensor | None = None,
+    ) -> Tensor:
+        """See ServingModel.step; all of it is one native call."""
+        state.check_parts(self.state_parts)
+        return self._native.step(
+            tokens.contiguous(),
+            cu_seqlens.contiguous(),
+            slots.contiguous(),
+            None if has_initial_state is None else has_initial_state.contiguous(),
+            None if logits_indices is None else logits_indices.contiguous(),
+            state.tensors,
+            stage_seconds,
+        )
+
+    @torch.inference_mode()
+    def head(self, state: RecurrentState, slots: Sequence[int]) -> Tensor:
+        """See ServingModel.head."""
+        state.check_parts(self.state_parts)
+        return ops.linear(state[LAST_HIDDEN][slots], self._head)
+
+    def capture_decodes(self, state: RecurrentState) -> None:
+        """Nothing: a CPU has no graphs."""
+
+    def decodes_ahead(self, state: RecurrentState, count: int) -> bool:
+        """Never: a CPU does not work beside the host."""
+        return False
+
+    def decode_ahead(self, ids: Tensor, slots: Tensor, state: RecurrentState) -> Tensor:
+        """Raise ValueError, see `decodes_ahead`."""
+        raise ValueError("decode_ahead needs a CUDA model")
+
+    def wait(self) -> None:
+        """Return at once: a step is over when its call returns."""
+
+    def take_newton_report(self) -> None:
+        """Nothing: a CPU solves step by step."""
+
+    def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
+        """Packed weights under the names of the parameters that they replace."""
+        yield EMBEDDING, self.embedding
+        for i, layer in enumerate(self.layers):
+            for stage in matrix_stages():
+                packed = layer[native_of(stage[0])]
+                assert isinstance(packed, PackedMatrix)
+                for name, matrix in zip(stage, _parts(packed, len(stage)), strict=True):
+                    yield f"layers.{i}.{name}", matrix
+        if not self.config.tie_embeddings:
+            yield HEAD, self._head
+
+
+class PackingArena:
+    """Memory for all packed matrices of a model, each at its place whatever the order they are packed in.
+
+    On the meta device too, a matrix must have the shape and the type in which it will be packed.
+    """
+
+    @torch.inference_mode()
+    def __init__(
+        self, embedding: nn.Module, blocks: Sequence[Block], head: Linear | None, *, release: bool
+    ) -> None:
+        """Arguments as for PackedModel. `release` drops each matrix from its module once it is packed."""
+        self._release = release
+        self._places: dict[nn.Module, slice] = {}
+        self._packed: dict[nn.Module, PackedMatrix] = {}
+        end = 0
+        outer = [embedding] if head is None else [embedding, head]
+        for module in (*outer, *(module for block in blocks for module in _matrix_modules(block))):
+            start, end = end, end + _packed_nbytes(module)
+            self._places[module] = slice(start, end)
+        self.memory = ops.huge_page_arena(end)
+
+    def holds(self, module: nn.Module, leaf: str) -> bool:
+        """Whether this attribute of the module is a matrix that belongs here."""
+        return module in self._places and leaf == _matrix_of(module)[0]
+
+    @torch.inference_mode()
+    def pack(self, module: nn.Module) -> PackedMatrix:
+        """The module's matrix, packed at the first call."""
+        if module not in self._packed:
+            name, heads, gates = _matrix_of(module)
+            weight = _detached(getattr(module, name))
+            self._packed[module] = ops.pack(weight, heads, gates, out=self.memory[self._places[module]])
+            if self._release:
+                delattr(module, name)
+        return self._packed[module]
+
+    def pack_stage(self, modules: Sequence[nn.Module]) -> PackedMatrix:
+        """Neighbouring matrices of one format and shape as the gates of one."""
+        first, *others = (self.pack(module) for module in modules)
+        if not others:
+            return first
+        if any(other.key != first.key for other in others):
+            raise ValueError("gate_proj and up_proj must have the same format and group size")
+        places = [self._places[module] for module in modules]
+        data = self.memory[places[0].start : places[-1].stop]
+        return first._replace(gates=len(modules), data=data)
+
+
+def pack_block(block: Block, arena: PackingArena) -> LayerWeights:
+    """The tensors of a layer as native code takes them. Matrices go to the arena."""
+    weights: LayerWeights = {}
+    for tensor in LAYER:
+        if tensor.is_matrix and tensor.native not in weights:
+            weights[tensor.native] = arena.pack_stage(_modules_of(block, tensor.native))
+        elif not tensor.is_matrix:
+            weights[tensor.native] = _vector_of(block, tensor)
+    return weights
+
+
+def model_shape(config: ModelConfig) -> ModelShape:
+    """The sizes of a model with this config."""
+    return ModelShape(
+        cell=config.cell,
+        num_layers=config.num_hidden_layers,
+        hidden_size=config.hidden_size,
+        mlp_hidden_size=config.mlp_hidden_size,
+        num_heads=config.num_heads,
+        vocab_size=config.vocab_size,
+        conv_kernel=config.conv_kernel,
+        conv_activation=config.conv_activation,
+        gate_order=config.gate_order,
+        mlp_residual=config.mlp_residual,
+        norm_eps=config.norm_eps,
+    )
+
+
+def native_of(name: str) -> str:
+    """The name that native code has for a tensor of a layer."""
+    return next(tensor.native for tensor in LAYER if tensor.name == name)
+
+
+def _matrix_modules(block: Block) -> tuple[nn.Module, ...]:
+    return tuple(_module_of(block, name)[0] for name in MATRICES_OF_A_LAYER)
+
+
+def _modules_of(block: Block, native: str) -> list[nn.Module]:
+    return [_module_of(block, tensor.name)[0] for tensor in LAYER if tensor.native == native]
+
+
+def _module_of(block: Block, name: str) -> tuple[nn.Module, str]:
+    """The module that has a tensor, and its attribute there."""
+    path, _, leaf = name.rpartition(".")
+    return block.get_submodule(path), leaf
+
+
+def _vector_of(block: Block, tensor: LayerTensor) -> Tensor:
+    """As native code takes it; without elements if the layer has no such tensor."""
+    module, leaf = _module_of(block, tensor.name)
+    parameter = getattr(module, leaf, None)
+    if parameter is None:
+        return torch.empty(0)
+    return _vector(parameter.T if tensor.is_transposed else parameter)
+
+
+def _matrix_of(module: nn.Module) -> tuple[str, int, int]:
+    """The attribute that is the module's matrix, its heads and its gates."""
+    return ("B", module.num_heads, module.num_gates) if isinstance(module, Cell) else ("weight", 1, 1)
+
+
+def _packed_nbytes(module: nn.Module) -> int:
+    name, heads, gates = _matrix_of(module)
+    return ops.packed_nbytes(_detached(getattr(module, name)), heads, gates)
+
+
+def _parts(packed: PackedMatrix, count: int) -> Iterator[PackedMatrix]:
+    """The matrices that were packed as the gates of one."""
+    if count == 1:
+        yield packed
+        return
+    for data in packed.data.chunk(count):
+        yield packed._replace(gates=1, data=data)
+
+
+def _detached(weight: Tensor | QuantizedMatrix) -> Tensor | QuantizedMatrix:
+    return weight if isinstance(weight, QuantizedMatrix) else weight.detach()
+
+
+def _vector(parameter: Tensor) -> Tensor:
+    return parameter.detach().to(torch.float32).contiguous()

@@ -1,0 +1,82 @@
+"""Rounding a matrix so that the errors of its columns make up for one another on given inputs.
+
+The method is GPTQ (arXiv 2210.17323). O outputs, I inputs, G inputs in a group, K groups = ceil(I / G).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pararnn_core.models.pararnn.quantization_config import MatrixFormat
+from pararnn_core.quantize.quantize_round import ROWS, group_scales, rounded
+from pararnn_core.quantize.torch_threads import map_in_threads
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix, expand_scales
+
+# Of the mean of the diagonal, added to all of it: a larger one trusts the calibration inputs less.
+DAMPING = 0.01
+# Columns whose errors reach the columns after them in one product.
+_BLOCK = 128
+
+
+def compensate_matrix(weight: Tensor, hessian: Tensor, its: MatrixFormat) -> QuantizedMatrix:
+    """The integers that nearly minimise the squared error of the outputs on the inputs behind `hessian`.
+
+    weight: (O, I) float.  hessian: (H, I, I) float64, the sum of x x^T over the inputs x of each head, whose
+    rows are weight's in H equal parts. Only the ratio of its elements matters; one that is zero has no say.
+    ValueError for a hessian that holds NaN or infinity or is of another size.
+    """
+    heads, inputs = hessian.shape[0], weight.shape[1]
+    if tuple(hessian.shape[1:]) != (inputs, inputs) or weight.shape[0] % heads:
+        raise ValueError(f"hessian: no {tuple(hessian.shape)} fits a weight of {tuple(weight.shape)}")
+    if not bool(torch.isfinite(hessian).all()):
+        raise ValueError("hessian holds NaN or infinity: the calibration inputs are no numbers")
+    parts = [
+        _compensate(rows, head, its) for rows, head in zip(weight.float().chunk(heads), hessian, strict=True)
+    ]
+    values, scales = (torch.cat(part) for part in zip(*parts, strict=True))
+    return QuantizedMatrix.from_values(values, scales, its.bits, its.group_size)
+
+
+def _compensate(weight: Tensor, hessian: Tensor, its: MatrixFormat) -> tuple[Tensor, Tensor]:
+    """weight: (O, I), hessian: (I, I), one head -> its integers (O, I) and scales (O, K)."""
+    damped = _damped(hessian)
+    importance = damped.diagonal() / damped.diagonal().max()
+    scales = group_scales(weight, its, importance.float())
+    # What matters most goes first: all that comes later can still make up for its error.
+    order = torch.argsort(importance, descending=True, stable=True)
+    each = expand_scales(scales, its.group_size, weight.shape[1])[:, order]
+    factor = _inverse_factor(damped[order][:, order])
+    values = map_in_threads(
+        lambda rows: _round_in_turn(weight[rows][:, order], each[rows], factor, its.bits),
+        [slice(start, start + ROWS) for start in range(0, len(weight), ROWS)],
+    )
+    return torch.cat(values)[:, torch.argsort(order)], scales
+
+
+def _round_in_turn(weight: Tensor, scales: Tensor, factor: Tensor, bits: int) -> Tensor:
+    """Column by column: what rounding changes is taken from the columns to come, as `factor` (I, I) says."""
+    weight, values = weight.clone(), torch.empty_like(weight)
+    for start in range(0, weight.shape[1], _BLOCK):
+        end = min(start + _BLOCK, weight.shape[1])
+        errors = torch.empty(weight.shape[0], end - start)
+        for k in range(start, end):
+            values[:, k] = rounded(weight[:, k], scales[:, k], bits)
+            error = (weight[:, k] - values[:, k] * scales[:, k]) / factor[k, k]
+            weight[:, k:end].addr_(error, factor[k, k:end], alpha=-1)
+            errors[:, k - start] = error
+        weight[:, end:].addmm_(errors, factor[start:end, end:], alpha=-1)
+    return values
+
+
+def _damped(hessian: Tensor) -> Tensor:
+    """(I, I) float64 with an inverse, also where inputs were few, alike, or never anything but zero."""
+    mean = hessian.diagonal().mean()
+    return hessian + torch.eye(len(hessian), dtype=hessian.dtype) * torch.where(mean > 0, DAMPING * mean, 1)
+
+
+def _inverse_factor(hessian: Tensor) -> Tensor:
+    """(I, I) float64 -> the upper triangular U with U^T U = hessian^-1, float32."""
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
+    factor: Tensor = torch.linalg.cholesky(inverse, upper=True).float()
+    return factor

@@ -1,0 +1,84 @@
+"""Rounding a matrix to integers, each group by the scale that costs least.
+
+O outputs, I inputs, G inputs in a group.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pararnn_core.models.pararnn.quantization_config import MatrixFormat
+from pararnn_core.quantize.torch_threads import map_in_threads
+from pararnn_core.weights.quantized_matrix import QuantizedMatrix, expand_scales, group_slices, value_range
+
+# What the largest weight of a group is divided by, at the ends of the search and how often between them.
+_DIVISORS = {8: (126.0, 132.0, 7), 4: (5.0, 9.0, 17)}
+_REFINEMENTS = 2
+# Rows that one thread rounds at a time, whatever the number of threads: so bits do not depend on it.
+ROWS = 1024
+
+
+def round_matrix(weight: Tensor, its: MatrixFormat, importance: Tensor | None = None) -> QuantizedMatrix:
+    """weight: (O, I) float. importance: (I,), what a squared error of a weight costs; all alike if None."""
+    scales = group_scales(weight, its, importance)
+    each = expand_scales(scales, its.group_size, weight.shape[1])
+    return QuantizedMatrix.from_values(
+        rounded(weight.float(), each, its.bits), scales, its.bits, its.group_size
+    )
+
+
+def group_scales(weight: Tensor, its: MatrixFormat, importance: Tensor | None = None) -> Tensor:
+    """Arguments as of `round_matrix` -> (O, K) bfloat16, the best scale of each group of each row."""
+
+    def scales_of(rows: Tensor) -> Tensor:
+        return torch.stack(
+            [
+                best_scale(rows[:, inputs], its.bits, None if importance is None else importance[inputs])
+                for inputs in group_slices(weight.shape[1], its.group_size)
+            ],
+            dim=1,
+        )
+
+    return torch.cat(map_in_threads(scales_of, torch.split(weight.float(), ROWS)))
+
+
+def best_scale(weight: Tensor, bits: int, importance: Tensor | None = None) -> Tensor:
+    """weight: (O, n), one group -> (O,) bfloat16, the scale of least weighted squared error of those tried.
+
+    A negative scale turns the range of the integers round: 4 bits have a -8 and no 8.
+    """
+    largest = weight.gather(1, weight.abs().argmax(dim=1, keepdim=True))
+    low, high, count = _DIVISORS[bits]
+    best = torch.zeros(weight.shape[0], 1, dtype=torch.bfloat16)
+    least = _cost(weight, best.float(), bits, importance)
+    for divisor in torch.linspace(low, high, count).tolist():
+        for sign in (1, -1) if bits == 4 else (1,):
+            scale = largest / (sign * divisor)
+            for step in range(_REFINEMENTS + 1):
+                if step:
+                    scale = _least_squares(weight, scale, bits, importance)
+                narrow = scale.to(torch.bfloat16)
+                cost = _cost(weight, narrow.float(), bits, importance)
+                better = cost < least
+                best, least = torch.where(better, narrow, best), torch.where(better, cost, least)
+    return best.squeeze(1)
+
+
+def rounded(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """The integers nearest to weight / scale, as float32; 0 where the scale is 0."""
+    return torch.nan_to_num(weight / scale, nan=0.0).round().clamp(*value_range(bits))
+
+
+def _cost(weight: Tensor, scale: Tensor, bits: int, importance: Tensor | None) -> Tensor:
+    error = (rounded(weight, scale, bits) * scale - weight).square()
+    return (error if importance is None else error * importance).sum(dim=1, keepdim=True)
+
+
+def _least_squares(weight: Tensor, scale: Tensor, bits: int, importance: Tensor | None) -> Tensor:
+    """The best scale for the integers that `scale` leads to."""
+    values = rounded(weight, scale, bits)
+    weighted = values if importance is None else values * importance
+    return torch.nan_to_num(
+        (weight * weighted).sum(dim=1, keepdim=True) / (values * weighted).sum(dim=1, keepdim=True), nan=0.0
+    )

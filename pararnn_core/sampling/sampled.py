@@ -1,0 +1,44 @@
+"""What goes into the sampler beside logits, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+
+from pararnn_core.sampling.sampling_params import SamplingParams
+
+
+class NonFiniteLogits(ArithmeticError):
+    """The model gave NaN, +inf or nothing but -inf; `rows` are the indices of those rows."""
+
+    def __init__(self, rows: list[int]) -> None:
+        super().__init__(f"the model gave logits that are not finite in rows {rows}; no token can be chosen")
+        self.rows = rows
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """What one row of logits is sampled with.
+
+    choice, output_index: the counters of the random number; output_index counts the tokens of this reply.
+    counts: token id -> occurrences in this reply.
+    seen: (ceil(V / 8),) uint8, bit id % 8 of byte id // 8 is set for every token in the context; only
+    repetition_penalty needs it.
+    """
+
+    params: SamplingParams
+    choice: int = 0
+    output_index: int = 0
+    counts: Mapping[int, int] = field(default_factory=dict)
+    seen: torch.Tensor | None = None
+
+
+class Sampled(NamedTuple):
+    """A token; if asked for, its log-probability and the most likely tokens, by the unmodified logits."""
+
+    token_id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()

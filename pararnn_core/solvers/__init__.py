@@ -1,0 +1,1 @@
+"""Ways through a recurrence over packed sequences: step by step, scans, and Newton's method."""

@@ -1,0 +1,196 @@
+"""Newton's method for whole trajectories of a recurrence h_t = f(h_{t-1}, x_t). It knows no cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pararnn_core.solvers.scan import Scan, scan_tile
+from pararnn_core.solvers.sequential import Step, sequential_solve
+from pararnn_core.solvers.varlen import Tile, time_tiles
+
+_ROUNDING_STEPS = 256
+"""Units of rounding that two evaluations of one step may differ by, in batches of different sizes."""
+
+Linearize = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(h (n, N, D), bx (n, G, D)) -> step(h, bx) (n, N, D) and its Jacobian (n, N, N, D) or (n, N*D, N*D)."""
+
+
+@dataclass(frozen=True)
+class NewtonOptions:
+    """When Newton stops, and what then.
+
+    max_iterations: updates after which a unit that has not converged has failed
+    tol: of updates and residuals, relative to 1 + |h|; None is 1e-6 for float32, 1e-13 for float64
+    fallback: failed units are solved step by step; without it the result may say that it has not converged
+    """
+
+    max_iterations: int = 8
+    tol: float | None = None
+    fallback: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_iterations < 0:
+            raise ValueError(f"max_iterations: must be at least 0, got {self.max_iterations}")
+        if self.tol is not None and not self.tol > 0:
+            raise ValueError(f"tol: must be positive, got {self.tol}")
+
+
+@dataclass(frozen=True)
+class NewtonResult:
+    """How a solve went.
+
+    iterations: most updates that any tile took
+    residual: max |f(h_{t-1}, x_t) - h_t| / (1 + |h_t|) of the states returned
+    converged: every unit met the tolerance or was solved step by step, every state is finite, and the
+    residual is within the tolerance or rounding: the states are a trajectory of the step
+    fallbacks: units (sequence, channel, tile) solved step by step; where channels mix, units (sequence, tile)
+    units: all of them
+    """
+
+    iterations: int
+    residual: float
+    converged: bool
+    fallbacks: int
+    units: int
+
+    @property
+    def fell_back_everywhere(self) -> bool:
+        """Newton was of no use: it solved no unit."""
+        return 0 < self.units == self.fallbacks
+
+
+def default_tolerance(dtype: torch.dtype) -> float:
+    """Relative tolerance for float32 or float64 states. Raises ValueError for other dtypes."""
+    tolerances = {torch.float32: 1e-6, torch.float64: 1e-13}
+    if dtype not in tolerances:
+        raise ValueError(f"bx: Newton needs float32 or float64, got {dtype}")
+    return tolerances[dtype]
+
+
+def largest_residual(dtype: torch.dtype, tol: float) -> float:
+    """Residual beyond which states are no trajectory: the tolerance, or what rounding does to one step."""
+    return max(tol, _ROUNDING_STEPS * torch.finfo(dtype).eps)
+
+
+def newton_solve(
+    step: Step,
+    linearize: Linearize,
+    bx: Tensor,
+    initial_state: Tensor,
+    cu_seqlens: Tensor,
+    tile_span: int = 256,
+    options: NewtonOptions | None = None,
+    scan: Scan = scan_tile,
+) -> tuple[Tensor, NewtonResult]:
+    """States (T, N, D) of a packed batch, tile after tile of tile_span steps, each from the end of the last.
+
+    bx: (T, G, D) float32 or float64; initial_state: (S, N, D); cu_seqlens: (S+1,) int32
+    scan: what solves the linear recurrence of an update
+    Working memory grows with tile_span and S, not with T, but for some integers per token.
+    """
+    options = options or NewtonOptions()
+    tol = default_tolerance(bx.dtype) if options.tol is None else options.tol
+    layout = time_tiles(cu_seqlens, tile_span)
+    states = bx.new_empty(bx.shape[0], *initial_state.shape[1:])
+    entry = initial_state[layout.by_length]
+    results = []
+    for tile in layout.tiles():
+        solve = _TileSolve(step, linearize, bx[tile.rows], entry[: tile.active], tile, tol, scan)
+        results.append(solve.run(options))
+        states[tile.rows] = solve.h
+        entry[: tile.active] = solve.h[tile.last]
+    return states, _merge(results)
+
+
+def _merge(results: list[NewtonResult]) -> NewtonResult:
+    residuals = torch.tensor([r.residual for r in results] or [0.0], dtype=torch.float64)
+    return NewtonResult(
+        iterations=max((r.iterations for r in results), default=0),
+        residual=float(residuals.max()),
+        converged=all(r.converged for r in results),
+        fallbacks=sum(r.fallbacks for r in results),
+        units=sum(r.units for r in results),
+    )
+
+
+class _TileSolve:
+    """One tile. h: (n, N, D), the trajectory so far; value, jacobian: of the step taken from it."""
+
+    def __init__(
+        self,
+        step: Step,
+        linearize: Linearize,
+        bx: Tensor,
+        entry: Tensor,
+        tile: Tile,
+        tol: float,
+        scan: Scan,
+    ) -> None:
+        self.step, self.linearize_step, self.scan = step, linearize, scan
+        self.bx, self.entry, self.tile, self.tol = bx, entry, tile, tol
+        guess_from = bx.new_zeros(bx.shape[0], *entry.shape[1:])
+        guess_from[tile.first] = entry
+        self.h = step(guess_from, bx)
+        self.linearize()
+
+    def linearize(self) -> None:
+        """Takes the step and its Jacobian at every time of the trajectory."""
+        self.value, self.jacobian = self.linearize_step(self.previous(), self.bx)
+
+    def previous(self) -> Tensor:
+        """The state before each time (n, N, D)."""
+        previous = self.h.roll(1, 0)
+        previous[self.tile.first] = self.entry
+        return previous
+
+    def run(self, options: NewtonOptions) -> NewtonResult:
+        """Updates h until every unit has converged; then, if allowed, solves the others step by step."""
+        iterations, failed = 0, self.units(torch.ones_like(self.h, dtype=torch.bool))
+        while iterations < options.max_iterations and bool(failed.any()):
+            update = self.scan(self.jacobian, self.value - self.h, self.tile)
+            self.h = self.h + update
+            self.linearize()
+            failed = self.units(~(self.small(update) & self.small(self.value - self.h)))
+            iterations += 1
+        fallbacks = int(failed.sum()) if options.fallback else 0
+        if fallbacks:
+            self.solve_sequentially(failed)
+        residual = float(self.residual())
+        finite = bool(self.h.isfinite().all())
+        # Not taken for granted after the fallback: a step whose rows mix has another value beside others.
+        exact = residual <= largest_residual(self.h.dtype, self.tol)
+        converged = finite and exact and (options.fallback or not bool(failed.any()))
+        return NewtonResult(iterations, residual, converged, fallbacks, failed.numel())
+
+    def residual(self) -> Tensor:
+        """The largest, of all rows together and of two of them alone: rows must not depend on others."""
+        previous, sampled = self.previous(), [0, -1]
+        alone = [self.step(previous[i, None], self.bx[i, None]) for i in sampled]
+        value, h = torch.cat((self.value, *alone)), torch.cat((self.h, self.h[sampled]))
+        return ((value - h).abs() / (1 + h.abs())).max()
+
+    def small(self, error: Tensor) -> Tensor:
+        """Where error (n, N, D) is within tolerance; False for NaN."""
+        return error.abs() <= self.tol * (1 + self.h.abs())
+
+    def units(self, failed: Tensor) -> Tensor:
+        """failed (n, N, D) -> per unit (active, D), or (active, 1) where channels mix."""
+        channels = failed.any(1) if self.jacobian.dim() == 4 else failed.flatten(1).any(1, keepdim=True)
+        sequence = self.tile.starts.cumsum(0) - 1
+        count = channels.new_zeros(self.tile.active, channels.shape[1], dtype=torch.int32)
+        return count.index_add_(0, sequence, channels.int()) > 0
+
+    def solve_sequentially(self, failed: Tensor) -> None:
+        """Replaces the units in failed (active, D or 1); the others keep every bit."""
+        lengths = self.tile.last - self.tile.first + 1
+        again = failed.any(1)
+        rows = again.repeat_interleave(lengths)
+        cu_seqlens = torch.cat((lengths.new_zeros(1), lengths[again].cumsum(0))).int()
+        exact = sequential_solve(self.step, self.bx[rows], self.entry[again], cu_seqlens)
+        replaced = failed[again].repeat_interleave(lengths[again], 0).unsqueeze(1)
+        self.h[rows] = torch.where(replaced, exact, self.h[rows])
+        self.value = self.step(self.previous(), self.bx)

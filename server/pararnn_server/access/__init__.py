@@ -1,0 +1,1 @@
+"""API keys, and the share of requests, bytes and slots that each key may use."""

@@ -1,0 +1,1 @@
+"""The application around every request, and the process that serves it."""

@@ -1,0 +1,189 @@
+"""The application: routes, middleware, and the model behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pararnn_server.access.keys import check_exposure, load_keys
+from pararnn_server.app.cors import Preflight, allowed_methods, check_origins
+from pararnn_server.app.middleware import Access, Envelope, error_response
+from pararnn_server.concurrency.stalls import beat_on_loop
+from pararnn_server.errors import BadRequest, MethodNotAllowed, NotFound, ServerError
+from pararnn_server.http.bodies import refusal
+from pararnn_server.http.openapi import describe
+from pararnn_server.http.request_id import REQUEST_ID
+from pararnn_server.http.routes import (
+    admin,
+    chat,
+    completions,
+    models,
+    responses,
+    session_branches,
+    session_state,
+    sessions,
+    tokens,
+)
+from pararnn_server.models.loading import Loaded, load_in_background
+from pararnn_server.models.service import Service, Serving
+from pararnn_server.models.startup import read_chat_template, start
+from pararnn_server.settings.server_settings import Settings
+from pararnn_server.settings.version import package_version
+
+_ROUTES = (
+    completions,
+    chat,
+    responses,
+    models,
+    sessions,
+    session_branches,
+    session_state,
+    tokens,
+    admin,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    loaded: Loaded | None = None,
+    loading: Future[Loaded] | None = None,
+    on_failure: Callable[[Exception], None] | None = None,
+    on_ready: Callable[[Serving], None] | None = None,
+) -> FastAPI:
+    """Raises ConfigurationError for keys and addresses that do not go together.
+
+    loaded: a model at hand. loading: one that will be, requests get a 503 until then. With neither, the
+        checkpoint of the settings is loaded once the application runs.
+    on_failure: what to do if it cannot be loaded; by default that is only logged.
+    on_ready: called on the event loop once requests are answered.
+    """
+    keys = load_keys(settings)
+    check_exposure(settings, keys)
+    check_origins(settings)
+    service = Service(settings, keys)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        bring_up = asyncio.ensure_future(
+            _bring_up(service, loaded, loading, on_failure or _log_failure, on_ready or _nothing)
+        )
+        beats = asyncio.ensure_future(beat_on_loop(service.loop_heartbeat))
+        service.stalls.start()
+        if loaded is not None:
+            await bring_up
+        yield
+        bring_up.cancel()
+        beats.cancel()
+        service.stalls.stop()
+        if service.loaded is not None:
+            await asyncio.to_thread(service.loaded.engine.stop, 0.0)
+            await asyncio.to_thread(service.loaded.sessions.close)
+            service.loaded.chat.close()
+
+    app = _Api(
+        title="pararnn-server",
+        description="Constant-memory recurrent language models behind an OpenAI-compatible interface.",
+        version=package_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    for module in _ROUTES:
+        app.include_router(module.router)
+    _add_middleware(app, service)
+    app.add_exception_handler(ServerError, _on_server_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_bad_parameter)
+    return app
+
+
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = describe(self)
+        return self.openapi_schema
+
+
+async def _bring_up(
+    service: Service,
+    loaded: Loaded | None,
+    loading: Future[Loaded] | None,
+    on_failure: Callable[[Exception], None],
+    on_ready: Callable[[Serving], None],
+) -> None:
+    try:
+        if loaded is None:
+            loaded = await asyncio.wrap_future(loading or load_in_background(service.settings))
+        # Trying the template takes a moment, or as long as a broken one may.
+        template = await asyncio.to_thread(read_chat_template, loaded)
+        service.loaded = start(loaded, service.settings, service.metrics, len(service.keys.names), template)
+        service.loaded.sessions.writer.heartbeat = service.store_heartbeat
+    except Exception as error:  # the caller decides what a server without a model is worth
+        on_failure(error)
+    else:
+        logger.info("serving %s, %d bytes of state per session", loaded.name, service.loaded.state_bytes)
+        on_ready(service.loaded)
+
+
+def _add_middleware(app: FastAPI, service: Service) -> None:
+    """The last one added is the outermost."""
+    app.add_middleware(Access, service=service)
+    if service.settings.cors_origin:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(service.settings.cors_origin),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            allow_private_network=True,
+            expose_headers=[REQUEST_ID, "retry-after"],
+        )
+    app.add_middleware(Preflight, settings=service.settings, routes=app)
+    app.add_middleware(Envelope)
+
+
+async def _on_server_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ServerError)
+    return error_response(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: an unknown path, or a method the path does not have."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        message = f"{request.method} is not allowed here."
+        allow = ", ".join(allowed_methods(request.app, request.url.path))
+        return error_response(MethodNotAllowed(message, headers={"allow": allow}))
+    if error.status_code == 404:
+        return error_response(NotFound(f"There is nothing at {request.url.path}.", code="unknown_path"))
+    return error_response(BadRequest(str(error.detail)))
+
+
+async def _on_bad_parameter(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [found | {"loc": found["loc"][1:]} for found in error.errors()]
+    return error_response(refusal(errors))
+
+
+def _log_failure(error: Exception) -> None:
+    logger.error("cannot serve: %s", error)
+
+
+def _nothing(_: Serving) -> None:
+    """Nobody waits for the server to be ready."""

@@ -1,0 +1,156 @@
+"""Around every request: an id, a log line, who is asking, and one shape for whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable
+from contextlib import ExitStack, closing
+
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pararnn_server.access.body_budget import BODY, BodyLease
+from pararnn_server.concurrency.fair_threads import current_key
+from pararnn_server.errors import BadRequest, Internal, ServerError
+from pararnn_server.http.request_id import REQUEST_ID, usable_request_id
+from pararnn_server.http.request_state import ACCOUNT, OUTCOME, RECORDED
+from pararnn_server.models.service import Service
+
+PUBLIC_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
+ADMIN_PATHS = frozenset({"/metrics"})
+# Of no key of a user: they count against no limit.
+UNCOUNTED_PATHS = PUBLIC_PATHS | ADMIN_PATHS
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+_access = logging.getLogger("pararnn.access")
+_faults = logging.getLogger("pararnn.error")
+
+
+class Envelope:
+    """Outermost: gives every answer its x-request-id, logs it, and turns exceptions into error bodies."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes everything but HTTP through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = usable_request_id(Headers(scope=scope).get(REQUEST_ID, ""))
+        state = scope.setdefault("state", {})
+        began, sent = time.monotonic(), 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal sent
+            if message["type"] == "http.response.start":
+                sent = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        except Exception as error:
+            failure = error if isinstance(error, ServerError) else _fault(error, request_id)
+            state[OUTCOME] = failure.status
+            if not sent:
+                await error_response(failure)(scope, receive, send_named)
+        finally:
+            _log(scope, state.get(OUTCOME, sent), time.monotonic() - began, request_id)
+
+
+class Access:
+    """Checks the Host header where there are no keys, else the key; holds the key to its limits."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuses before any of the body is read."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        with ExitStack() as held:
+            try:
+                owner = scope["state"]["owner"] = self._owner(scope, headers)
+                current_key.set(owner)
+                if scope["path"] not in UNCOUNTED_PATHS:
+                    self._hold(scope, owner, held)
+            except ServerError as error:
+                await error_response(error)(scope, receive, send)
+                return
+            if scope["method"] == "HEAD":
+                # The server leaves the body out of an answer to the scope that it made.
+                scope = {**scope, "method": "GET"}
+
+            def send_last(message: Message) -> Awaitable[None]:
+                # Before the last byte leaves: the client may send its next request as soon as it has that.
+                if message["type"] == "http.response.body" and not message.get("more_body"):
+                    held.close()
+                return send(message)
+
+            await self._app(scope, receive, send_last)
+
+    def _hold(self, scope: Scope, owner: str, held: ExitStack) -> None:
+        """Until the end of the request. Raises TooManyRequests."""
+        method, state = scope["method"], scope["state"]
+        ends_work = method == "DELETE" or (method == "POST" and scope["path"].endswith("/cancel"))
+        takes_tokens = method == "POST" and not ends_work
+        limits = self._service.limits
+        state[ACCOUNT] = held.enter_context(
+            limits.admitted(owner, takes_tokens=takes_tokens, ends_work=ends_work)
+        )
+        state[BODY] = held.enter_context(closing(BodyLease(self._service.bodies, owner)))
+
+    def _owner(self, scope: Scope, headers: Headers) -> str:
+        """Raises BadRequest or Unauthorized."""
+        path, keys, settings = scope["path"], self._service.keys, self._service.settings
+        # HTTP/1.0 has no Host header, and no browser speaks it.
+        has_host = scope.get("http_version") != "1.0" or "host" in headers
+        if has_host and keys.anonymous and not settings.allow_anonymous:
+            _check_host(headers.get("host", ""), settings.host)
+        if path in PUBLIC_PATHS:
+            return ""
+        if path in ADMIN_PATHS:
+            keys.check_admin(headers)
+            return ""
+        return keys.owner(headers)
+
+
+def error_response(error: ServerError) -> JSONResponse:
+    """The one body of every error."""
+    return JSONResponse(error.body(), error.status, headers=error.headers)
+
+
+def _fault(error: Exception, request_id: str) -> Internal:
+    _faults.error("request %s failed", request_id, exc_info=error)
+    return Internal("The server failed; its log has the reason under this x-request-id.")
+
+
+def _check_host(host: str, bound: str) -> None:
+    """A web page that rebinds its own name to this address sends that name."""
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    if name.lower() not in LOOPBACK_NAMES | {bound.lower()}:
+        message = "The Host header does not name this server; set keys or --allow-anonymous to accept others."
+        raise BadRequest(message, param="host", code="invalid_host")
+
+
+def _log(scope: Scope, status: int, seconds: float, request_id: str) -> None:
+    """The path as it came, still percent-encoded, so that no request can write a line of its own."""
+    state = scope["state"]
+    _access.info(
+        "%s %s %d %.1f ms id=%s key=%s recorded=%s",
+        scope["method"],
+        scope.get("raw_path", b"").decode("ascii", "replace"),
+        status,
+        seconds * 1e3,
+        request_id,
+        state.get("owner", ""),
+        json.dumps(state.get(RECORDED, {})),
+    )

@@ -1,0 +1,1 @@
+"""Threads, deadlines and futures that the rest of the server works with."""

@@ -1,0 +1,1 @@
+"""The engine thread: requests, scheduling, steps of the model, sampling and replies."""

@@ -1,0 +1,118 @@
+"""A scheduled step as the tensors of one `step` of the model, and what its rows of logits are for."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pararnn_core.models.base import ServingModel
+from pararnn_core.state import RecurrentState
+from pararnn_server.engine.running import Choice, Running
+from pararnn_server.engine.scheduler import Decode, Prefill, ScheduledBatch
+
+
+class Draw(NamedTuple):
+    """One id to sample from a row of the logits."""
+
+    running: Running
+    choice: Choice
+    row: int
+
+
+class Score(NamedTuple):
+    """Rows of the logits from first_row on foretell `targets`; first: they follow the prompt's first id."""
+
+    running: Running
+    first_row: int
+    targets: list[int]
+    first: bool
+
+
+class Batch:
+    """Decodes and prefill chunks laid end to end. Logits are asked for only where something reads them.
+
+    prefilled: requests whose prompt ends in this step.
+    """
+
+    def __init__(self, scheduled: ScheduledBatch, requests: Mapping[str, Running]) -> None:
+        self.draws: list[Draw] = []
+        self.scores: list[Score] = []
+        self.prefilled: list[Running] = []
+        self._tokens = array("i")
+        self._bounds = array("i", [0])
+        self._slots = array("i")
+        self._rows = array("q")
+        self._resumed_slots: list[int] = []
+        self._add_decodes(scheduled.decodes, requests)
+        # Rows of resumed requests come from `head`, after all of `step`.
+        for prefill in sorted(scheduled.prefills, key=lambda prefill: prefill.num_tokens == 0):
+            self._add_prefill(prefill, requests[prefill.request_id])
+
+    def logits(self, model: ServingModel, state: RecurrentState) -> Tensor:
+        """Moves the states on; (M, V) float32 for the rows asked for."""
+        if not self._slots:
+            return model.head(state, self._resumed_slots)
+        logits = model.step(
+            _tensor(self._tokens, torch.int32),
+            _tensor(self._bounds, torch.int32),
+            _tensor(self._slots, torch.int32),
+            state,
+            logits_indices=_tensor(self._rows, torch.int64),
+        )
+        if not self._resumed_slots:
+            return logits
+        return torch.cat((logits, model.head(state, self._resumed_slots)))
+
+    def _add_decodes(self, decodes: list[Decode], requests: Mapping[str, Running]) -> None:
+        """First of all, so that the row of a decode is its position. By whole lists: it runs every step."""
+        running = [requests[decode.request_id] for decode in decodes]
+        choices = [one.choices[decode.choice] for one, decode in zip(running, decodes, strict=True)]
+        rows = range(len(decodes))
+        self._tokens.extend([choice.last_token_id for choice in choices])
+        self._slots.extend([decode.slot for decode in decodes])
+        self._bounds.extend(range(1, len(decodes) + 1))
+        self._rows.extend(rows)
+        self.draws.extend(map(Draw, running, choices, rows))
+
+    def _add_prefill(self, prefill: Prefill, running: Running) -> None:
+        samples = prefill.is_last and running.request.params.max_tokens > 0
+        last_row = -1
+        if prefill.num_tokens:
+            end = prefill.start + prefill.num_tokens
+            self._tokens.extend(running.feed[prefill.start : end])
+            self._end_sequence(prefill.slot)
+            if running.is_scored:
+                last_row = self._score(running, prefill.start, end)
+            elif samples:
+                last_row = self._ask(1)
+        elif samples:
+            last_row = len(self._rows) + len(self._resumed_slots)
+            self._resumed_slots.append(prefill.slot)
+        if samples:
+            self.draws.extend(Draw(running, choice, last_row) for choice in running.choices.values())
+        if prefill.is_last:
+            self.prefilled.append(running)
+
+    def _score(self, running: Running, start: int, end: int) -> int:
+        first_row = self._ask(end - start)
+        targets = running.feed[start + 1 : end + 1].tolist()
+        self.scores.append(Score(running, first_row, targets, first=start == 0))
+        return first_row + end - start - 1
+
+    def _end_sequence(self, slot: int) -> None:
+        self._slots.append(slot)
+        self._bounds.append(len(self._tokens))
+
+    def _ask(self, count: int) -> int:
+        """Asks for the logits of the newest `count` tokens; returns the first one's row."""
+        first_row, end = len(self._rows), len(self._tokens)
+        self._rows.extend(range(end - count, end))
+        return first_row
+
+
+def _tensor(values: array[int], dtype: torch.dtype) -> Tensor:
+    return torch.frombuffer(values, dtype=dtype) if values else torch.empty(0, dtype=dtype)

@@ -1,0 +1,224 @@
+"""The one engine thread, and the only ways to talk to it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import TypeVar
+
+from pararnn_core.models.base import ServingModel
+from pararnn_server.concurrency.futures import run_into
+from pararnn_server.engine.admission import Admission, check_request
+from pararnn_server.engine.request import Request
+from pararnn_server.engine.running import Running
+from pararnn_server.engine.settings import EngineSettings
+from pararnn_server.engine.worker import Worker
+from pararnn_server.errors import BadRequest, Conflict, Internal, ServerError, TooManyRequests, Unavailable
+from pararnn_server.metrics.metrics import Metrics, PoolStats
+from pararnn_server.sessions.manager import SessionManager
+from pararnn_server.sessions.turn import Turn
+from pararnn_server.state_cache.state_cache import Partition
+from pararnn_server.text.vocabulary import Vocabulary
+
+T = TypeVar("T")
+
+HARD_STOP_SECONDS = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class Engine:
+    """Any thread may call any method; what it asks for happens between two steps of the engine thread.
+
+    token_bytes: text of each id of the tokenizer, b"" for special ones.
+    special_ids: by spelling, so that a stop string can name them.
+    """
+
+    def __init__(
+        self,
+        model: ServingModel,
+        token_bytes: Sequence[bytes],
+        special_ids: Mapping[str, int],
+        settings: EngineSettings,
+        sessions: SessionManager,
+        metrics: Metrics,
+    ) -> None:
+        config = model.config
+        self._settings = settings
+        self.sessions = sessions
+        self._metrics = metrics
+        self._vocabulary = Vocabulary.build(token_bytes, config.vocab_size, config.eos_token_id, special_ids)
+        self._admission = Admission(
+            settings.max_num_seqs + settings.max_queue, settings.num_owners, settings.max_queue_bytes
+        )
+        self._worker = Worker(model, self._vocabulary, settings, sessions, metrics, self._admission.release)
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="engine", daemon=True)
+        self._gate = Lock()
+        self._is_draining = False
+        self._is_closed = False
+        metrics.watch(self.stats, sessions.totals)
+        sessions.writer.on_turn_to_end = self._end_turn
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether the thread runs and takes requests."""
+        return self._thread.is_alive() and not self._is_draining
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any request waits or runs."""
+        return self._worker.has_work
+
+    @property
+    def max_choices(self) -> int:
+        """Replies of one key that may run and wait at once."""
+        return self._admission.max_choices
+
+    def stats(self) -> PoolStats:
+        """Requests and slots at this moment."""
+        return self._worker.stats()
+
+    def start(self) -> None:
+        """Starts the thread; once."""
+        self._thread.start()
+
+    def stop(self, drain_seconds: float) -> None:
+        """Refuses new requests, lets the others finish for so long, ends the rest with a 503. Blocks."""
+        self._is_draining = True
+        if not self._thread.is_alive():
+            return
+        with suppress(Unavailable):
+            self._post(_nothing)
+            self._thread.join(drain_seconds)
+            self._post(lambda: self._worker.fail_all(_shutting_down()))
+        self._thread.join(HARD_STOP_SECONDS)
+        if self._thread.is_alive():
+            logger.error("the engine thread is stuck in a step; giving it up")
+        self.sessions.flush(HARD_STOP_SECONDS)
+
+    def submit(self, request: Request, turn: Turn | None = None) -> None:
+        """Queues a request; as `submit_all`."""
+        self.submit_all([request], turn)
+
+    def submit_all(self, requests: Sequence[Request], turn: Turn | None = None) -> None:
+        """Queues all of these requests or none: no step of the engine comes between them.
+
+        turn: of the session that the one request names, ended here if the request is refused.
+        Raises BadRequest, TooManyRequests (queue full), Unavailable (shutting down).
+        """
+        with ExitStack() as undo:
+            if turn is not None:
+                undo.callback(self.sessions.abandon, turn)
+            arrived: list[Running] = []
+            for request in requests:
+                check_request(request, self._vocabulary, self._settings.max_slots_per_key)
+                if turn is not None and not turn.num_tokens and not request.prompt_token_ids:
+                    raise BadRequest("the prompt is empty, and so is the session", param="prompt")
+                if self._is_draining:
+                    self._metrics.admission_rejections.labels("draining").inc()
+                    raise _shutting_down()
+                self._reserve(request)
+                undo.callback(self._admission.release, request.request_id)
+                arrived.append(Running(request, turn, time.monotonic(), self._settings.queue_timeout))
+            self._post(lambda: self._worker.add_all(arrived))
+            undo.pop_all()
+
+    def read_ahead(self, partition: Partition, token_ids: Sequence[int]) -> None:
+        """Promises the state after `token_ids`: requests submitted later count on it.
+
+        It is computed from the longest kept prefix on, once nobody waits, or by the first request that needs
+        it. Ignored while shutting down.
+        """
+        if not self._is_draining:
+            with suppress(Unavailable):
+                self._post(lambda: self._worker.read_ahead(partition, token_ids))
+
+    def abort(self, request_id: str) -> None:
+        """The client has left: frees the slots before the next step. Unknown ids are ignored."""
+        with suppress(Unavailable):
+            self._post(lambda: self._worker.abort(request_id))
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Runs a function on the engine thread between two steps. Raises Unavailable once it has ended."""
+        future: Future[T] = Future()
+        self._post(lambda: run_into(future, function))
+        return future
+
+    def cancel(self, request_id: str) -> Future[None]:
+        """Ends a session's reply as it stands and hands what was delivered to the store.
+
+        A reply of which nothing was delivered is undone. Done when that is so; unknown ids are ignored.
+        """
+        return self.call(lambda: self._worker.cancel(request_id))
+
+    def fail(self, request_id: str, error: ServerError) -> None:
+        """Ends a request with an error. Unknown ids are ignored."""
+        with suppress(Unavailable):
+            self._post(lambda: self._worker.fail(request_id, error))
+
+    def _end_turn(self, request_id: str, is_kept: bool) -> None:
+        """Another server asked for it, or has overtaken or deleted the session."""
+        if is_kept:
+            with suppress(Unavailable):
+                self.cancel(request_id)
+        else:
+            message = "the session was changed or deleted by another server; nothing of this is kept"
+            self.fail(request_id, Conflict(message, param="session_id", code="lease_lost"))
+
+    def _reserve(self, request: Request) -> None:
+        try:
+            self._admission.reserve(request)
+        except TooManyRequests:
+            self._metrics.admission_rejections.labels("queue_full").inc()
+            raise
+
+    def _post(self, job: Callable[[], None]) -> None:
+        with self._gate:
+            if self._is_closed:
+                raise _shutting_down()
+            self._inbox.put(job)
+
+    def _run(self) -> None:
+        try:
+            while not self._close_if_done():
+                self._read_inbox()
+                self._step()
+        finally:
+            self._is_closed = True
+            self._worker.fail_all(Internal("the engine has ended"))
+
+    def _close_if_done(self) -> bool:
+        with self._gate:
+            self._is_closed = self._is_draining and not self._worker.has_work and self._inbox.empty()
+            return self._is_closed
+
+    def _read_inbox(self) -> None:
+        """Sleeps while there is neither work nor mail."""
+        jobs = [] if self._worker.has_work or self._worker.has_idle_work else [self._inbox.get()]
+        jobs += [self._inbox.get() for _ in range(self._inbox.qsize())]
+        for job in jobs:
+            try:
+                job()
+            except Exception:
+                logger.exception("a call into the engine failed")
+
+    def _step(self) -> None:
+        try:
+            self._worker.step()
+        except Exception:
+            logger.exception("the engine failed outside of the model; every request ends with a 500")
+            self._worker.fail_all(Internal("the engine failed"))
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable("the server is shutting down", code="draining")
+
+
+def _nothing() -> None:
+    """Wakes the engine thread."""

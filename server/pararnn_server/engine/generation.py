@@ -1,0 +1,164 @@
+"""One HTTP request's replies: what is asked of the engine, and what has come of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.engine.engine import Engine
+from pararnn_server.engine.outputs import Addressed, Courier, OutputQueue
+from pararnn_server.engine.recorded_reply import RecordedReply, recorded
+from pararnn_server.engine.request import Failed, Finished, Request, Started, Tokens, Usage
+from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.turn import Repeated, Turn
+from pararnn_server.sessions.turns import begin_turn
+from pararnn_server.text.prompts import EncodedPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an HTTP request asks of the engine: num_choices replies to every prompt.
+
+    deadline: time.monotonic() after which it fails. created: seconds since 1970, as the answer says.
+    once: if the client may send it twice; only with a session. repeated: what it was answered before.
+    """
+
+    request_id: str
+    prompts: Sequence[EncodedPrompt]
+    params: SamplingParams
+    num_choices: int
+    owner: str
+    deadline: float
+    session_id: str | None = None
+    expected_turn: int | None = None
+    cache_salt: str | None = None
+    created: int = 0
+    once: Once | None = None
+    repeated: RecordedReply | None = None
+
+
+class Generation:
+    """The plan under way. For the event loop only; `close` must be called whatever happens."""
+
+    def __init__(self, plan: Plan, engine: Engine, courier: Courier) -> None:
+        self.plan = plan
+        self._engine = engine
+        self._courier = courier
+        self.queue = OutputQueue()
+        self._open: dict[int, int] = {}
+        self._usage: dict[tuple[int, int], Usage] = {}
+        self._is_repeat = False
+        self._read: dict[int, int] = {}
+        self._said: dict[tuple[int, int], int] = {}
+
+    async def start(self) -> None:
+        """Takes the right to write to the session, if there is one, and submits every prompt, or none.
+
+        What was answered before is given again. Raises what `begin_turn` and the engine refuse with.
+        """
+        if self.plan.repeated is not None:
+            self._repeat(self.plan.repeated)
+            return
+        turn = await self._begin_turn()
+        if isinstance(turn, Repeated):
+            self._repeat(recorded(turn))
+            return
+        self._engine.submit_all([self._request(*each) for each in enumerate(self.plan.prompts)], turn)
+        self._open = dict.fromkeys(range(len(self.plan.prompts)), self.plan.num_choices)
+
+    async def outputs(self) -> list[Addressed]:
+        """The next burst; nothing after a nudge. A request that failed is the last of its burst."""
+        items = await self.queue.take()
+        for prompt, output in items:
+            if isinstance(output, Started):
+                self._read[prompt] = len(self.plan.prompts[prompt].ids)
+            elif isinstance(output, Tokens):
+                self._said[prompt, output.choice] = output.completion_tokens
+            elif isinstance(output, Finished):
+                self._said[prompt, output.choice] = output.usage.completion_tokens
+                self._open[prompt] -= 1
+                self._usage[prompt, output.choice] = output.usage
+            elif isinstance(output, Failed):
+                self._open[prompt] = 0
+        return items
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of all prompts and the longest replies to them; 0 where an answer is repeated."""
+        plan = self.plan
+        if plan.repeated is not None:
+            return 0
+        replies = len(plan.prompts) * plan.num_choices * plan.params.max_tokens
+        return sum(len(prompt.ids) for prompt in plan.prompts) + replies
+
+    @property
+    def tokens_taken(self) -> int:
+        """Of prompts that got a slot and replies as far as they have come; none of what is repeated."""
+        return 0 if self._is_repeat else sum(self._read.values()) + sum(self._said.values())
+
+    @property
+    def done(self) -> bool:
+        """Whether every choice of every prompt has ended."""
+        return not any(self._open.values())
+
+    @property
+    def usage(self) -> Usage:
+        """Each prompt once, every reply."""
+        firsts = [usage for (_, choice), usage in self._usage.items() if choice == 0]
+        return Usage(
+            prompt_tokens=sum(usage.prompt_tokens for usage in firsts),
+            completion_tokens=sum(usage.completion_tokens for usage in self._usage.values()),
+            cached_tokens=sum(usage.cached_tokens for usage in firsts),
+        )
+
+    def close(self) -> None:
+        """Ends what still runs; nothing of it is kept."""
+        for index, choices in self._open.items():
+            if choices:
+                self._engine.abort(self._engine_id(index))
+        self._open.clear()
+
+    async def _begin_turn(self) -> Turn | Repeated | None:
+        """A turn that nobody waits for any more is ended as soon as it has begun."""
+        plan = self.plan
+        if plan.session_id is None:
+            return None
+        asked = self._engine.sessions.ask(
+            begin_turn, plan.session_id, plan.owner, plan.request_id, plan.expected_turn, plan.once
+        )
+        try:
+            return await asyncio.shield(asyncio.wrap_future(asked))
+        except asyncio.CancelledError:
+            asked.add_done_callback(self._abandon)
+            raise
+
+    def _abandon(self, asked: Future[Turn | Repeated]) -> None:
+        if asked.exception() is None and isinstance(turn := asked.result(), Turn):
+            self._engine.sessions.abandon(turn)
+
+    def _repeat(self, reply: RecordedReply) -> None:
+        self._is_repeat = True
+        self._open[0] = 1
+        for output in reply.outputs:
+            self.queue.put(0, output)
+
+    def _engine_id(self, index: int) -> str:
+        return self.plan.request_id if len(self.plan.prompts) == 1 else f"{self.plan.request_id}-{index}"
+
+    def _request(self, index: int, prompt: EncodedPrompt) -> Request:
+        return Request(
+            request_id=self._engine_id(index),
+            prompt_token_ids=prompt.ids,
+            params=self.plan.params,
+            emit=self._courier.emitter(self.queue, index),
+            num_choices=self.plan.num_choices,
+            owner=self.plan.owner,
+            session_id=self.plan.session_id,
+            deadline=self.plan.deadline,
+            cache_salt=self.plan.cache_salt,
+            stable_tokens=prompt.stable,
+            created=self.plan.created,
+        )

@@ -1,0 +1,88 @@
+"""Prompts that are read ahead while no request is there, so that a later one finds their state."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+
+from pararnn_core.state import StateSnapshot
+from pararnn_server.engine.executor import Executor
+from pararnn_server.engine.prefix_reuse import sound
+from pararnn_server.metrics.metrics import Metrics
+from pararnn_server.state_cache.prefix_tree import id_array, pack_ids
+from pararnn_server.state_cache.state_cache import Partition, StateCache
+
+# A request that arrives waits for the chunk under way.
+CHUNK_TOKENS = 64
+# Less than this is read as fast with the next request as it would be now.
+MIN_TOKENS = 16
+MAX_WAITING_BYTES = 4 << 20
+
+
+class _Job:
+    """ids after the first `num_tokens` of which `snapshot` stands; None: not looked up yet."""
+
+    def __init__(self, partition: Partition, ids: Sequence[int]) -> None:
+        self.partition = partition
+        self.ids = id_array(ids)
+        self.packed = pack_ids(ids)
+        self.num_tokens = 0
+        self.snapshot: StateSnapshot | None = None
+
+
+class IdlePrefill:
+    """For the engine thread only. Owners take turns; of one that asks for too much the oldest jobs go.
+
+    A state is promised in the cache at once, so that `cached_tokens` follows from the requests of a key. What
+    is left when its next request comes, that request reads itself: no other work of the key holds it up.
+    """
+
+    def __init__(self, executor: Executor, cache: StateCache, state_bytes: int, metrics: Metrics) -> None:
+        self._executor = executor
+        self._cache = cache
+        self._state_bytes = state_bytes
+        self._metrics = metrics
+        self._jobs: OrderedDict[str, deque[_Job]] = OrderedDict()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` would do anything."""
+        return bool(self._jobs)
+
+    def add(self, partition: Partition, ids: Sequence[int]) -> None:
+        """Promise the state after `ids` if a prefix of them is kept or promised, and else do nothing."""
+        job = _Job(partition, ids)
+        known = self._cache.longest(partition, job.packed)
+        if not known or len(ids) - known < MIN_TOKENS:
+            return
+        self._cache.promise(partition, job.packed, len(ids), self._state_bytes)
+        jobs = self._jobs.setdefault(partition.owner, deque())
+        jobs.append(job)
+        while len(jobs) > 1 and sum(len(job.packed) for job in jobs) > MAX_WAITING_BYTES:
+            jobs.popleft()
+
+    def step(self) -> None:
+        """One chunk of one job."""
+        owner, jobs = self._jobs.popitem(last=False)
+        if not self._advance(jobs[0]):
+            jobs.popleft()
+        if jobs:
+            self._jobs[owner] = jobs
+
+    def _advance(self, job: _Job) -> bool:
+        """Return whether more is to be done: nothing without a state to start from, or once it is there."""
+        if not self._cache.owes(job.partition, job.packed, len(job.ids)):
+            return False
+        if job.snapshot is None:
+            hit = self._cache.find(job.partition, job.packed)
+            if hit is None:
+                return False
+            job.num_tokens, job.snapshot = hit
+        chunk = job.ids[job.num_tokens : job.num_tokens + CHUNK_TOKENS]
+        snapshot = job.snapshot = self._executor.extend(job.snapshot, chunk)
+        job.num_tokens += len(chunk)
+        self._metrics.idle_prefill_tokens.inc(len(chunk))
+        if job.num_tokens < len(job.ids):
+            return True
+        self._cache.fill(job.partition, job.packed, job.num_tokens, sound(lambda: snapshot))
+        return False

@@ -1,0 +1,97 @@
+"""Carries what the engine thread emits to the coroutine that answers, with one wake-up per burst."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from pararnn_core.sampling.sampled import Sampled
+from pararnn_server.engine.request import Output, PromptLogprobs, Tokens
+
+Addressed: TypeAlias = tuple[int, Output]
+
+
+class OutputQueue:
+    """Outputs of one HTTP request in order, each with the index of its prompt. For the event loop only.
+
+    What was taken waits for its reader until the next is taken.
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[Addressed] = deque()
+        self._filled = asyncio.Event()
+        self._arrived_bytes = 0
+        self._taken_bytes = 0
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory of what arrived and did not leave yet: how far the reader is behind."""
+        return self._arrived_bytes + self._taken_bytes
+
+    def put(self, prompt: int, output: Output) -> None:
+        """Wakes the reader."""
+        self._items.append((prompt, output))
+        self._arrived_bytes += weight(output)
+        self._filled.set()
+
+    def nudge(self) -> None:
+        """Wakes the reader without anything to read."""
+        self._filled.set()
+
+    async def take(self) -> list[Addressed]:
+        """Everything that is there: nothing after a nudge, else at least one."""
+        await self._filled.wait()
+        self._filled.clear()
+        items = list(self._items)
+        self._items.clear()
+        self._taken_bytes, self._arrived_bytes = self._arrived_bytes, 0
+        return items
+
+
+class Courier:
+    """One per application. `emitter` makes the callback that a Request carries."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._sent: deque[tuple[OutputQueue, int, Output]] = deque()
+        self._called = False
+
+    def emitter(self, queue: OutputQueue, prompt: int) -> Callable[[Output], None]:
+        """Callback for any thread; returns at once."""
+
+        def emit(output: Output) -> None:
+            self._sent.append((queue, prompt, output))
+            if not self._called:
+                self._called = True
+                self._loop.call_soon_threadsafe(self._deliver)
+
+        return emit
+
+    def _deliver(self) -> None:
+        # Cleared first: whatever is appended from here on is either seen below or calls again.
+        self._called = False
+        while self._sent:
+            queue, prompt, output = self._sent.popleft()
+            queue.put(prompt, output)
+
+
+EVENT_BYTES = 200
+# Of a token with its log-probability, and of each alternative, as Python objects.
+ROW_BYTES = 250
+ALTERNATIVE_BYTES = 130
+
+
+def weight(output: Output) -> int:
+    """About how many bytes an output takes in memory."""
+    if isinstance(output, Tokens):
+        text = EVENT_BYTES + len(output.text_bytes)
+        return text + _rows_bytes(output.logprobs) if output.logprobs else text
+    return EVENT_BYTES + (_rows_bytes(output.rows) if isinstance(output, PromptLogprobs) else 0)
+
+
+def _rows_bytes(rows: Sequence[Sampled | None]) -> int:
+    """All rows of an output have as many alternatives as the last."""
+    last = rows[-1] if rows else None
+    return len(rows) * (ROW_BYTES + ALTERNATIVE_BYTES * (len(last.top) if last is not None else 0))

@@ -1,0 +1,66 @@
+"""Ids that are being drawn: what comes to the host of a step, whenever the device is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pararnn_core.ops.devices import on_device
+from pararnn_core.sampling.sampler import Sampled, rows_logprobs
+from pararnn_server.engine.batch import Draw
+
+
+class Flight:
+    """ids: (M,) on the device, drawn for `draws`, in `slots`, from their rows of `logits`.
+
+    All that the host will read is asked for here, before anything else that the device has to do.
+    """
+
+    def __init__(self, draws: Sequence[Draw], logits: Tensor, ids: Tensor) -> None:
+        self.draws = draws
+        self.slots = frozenset(draw.choice.slot for draw in draws)
+        self.ids = ids
+        self._scored = [i for i, draw in enumerate(draws) if draw.running.request.params.logprobs is not None]
+        self._ids = _on_its_way(ids)
+        self._rows = _on_its_way(_rows_of(logits, [draws[i].row for i in self._scored]))
+        self._is_there = None
+        if ids.is_cuda:
+            self._is_there = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's
+            self._is_there.record()
+
+    @property
+    def request_ids(self) -> set[str]:
+        """That it draws for."""
+        return {draw.running.id for draw in self.draws}
+
+    def land(self) -> list[Sampled | None]:
+        """What was drawn, with the log-probabilities that were asked for; None where a row is not finite.
+
+        Waits for the device.
+        """
+        if self._is_there is not None:
+            self._is_there.synchronize()
+        tokens = self._ids.tolist()
+        sampled: list[Sampled | None] = [None if token < 0 else Sampled(token) for token in tokens]
+        places = [(row, i) for row, i in enumerate(self._scored) if tokens[i] >= 0]
+        if places:
+            top_counts = [self.draws[i].running.request.params.logprobs or 0 for _, i in places]
+            rows, targets = [row for row, _ in places], [tokens[i] for _, i in places]
+            found = rows_logprobs(self._rows, rows, targets, top_counts)
+            for (_, i), one in zip(places, found, strict=True):
+                sampled[i] = one
+        return sampled
+
+
+def _rows_of(logits: Tensor, rows: list[int]) -> Tensor:
+    return logits[:0] if not rows else logits.index_select(0, on_device(torch.tensor(rows), logits.device))
+
+
+def _on_its_way(tensor: Tensor) -> Tensor:
+    """On the host once the device is there."""
+    if not tensor.is_cuda:
+        return tensor
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)

@@ -1,0 +1,121 @@
+"""Where a prompt starts, thanks to the state cache, and which of its states go there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from pararnn_core.state import StateSnapshot
+from pararnn_server.engine.executor import Executor
+from pararnn_server.engine.running import Choice, Running
+from pararnn_server.engine.scheduler import Prefill
+from pararnn_server.metrics.metrics import Metrics
+from pararnn_server.state_cache.prefix_tree import pack_ids
+from pararnn_server.state_cache.state_cache import StateCache
+
+# To stop before the last word of a prompt costs a step of its own: too dear for a short one.
+MIN_SPLIT_TOKENS = 128
+# The states within one prompt leave room for other conversations of its key.
+MARK_SHARE = 4
+
+
+class Beginning(NamedTuple):
+    """The state to load, None before any token; how many ids of the feed it covers; where chunks must end."""
+
+    snapshot: StateSnapshot | None
+    num_tokens: int
+    marks: Sequence[int]
+
+
+class StateReuse:
+    """For the engine thread only.
+
+    interval: ids between two states that a long prompt leaves.
+    """
+
+    def __init__(
+        self, executor: Executor, cache: StateCache, interval: int, state_bytes: int, metrics: Metrics
+    ) -> None:
+        self._executor = executor
+        self._cache = cache
+        self._interval = interval
+        self._max_marks = max(1, cache.owner_bytes // (MARK_SHARE * state_bytes))
+        self._metrics = metrics
+
+    def arrive(self, running: Running) -> None:
+        """Count what is cached as soon as a request arrives.
+
+        The count then does not depend on how long it waits, nor on how much of a promised state is read by
+        now: both would show a key what others do.
+        """
+        if self._looks_up(running):
+            running.num_cached = self._cache.longest(running.partition, pack_ids(running.feed))
+
+    def begin(self, running: Running) -> Beginning:
+        """A session that holds something goes on from its own state; everything else may be found."""
+        turn = running.turn
+        own = None if turn is None else turn.snapshot
+        if not self._cache.owner_bytes or running.is_continued:
+            return Beginning(own, 0, ())
+        running.packed_feed = pack_ids(running.feed)
+        running.marks = self._marks(running)
+        start = Beginning(own, 0, running.marks)
+        if not self._looks_up(running):
+            return start
+        self._metrics.prefix_cache_queries.inc(len(running.feed))
+        hit = self._cache.find(running.partition, running.packed_feed)
+        if hit is None:
+            return start
+        self._metrics.prefix_cache_hits.inc(hit.num_tokens)
+        self._metrics.prompt_tokens_cached.inc(hit.num_tokens)
+        marks = [mark for mark in running.marks if mark > hit.num_tokens]
+        return Beginning(hit.snapshot, hit.num_tokens, marks)
+
+    def keep_prompts(self, prefills: Sequence[Prefill], requests: Mapping[str, Running]) -> None:
+        """After a step, before anything is sampled from it."""
+        for prefill in prefills:
+            running, end = requests[prefill.request_id], prefill.start + prefill.num_tokens
+            if not prefill.num_tokens:
+                continue
+            if end == running.num_cached:
+                take = sound(partial(self._executor.snapshot, prefill.slot))
+                self._cache.fill(running.partition, running.packed_feed, end, take)
+            elif prefill.is_last or end in running.marks:
+                self._keep(running, running.packed_feed, end, prefill.slot)
+
+    def keep_reply(self, running: Running, choice: Choice) -> None:
+        """At the end of a reply, while the choice still has its slot. A session keeps its own."""
+        if running.turn is None and choice.num_fed and running.packed_feed:
+            ids = running.packed_feed + pack_ids(choice.reply.ids[: choice.num_fed])
+            self._keep(running, ids, len(running.feed) + choice.num_fed, choice.slot)
+
+    def _looks_up(self, running: Running) -> bool:
+        return bool(self._cache.owner_bytes) and not running.is_continued and not running.is_scored
+
+    def _keep(self, running: Running, ids: bytes, num_tokens: int, slot: int) -> None:
+        self._cache.put(running.partition, ids, num_tokens, sound(lambda: self._executor.snapshot(slot)))
+
+    def _marks(self, running: Running) -> Sequence[int]:
+        """Positions of states to keep, and the promised one that the request counts on."""
+        start, length = running.num_cached, len(running.feed)
+        step = self._interval
+        while length // step > self._max_marks:
+            step *= 2
+        marks = [*range(start // step * step + step, length, step)]
+        if 0 < start < length:
+            marks = [start, *marks]
+        stable = running.request.stable_tokens
+        if length - start >= MIN_SPLIT_TOKENS and start < stable < length and stable not in marks:
+            marks = sorted([*marks, stable])
+        return marks
+
+
+def sound(take: Callable[[], StateSnapshot]) -> Callable[[], StateSnapshot | None]:
+    """`take`, with None for a state that went wrong: whoever found it would fail too."""
+
+    def checked() -> StateSnapshot | None:
+        snapshot = take()
+        return snapshot if snapshot.is_finite() else None
+
+    return checked

@@ -1,0 +1,70 @@
+"""What a turn answered, kept beside it for a client that asks again under the same Idempotency-Key."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pararnn_core.sampling.sampled import Sampled
+from pararnn_server.engine.request import Finished, Output, Request, Started, Tokens, Usage
+from pararnn_server.sessions.checksum import corrupt
+from pararnn_server.sessions.turn import Repeated
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedReply:
+    """request_id, created: of the answer. outputs: as the engine gave them, all pieces of text in one."""
+
+    request_id: str
+    created: int
+    outputs: Sequence[Output]
+
+
+def encode_reply(request: Request, said: Sequence[Tokens], finished: Finished) -> bytes:
+    """JSON. said: the pieces of the one choice that a session's turn has."""
+    with_logprobs = request.params.logprobs is not None
+    rows = [row for tokens in said for row in tokens.logprobs or ()]
+    fields = {
+        "request_id": request.request_id,
+        "created": request.created,
+        "token_ids": [token_id for tokens in said for token_id in tokens.token_ids],
+        "text": base64.b64encode(b"".join(tokens.text_bytes for tokens in said)).decode(),
+        "logprobs": [[row.token_id, row.logprob, row.top] for row in rows] if with_logprobs else None,
+        "finish_reason": finished.finish_reason,
+        "stop_reason": finished.stop_reason,
+        "usage": [
+            finished.usage.prompt_tokens,
+            finished.usage.completion_tokens,
+            finished.usage.cached_tokens,
+        ],
+    }
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def recorded(repeated: Repeated) -> RecordedReply:
+    """What the turn answered, and the session as it left it. StoreFailed if that is not there."""
+    if repeated.reply is None:
+        raise corrupt("the reply of a repeated request is missing")
+    fields = json.loads(repeated.reply)
+    usage = Usage(*fields["usage"])
+    rows = fields["logprobs"]
+    tokens = Tokens(
+        choice=0,
+        token_ids=fields["token_ids"],
+        text_bytes=base64.b64decode(fields["text"]),
+        logprobs=None if rows is None else [_sampled(*row) for row in rows],
+        completion_tokens=usage.completion_tokens,
+    )
+    finished = Finished(0, fields["finish_reason"], fields["stop_reason"], usage, repeated.info)
+    said = [tokens] if tokens.token_ids or tokens.text_bytes else []
+    return RecordedReply(
+        fields["request_id"],
+        fields["created"],
+        [Started(fields["request_id"], usage.cached_tokens), *said, finished],
+    )
+
+
+def _sampled(token_id: int, logprob: float | None, top: list[tuple[int, float]]) -> Sampled:
+    return Sampled(token_id, logprob, tuple((other, value) for other, value in top))

@@ -1,0 +1,111 @@
+"""The ids and bytes of one choice: what may be shown, what is held back, where a stop string cuts."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from pararnn_core.sampling.sampler import Sampled
+from pararnn_server.engine.stop import Limit, StopMatcher
+
+
+class Shown(NamedTuple):
+    """What may be shown now: ids whose bytes are all shown, and bytes, which may run ahead of the ids."""
+
+    sampled: list[Sampled]
+    text: bytes
+
+
+class _Held(NamedTuple):
+    """An id with its end in the text, and in the text in which special tokens are spelled."""
+
+    sampled: Sampled
+    end: int
+    spelled_end: int
+
+
+class Reply:
+    """Ids are counted from the reply's first; an EOS that ends it never gets here.
+
+    spellings: of special tokens, by id.
+    ids: all that were pushed.  num_shown: how many of them are wholly shown.
+    """
+
+    def __init__(
+        self,
+        token_bytes: Sequence[bytes],
+        stops: Sequence[str],
+        spellings: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
+        self._token_bytes = token_bytes
+        self._spellings = spellings
+        self._matcher = StopMatcher(stops, spellings.values())
+        self._can_stop = bool(stops)
+        self._held: deque[_Held] = deque()
+        self._text = bytearray()
+        self._end = 0
+        self._spelled_end = 0
+        self._shown = 0
+        self.ids = array("I")
+        self.num_shown = 0
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether some ids may still become part of a stop string."""
+        return bool(self._held)
+
+    def push(self, sampled: Sampled) -> tuple[Shown, str | None]:
+        """What the id lets be shown, and the stop string that it completed."""
+        data = self._token_bytes[sampled.token_id]
+        if not self._can_stop:
+            return self._show_all(sampled, data), None
+        spelling = self._spellings.get(sampled.token_id)
+        spelled = data if spelling is None else spelling.encode()
+        self._text += data
+        self._end += len(data)
+        self._spelled_end += len(spelled)
+        self._held.append(_Held(sampled, self._end, self._spelled_end))
+        self.ids.append(sampled.token_id)
+        limit, stop = self._matcher.push(spelled, is_special=spelling is not None)
+        return self._show(limit), stop
+
+    def flush(self) -> Shown:
+        """What was held back, when the reply ends without a stop string."""
+        return self._show(Limit(self._end, self._spelled_end))
+
+    def cut_text(self) -> bytes:
+        """Bytes that are shown of the id which a stop string cut in two."""
+        if not self._held:
+            return b""
+        token_id, end = self._held[0].sampled.token_id, self._held[0].end
+        data = self._token_bytes[token_id]
+        return data[: max(0, len(data) - (end - self._shown))]
+
+    def _show_all(self, sampled: Sampled, data: bytes) -> Shown:
+        """The common case: without stop strings nothing is ever held back."""
+        self.ids.append(sampled.token_id)
+        self.num_shown += 1
+        return Shown([sampled], data)
+
+    def _show(self, limit: Limit) -> Shown:
+        shown = []
+        while self._held and self._held[0].end <= limit.text and self._held[0].spelled_end <= limit.spelled:
+            shown.append(self._held.popleft().sampled)
+        self.num_shown += len(shown)
+        size = self._text_before(limit) - self._shown
+        text = bytes(self._text[:size])
+        del self._text[:size]
+        self._shown += size
+        return Shown(shown, text)
+
+    def _text_before(self, limit: Limit) -> int:
+        """Bytes of the text that both limits let be shown."""
+        if not self._held:
+            return self._end
+        first = self._held[0]
+        beyond = max(0, first.spelled_end - limit.spelled)
+        size = len(self._token_bytes[first.sampled.token_id])
+        return min(limit.text, first.end - min(beyond, size))

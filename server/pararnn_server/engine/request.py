@@ -1,0 +1,115 @@
+"""What goes into the engine thread and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.errors import ServerError
+from pararnn_server.sessions.session import SessionInfo
+
+if TYPE_CHECKING:
+    from pararnn_core.sampling.sampler import Sampled
+
+FinishReason = Literal["stop", "length", "cancelled", "abort"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Measured, per choice.
+
+    prompt_tokens: ids of this request's prompt; with a session, the new ones only.
+    completion_tokens: ids sampled, an EOS and the ids of a stop string included.
+    cached_tokens: ids of the prompt that a stored state made it unnecessary to feed.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A slot is granted: headers may leave. cached_tokens as in Usage."""
+
+    request_id: str
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLogprobs:
+    """The next rows of the prompt in order, one event per prefill chunk; the first row of all is None."""
+
+    rows: list[Sampled | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Ids and bytes that may be shown: nothing of it can still become part of a stop string.
+
+    text_bytes: what to append. An id comes with the event that completes its bytes, so that bytes may run
+        ahead of ids; of an id that a stop string cuts in two only the bytes come.
+    logprobs: one per id if they were asked for.
+    completion_tokens: ids sampled so far for the choice, held back ones included.
+    """
+
+    choice: int
+    token_ids: list[int]
+    text_bytes: bytes
+    logprobs: list[Sampled] | None
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Last event of a choice; with a session, once the turn is durable.
+
+    stop_reason: the stop string or stop id that ended it; None for the model's own EOS and any other reason.
+    session: the session as just committed, for a request that named one and was not aborted.
+    """
+
+    choice: int
+    finish_reason: FinishReason
+    stop_reason: str | int | None
+    usage: Usage
+    session: SessionInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Last event of the request; a session is as before the turn."""
+
+    error: ServerError
+
+
+Output = Started | PromptLogprobs | Tokens | Finished | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Request:
+    """One prompt and what to do with it. Ends with one Failed or with one Finished per choice.
+
+    prompt_token_ids: with a session, only what is new; empty continues the session.
+    emit: called in order, on the engine's thread and at a session's end on the store's; must return at once,
+        however slow the reader is.
+    num_choices: replies to the same prompt, each in a slot of its own; 1 with a session.
+    owner: name of the key, "" without keys.
+    deadline: time.monotonic() after which the request fails with a 504.
+    cache_salt: stored states are shared only with requests of the same owner and salt.
+    stable_tokens: leading ids of a text that stay the same whatever is appended to it; 0: not known.
+    created: seconds since 1970, as the answer says.
+    """
+
+    request_id: str
+    prompt_token_ids: Sequence[int]
+    params: SamplingParams
+    emit: Callable[[Output], None]
+    num_choices: int = 1
+    owner: str = ""
+    session_id: str | None = None
+    deadline: float | None = None
+    cache_salt: str | None = None
+    stable_tokens: int = 0
+    created: int = 0

@@ -1,0 +1,154 @@
+"""A request in the engine thread, from submit to its last event."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pararnn_core.sampling.sampler import Sampled
+from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.access.keys import key_of
+from pararnn_server.engine.reply import Reply, Shown
+from pararnn_server.engine.request import FinishReason, Request, Tokens, Usage
+from pararnn_server.engine.stop_rollback import UndoCopies
+from pararnn_server.sessions.turn import Turn
+from pararnn_server.state_cache.prefix_tree import id_array
+from pararnn_server.state_cache.state_cache import Partition
+from pararnn_server.text.vocabulary import Vocabulary
+
+
+class Ending(NamedTuple):
+    """Why a choice ends; stop_reason as in Finished."""
+
+    finish_reason: FinishReason
+    stop_reason: str | int | None = None
+
+
+class Choice:
+    """One reply of a request, in a slot of its own.
+
+    num_sampled: ids sampled, an EOS included; all but the last of them were fed.
+    """
+
+    def __init__(
+        self, index: int, slot: int, params: SamplingParams, vocabulary: Vocabulary, undo: UndoCopies | None
+    ) -> None:
+        self.index = index
+        self.slot = slot
+        self.reply = Reply(vocabulary.token_bytes, params.stop, vocabulary.spellings)
+        self.undo = undo
+        self.num_sampled = 0
+        self.last_token_id = -1
+        self.last_token_at = 0.0
+        self._params = params
+        self._eos_token_id = vocabulary.eos_token_id
+
+    @property
+    def num_fed(self) -> int:
+        """Ids of the reply that the slot's state covers, between two steps."""
+        return max(0, self.num_sampled - 1)
+
+    def accept(self, sampled: Sampled) -> tuple[Tokens | None, Ending | None]:
+        """The next id: what may be shown, and whether the reply ends with it."""
+        self.num_sampled += 1
+        token_id = self.last_token_id = sampled.token_id
+        if self._ends_reply(token_id):
+            stop_reason = None if token_id == self._eos_token_id else token_id
+            return self.flush(), Ending("stop", stop_reason)
+        shown, stop = self.reply.push(sampled)
+        if stop is not None:
+            return self._event(shown), Ending("stop", stop)
+        if self.num_sampled == self._params.max_tokens:
+            rest = self.reply.flush()
+            return self._event(Shown(shown.sampled + rest.sampled, shown.text + rest.text)), Ending("length")
+        if self.undo is not None:
+            self.undo.follow(self.num_fed, self.reply.num_shown, self.reply.holds_back)
+        return self._event(shown), None
+
+    def flush(self) -> Tokens | None:
+        """What was held back, when the reply ends otherwise than by a stop string."""
+        return self._event(self.reply.flush())
+
+    def _ends_reply(self, token_id: int) -> bool:
+        """Stop ids are further EOS ids of the checkpoint: ignore_eos goes for them too."""
+        if self._params.ignore_eos:
+            return False
+        return token_id == self._eos_token_id or token_id in self._params.stop_token_ids
+
+    def _event(self, shown: Shown) -> Tokens | None:
+        if not shown.sampled and not shown.text:
+            return None
+        return Tokens(
+            choice=self.index,
+            token_ids=[sampled.token_id for sampled in shown.sampled],
+            text_bytes=shown.text,
+            logprobs=shown.sampled if self._params.logprobs is not None else None,
+            completion_tokens=self.num_sampled,
+        )
+
+
+class Running:
+    """Times are of the engine's monotonic clock.
+
+    feed: ids to feed before the first is sampled: the session's pending ones, then the prompt's.
+    choices: those that have a slot and have not ended.
+    packed_feed: the feed as the state cache reads it; empty where no state of the request is kept.
+    num_cached: ids of the feed that a kept or promised state covered when the request arrived.
+    marks: positions in the feed of states to keep.
+    said: what was emitted, kept only for a client that may ask again.
+    """
+
+    def __init__(self, request: Request, turn: Turn | None, arrived_at: float, queue_timeout: float) -> None:
+        self.request = request
+        self.turn = turn
+        self.feed = id_array(request.prompt_token_ids)
+        if turn is not None and turn.pending_ids:
+            self.feed = array("i", turn.pending_ids) + self.feed
+        self.choices: dict[int, Choice] = {}
+        self.said: list[Tokens] = []
+        self.arrived_at = arrived_at
+        self.queue_deadline = arrived_at + queue_timeout
+        self.started_at: float | None = None
+        self.prefilled_at: float | None = None
+        self.packed_feed = b""
+        self.num_cached = 0
+        self.marks: Sequence[int] = ()
+
+    @property
+    def id(self) -> str:
+        """The request's id."""
+        return self.request.request_id
+
+    @property
+    def partition(self) -> Partition:
+        """With whom the request shares stored states."""
+        return Partition(key_of(self.request.owner), self.request.cache_salt)
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the feed follows ids of a session, so that it alone says nothing of the state after it."""
+        return self.turn is not None and self.turn.num_tokens > 0
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether log-probabilities of the prompt were asked for."""
+        return self.request.params.prompt_logprobs is not None
+
+    @property
+    def may_be_asked_again(self) -> bool:
+        """Whether its turn has an Idempotency-Key."""
+        return self.turn is not None and self.turn.once is not None
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether any id was sampled."""
+        return any(choice.num_sampled for choice in self.choices.values())
+
+    def is_past(self, now: float) -> bool:
+        """Whether the request's own time is over."""
+        return self.request.deadline is not None and self.request.deadline <= now
+
+    def usage(self, choice: Choice) -> Usage:
+        """So far."""
+        return Usage(len(self.request.prompt_token_ids), choice.num_sampled, self.num_cached)

@@ -1,0 +1,1 @@
+"""HTTP: bodies in, answers out, and the description of both."""

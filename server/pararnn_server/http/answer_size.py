@@ -1,0 +1,57 @@
+"""The size that an answer may reach, estimated before it is begun, so that it can be refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from pararnn_server.engine.generation import Plan
+from pararnn_server.errors import BadRequest
+
+TEXT_BYTES = 6
+"""Text of a token, about."""
+
+
+class EntryBytes(NamedTuple):
+    """About what one token takes in the lists of log-probabilities: by itself, and for each alternative."""
+
+    token: int
+    alternative: int
+
+
+COMPLETION_ENTRY = EntryBytes(token=60, alternative=32)
+CHAT_ENTRY = EntryBytes(token=120, alternative=95)
+
+
+def fitted(
+    plan: Plan, entry: EntryBytes, limit: int, *, echo: bool, is_stream: bool, is_chosen: bool
+) -> Plan:
+    """Return the plan, with fewer tokens if their number was not chosen and the answer would be too large.
+
+    A stream leaves as it is made: of one only the echo counts. Raises BadRequest.
+    """
+    per_token = TEXT_BYTES
+    if plan.params.logprobs is not None:
+        per_token += entry.token + entry.alternative * plan.params.logprobs
+    echoed = plan.num_choices * sum(len(prompt.ids) for prompt in plan.prompts) * per_token if echo else 0
+    replies = 0 if is_stream else plan.num_choices * len(plan.prompts) * per_token
+    room = (limit - echoed) // replies if replies else plan.params.max_tokens
+    if echoed <= limit and room >= plan.params.max_tokens:
+        return plan
+    if echoed <= limit and room >= 1 and not is_chosen:
+        return replace(plan, params=replace(plan.params, max_tokens=room))
+    raise _refusal(plan, echoed + replies * (plan.params.max_tokens if is_chosen else 1), limit, echo=echo)
+
+
+def _refusal(plan: Plan, size: int, limit: int, *, echo: bool) -> BadRequest:
+    """Name what makes the answer large, the first of it as the field at fault."""
+    causes = {
+        "n": plan.num_choices > 1,
+        "prompt": len(plan.prompts) > 1,
+        "echo": echo,
+        "logprobs": plan.params.logprobs is not None,
+        "max_tokens": plan.params.max_tokens > 1,
+    }
+    named = [name for name, is_cause in causes.items() if is_cause]
+    message = f"the answer would have about {size} bytes, more than {limit} (max_answer_bytes)"
+    return BadRequest(f"{named[0]}: {message}: lower or leave out {', '.join(named)}.", param=named[0])

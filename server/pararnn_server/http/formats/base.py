@@ -1,0 +1,166 @@
+"""What every answer can do on the wire, and what completions and chats have in common there."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
+
+from pararnn_server.engine.request import Usage
+from pararnn_server.errors import ServerError
+from pararnn_server.http.formats import sse
+from pararnn_server.http.formats.pieces import Piece
+from pararnn_server.sessions.session import SessionInfo
+
+__all__ = ["AnswerFormat", "ChunkFormat", "Ending", "Heading", "compact", "quoted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """First fields of an answer.
+
+    created: seconds since 1970. recorded: fields that are only logged and echoed.
+    """
+
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+    recorded: Mapping[str, Any]
+
+    def fields(self, kind: str) -> dict[str, Any]:
+        """First fields of every body and chunk."""
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.system_fingerprint,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one choice ended, and the session it left."""
+
+    reason: str
+    session: SessionInfo | None = None
+
+
+class AnswerFormat(ABC):
+    """One answer, either as a stream of events or whole. Indices count the choices of all prompts."""
+
+    def opening(self, index: int, usage: Usage | None) -> str:
+        """Event that comes before anything else of a choice."""
+        return ""
+
+    @abstractmethod
+    def piece(self, index: int, piece: Piece, usage: Usage | None) -> str:
+        """Events that add to a choice."""
+
+    @abstractmethod
+    def end(self, index: int, ending: Ending, usage: Usage | None) -> str:
+        """Event that ends a choice."""
+
+    @abstractmethod
+    def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
+        """One choice of the whole answer, in parts that are made as they are asked for."""
+
+    @abstractmethod
+    def last(self, usage: Usage) -> bytes:
+        """What ends a stream."""
+
+    def failure(self, error: ServerError) -> bytes:
+        """What ends a stream that failed."""
+        return sse.error_event(error)
+
+    @abstractmethod
+    def whole(
+        self, choices: Sequence[Iterator[str]], usage: Usage, session: SessionInfo | None
+    ) -> Iterator[str]:
+        """The answer as one body, in parts."""
+
+
+class ChunkFormat(AnswerFormat):
+    """What completions and chats have in common: chunks with a list of choices.
+
+    null_usage: every chunk but the last carries "usage": null and the last the usage, as include_usage
+        promises.
+    """
+
+    body_object: str
+    chunk_object: str
+
+    def __init__(self, heading: Heading, *, null_usage: bool = False) -> None:
+        self._heading = heading
+        head = compact(heading.fields(self.chunk_object))[1:-1]
+        self._prefix = f"data: {{{head},"
+        recorded = compact(heading.recorded)[1:-1]
+        self._recorded = recorded and recorded + ","
+        self._no_usage = ',"usage":null' if null_usage else ""
+
+    def last(self, usage: Usage) -> bytes:
+        """A chunk without choices, where it was asked for, and [DONE]."""
+        chunk = self._event("", f',"usage":{usage_json(usage)}') if self._no_usage else ""
+        return chunk.encode() + sse.DONE
+
+    def whole(
+        self, choices: Sequence[Iterator[str]], usage: Usage, session: SessionInfo | None
+    ) -> Iterator[str]:
+        """The answer as one body, in parts."""
+        head = compact({**self._heading.fields(self.body_object), **self._heading.recorded})
+        yield f'{head[:-1]},"choices":['
+        for number, choice in enumerate(choices):
+            if number:
+                yield ","
+            yield from choice
+        yield f'],"usage":{usage_json(usage)}'
+        yield "}" if session is None else f',"session":{compact(session_stamp(session))}}}'
+
+    def chunk(self, choice: str, usage: Usage | None, session: SessionInfo | None = None) -> str:
+        """An event with one choice."""
+        tail = self._no_usage if usage is None else f',"usage":{usage_json(usage)}'
+        if session is not None:
+            tail += f',"session":{compact(session_stamp(session))}'
+        return self._event(choice, tail)
+
+    def _event(self, choices: str, tail: str) -> str:
+        recorded, self._recorded = self._recorded, ""
+        return f'{self._prefix}{recorded}"choices":[{choices}]{tail}}}\n\n'
+
+
+def compact(value: Mapping[str, Any]) -> str:
+    """JSON in ASCII on one line. Raises ValueError for what JSON cannot say."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def usage_body(usage: Usage) -> dict[str, Any]:
+    """As the schema `Usage` says."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+def usage_json(usage: Usage) -> str:
+    """As text: chunks may carry it once per token."""
+    total = usage.prompt_tokens + usage.completion_tokens
+    return (
+        f'{{"prompt_tokens":{usage.prompt_tokens},"completion_tokens":{usage.completion_tokens},'
+        f'"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{usage.cached_tokens}}}}}'
+    )
+
+
+def session_stamp(session: SessionInfo) -> dict[str, Any]:
+    """As the schema `SessionStamp` says."""
+    return {
+        "id": session.id,
+        "turn": session.turn,
+        "num_tokens": session.num_tokens,
+        "state_bytes": session.state_bytes,
+    }

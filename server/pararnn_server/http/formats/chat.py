@@ -1,0 +1,90 @@
+"""/v1/chat/completions on the wire."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pararnn_server.engine.request import Usage
+from pararnn_server.http.formats.base import ChunkFormat, Ending, Heading, compact, quoted
+from pararnn_server.http.formats.json_parts import json_list
+from pararnn_server.http.formats.pieces import Piece, TokenEntry
+from pararnn_server.text.tokenizer import Tokenizer
+
+
+class ChatFormat(ChunkFormat):
+    """logprobs: whether they were asked for.
+
+    collects: whether the text of each reply is kept, as it ends, in `replies`, by the choice's index.
+    """
+
+    body_object = "chat.completion"
+    chunk_object = "chat.completion.chunk"
+
+    def __init__(
+        self,
+        heading: Heading,
+        tokenizer: Tokenizer,
+        *,
+        logprobs: bool,
+        null_usage: bool = False,
+        collects: bool = False,
+    ) -> None:
+        super().__init__(heading, null_usage=null_usage)
+        self._tokenizer = tokenizer
+        self._asked = logprobs
+        self._collects = collects
+        self.replies: dict[int, str] = {}
+        self._said: defaultdict[int, list[str]] = defaultdict(list)
+
+    def opening(self, index: int, usage: Usage | None) -> str:
+        """The role, once and first."""
+        delta = '{"role":"assistant","content":""}'
+        return self.chunk(f'{{"index":{index},"delta":{delta},"logprobs":null,"finish_reason":null}}', usage)
+
+    def piece(self, index: int, piece: Piece, usage: Usage | None) -> str:
+        """Nothing for a piece that shows nothing."""
+        if not piece.text and not piece.entries and usage is None:
+            return ""
+        if self._collects:
+            self._said[index].append(piece.text)
+        logprobs = compact(self._logprobs(piece.entries)) if piece.entries else "null"
+        head = f'{{"index":{index},"delta":{{"content":{quoted(piece.text)}}}'
+        return self.chunk(f'{head},"logprobs":{logprobs},"finish_reason":null}}', usage)
+
+    def end(self, index: int, ending: Ending, usage: Usage | None) -> str:
+        """An empty delta with the reason."""
+        if self._collects:
+            self.replies[index] = "".join(self._said.pop(index, ()))
+        choice = f'{{"index":{index},"delta":{{}},"logprobs":null,"finish_reason":"{ending.reason}"}}'
+        return self.chunk(choice, usage, ending.session)
+
+    def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
+        """Message and log-probabilities of all pieces."""
+        content = "".join(piece.text for piece in pieces)
+        if self._collects:
+            self.replies[index] = content
+        return self._choice(index, content, pieces, ending)
+
+    def _choice(self, index: int, content: str, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
+        message = f'{{"role":"assistant","content":{quoted(content)},"refusal":null}}'
+        yield f'{{"index":{index},"message":{message},"logprobs":'
+        if self._asked:
+            yield '{"content":'
+            yield from json_list(self._entry(entry) for piece in pieces for entry in piece.entries or ())
+            yield ',"refusal":null}'
+        else:
+            yield "null"
+        yield f',"finish_reason":"{ending.reason}"}}'
+
+    def _logprobs(self, entries: Sequence[TokenEntry]) -> dict[str, Any]:
+        return {"content": [self._entry(entry) for entry in entries], "refusal": None}
+
+    def _entry(self, entry: TokenEntry) -> dict[str, Any]:
+        named = self._named(entry.token_id, entry.logprob)
+        return named | {"top_logprobs": [self._named(token, logprob) for token, logprob in entry.top]}
+
+    def _named(self, token_id: int, logprob: float | None) -> dict[str, Any]:
+        raw = self._tokenizer.shown(token_id)
+        return {"token": raw.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(raw)}

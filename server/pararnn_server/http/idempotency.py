@@ -1,0 +1,41 @@
+"""Idempotency-Key: the header by which a client may send one write twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+from starlette.requests import Request
+
+from pararnn_server.errors import BadRequest
+from pararnn_server.http.bodies import off_loop
+from pararnn_server.http.schemas.base import RequestBody
+from pararnn_server.sessions.idempotency_key import Once
+
+HEADER = "idempotency-key"
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_FORM_ONLY = {"stream", "stream_options"}
+
+
+async def once_of(request: Request, body: RequestBody | bytes) -> Once | None:
+    """None without the header. Whether an answer is streamed makes no other request of it. BadRequest."""
+    key = request.headers.get(HEADER)
+    if key is None:
+        return None
+    if _KEY.fullmatch(key) is None:
+        message = "Idempotency-Key: send 1 to 255 visible ASCII characters."
+        raise BadRequest(message, param="Idempotency-Key")
+    return Once(key, await off_loop(request, _digest, f"{request.method} {request.url.path}\n", body))
+
+
+def _digest(opening: str, body: RequestBody | bytes) -> str:
+    content = body if isinstance(body, bytes) else _canonical(body)
+    digest = hashlib.sha256(opening.encode())
+    digest.update(content)
+    return digest.hexdigest()
+
+
+def _canonical(body: RequestBody) -> bytes:
+    fields = body.model_dump(exclude=_FORM_ONLY, exclude_none=True)
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,141 @@
+"""/v1/responses: create, retrieve, delete, input items."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from pararnn_server.access.keys import responses_owner
+from pararnn_server.concurrency.patience import in_time
+from pararnn_server.errors import BadRequest
+from pararnn_server.http.bodies import read_body
+from pararnn_server.http.formats import sse
+from pararnn_server.http.formats.response import replay
+from pararnn_server.http.held_answer import held_answer
+from pararnn_server.http.idempotency import once_of
+from pararnn_server.http.openapi import GENERATING, IN_SESSION, READING, documented
+from pararnn_server.http.queries import StrictRoute
+from pararnn_server.http.routes.generate import deadline, params_of, record
+from pararnn_server.http.schemas.response_items import Item
+from pararnn_server.http.schemas.responses import (
+    InputItemList,
+    InputTokens,
+    InputTokensRequest,
+    ModelResponse,
+    ResponseDeleted,
+    ResponseEvent,
+    ResponseRequest,
+)
+from pararnn_server.models.service import owner_of, service_of
+from pararnn_server.responses import records
+from pararnn_server.responses.create import new_response, new_response_id, start_of
+from pararnn_server.responses.given import items_of
+from pararnn_server.responses.records import StoredResponse
+
+JSON_TYPE = "application/json"
+
+router = APIRouter(route_class=StrictRoute, prefix="/v1/responses", tags=["responses"])
+
+
+@router.post("", **documented(ModelResponse, GENERATING, body=ResponseRequest, events=(ResponseEvent,)))
+async def create_response(request: Request) -> Response:
+    """Answer a conversation; the next request need only name this one."""
+    service, owner = service_of(request), responses_owner(owner_of(request))
+    serving = service.accepting()
+    body = await read_body(request, ResponseRequest, service.settings.max_body_bytes)
+    serving.check_model(body.model)
+    ends = deadline(body.timeout, service.settings)
+    params = params_of(body, service, logprobs=None)
+    recorded = record(body, request)
+    once = await once_of(request, body)
+    if once is not None and body.store is False:
+        raise BadRequest("Idempotency-Key: not with store false.", param="Idempotency-Key")
+    if once is not None:
+        repeated = await serving.ask(records.find_repeated, once, owner)
+        if repeated is not None:
+            return await _again(request, repeated, streams=bool(body.stream))
+    creating = new_response(body, params, recorded, new_response_id(), once, owner, ends, service)
+    return await in_time(request, ends, creating)
+
+
+@router.post("/input_tokens", **documented(InputTokens, GENERATING, body=InputTokensRequest))
+async def count_input_tokens(request: Request) -> Response:
+    """Count the ids that a response to this input would read, those of its conversation included."""
+    service, owner = service_of(request), responses_owner(owner_of(request))
+    serving = service.reading()
+    body = await read_body(request, InputTokensRequest, service.settings.max_body_bytes)
+    serving.check_model(body.model)
+    ends, max_bytes = deadline(None, service.settings), service.settings.max_body_bytes
+    given = await items_of(body.input, new_response_id(), owner, ends, max_bytes, serving)
+    start = await in_time(request, ends, start_of(body, given, owner, service))
+    num_tokens = start.resumed.num_tokens + len(serving.prompts.checked(start.ids, "input"))
+    return JSONResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
+
+
+@router.get("/{response_id}", **documented(ModelResponse, (*READING, *IN_SESSION)))
+async def get_response(request: Request, response_id: str, stream: bool = False) -> Response:
+    """The response as it was given, with `stream` as the events of its stream."""
+    serving, owner = service_of(request).reading(), responses_owner(owner_of(request))
+    return await _again(request, await serving.ask(records.load, response_id, owner), streams=stream)
+
+
+@router.delete("/{response_id}", **documented(ResponseDeleted, (*READING, *IN_SESSION)))
+async def delete_response(request: Request, response_id: str) -> Response:
+    """Forget the response; those that went on from it stay."""
+    serving, owner = service_of(request).reading(), responses_owner(owner_of(request))
+    await serving.ask(records.delete, response_id, owner)
+    return JSONResponse({"id": response_id, "object": "response", "deleted": True})
+
+
+@router.get("/{response_id}/input_items", **documented(InputItemList, (*READING, *IN_SESSION)))
+async def list_input_items(
+    request: Request,
+    response_id: str,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+    after: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """What the response was given, its conversation included, as far as that is still stored."""
+    service, owner = service_of(request), responses_owner(owner_of(request))
+    max_bytes = service.settings.max_body_bytes
+    items = await service.reading().ask(records.inputs, response_id, owner, max_bytes)
+    page, has_more = _page(items if order == "asc" else items[::-1], limit, after)
+    num_bytes = sum(len(item.text) for item in page)
+    return await held_answer(request, num_bytes, partial(_list_of, page, has_more), media_type=JSON_TYPE)
+
+
+def _page(items: list[Item], limit: int, after: str) -> tuple[list[Item], bool]:
+    """From behind the item `after`, or from the first; and whether there are more."""
+    ids = [item.id for item in items]
+    if after and after not in ids:
+        raise BadRequest("after: it names no item of this response.", param="after")
+    start = ids.index(after) + 1 if after else 0
+    return items[start : start + limit], start + limit < len(items)
+
+
+def _list_of(page: list[Item], has_more: bool) -> bytes:
+    fields = {
+        "object": "list",
+        "data": [item.body() for item in page],
+        "first_id": page[0].id if page else None,
+        "last_id": page[-1].id if page else None,
+        "has_more": has_more,
+    }
+    return _json(fields)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def _again(request: Request, repeated: StoredResponse, *, streams: bool) -> Response:
+    if not streams:
+        content = partial(_json, repeated.body)
+        return await held_answer(request, repeated.nbytes, content, media_type=JSON_TYPE)
+    headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
+    content = partial(replay, repeated.body)
+    return await held_answer(request, repeated.nbytes, content, media_type=None, headers=headers)

@@ -1,0 +1,1 @@
+"""Fields of requests and answers, one module per noun; nothing here imports torch."""

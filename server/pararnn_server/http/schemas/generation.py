@@ -1,0 +1,67 @@
+"""Fields that completions and chat share, split as the published lists split them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pararnn_server.http.schemas.base import Metadata, RequestBody, SessionId, Stop
+from pararnn_server.http.schemas.first_fault import Mapping
+
+SEED_LIMIT = 2**63
+TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})$")]
+Bias = Annotated[float, Field(ge=-100.0, le=100.0)]
+Penalty = Annotated[float, Field(ge=-2.0, le=2.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+TopLogprobs = Annotated[int, Field(ge=0, le=20)]
+
+
+class StreamOptions(RequestBody):
+    """include_usage: a last chunk with usage and no choices. continuous_usage_stats: usage in each chunk."""
+
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class SamplingFields(RequestBody):
+    """Each changes the reply as its name says; null is the default."""
+
+    model: Annotated[str, Field(max_length=256)] | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    max_output_tokens: Count | None = None
+    n_predict: Annotated[int, Field(ge=-1)] | None = None
+    temperature: Annotated[float, Field(ge=0.0)] | None = None
+    top_p: Share | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
+    min_p: Share | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100.0)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[TokenKey, Bias], Mapping(max_length=4096)] | None = None
+    seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
+    stop: Stop | None = None
+    stream: bool | None = None
+    ignore_eos: bool | None = None
+    cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    timeout: Annotated[float, Field(gt=0.0)] | None = None
+
+
+class HonouredFields(SamplingFields):
+    """What completions and chats have besides."""
+
+    n: Annotated[int, Field(ge=1)] | None = None
+    stream_options: StreamOptions | None = None
+    session_id: SessionId | None = None
+    expected_turn: Count | None = None
+
+
+class RecordedFields(RequestBody):
+    """Logged with the request and echoed in the answer, without any effect."""
+
+    user: Annotated[str, Field(max_length=512)] | None = None
+    safety_identifier: Annotated[str, Field(max_length=512)] | None = None
+    metadata: Metadata | None = None
+    prompt_cache_key: Annotated[str, Field(max_length=512)] | None = None

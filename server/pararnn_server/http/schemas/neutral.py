@@ -1,0 +1,68 @@
+"""Fields that are accepted only where they ask for nothing that is not done anyway.
+
+Clients of other servers send them with every request, at the default of that server.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from pararnn_server.http.schemas.base import EmptyList, EmptyObject, RequestBody
+
+Zero = Annotated[float, Field(ge=0.0, le=0.0)]
+One = Annotated[float, Field(ge=1.0, le=1.0)]
+
+
+def _refuse_effort(value: Any) -> Any:
+    if isinstance(value, str) and value != "none":
+        raise PydanticCustomError("no_reasoning", "this model has no reasoning; leave it out or send 'none'")
+    return value
+
+
+NoReasoningEffort = Annotated[Literal["none"], BeforeValidator(_refuse_effort)]
+
+
+class NeutralFields(RequestBody):
+    """Fields of all generating routes."""
+
+    service_tier: Literal["auto", "default"] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=0)] | None = None
+    stop_token_ids: EmptyList | None = None
+    bad_words: EmptyList | None = None
+    skip_special_tokens: Literal[True] | None = None
+    spaces_between_special_tokens: Literal[True] | None = None
+    include_stop_str_in_output: Literal[False] | None = None
+    return_token_ids: Literal[False] | None = None
+    return_tokens_as_token_ids: Literal[False] | None = None
+    use_beam_search: Literal[False] | None = None
+    length_penalty: One | None = None
+    repeat_penalty: One | None = None
+    typical_p: One | None = None
+    top_a: Zero | None = None
+    mirostat: Zero | None = None
+    dynatemp_range: Zero | None = None
+    dry_multiplier: Zero | None = None
+    xtc_probability: Zero | None = None
+    priority: Annotated[int, Field(ge=0, le=0)] | None = None
+    cache_prompt: Literal[True] | None = None
+    timings_per_token: Literal[False] | None = None
+
+
+class CompletionNeutral(NeutralFields):
+    """Fields of a completion."""
+
+    best_of: Annotated[int, Field(ge=1, le=1)] | None = None
+    suffix: Annotated[str, Field(max_length=0)] | None = None
+    add_special_tokens: Literal[True] | None = None
+
+
+class DialogueNeutral(NeutralFields):
+    """Fields that chat and responses share."""
+
+    tools: EmptyList | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    chat_template_kwargs: EmptyObject | None = None

@@ -1,0 +1,389 @@
+"""/v1/responses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from pararnn_server.http.schemas.base import AtMostMaxMessages, EmptyList, Metadata, RequestBody, ResponseBody
+from pararnn_server.http.schemas.first_fault import FirstFault
+from pararnn_server.http.schemas.generation import RecordedFields, SamplingFields
+from pararnn_server.http.schemas.neutral import DialogueNeutral, NoReasoningEffort
+
+ResponseId = Annotated[str, Field(min_length=1, max_length=64)]
+Status = Literal["in_progress", "completed", "incomplete", "failed"]
+
+
+def _refuse_true(value: bool) -> bool:
+    if value:
+        raise ValueError("must be false: responses are made while the client waits")
+    return value
+
+
+class InputText(RequestBody):
+    """What somebody wrote; pieces are joined without anything between them."""
+
+    type: Literal["input_text"]
+    text: str
+
+
+class SentBackText(RequestBody):
+    """A reply of before, as the answer that held it gave it."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: EmptyList | None = None
+    logprobs: EmptyList | None = None
+
+
+def _kind_of_part(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return "|output_text" if kind == "output_text" else "|input_text"
+
+
+def _text_or_parts(value: Any) -> str:
+    return "|parts" if isinstance(value, list) else "|text"
+
+
+def _text_or_items(value: Any) -> str:
+    return "|items" if isinstance(value, list) else "|text"
+
+
+ContentPart = Annotated[
+    Annotated[InputText, Tag("|input_text")] | Annotated[SentBackText, Tag("|output_text")],
+    Discriminator(_kind_of_part),
+]
+ItemContent = Annotated[
+    Annotated[str, Tag("|text")]
+    | Annotated[list[ContentPart], Field(min_length=1), FirstFault(), Tag("|parts")],
+    Discriminator(_text_or_parts),
+]
+
+
+class MessageItem(RequestBody):
+    """A message; `id` and `status` may stand in one that is sent back, and mean nothing."""
+
+    type: Literal["message"] | None = None
+    role: Literal["user", "assistant", "system", "developer"]
+    content: ItemContent
+    id: Annotated[str, Field(max_length=64)] | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_other_items(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("type") not in (None, "message"):
+            known = "only messages, item references and reasoning are taken"
+            raise PydanticCustomError("item_unsupported", known, {"field": "type"})
+        return value
+
+    @property
+    def text(self) -> str:
+        """The content, its parts joined."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class ItemReference(RequestBody):
+    """An item of a stored response, by its id."""
+
+    type: Literal["item_reference"] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class ReasoningText(RequestBody):
+    """A part of a reasoning item."""
+
+    type: Literal["summary_text", "reasoning_text"]
+    text: str
+
+
+class ReasoningItem(RequestBody):
+    """Reasoning of another model, which is accepted and not read: these models have none."""
+
+    type: Literal["reasoning"]
+    id: Annotated[str, Field(max_length=256)] | None = None
+    summary: Annotated[list[ReasoningText], FirstFault()] | None = None
+    content: Annotated[list[ReasoningText], FirstFault()] | None = None
+    encrypted_content: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+def _kind_of_item(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "|message"
+    kind = value.get("type")
+    if kind == "item_reference" or (kind is None and "id" in value and "role" not in value):
+        return "|item_reference"
+    return "|reasoning" if kind == "reasoning" else "|message"
+
+
+InputItem = Annotated[
+    Annotated[MessageItem, Tag("|message")]
+    | Annotated[ItemReference, Tag("|item_reference")]
+    | Annotated[ReasoningItem, Tag("|reasoning")],
+    Discriminator(_kind_of_item),
+]
+
+Input = Annotated[
+    Annotated[str, Field(min_length=1), Tag("|text")]
+    | Annotated[list[InputItem], Field(min_length=1), FirstFault(), AtMostMaxMessages, Tag("|items")],
+    Discriminator(_text_or_items),
+]
+
+
+class TextFormat(RequestBody):
+    """Plain text is the only format."""
+
+    type: Literal["text"]
+
+
+class TextOptions(RequestBody):
+    """How the reply is written."""
+
+    format: TextFormat | None = None
+    verbosity: Literal["medium"] | None = None
+
+
+class Reasoning(RequestBody):
+    """These models do not reason apart from their reply, so there is nothing to summarise."""
+
+    effort: NoReasoningEffort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class ResponseContext(RequestBody):
+    """Fields that make up what the model reads."""
+
+    input: Input
+    instructions: str | None = None
+    previous_response_id: ResponseId | None = None
+
+
+class ResponseHonoured(ResponseContext, SamplingFields):
+    """Fields of a response with an effect."""
+
+    store: bool | None = None
+
+
+# Parts of items that these models never write: there is nothing to include.
+NeverWritten = Literal[
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+    "file_search_call.results",
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "message.input_image.image_url",
+]
+
+
+class ResponseNeutral(DialogueNeutral):
+    """Fields of a response that only their neutral value may take."""
+
+    background: Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"const": False})] | None = None
+    include: Annotated[list[NeverWritten], Field(max_length=16), FirstFault()] | None = None
+    max_tool_calls: None = None
+    text: TextOptions | None = None
+    reasoning: Reasoning | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
+    conversation: None = None
+    prompt: None = None
+    stream_options: None = None
+
+
+class ResponseRequest(ResponseHonoured, RecordedFields, ResponseNeutral):
+    """Body of POST /v1/responses."""
+
+
+class InputTokensRequest(ResponseContext):
+    """Body of POST /v1/responses/input_tokens: the fields of a response that say what the model reads."""
+
+    model: Annotated[str, Field(max_length=256)] | None = None
+    tools: EmptyList | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    reasoning: Reasoning | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    conversation: None = None
+
+
+class InputTokens(ResponseBody):
+    """The ids of the whole conversation that a request would have the model read or resume."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+
+
+class OutputText(ResponseBody):
+    """Text of a reply."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: EmptyList
+    logprobs: EmptyList
+
+
+class OutputMessage(ResponseBody):
+    """A reply."""
+
+    id: str
+    type: Literal["message"]
+    status: Literal["in_progress", "completed", "incomplete"]
+    role: Literal["assistant"]
+    content: list[OutputText]
+
+
+class IncompleteDetails(ResponseBody):
+    """Why a reply ended before it was done."""
+
+    reason: Literal["max_output_tokens"]
+
+
+class ResponseError(ResponseBody):
+    """What went wrong."""
+
+    code: str
+    message: str
+
+
+class InputTokensDetails(ResponseBody):
+    """cached_tokens: ids of the conversation that a stored state made it unnecessary to read."""
+
+    cached_tokens: int
+
+
+class OutputTokensDetails(ResponseBody):
+    """These models do not reason apart from their reply."""
+
+    reasoning_tokens: Literal[0]
+
+
+class ResponseUsage(ResponseBody):
+    """Measured. input_tokens counts the whole conversation, resumed or read."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+
+class PlainText(ResponseBody):
+    """The one format there is."""
+
+    type: Literal["text"]
+
+
+class PlainTextOptions(ResponseBody):
+    """The one format there is."""
+
+    format: PlainText
+
+
+class NoReasoning(ResponseBody):
+    """None."""
+
+    effort: None
+    summary: None
+
+
+class ModelResponse(ResponseBody):
+    """One response. It is retrieved as it was first given."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Status
+    background: Literal[False]
+    error: ResponseError | None
+    incomplete_details: IncompleteDetails | None
+    instructions: str | None
+    max_output_tokens: int | None
+    model: str
+    output: list[OutputMessage]
+    parallel_tool_calls: bool
+    previous_response_id: str | None
+    reasoning: NoReasoning
+    service_tier: Literal["default"]
+    store: bool
+    temperature: float
+    text: PlainTextOptions
+    tool_choice: Literal["none"]
+    tools: EmptyList
+    top_p: float
+    truncation: Literal["disabled"]
+    usage: ResponseUsage | None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    metadata: Metadata
+
+
+class ResponseEvent(ResponseBody):
+    """An event of a stream: `type` says which, and which of the other fields it has."""
+
+    type: Literal[
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+        "response.incomplete",
+        "response.failed",
+    ]
+    sequence_number: int
+    response: ModelResponse | None = None
+    output_index: int | None = None
+    content_index: int | None = None
+    item_id: str | None = None
+    item: OutputMessage | None = None
+    part: OutputText | None = None
+    delta: str | None = None
+    text: str | None = None
+    logprobs: EmptyList | None = None
+
+
+class StoredText(ResponseBody):
+    """Text of an input item."""
+
+    type: Literal["input_text", "output_text"]
+    text: str
+    annotations: EmptyList | None = None
+    logprobs: EmptyList | None = None
+
+
+class StoredItem(ResponseBody):
+    """An input item."""
+
+    id: str
+    type: Literal["message"]
+    status: Literal["completed"]
+    role: Literal["user", "assistant", "system", "developer"]
+    content: list[StoredText]
+
+
+class InputItemList(ResponseBody):
+    """A page of what a response was given, the newest first unless asked otherwise."""
+
+    object: Literal["list"]
+    data: list[StoredItem]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ResponseDeleted(ResponseBody):
+    """The response is gone."""
+
+    id: str
+    object: Literal["response"]
+    deleted: Literal[True]

@@ -1,0 +1,1 @@
+"""Measurements: what /metrics reports, the memory of the process, and numbers written for people."""

@@ -1,0 +1,1 @@
+"""The served model: found, loaded, started, and reached by every route."""

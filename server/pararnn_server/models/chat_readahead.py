@@ -1,0 +1,38 @@
+"""Chats without a session: the conversation that a client will send back is read ahead."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from pararnn_server.engine.engine import Engine
+from pararnn_server.errors import ServerError
+from pararnn_server.state_cache.state_cache import Partition
+from pararnn_server.text.chat_prompt import ChatPrompts
+from pararnn_server.text.chat_template import Message
+
+logger = logging.getLogger(__name__)
+
+
+class ChatReadahead:
+    """The text of a reply, encoded with what surrounds it, may give other ids than were generated."""
+
+    def __init__(self, chat: ChatPrompts, engine: Engine) -> None:
+        self._chat = chat
+        self._engine = engine
+
+    async def follow(self, partition: Partition, messages: Sequence[Message], reply: str) -> None:
+        """Promise the state after a reply, as the next request will encode it.
+
+        Awaited before the client learns that the reply has ended, so that its next request finds the promise
+        whatever the server has to do.
+        """
+        try:
+            ids = await self._chat.history(messages, reply, partition)
+        except ServerError:
+            # The template takes the messages but not a reply after them: nothing will be sent back.
+            return
+        except Exception:
+            logger.exception("a conversation cannot be read ahead")
+            return
+        self._engine.read_ahead(partition, ids)

@@ -1,0 +1,129 @@
+"""Sessions as their owner sees them: made, listed, looked at, changed in what is said of them, forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pararnn_server.errors import StoreFailed, TooManyRequests
+from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.ledger import Held, Ledger, held_of, new_session_id
+from pararnn_server.sessions.names import TURNS
+from pararnn_server.sessions.record import decode_turn
+from pararnn_server.sessions.session import SessionDetails, SessionInfo, SessionPage, TurnInfo
+from pararnn_server.sessions.steps import Steps
+from pararnn_server.sessions.turn import Repeated
+from pararnn_server.sessions.turns import find_repeated
+
+# Sessions that are listed in one piece.
+PIECE_SESSIONS = 32
+
+
+def create(
+    ledger: Ledger, owner: str, metadata: Mapping[str, str] | None = None, ttl_seconds: float | None = None
+) -> SessionInfo:
+    """An empty session. TooManyRequests when there are too many."""
+    info = ledger.add(new_session_id(), ledger.new_record(owner, metadata, ttl_seconds), {}, None)
+    assert info is not None, "a session without an alias is in nobody's way"
+    return info
+
+
+def get(ledger: Ledger, session_id: str, owner: str) -> SessionInfo:
+    """The last committed turn."""
+    return ledger.info(ledger.find(session_id, owner))
+
+
+def view(
+    ledger: Ledger, session_id: str, owner: str, once: Once | None = None
+) -> tuple[SessionInfo, Repeated | None]:
+    """The last committed turn, and what came of this write if that was it."""
+    held = ledger.find(session_id, owner)
+    return ledger.info(held), find_repeated(ledger, held, once)
+
+
+def details(ledger: Ledger, session_id: str, owner: str) -> SessionDetails:
+    """With its memory and its last turns."""
+    held = ledger.find(session_id, owner)
+    record, in_store = held.record, ledger.store.tier == "store"
+    waits = record.state_bytes if session_id in ledger.host else 0
+    kept = record.kept_bytes + record.snapshot_bytes
+    return SessionDetails(
+        info=ledger.info(held),
+        memory={
+            "device": record.state_bytes if session_id in ledger.turns else 0,
+            "host": waits if in_store else kept,
+            "store": kept if in_store else 0,
+        },
+        turns=history(ledger, held),
+        snapshots=record.snapshots,
+    )
+
+
+def history(ledger: Ledger, held: Held) -> list[TurnInfo]:
+    """The last 256 committed turns, oldest first."""
+    return [decode_turn(data) for data in ledger.store.scan(held.session_id, TURNS).values()]
+
+
+def page(ledger: Ledger, owner: str, limit: int = 20, after: str = "") -> Steps[SessionPage]:
+    """Up to `limit` sessions with an id above `after`: in order of ids, sessions that go move no page.
+
+    A session whose head is damaged is named, and hides no other. An expired one ends here if it has not yet:
+    how long the sweep takes, because others have much that expires, shows in no list.
+    """
+    found: list[SessionInfo] = []
+    damaged: list[str] = []
+    has_more = True
+    while has_more and len(found) + len(damaged) < limit:
+        wanted = min(PIECE_SESSIONS, limit - len(found) - len(damaged))
+        stored = ledger.store.page(owner, after, wanted + 1)
+        ended = ledger.end_expired(stored[:wanted])
+        for head in stored[:wanted]:
+            after = head.session_id
+            if after in ended:
+                continue
+            try:
+                found.append(ledger.info(held_of(head)))
+            except StoreFailed:
+                damaged.append(after)
+        has_more = len(stored) > wanted
+        yield
+    return SessionPage(found, damaged, after, has_more, ledger.totals(owner))
+
+
+def update(
+    ledger: Ledger,
+    session_id: str,
+    owner: str,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    ttl_seconds: float | None = None,
+    pinned: bool | None = None,
+    expected_turn: int | None = None,
+) -> SessionInfo:
+    """None leaves as it is. Conflict while busy; TooManyRequests when no more states fit into memory."""
+    with ledger.writing(session_id, owner, expected_turn) as held:
+        record = ledger.used(held.record)
+        if metadata is not None:
+            record = replace(record, metadata=dict(metadata))
+        if ttl_seconds is not None:
+            record = replace(record, ttl_seconds=ttl_seconds)
+        if pinned is not None:
+            record = replace(record, pinned=pinned)
+        if record.pinned and not held.record.pinned and not ledger.can_pin(owner):
+            message = "this key's share of memory has no room for one more pinned state; unpin another"
+            raise TooManyRequests(message, param="pinned", code="quota")
+        snapshot = ledger.snapshot(held) if record.pinned else None
+        return ledger.write(held, record, snapshot=snapshot)
+
+
+def delete(ledger: Ledger, session_id: str, owner: str) -> str | None:
+    """Forgets the session; returns the request whose turn was under way and can no longer commit."""
+    ledger.stored(session_id, owner)
+    ledger.quota.release(session_id)
+    ledger.store.delete(session_id)
+    ledger.host.drop(session_id)
+    turn = ledger.turns.pop(session_id, None)
+    if turn is None:
+        return None
+    ledger.release(session_id, turn.fence)
+    return turn.request_id

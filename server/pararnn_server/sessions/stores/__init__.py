@@ -1,0 +1,1 @@
+"""Stores of sessions: memory, SQLite and Redis behind one contract."""

@@ -1,0 +1,215 @@
+"""Messages to token ids, so that what a user writes can never act as a control token."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from array import array
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import ParamSpec, TypeVar
+
+from pararnn_server.concurrency.fair_threads import FairThreads
+from pararnn_server.errors import BadRequest
+from pararnn_server.http.schemas.chat import MessageFields, text_of
+from pararnn_server.state_cache.state_cache import Partition
+from pararnn_server.text.chat_template import ChatTemplate, Message, message
+from pararnn_server.text.encoded_prefixes import EncodedPrefixes
+from pararnn_server.text.harmless import KnownMarks, harmless, replaced, shape_of
+from pararnn_server.text.template_renderer import MAX_PROCESSES
+from pararnn_server.text.text_encoder import OpenText, TokenLimit
+from pararnn_server.text.tokenizer import Tokenizer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Searched in less time than a thread may take to wake.
+OFF_LOOP_CHARS = 64 << 10
+
+
+def said(bodies: Sequence[MessageFields]) -> list[Message]:
+    """What a request says, as templates take it."""
+    return [message(body["role"], text_of(body), body.get("name")) for body in bodies]
+
+
+class ChatPrompts:
+    """template None: the model has none, and every call is a BadRequest."""
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
+        self._tokenizer = tokenizer
+        self.template = template
+        if template is not None:
+            # Tokens that a template writes around messages are marks, whatever tokenizer.json calls them.
+            tokenizer.hide(tokenizer.marks_in(template.structure))
+        self._names = sorted(tokenizer.control_ids, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
+        self._encoded = EncodedPrefixes()
+        self._marks = KnownMarks()
+        # One for each process that renders; they also search long texts.
+        self._threads = FairThreads(MAX_PROCESSES, "templates")
+
+    async def encode(
+        self,
+        messages: Sequence[Message],
+        partition: Partition,
+        *,
+        continues: bool = False,
+        limit: TokenLimit | None = None,
+    ) -> Sequence[int]:
+        """continues: the ids follow a reply that is already in the session. Raises BadRequest.
+
+        partition: who may notice that the messages, or some of them, were here before.
+        The control tokens among the ids are those of the same conversation with harmless texts.
+        """
+        template = self._usable(continues)
+        seal = _Seal(self._names)
+        sealed = await self._off_loop(_num_chars(messages), self._sealed, messages, seal, limit)
+        plain = harmless(messages)
+        shape = shape_of(plain, partition, continues)
+        marks = self._marks.get(shape)
+        conversations = [sealed, plain] if marks is None else [sealed]
+        render = template.render_delta if continues else template.render
+        text, *others = await self._threads.run(render, *conversations)
+        for other in others:
+            ids = (await self._encode_open(other, _Seal(self._names), None)).ids
+            marks = self._tokenizer.control_sequence(ids)
+            self._marks.put(shape, marks)
+        ids = (await self._encode_open(text, seal, partition, limit)).ids
+        if self._tokenizer.control_sequence(ids) != marks:
+            raise _marks_forged()
+        return ids
+
+    async def history(self, messages: Sequence[Message], reply: str, partition: Partition) -> Sequence[int]:
+        """What `encode` begins with for these messages, this reply to them, and any user message more.
+
+        Raises BadRequest.
+        """
+        template = self._usable(continues=False)
+        seal = _Seal(self._names)
+        said = [*messages, message("assistant", reply)]
+        known = await self._off_loop(_num_chars(said), self._sealed, said, seal, None)
+        [whole] = await self._threads.run(template.render, [*known, message("user", seal.mark)])
+        text, _, _ = whole.partition(seal.mark)
+        ids, num_stable = await self._encode_open(text, seal, partition)
+        return ids[:num_stable]
+
+    def close(self) -> None:
+        """End the processes that render templates."""
+        if self.template is not None:
+            self.template.renderer.close()
+
+    async def _encode_open(
+        self, text: str, seal: _Seal, partition: Partition | None, limit: TokenLimit | None = None
+    ) -> OpenText:
+        """Between special tokens piece by piece, where that gives the ids of the whole.
+
+        partition None: what was encoded is not kept.
+        """
+        if self._special is None or not (seal.used or self._tokenizer.seams_hold):
+            return await self._tokenizer.encode_open(text, limit=limit)
+        # A sealed text never comes again.
+        keeps = partition is not None and not seal.used
+        known, ids = "", array("i")
+        if partition is not None and keeps:
+            known, ids = self._encoded.longest(partition, text)
+        num_new = len(text) - len(known)
+        parts, start, end = await self._off_loop(num_new, self._parts, text, len(known), seal)
+        if parts:
+            ids.extend((await self._tokenizer.encode_parts(parts, limit)).ids)
+        if partition is not None and keeps:
+            self._encoded.put(partition, text[:start], ids)
+        rest = await self._tokenizer.encode_open(end, special=False, limit=limit)
+        num_stable = len(ids) + rest.num_stable
+        ids.extend(rest.ids)
+        return OpenText(ids, num_stable)
+
+    def _usable(self, continues: bool) -> ChatTemplate:
+        if self.template is None:
+            raise BadRequest("This model has no chat template: use /v1/completions.", param="messages")
+        if continues and not self.template.goes_into_sessions:
+            message = "This model's chat template cannot be rendered turn by turn: use /v1/completions."
+            raise BadRequest(message, param="session_id")
+        return self.template
+
+    async def _off_loop(
+        self, num_chars: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function that searches so many characters, on a thread if they are many."""
+        if num_chars > OFF_LOOP_CHARS:
+            return await self._threads.run(function, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    def _parts(self, text: str, start: int, seal: _Seal) -> tuple[list[str | int], int, str]:
+        """Split a rendered text from `start` on.
+
+        Returns the special tokens with the texts before them, where the last of these ends, and the rest.
+        """
+        assert self._special is not None
+        parts: list[str | int] = []
+        for found in self._special.finditer(text, start):
+            if start < found.start():
+                parts.append(seal.broken(text[start : found.start()]))
+            parts.append(self._tokenizer.control_ids[found[0]])
+            start = found.end()
+        return parts, start, seal.broken(text[start:])
+
+    def _sealed(
+        self, messages: Sequence[Message], seal: _Seal, limit: TokenLimit | None
+    ) -> Sequence[Message]:
+        """Replace the names of special tokens. Raises BadRequest for more of them than the limit of ids."""
+        special = self._special
+        if special is None:
+            return messages
+        found = chain.from_iterable(map(special.finditer, _texts(messages)))
+        if limit is None:
+            is_there = any(found)
+        else:
+            # Each of them is an id at least.
+            count = sum(1 for _ in islice(found, limit.max_tokens + 1))
+            limit.check(count)
+            is_there = count > 0
+        return [replaced(each, partial(special.sub, seal.put)) for each in messages] if is_there else messages
+
+
+def _num_chars(messages: Sequence[Message]) -> int:
+    return sum(len(each["content"]) for each in messages)
+
+
+def _texts(messages: Sequence[Message]) -> list[str]:
+    """All that users wrote, in two texts: a search per message costs more than the search itself."""
+    contents = "".join([each["content"] for each in messages])
+    return [contents, "\n".join([each["name"] for each in messages if "name" in each])]
+
+
+def _marks_forged() -> BadRequest:
+    return BadRequest(
+        "A message would become control tokens once the chat template or the tokenizer has changed it:"
+        " write the spelling of control tokens differently.",
+        param="messages",
+    )
+
+
+class _Seal:
+    """Stands in for the names of special tokens while a template runs; nobody can guess it."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        # Digits, because templates may change the case of letters.
+        self._secret = str(10**19 + secrets.randbelow(10**19))
+        self._open = f"\ufdd0{self._secret}:"
+        self.mark = f"{self._open}\ufdd1"
+        """Stands for a text that is not known yet."""
+        self._pattern = re.compile(re.escape(self._open) + r"(\d+)\ufdd1")
+        self.used = False
+
+    def put(self, found: re.Match[str]) -> str:
+        self.used = True
+        return f"{self._open}{self._names.index(found[0])}\ufdd1"
+
+    def broken(self, text: str) -> str:
+        """Put the names back. Raises BadRequest where the template has changed what stands for them."""
+        whole = self._pattern.sub(lambda found: self._names[int(found[1])], text)
+        if self._secret in whole:
+            raise _marks_forged()
+        return whole

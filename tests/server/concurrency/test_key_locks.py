@@ -1,0 +1,25 @@
+"""One key does such work once at a time, whatever other keys do."""
+
+import asyncio
+import gc
+
+from pararnn_server.access.keys import responses_owner
+from pararnn_server.concurrency.key_locks import KeyLocks
+
+
+def test_all_owners_of_a_key_share_a_lock_and_no_other_key_does() -> None:
+    locks = KeyLocks()
+    lock = locks.of("ada")
+    assert locks.of(responses_owner("ada")) is lock
+    assert locks.of("bob") is not lock
+
+
+def test_a_lock_that_nobody_uses_is_forgotten() -> None:
+    async def run() -> int:
+        locks = KeyLocks()
+        async with locks.of("ada"):
+            assert locks.of("ada").locked()
+        gc.collect()
+        return len(locks._locks)
+
+    assert asyncio.run(run()) == 0

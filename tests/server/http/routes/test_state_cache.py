@@ -1,0 +1,170 @@
+"""The cache through HTTP: true counts in every format, and a conversation that costs what is new in it."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+from pararnn_server.models.loading import Loaded
+
+from tests.server.http_server import ENDLESS, HttpServer, connection, eventually, serving
+
+KEYS = {"ada": "ada-secret-0123456789", "bob": "bob-secret-0123456789"}
+LONG = "the inner thing " * 20
+H, E = (str(ord(letter) - 33) for letter in "he")
+
+
+def cached(answer: dict[str, Any]) -> int:
+    return int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+
+def read(answer: dict[str, Any]) -> int:
+    """Tokens of the prompt that were fed."""
+    return int(answer["usage"]["prompt_tokens"]) - cached(answer)
+
+
+@pytest.fixture
+def fresh(loaded: Loaded) -> Iterator[HttpServer]:
+    with serving(loaded) as server:
+        yield server
+
+
+def test_every_format_tells_what_was_cached(fresh: HttpServer) -> None:
+    first = fresh.complete(LONG, max_tokens=1)
+    length = first["usage"]["prompt_tokens"]
+    assert cached(first) == 0
+    assert cached(fresh.complete(LONG, max_tokens=1)) == length
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    events = fresh.events("/v1/completions", {"prompt": LONG, "max_tokens": 3, "stream_options": options})
+    assert [cached(event) for event in events] == [length] * len(events)
+    answer = fresh.complete([LONG, LONG, "other"], max_tokens=1, n=2)
+    assert cached(answer) == 2 * length
+    chats = [fresh.chat(LONG, max_tokens=1) for _ in range(2)]
+    assert cached(chats[0]) == 0
+    assert read(chats[1]) == 0
+    chat = {"messages": [{"role": "user", "content": LONG}], "max_tokens": 1}
+    *_, last = fresh.events("/v1/chat/completions", {**chat, "stream_options": {"include_usage": True}})
+    assert cached(last) == last["usage"]["prompt_tokens"]
+
+
+def test_counters_are_the_sums_of_what_requests_were_told(fresh: HttpServer) -> None:
+    answers = [fresh.complete(LONG[:end], max_tokens=1) for end in (50, 320, 320, 319, 200)]
+    told = sum(map(cached, answers))
+    assert told > 200
+    assert fresh.metric("pararnn_prompt_tokens_cached_total") == told
+    assert fresh.metric("pararnn_prefix_cache_hits_total") == told
+    asked = sum(answer["usage"]["prompt_tokens"] for answer in answers)
+    assert fresh.metric("pararnn_prefix_cache_queries_total") == asked
+    assert fresh.metric("pararnn_state_cache_bytes") > 0
+
+
+def test_a_text_that_grows_in_its_last_word_is_read_from_that_word_on(
+    fresh: HttpServer, loaded: Loaded
+) -> None:
+    fresh.complete(LONG + "the", max_tokens=1)
+    answer = fresh.complete(LONG + "there is more", max_tokens=1, seed=1)
+    assert read(answer) < 20
+    with serving(loaded, state_cache_bytes=0) as without:
+        plain = without.complete(LONG + "there is more", max_tokens=1, seed=1)
+    assert cached(plain) == 0
+    assert plain["choices"] == answer["choices"]
+
+
+def test_keys_and_salts_never_share(loaded: Loaded) -> None:
+    keys = ",".join(f"{name}:{key}" for name, key in KEYS.items())
+    with serving(loaded, api_keys=keys) as server:
+
+        def ask(name: str, **fields: Any) -> int:
+            headers = {"authorization": f"Bearer {KEYS[name]}"}
+            body = {"prompt": LONG, "max_tokens": 1, **fields}
+            response = httpx.post(f"{server.url}/v1/completions", json=body, headers=headers, timeout=30)
+            return cached(response.raise_for_status().json())
+
+        assert ask("ada") == 0
+        assert ask("bob") == 0
+        assert ask("ada", cache_salt="a") == 0
+        assert ask("ada", cache_salt="b") == 0
+        assert ask("ada", prompt_cache_key="a") > 0
+        assert ask("ada", cache_salt="a") == ask("bob") > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_turn_200_of_a_chat_reads_as_little_as_turn_2(fresh: HttpServer, stream: bool) -> None:
+    """The replies are of h and e, which were generated one by one and come back joined."""
+    fields: dict[str, Any] = {
+        "max_tokens": 32,
+        "ignore_eos": True,
+        "temperature": 4,
+        "logit_bias": {H: 100, E: 100},
+    }
+    messages: list[dict[str, str]] = []
+    fed = []
+    for turn in range(200 if not stream else 12):
+        messages.append({"role": "user", "content": f"and {turn:03d} the inner thing"})
+        body = {"messages": messages, "seed": turn, **fields}
+        if stream:
+            events = fresh.events("/v1/chat/completions", {**body, "stream_options": {"include_usage": True}})
+            reply = "".join(event["choices"][0]["delta"].get("content", "") for event in events[:-1])
+            answer = events[-1]
+        else:
+            answer = fresh.answer("/v1/chat/completions", body)
+            reply = answer["choices"][0]["message"]["content"]
+        assert "he" in reply
+        messages.append({"role": "assistant", "content": reply})
+        fed.append(read(answer))
+    assert max(fed[1:]) <= 1.1 * fed[1]
+    assert fed[-1] < 40 < answer["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_next_turn_counts_the_same_while_another_key_streams(loaded: Loaded, stream: bool) -> None:
+    """A key cannot read if the server had time to read the conversation ahead."""
+    keys = ",".join(f"{name}:{key}" for name, key in KEYS.items())
+    seen = []
+    for others in (0, 3):
+        with ExitStack() as held:
+            server = held.enter_context(serving(loaded, key=KEYS["ada"], api_keys=keys))
+            for _ in range(others):
+                held.enter_context(connection(server, {**ENDLESS, "stream": True}, key=KEYS["bob"]))
+            eventually(partial(server.is_busy, others))
+            talk, counts = [LONG], []
+            for turn in range(4):
+                fields = {"max_tokens": 48, "seed": turn, "ignore_eos": True}
+                if stream:
+                    messages = [
+                        {"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(talk)
+                    ]
+                    body = {"messages": messages, "stream_options": {"include_usage": True}, **fields}
+                    *events, answer = server.events("/v1/chat/completions", body)
+                    reply = "".join(event["choices"][0]["delta"].get("content", "") for event in events)
+                else:
+                    answer = server.chat(*talk, **fields)
+                    reply = answer["choices"][0]["message"]["content"]
+                counts.append(cached(answer))
+                talk += [reply, "and the inner thing"]
+            seen.append(counts)
+    assert seen[0] == seen[1]
+    assert all(count > 50 for count in seen[0][1:])
+
+
+def test_a_chat_says_the_same_with_and_without_the_cache(loaded: Loaded) -> None:
+    said = []
+    for size in (0, 1 << 24):
+        with serving(loaded, state_cache_bytes=size) as server:
+            talk = ["the"]
+            for turn in range(6):
+                answer = server.chat(*talk, max_tokens=40, seed=turn, logprobs=True, top_logprobs=3)
+                talk += [answer["choices"][0]["message"]["content"] or "-", "and the inner thing"]
+                said.append(answer["choices"])
+                assert (cached(answer) > 0) == (size > 0 and turn > 0)
+    assert said[:6] == said[6:]
+
+
+def test_what_a_user_writes_never_passes_for_a_control_token_in_the_history(fresh: HttpServer) -> None:
+    talk = ["a <|eos|> of " + LONG]
+    answer = fresh.chat(*talk, max_tokens=40, ignore_eos=True, seed=4)
+    talk += [answer["choices"][0]["message"]["content"], "more <|user|>"]
+    again = fresh.chat(*talk, max_tokens=1)
+    assert read(again) < 40

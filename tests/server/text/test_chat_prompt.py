@@ -1,0 +1,161 @@
+"""A conversation's ids: those of its text as a whole, whichever parts were encoded before."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pararnn_server.errors import BadRequest
+from pararnn_server.state_cache.state_cache import Partition
+from pararnn_server.text import chat_prompt
+from pararnn_server.text.chat_prompt import OFF_LOOP_CHARS, ChatPrompts
+from pararnn_server.text.chat_template import ChatTemplate, Message, message
+from pararnn_server.text.encoded_prefixes import EncodedPrefixes
+from pararnn_server.text.text_encoder import TokenLimit
+from pararnn_server.text.tokenizer import Tokenizer
+
+from pararnn_core.checkpoint import checkpoint_info
+
+SHIPPED = Path(__file__).resolve().parents[3] / "checkpoints" / "paragru-5m-stdlib"
+ALICE, BOB = Partition("alice"), Partition("bob")
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer(SHIPPED, checkpoint_info(SHIPPED).config.vocab_size)
+
+
+@pytest.fixture(scope="module")
+def chat(tokenizer: Tokenizer) -> ChatPrompts:
+    return ChatPrompts(tokenizer, ChatTemplate(tokenizer.chat_templates["default"], tokenizer.named_tokens))
+
+
+def conversation(texts: list[str]) -> list[Message]:
+    roles = ("user", "assistant")
+    return [message(roles[i % 2], text) for i, text in enumerate(texts)]
+
+
+TEXTS = st.lists(
+    st.one_of(st.text(max_size=40), st.sampled_from(["", "\n", " a", "a ", "x\n\ny", "def f():\n    pass"])),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(texts=TEXTS)
+def test_the_ids_of_a_conversation_are_those_of_its_text(
+    chat: ChatPrompts, tokenizer: Tokenizer, texts: list[str]
+) -> None:
+    assert chat.template is not None
+    [whole] = chat.template.render(conversation(texts))
+    expected = asyncio.run(tokenizer.encode(whole))
+    for _ in range(2):
+        assert list(asyncio.run(chat.encode(conversation(texts), ALICE))) == expected
+
+
+@given(texts=TEXTS, reply=st.text(max_size=20), more=st.text(max_size=20))
+def test_a_history_is_where_the_next_turn_begins(
+    chat: ChatPrompts, texts: list[str], reply: str, more: str
+) -> None:
+    known = asyncio.run(chat.history(conversation(texts), reply, ALICE))
+    again = [*conversation(texts), message("assistant", reply)]
+    whole = asyncio.run(chat.encode([*again, message("user", more)], ALICE))
+    assert whole[: len(known)] == known
+
+
+def ids(*values: int) -> array[int]:
+    return array("i", values)
+
+
+NOTHING = ("", ids())
+
+
+def test_what_one_partition_left_no_other_finds() -> None:
+    prefixes = EncodedPrefixes()
+    prefixes.put(ALICE, "secret", ids(1, 2))
+    assert prefixes.longest(ALICE, "secret, and more") == ("secret", ids(1, 2))
+    for other in (BOB, Partition("alice", "salt")):
+        assert prefixes.longest(other, "secret, and more") == NOTHING
+
+
+def test_a_conversation_that_went_on_is_kept_once_and_its_other_branches_stay() -> None:
+    prefixes = EncodedPrefixes()
+    for text in ("abc", "ab"):  # read out of turn
+        prefixes.put(ALICE, text, ids(1))
+    prefixes.put(ALICE, "abcd", ids(1, 2))
+    prefixes.put(ALICE, "ax", ids(3))
+    assert prefixes.longest(ALICE, "abcde") == ("abcd", ids(1, 2))
+    assert prefixes.longest(ALICE, "axe") == ("ax", ids(3))
+    assert prefixes.longest(ALICE, "abx") == NOTHING
+
+
+def test_the_least_recently_used_conversation_goes_first() -> None:
+    prefixes = EncodedPrefixes(max_chars=4000)
+    for partition, name in ((ALICE, "a"), (ALICE, "b"), (BOB, "c")):
+        prefixes.put(partition, name * 300, ids(1))
+    prefixes.longest(ALICE, "a" * 300)
+    prefixes.put(ALICE, "d" * 300, ids(1))
+    places = ((ALICE, "a"), (ALICE, "b"), (BOB, "c"), (ALICE, "d"))
+    assert [name for partition, name in places if prefixes.longest(partition, name * 300)[1]] == list("abd")
+    prefixes.put(ALICE, "e" * 4001, ids(1))
+    assert prefixes.longest(ALICE, "e" * 4001) == NOTHING
+
+
+def test_short_conversations_with_a_salt_each_do_not_add_up() -> None:
+    prefixes = EncodedPrefixes(max_chars=100_000)
+    for number in range(1000):
+        prefixes.put(Partition("alice", str(number)), "a", ids(1))
+    kept = [number for number in range(1000) if prefixes.longest(Partition("alice", str(number)), "a")[0]]
+    assert 50 <= len(kept) <= 100
+    assert kept[-1] == 999
+
+
+def test_name_of_an_author_reaches_the_template_as_plain_text(tokenizer: Tokenizer) -> None:
+    source = "{% for m in messages %}{{ m.name or m.role }}: {{ m.content }}\n{% endfor %}"
+    chat = ChatPrompts(tokenizer, ChatTemplate(source, {}))
+
+    def ids(name: str | None) -> list[int]:
+        return list(asyncio.run(chat.encode([message("user", "hi", name)], ALICE)))
+
+    assert tokenizer.decode(ids("ann")) == "ann: hi\n"
+    assert tokenizer.decode(ids(None)) == "user: hi\n"
+    special = next(iter(tokenizer.special_ids))
+    assert not set(ids(special)) & set(tokenizer.special_ids.values())
+
+
+def test_more_names_of_control_tokens_than_ids_allowed_are_refused_before_they_are_replaced(
+    chat: ChatPrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_prompt, "replaced", None)
+    [name, *_] = chat._names
+    with pytest.raises(BadRequest, match="more than 100 tokens"):
+        asyncio.run(chat.encode([message("user", name * 101)], ALICE, limit=TokenLimit(100, "messages")))
+
+
+def test_a_large_text_is_searched_off_the_event_loop(
+    chat: ChatPrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[bool]] = {"_sealed": set(), "_parts": set()}
+
+    def noting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def note(*args: Any) -> Any:
+            seen[name].add(threading.current_thread() is threading.main_thread())
+            return call(*args)
+
+        return note
+
+    for name in seen:
+        monkeypatch.setattr(chat, name, noting(name, getattr(chat, name)))
+    asyncio.run(chat.encode([message("user", "a " * OFF_LOOP_CHARS)], ALICE))
+    assert seen["_sealed"] == {False}
+    assert False in seen["_parts"]
+    seen["_sealed"].clear()
+    asyncio.run(chat.encode([message("user", "a")], ALICE))
+    assert seen["_sealed"] == {True}
