@@ -6,6 +6,8 @@ CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE)) $(wildcard tests/cpp/*.h t
 # An installed package remembers where its folders are.
 FOLDERS := $(shell find pararnn_core server clients -name __init__.py)
 ARGS ?=
+# Address of the package index that torch comes from; empty: that of pip. pytorch.org names one with a build for CPUs alone.
+TORCH_INDEX_URL ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test lint format bench soak sanitize cuda-check cuda-races distil gpu gpu-build gpu-test gpu-sanitize gpu-tune gpu-bench clean
@@ -30,7 +32,8 @@ help:
 
 .venv/.build-tools: .venv/.created
 	@echo "==> [2/3] installing torch and the build tools"
-	@$(BIN)/python -m pip install "torch>=2.11,<2.14" "scikit-build-core>=0.11" "cmake>=3.26" ninja
+	@$(BIN)/python -m pip install $(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)") "torch>=2.11,<2.14"
+	@$(BIN)/python -m pip install "scikit-build-core>=0.11" "cmake>=3.26" ninja
 	@touch $@
 
 .venv/.installed: .venv/.build-tools pyproject.toml clients/python/pyproject.toml $(FOLDERS) $(NATIVE)
