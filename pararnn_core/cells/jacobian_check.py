@@ -22,7 +22,7 @@ def jacobian_errors(cell: Recurrence, h: Tensor, bx: Tensor) -> tuple[float, flo
     inside = outside = declared.new_zeros(())
     scale = declared.abs().max()
     for row in range(len(h)):
-        for columns in torch.arange(h[0].numel(), device=h.device).split(_COLUMNS):
+        for columns in torch.split(torch.arange(h[0].numel(), device=h.device), _COLUMNS):
             true = _differences(cell, h[row], bx[row], columns)
             wanted, known = _declared_columns(declared[row], columns, h.shape[1:])
             error = (wanted - true).abs()
