@@ -1,8 +1,8 @@
 from collections.abc import Iterator, Mapping
 
 import pytest
-from pararnn_server.loading import load
-from pararnn_server.settings import Settings
+from pararnn_server.models.loading import load
+from pararnn_server.settings.server_settings import Settings
 
 from tests.docs.markdown_blocks import ROOT
 from tests.server.http_server import serving
