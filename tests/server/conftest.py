@@ -6,6 +6,7 @@ from pararnn_server.models.loading import Loaded, load
 from pararnn_server.settings.server_settings import Settings
 
 from tests.fixtures import tiny_checkpoint
+from tests.redis_server import redis_server
 from tests.server.http_server import HttpServer, serving
 
 
@@ -24,3 +25,10 @@ def server(loaded: Loaded) -> Iterator[HttpServer]:
     """Shared: a test leaves nothing running."""
     with serving(loaded) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Shared: a test that wants it empty empties it."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url

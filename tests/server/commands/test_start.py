@@ -23,7 +23,7 @@ def test_serving_imports_no_library_that_it_does_not_use() -> None:
 def test_torchs_threads_sleep_between_operations() -> None:
     """The policy is read when torch is imported: it is set before, unless a person has set it."""
     code = (
-        "import os, sys; from pararnn_server import cli; sys.argv = ['pararnn', '--version']\n"
+        "import os, sys; from pararnn_server.commands import cli; sys.argv = ['pararnn', '--version']\n"
         "assert 'torch' not in sys.modules\n"
         "try: cli.main()\nexcept SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
     )

@@ -96,7 +96,12 @@ def gpu_with(free: int, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A model as the pool's size sees one that is on a GPU."""
     monkeypatch.setattr(bring_up, "free_bytes", lambda device: free)
     config = tiny_config(activation_dtype="bfloat16")
-    return SimpleNamespace(device=torch.device("cuda"), config=config, state_parts=state_parts(config))
+    return SimpleNamespace(
+        device=torch.device("cuda"),
+        config=config,
+        state_parts=state_parts(config),
+        step_bytes=lambda num_tokens: step_bytes(config, num_tokens),
+    )
 
 
 def test_gpu_runs_as_many_requests_as_its_memory_holds_and_the_log_says_why(

@@ -101,8 +101,8 @@ def test_a_reply_of_a_key_with_few_is_not_held_up_by_a_key_with_many() -> None:
     while steps.now < began + 20.0:
         steps.worker.step()
     gained, gained_by_others = len(reader.ids()) - before, len(busy[0].ids()) - others
-    assert gained >= 2.5 * gained_by_others
-    assert gained_by_others >= 0.6 * 20.0 / 0.22
+    assert gained >= 4.5 * gained_by_others
+    assert gained_by_others >= 0.49 * 20.0 / 0.22
     assert reader.ids() == alone(timed.served, [1], greedy(len(reader.ids())))
 
 
