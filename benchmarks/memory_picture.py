@@ -1,0 +1,74 @@
+"""Draw docs/memory.svg: `python -m benchmarks.memory_picture`. Memory of one conversation against its tokens.
+
+Nothing is measured. The state's bytes are those that `pararnn inspect 1.4b` prints. A transformer of the same
+layers and width keeps a key and a value of each layer for each token, in bfloat16.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from pararnn_core.models.pararnn.config import ModelConfig
+from pararnn_core.models.pararnn.state_layout import state_bytes
+
+PICTURE = Path(__file__).resolve().parents[1] / "docs" / "memory.svg"
+PRESET = "1.4b"
+TOKENS = [2**power for power in range(4, 21)]
+SHARED_HEADS = 8
+"""Query heads that share a key and a value, where a transformer saves memory in this way."""
+_BYTES_OF_BFLOAT16 = 2
+_BYTES_OF_AN_ID = 4
+
+
+def bytes_by_tokens() -> dict[str, list[int]]:
+    """Return bytes of one conversation after each number of TOKENS, by the name of the line."""
+    config = ModelConfig.preset(PRESET)
+    state = state_bytes(config)
+    a_token = 2 * config.num_hidden_layers * config.hidden_size * _BYTES_OF_BFLOAT16
+    return {
+        f"transformer's cache, {a_token // 1024} KiB a token": [a_token * tokens for tokens in TOKENS],
+        f"the same, {SHARED_HEADS} query heads to a key": [
+            a_token // SHARED_HEADS * tokens for tokens in TOKENS
+        ],
+        f"ParaGRU's state, {state:,} bytes": [state] * len(TOKENS),
+        "log of its token ids, on disk": [_BYTES_OF_AN_ID * tokens for tokens in TOKENS],
+    }
+
+
+def draw(file: Path) -> None:
+    """Write the picture. The same numbers give the same bytes, with one version of matplotlib."""
+    description = f"Made by `python -m benchmarks.memory_picture` from `pararnn inspect {PRESET}`: {__doc__}"
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "pararnn", "font.family": "sans-serif"}):
+        figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+        figure.patch.set_facecolor("white")
+        axes = figure.subplots()
+        styles = ("-", "--", "-", ":")
+        for (name, heights), style in zip(bytes_by_tokens().items(), styles, strict=True):
+            own = "transformer" not in name and "same" not in name
+            axes.plot(TOKENS, heights, style, color="tab:blue" if own else "tab:red", label=name)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.set(xlabel="tokens of the conversation", ylabel="bytes of memory")
+        axes.set_title(f"One conversation, models of {PRESET.removesuffix('b')} billion parameters")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(_in_words))
+        axes.grid(alpha=0.3)
+        axes.set_ylim(2**5, 2**42)
+        axes.legend(loc="upper left", framealpha=1)
+        figure.savefig(file, metadata={"Date": None, "Description": description})
+
+
+def _in_words(value: float, _: int | None = None) -> str:
+    """A power of two with Ki, Mi or Gi."""
+    for unit, size in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
+        if value >= size:
+            return f"{value / size:g} {unit}"
+    return f"{value:g}"
+
+
+if __name__ == "__main__":
+    draw(PICTURE)
