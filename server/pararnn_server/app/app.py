@@ -41,17 +41,21 @@ from pararnn_server.models.startup import read_chat_template, start
 from pararnn_server.settings.server_settings import Settings
 from pararnn_server.settings.version import package_version
 
-_ROUTES = (
-    completions,
-    chat,
-    responses,
-    models,
-    sessions,
-    session_branches,
-    session_state,
-    tokens,
-    admin,
+ROUTERS = tuple(
+    module.router
+    for module in (
+        completions,
+        chat,
+        responses,
+        models,
+        sessions,
+        session_branches,
+        session_state,
+        tokens,
+        admin,
+    )
 )
+"""All routes of the server."""
 
 logger = logging.getLogger(__name__)
 
@@ -105,8 +109,8 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service = service
-    for module in _ROUTES:
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     _add_middleware(app, service)
     app.add_exception_handler(ServerError, _on_server_error)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -117,7 +121,7 @@ def create_app(
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            self.openapi_schema = describe(self)
+            self.openapi_schema = describe(self, ROUTERS)
         return self.openapi_schema
 
 

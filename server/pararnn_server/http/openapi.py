@@ -1,69 +1,24 @@
-"""A true /openapi.json: the bodies that routes read themselves, every status they send, and no 422."""
+"""A true /openapi.json: the bodies that routes read themselves, with examples, and every status they send.
+
+Schemas are those of the models that routes declare. A status of 422 does not exist.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from pararnn_server.http.schemas.admin import Health, Ready
 from pararnn_server.http.schemas.base import RequestBody
-from pararnn_server.http.schemas.chat import ChatChunk, ChatRequest, ChatResponse
-from pararnn_server.http.schemas.completions import CompletionChunk, CompletionRequest, CompletionResponse
 from pararnn_server.http.schemas.errors import ErrorBody
-from pararnn_server.http.schemas.models import Model, ModelList
-from pararnn_server.http.schemas.responses import (
-    InputItemList,
-    InputTokens,
-    InputTokensRequest,
-    ModelResponse,
-    ResponseDeleted,
-    ResponseEvent,
-    ResponseRequest,
-)
-from pararnn_server.http.schemas.sessions import (
-    AppendResponse,
-    SessionAppend,
-    SessionBody,
-    SessionCreate,
-    SessionDeleted,
-    SessionDetail,
-    SessionFork,
-    SessionList,
-    SessionPatch,
-    SessionRollback,
-    SnapshotCreate,
-)
-from pararnn_server.http.schemas.tokens import (
-    DetokenizeRequest,
-    DetokenizeResponse,
-    TokenizeRequest,
-    TokenizeResponse,
-    TokenizerInfo,
-)
 
-_MODELS: tuple[type[BaseModel], ...] = (
-    *(AppendResponse, ChatChunk, ChatRequest, ChatResponse, CompletionChunk, CompletionRequest),
-    *(CompletionResponse, DetokenizeRequest, DetokenizeResponse, ErrorBody, Health, Model, ModelList, Ready),
-    *(
-        InputItemList,
-        InputTokens,
-        InputTokensRequest,
-        ModelResponse,
-        ResponseDeleted,
-        ResponseEvent,
-        ResponseRequest,
-    ),
-    *(SessionAppend, SessionBody, SessionCreate, SessionDeleted, SessionDetail, SessionList),
-    *(SessionFork, SessionPatch, SessionRollback, SnapshotCreate),
-    *(TokenizeRequest, TokenizeResponse, TokenizerInfo),
-)
 _REF = "#/components/schemas/{model}"
 _MEANINGS = {
     400: "A field is at fault; `param` names it",
@@ -86,6 +41,12 @@ WITH_BODY = (*READING, 404, 408, 413, 415)
 IN_SESSION = (404, 410)
 GENERATING = (*WITH_BODY, 409, 410, 504)
 WRITING = (*WITH_BODY, 409, 410)
+_BEARER = "key"
+_BEARER_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key of the server, or the admin key for /metrics. A server without keys takes none.",
+}
 _FILE: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
@@ -107,7 +68,7 @@ def documented(
     if file_answer:
         content |= _FILE
     if events:
-        kinds = [{"$ref": _REF.format(model=event.__name__)} for event in events]
+        kinds = [_Reference(event) for event in events]
         content |= {"text/event-stream": {"schema": {"anyOf": kinds} if len(kinds) > 1 else kinds[0]}}
     responses: dict[int, Any] = {status: {"description": "Success", "content": content}}
     for code in sorted({*errors, 431}):
@@ -118,10 +79,13 @@ def documented(
         "response_model": None,
         "response_class": _response_class(answer, file_answer),
     }
-    taken = ({} if body is None else _content(body)) | (_FILE if file_body else {})
+    taken = ({} if body is None else _content_with_examples(body)) | (_FILE if file_body else {})
+    extra: dict[str, Any] = {}
     if taken:
-        described["openapi_extra"] = {"requestBody": {"required": True, "content": taken}}
-    return described
+        extra["requestBody"] = {"required": True, "content": taken}
+    if 401 not in errors:
+        extra["security"] = []
+    return described | {"openapi_extra": extra}
 
 
 def _response_class(answer: type[BaseModel] | None, file_answer: bool) -> type[Response]:
@@ -130,23 +94,38 @@ def _response_class(answer: type[BaseModel] | None, file_answer: bool) -> type[R
     return PlainTextResponse if answer is None else JSONResponse
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
-    """The document. FastAPI adds its own error to routes with parameters; ours answers those with a 400."""
+def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
+    """Return the document of an application that has these routers, whose routes are `documented`."""
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
+    # FastAPI adds an error of its own to routes with parameters; ours answers those with a 400.
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
+    models = declared_models(routers)
     inputs: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-        (model, "validation" if issubclass(model, RequestBody) else "serialization") for model in _MODELS
+        (model, "validation" if issubclass(model, RequestBody) else "serialization") for model in models
     ]
     _, definitions = models_json_schema(inputs, ref_template=_REF)
-    schemas |= definitions["$defs"]
+    document["components"] = {"schemas": definitions["$defs"], "securitySchemes": {_BEARER: _BEARER_SCHEME}}
+    document["security"] = [{_BEARER: []}]
     return document
+
+
+def declared_models(routers: Iterable[APIRouter]) -> list[type[BaseModel]]:
+    """Return every model that a route names as its body, its answer or an event, by name."""
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    found = {model for route in routes for model in _models_in([route.responses, route.openapi_extra])}
+    return sorted(found, key=lambda model: model.__name__)
+
+
+def _models_in(value: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(value, _Reference):
+        yield value.model
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _models_in(part)
 
 
 def rendered(app: FastAPI) -> bytes:
@@ -158,5 +137,18 @@ def rendered(app: FastAPI) -> bytes:
     return text
 
 
+class _Reference(dict[str, str]):
+    """A reference to the schema of a model, from which `describe` finds the model."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        super().__init__({"$ref": _REF.format(model=model.__name__)})
+        self.model = model
+
+
 def _content(model: type[BaseModel]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
+    return {"application/json": {"schema": _Reference(model)}}
+
+
+def _content_with_examples(body: type[RequestBody]) -> dict[str, Any]:
+    examples = {name: {"value": value} for name, value in body.EXAMPLES.items()}
+    return {"application/json": {"schema": _Reference(body), "examples": examples}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -52,6 +52,10 @@ AtMostMaxMessages = BeforeValidator(_check_count)
 """Annotation of a list of messages: checked against --max-messages before any of them is looked at."""
 
 
+Examples = dict[str, dict[str, Any]]
+"""Bodies that work, by what they ask for: /openapi.json shows them, and a test sends them."""
+
+
 class RequestBody(BaseModel):
     """Refuses unknown fields that are not null, and near misses of type.
 
@@ -59,6 +63,7 @@ class RequestBody(BaseModel):
     """
 
     model_config = STRICT
+    EXAMPLES: ClassVar[Examples] = {}
 
     @model_validator(mode="before")
     @classmethod

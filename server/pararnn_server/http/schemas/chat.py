@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, with_config
 from pydantic_core import PydanticCustomError
@@ -12,6 +12,7 @@ from pararnn_server.http.schemas.base import (
     STRICT,
     AtMostMaxMessages,
     EmptyList,
+    Examples,
     MessageContent,
     Metadata,
     RequestBody,
@@ -111,6 +112,18 @@ class ChatNeutral(DialogueNeutral):
 
 class ChatRequest(ChatHonoured, RecordedFields, ChatNeutral):
     """Body of POST /v1/chat/completions."""
+
+    EXAMPLES: ClassVar[Examples] = {
+        "chat": {"messages": [{"role": "user", "content": "What does os.walk do?"}], "max_tokens": 16},
+        "system message": {
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "What does os.walk do?"},
+            ],
+            "max_tokens": 16,
+            "temperature": 0,
+        },
+    }
 
 
 class TopLogprob(ResponseBody):

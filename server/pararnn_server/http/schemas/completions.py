@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pararnn_server.http.schemas.base import Metadata, Prompt, ResponseBody
+from pararnn_server.http.schemas.base import Examples, Metadata, Prompt, ResponseBody
 from pararnn_server.http.schemas.generation import HonouredFields, RecordedFields, TopLogprobs
 from pararnn_server.http.schemas.neutral import CompletionNeutral
 from pararnn_server.http.schemas.usage import SessionStamp, Usage
@@ -20,6 +20,13 @@ class CompletionHonoured(HonouredFields):
 
 class CompletionRequest(CompletionHonoured, RecordedFields, CompletionNeutral):
     """Body of POST /v1/completions."""
+
+    EXAMPLES: ClassVar[Examples] = {
+        "complete": {"prompt": "def fibonacci(n):", "max_tokens": 16, "temperature": 0},
+        "stream": {"prompt": "import os\n", "max_tokens": 8, "stream": True},
+        "log-probabilities": {"prompt": "import os\n", "max_tokens": 4, "logprobs": 2, "echo": True},
+        "stop": {"prompt": "def area(width, height):", "max_tokens": 16, "stop": ["\n\n"], "seed": 7},
+    }
 
 
 class CompletionLogprobs(ResponseBody):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from pararnn_server.http.schemas.base import AtMostMaxMessages, EmptyList, Metadata, RequestBody, ResponseBody
+from pararnn_server.http.schemas.base import (
+    AtMostMaxMessages,
+    EmptyList,
+    Examples,
+    Metadata,
+    RequestBody,
+    ResponseBody,
+)
 from pararnn_server.http.schemas.first_fault import FirstFault
 from pararnn_server.http.schemas.generation import RecordedFields, SamplingFields
 from pararnn_server.http.schemas.neutral import DialogueNeutral, NoReasoningEffort
@@ -198,9 +205,20 @@ class ResponseNeutral(DialogueNeutral):
 class ResponseRequest(ResponseHonoured, RecordedFields, ResponseNeutral):
     """Body of POST /v1/responses."""
 
+    EXAMPLES: ClassVar[Examples] = {
+        "text": {"input": "What does os.walk do?", "instructions": "Be brief.", "max_output_tokens": 16},
+        "not stored": {
+            "input": [{"role": "user", "content": "What does os.walk do?"}],
+            "max_output_tokens": 16,
+            "store": False,
+        },
+    }
+
 
 class InputTokensRequest(ResponseContext):
     """Body of POST /v1/responses/input_tokens: the fields of a response that say what the model reads."""
+
+    EXAMPLES: ClassVar[Examples] = {"text": {"input": "What does os.walk do?", "instructions": "Be brief."}}
 
     model: Annotated[str, Field(max_length=256)] | None = None
     tools: EmptyList | None = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pararnn_server.http.schemas.base import Metadata, RequestBody, ResponseBody, TokenIds
+from pararnn_server.http.schemas.base import Examples, Metadata, RequestBody, ResponseBody, TokenIds
 from pararnn_server.http.schemas.generation import Count
 from pararnn_server.http.schemas.usage import Usage
 
@@ -18,6 +18,11 @@ Tier = Literal["device", "host", "store"]
 class SessionCreate(RequestBody):
     """What to start with, if anything: text or tokens, not both."""
 
+    EXAMPLES: ClassVar[Examples] = {
+        "empty": {},
+        "text": {"text": "import os\n", "metadata": {"topic": "demo"}, "ttl_seconds": 3600},
+    }
+
     model: Annotated[str, Field(max_length=256)] | None = None
     text: str | None = None
     tokens: TokenIds | None = None
@@ -28,6 +33,8 @@ class SessionCreate(RequestBody):
 class SessionAppend(RequestBody):
     """Text or tokens to feed without generating anything."""
 
+    EXAMPLES: ClassVar[Examples] = {"text": {"text": "import sys\n"}, "tokens": {"tokens": [1, 2, 3]}}
+
     text: str | None = None
     tokens: TokenIds | None = None
     expected_turn: Count | None = None
@@ -36,6 +43,12 @@ class SessionAppend(RequestBody):
 
 class SessionPatch(RequestBody):
     """What is left out stays. metadata: in place of all there was. pinned: never expires, stays in memory."""
+
+    EXAMPLES: ClassVar[Examples] = {
+        "metadata": {"metadata": {"topic": "demo"}},
+        "time to live": {"ttl_seconds": 600},
+        "pin": {"pinned": True},
+    }
 
     metadata: Metadata | None = None
     ttl_seconds: Seconds | None = None
@@ -46,6 +59,8 @@ class SessionPatch(RequestBody):
 class SessionFork(RequestBody):
     """metadata: of the new session; left out, that of the old one."""
 
+    EXAMPLES: ClassVar[Examples] = {"fork": {}, "metadata": {"metadata": {"try": "2"}}}
+
     metadata: Metadata | None = None
     expected_turn: Count | None = None
 
@@ -53,12 +68,19 @@ class SessionFork(RequestBody):
 class SnapshotCreate(RequestBody):
     """A name for where the session stands."""
 
+    EXAMPLES: ClassVar[Examples] = {"snapshot": {"name": "before-the-question"}}
+
     name: SnapshotName
     expected_turn: Count | None = None
 
 
 class SessionRollback(RequestBody):
     """Either how many turns to undo, or the snapshot to go back to."""
+
+    EXAMPLES: ClassVar[Examples] = {
+        "turns": {"turns": 1},
+        "snapshot": {"snapshot": "before-the-question"},
+    }
 
     turns: Annotated[int, Field(ge=1)] | None = None
     snapshot: SnapshotName | None = None

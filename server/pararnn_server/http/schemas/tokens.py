@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from pararnn_server.http.schemas.base import AtMostMaxMessages, RequestBody, ResponseBody, TokenIds
+from pararnn_server.http.schemas.base import (
+    AtMostMaxMessages,
+    Examples,
+    RequestBody,
+    ResponseBody,
+    TokenIds,
+)
 from pararnn_server.http.schemas.chat import Message
 from pararnn_server.http.schemas.first_fault import FirstFault
 
@@ -17,6 +23,11 @@ class TokenizeRequest(RequestBody):
     add_special_tokens: put the BOS first if the model's tokenizer does that (default true; prompt only).
     return_token_strs: also the text of each token.
     """
+
+    EXAMPLES: ClassVar[Examples] = {
+        "text": {"prompt": "import os", "return_token_strs": True},
+        "messages": {"messages": [{"role": "user", "content": "What does os.walk do?"}]},
+    }
 
     model: Annotated[str, Field(max_length=256)] | None = None
     prompt: str | None = None
@@ -36,6 +47,8 @@ class TokenizeResponse(ResponseBody):
 
 class DetokenizeRequest(RequestBody):
     """Ids to turn into text; special tokens have none."""
+
+    EXAMPLES: ClassVar[Examples] = {"ids": {"tokens": [1, 2, 3]}}
 
     model: Annotated[str, Field(max_length=256)] | None = None
     tokens: TokenIds

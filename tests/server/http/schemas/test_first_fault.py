@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pararnn_server.app.app import ROUTERS
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import BodyLimits, parse_body
-from pararnn_server.http.openapi import _MODELS
+from pararnn_server.http.openapi import declared_models
 from pararnn_server.http.schemas.base import RequestBody
 from pararnn_server.settings.server_settings import Settings
 from pydantic_core import from_json
@@ -28,7 +29,7 @@ CPU_SECONDS = 0.050
 MEMORY = 64 << 20
 LIMITS = BodyLimits.of(Settings())
 WRONG_ENTRIES = ("1.5", "true", '"\\u0000"', "null", "[]", "{}", '{"a":1}', "[[[]]]", '["a"]')
-BODIES = {model.__name__: model for model in _MODELS if issubclass(model, RequestBody)}
+BODIES = {model.__name__: model for model in declared_models(ROUTERS) if issubclass(model, RequestBody)}
 Wrap = Callable[[str], str]
 
 
