@@ -1,8 +1,8 @@
 # Every verb sets up what it needs in .venv and says what it does.
 PYTHON ?= python3
 BIN := .venv/bin
-NATIVE := $(wildcard csrc/*.h csrc/*.cpp csrc/CMakeLists.txt csrc/cmake/* csrc/cpu/* csrc/cuda/*)
-CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE)) $(wildcard tests/cpp/*.h tests/cpp/*.cpp tests/cpp/*.cu tests/cuda_host/*.h tests/cuda_host/*.cpp)
+NATIVE := $(shell find csrc -type f)
+CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE) $(shell find tests/cpp tests/cuda_host -type f))
 # An installed package remembers where its folders are.
 FOLDERS := $(shell find pararnn_core server clients -name __init__.py)
 ARGS ?=

@@ -2,7 +2,7 @@
 // stream)` starts it on a stream (a cudaStream_t) of the device that is current.
 #pragma once
 
-#include "params.h"
+#include "params/params.h"
 
 #define PARARNN_CPU_KERNELS(X)                     \
   X(recurrence, RecurrenceParams)                  \

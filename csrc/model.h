@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "params.h"
+#include "params/params.h"
 
 namespace pararnn {
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rooms import PACKAGES, ROOT, imports, module_name, room_graph, sources
+from tests.rooms import PACKAGES, imports, module_name, room_graph, sources
 
 ROOMS = {
     "pararnn_core": (
@@ -142,13 +142,6 @@ def test_module_imports_no_torch(name: str) -> None:
     paths = [*folder.glob(f"{name}.py"), *folder.glob(f"{name}/**/*.py")]
     assert paths
     assert [str(path) for path in paths if imports_package(path, "torch")] == []
-
-
-def test_kernels_never_see_torch_headers() -> None:
-    csrc = ROOT / "csrc"
-    shared = [csrc / name for name in ("cell_math.h", "cells.h", "params.h", "kernels.h", "model.h")]
-    files = [*csrc.glob("cpu/*"), *csrc.glob("cuda/*"), *csrc.glob("params/*"), *shared]
-    assert [path.name for path in files if "#include <torch" in path.read_text()] == []
 
 
 def test_no_function_hides_an_internal_import() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.gpu.instructions import COUNTS_PATH, Counts, StepCount
 
 _LANE_STEPS = 4
-"""Of Newton's tile: kSteps of csrc/cuda/tile.cuh."""
+"""Of Newton's tile: kSteps of csrc/cuda/scans/tile.cuh."""
 _ROWS = 3
 """Loads of a step."""
 

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "../host_device.h"
+#include "math/host_device.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {

@@ -3,11 +3,11 @@
 
 #include <cuda_runtime.h>
 
-#include "../cell_math.h"
-#include "../kernels.h"
-#include "../require.h"
-#include "block.cuh"
-#include "widen.h"
+#include "cuda/block.cuh"
+#include "cuda/widen.h"
+#include "kernels.h"
+#include "math/cell_math.h"
+#include "require.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {

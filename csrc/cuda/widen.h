@@ -8,7 +8,7 @@
 #include <cuda_bf16.h>
 #endif
 
-#include "../host_device.h"
+#include "math/host_device.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {

@@ -2,7 +2,7 @@
 // give has the dtype that is named. Sums are float32, and a row's bits do not depend on the rows beside it.
 #pragma once
 
-#include "sequences.h"
+#include "params/sequences.h"
 
 namespace pararnn {
 

@@ -1,7 +1,7 @@
 // Matrices of weights, packed for a CPU or as a checkpoint holds them for a GPU, and products with them.
 #pragma once
 
-#include "sequences.h"
+#include "params/sequences.h"
 
 namespace pararnn {
 

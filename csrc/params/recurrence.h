@@ -1,8 +1,8 @@
 // The recurrences of a cell, and linear ones.
 #pragma once
 
-#include "../cells.h"
-#include "sequences.h"
+#include "params/cells.h"
+#include "params/sequences.h"
 
 namespace pararnn {
 

@@ -7,7 +7,7 @@ from pararnn_core.cells.gru import ParaGRU
 from pararnn_core.cells.lstm import ParaLSTM
 
 CELLS: dict[str, type[Cell]] = {"gru": ParaGRU, "lstm": ParaLSTM}
-"""The cells that serve, by native_name. csrc/cells.h lists them for the kernels; all else iterates both."""
+"""The cells that serve, by native_name. Kernels have them in csrc/params/cells.h; all else iterates both."""
 
 
 def cell_like(gates: int, peepholes: int) -> str:

@@ -1,4 +1,4 @@
-"""The cells that the native library knows: csrc/cells.h."""
+"""The cells that the native library knows: csrc/params/cells.h."""
 
 import functools
 from typing import NamedTuple

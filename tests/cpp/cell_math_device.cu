@@ -1,5 +1,5 @@
 // Compiles the cells for a GPU: plain steps, Jacobians and gradients in float and double. Nothing runs.
-#include "cell_math.h"
+#include "math/cell_math.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {

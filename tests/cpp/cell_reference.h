@@ -1,10 +1,10 @@
-// The cells in float64, after the formulas of the documentation and apart from csrc/cell_math.h.
+// The cells in float64, after the formulas of the documentation and apart from csrc/math/cell_math.h.
 #pragma once
 
 #include <cmath>
 #include <vector>
 
-#include "params.h"
+#include "params/params.h"
 
 namespace pararnn {
 

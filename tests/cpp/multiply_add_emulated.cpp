@@ -1,8 +1,8 @@
-// csrc/cpu/multiply_add.cpp keeps its values in registers by inline assembly, and an emulated level has no
-// such registers: the one kernel that is not emulated.
+// csrc/cpu/limits/multiply_add.cpp keeps its values in registers by inline assembly, and an emulated level
+// has no such registers: the one kernel that is not emulated.
 #include <stdexcept>
 
-#include "params.h"
+#include "params/params.h"
 
 namespace pararnn {
 namespace PARARNN_ISA {

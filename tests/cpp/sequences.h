@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "exact_buffer.h"
-#include "params.h"
+#include "params/params.h"
 
 namespace pararnn {
 

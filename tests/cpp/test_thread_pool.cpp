@@ -4,7 +4,7 @@
 #include <chrono>
 #include <thread>
 
-#include "cpu/thread_pool.h"
+#include "cpu/threads/thread_pool.h"
 #include "tests.h"
 #include "thread_count.h"
 

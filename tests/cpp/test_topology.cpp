@@ -3,7 +3,7 @@
 #include <limits>
 #include <string>
 
-#include "cpu/topology.h"
+#include "cpu/threads/topology.h"
 #include "tests.h"
 
 namespace pararnn {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "cpu/thread_pool.h"
+#include "cpu/threads/thread_pool.h"
 
 namespace pararnn {
 

@@ -1,5 +1,5 @@
-// What csrc/cuda/mma.cuh is where there are no tensor cores: a warp's lanes lay their fragments before each
-// other, and each adds up its own four sums.
+// What csrc/cuda/products/mma.cuh is where there are no tensor cores: a warp's lanes lay their fragments
+// before each other, and each adds up its own four sums.
 #pragma once
 
 #include <cmath>

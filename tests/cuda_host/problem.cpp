@@ -10,8 +10,8 @@
 #undef PARARNN_ISA
 #undef PARARNN_CUDA_HOST
 #define PARARNN_ISA plain
-#include "cell_math.h"
 #include "cell_reference.h"
+#include "math/cell_math.h"
 
 namespace pararnn {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "exact_buffer.h"
-#include "params.h"
+#include "params/params.h"
 #include "random.h"
 
 namespace pararnn {

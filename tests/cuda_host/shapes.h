@@ -3,10 +3,10 @@
 
 #include <algorithm>
 
-#include "cell_math.h"
 #include "checks.h"
 #include "cuda/block.cuh"
 #include "cuda/widen.h"
+#include "math/cell_math.h"
 #include "problem.h"
 
 namespace pararnn {

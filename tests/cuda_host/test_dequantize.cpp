@@ -1,5 +1,5 @@
 // Rows of a quantised matrix as floats: each weight the product of integer and scale, rounded once.
-#include "cuda/dequantize.cuh"
+#include "cuda/products/dequantize.cuh"
 #include "exact_buffer.h"
 #include "host_tests.h"
 #include "plain_matrix.h"

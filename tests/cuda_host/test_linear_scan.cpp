@@ -1,8 +1,8 @@
 // The linear recurrence, forward and in reverse, against float64.
 #include <cmath>
 
-#include "cuda/linear_scan.cuh"
-#include "cuda/linear_steps.cuh"
+#include "cuda/scans/linear_scan.cuh"
+#include "cuda/scans/linear_steps.cuh"
 #include "host_tests.h"
 #include "shapes.h"
 

@@ -1,6 +1,6 @@
 // What stands in for tensor cores, against plain loops.
-#include "cuda/mma.cuh"
-#include "cuda/weight_words.cuh"
+#include "cuda/products/mma.cuh"
+#include "cuda/products/weight_words.cuh"
 #include "host_tests.h"
 #include "random.h"
 

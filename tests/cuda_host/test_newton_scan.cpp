@@ -1,8 +1,8 @@
 // Newton's method: within promise P1's bound of float64 whatever the weights, and honest about how it went.
 #include <cmath>
 
-#include "cuda/newton_scan.cuh"
-#include "cuda/sequential_scan.cuh"
+#include "cuda/scans/newton_scan.cuh"
+#include "cuda/scans/sequential_scan.cuh"
 #include "host_tests.h"
 #include "shapes.h"
 

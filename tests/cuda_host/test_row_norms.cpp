@@ -1,8 +1,8 @@
 // The norms of a layer: within float32's own error of float64, whatever the width, and nothing else touched.
 #include <string>
 
-#include "cuda/add_rms_norm.cuh"
-#include "cuda/gated_rms_norm.cuh"
+#include "cuda/rows/add_rms_norm.cuh"
+#include "cuda/rows/gated_rms_norm.cuh"
 #include "host_tests.h"
 #include "random.h"
 #include "typed_buffer.h"

@@ -1,7 +1,7 @@
 // Products of few rows against float64: every format, ragged everywhere.
 #include <cmath>
 
-#include "cuda/row_product.cuh"
+#include "cuda/products/row_product.cuh"
 #include "exact_buffer.h"
 #include "host_tests.h"
 #include "plain_matrix.h"

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "cuda/sample.cuh"
+#include "cuda/sampling/sample.cuh"
 #include "exact_buffer.h"
 #include "host_tests.h"
 #include "random.h"

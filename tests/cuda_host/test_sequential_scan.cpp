@@ -1,5 +1,5 @@
 // The kernel that goes step by step: within the bound of float64, and nothing touched that is not asked for.
-#include "cuda/sequential_scan.cuh"
+#include "cuda/scans/sequential_scan.cuh"
 #include "host_tests.h"
 #include "shapes.h"
 

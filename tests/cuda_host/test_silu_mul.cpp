@@ -1,5 +1,5 @@
 // The product in the middle of the MLP, element by element.
-#include "cuda/silu_mul.cuh"
+#include "cuda/rows/silu_mul.cuh"
 #include "host_tests.h"
 #include "random.h"
 #include "typed_buffer.h"

@@ -1,6 +1,6 @@
 // The convolution by slots: rows within float32's own error of float64, tails to the bit, however the rows
 // are dealt out to threads, and nothing touched that is not asked for.
-#include "cuda/causal_conv1d.cuh"
+#include "cuda/scans/causal_conv1d.cuh"
 #include "host_tests.h"
 #include "problem.h"
 #include "typed_buffer.h"

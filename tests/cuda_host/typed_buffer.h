@@ -6,7 +6,7 @@
 
 #include "bfloat16.h"
 #include "exact_buffer.h"
-#include "params.h"
+#include "params/params.h"
 
 namespace pararnn {
 
