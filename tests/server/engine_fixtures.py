@@ -147,11 +147,11 @@ class Bench:
 
     def submit(self, prompt: Sequence[int], params: SamplingParams, **over: Any) -> Reader:
         reader = Reader(over.pop("num_choices", 1), hook=over.pop("hook", None))
-        expected_turn, once = over.pop("expected_turn", None), over.pop("once", None)
+        expected_turn, idempotency_key = over.pop("expected_turn", None), over.pop("idempotency_key", None)
         request, turn = make_request(reader, prompt, params, **over), None
         if request.session_id is not None:
             turn = self.sessions.begin_turn(
-                request.session_id, request.owner, request.request_id, expected_turn, once
+                request.session_id, request.owner, request.request_id, expected_turn, idempotency_key
             )
         self.engine.submit(request, turn)
         return reader

@@ -8,7 +8,7 @@ from typing import Any
 from pararnn_server.access.keys import responses_owner
 from pararnn_server.http.schemas.response_items import Item
 from pararnn_server.responses import records
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 
 from tests.server.session_fixtures import Sessions, result
 
@@ -25,7 +25,7 @@ def begin(
 ) -> str:
     """A response that is being made."""
     response_id = f"resp_{secrets.token_hex(16)}"
-    manager.now(records.begin, response_id, owner, ttl_seconds, previous, once(key))
+    manager.now(records.begin, response_id, owner, ttl_seconds, previous, idempotency_key(key))
     return response_id
 
 
@@ -61,7 +61,7 @@ def body(response_id: str, previous: str | None) -> dict[str, Any]:
 
 def again(manager: Sessions, key: str, owner: str = OWNER) -> str | None:
     """The id of the response that a request sent again is answered with; None: it is answered anew."""
-    made = once(key)
+    made = idempotency_key(key)
     assert made is not None
     found = manager.now(records.find_repeated, made, owner)
     return None if found is None else str(found.body["id"])
@@ -75,8 +75,8 @@ def conversation(manager: Sessions, response_id: str, owner: str = OWNER) -> lis
     return [item.id for item in manager.now(records.conversation, response_id, owner, MAX_BYTES)]
 
 
-def once(key: str | None) -> Once | None:
-    return None if key is None else Once(key, digest_of(key))
+def idempotency_key(key: str | None) -> IdempotencyKey | None:
+    return None if key is None else IdempotencyKey(key, digest_of(key))
 
 
 def digest_of(key: str) -> str:

@@ -14,7 +14,7 @@ from pararnn_server.errors import ServerError
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.sessions import catalogue as directory
 from pararnn_server.sessions import turns
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.manager import SessionManager
 from pararnn_server.sessions.model_kind import ModelKind, model_kind
@@ -121,9 +121,9 @@ class Sessions(SessionManager):
         owner: str = "",
         request_id: str = "r",
         expected_turn: int | None = None,
-        once: Once | None = None,
+        idempotency_key: IdempotencyKey | None = None,
     ) -> Turn | Repeated:
-        return self.now(turns.begin_turn, session_id, owner, request_id, expected_turn, once)
+        return self.now(turns.begin_turn, session_id, owner, request_id, expected_turn, idempotency_key)
 
     def begin_turn(self, *args: Any, **kwargs: Any) -> Turn:
         turn = self.begin(*args, **kwargs)

@@ -83,7 +83,7 @@ class Batch:
         last_row = -1
         if prefill.num_tokens:
             end = prefill.start + prefill.num_tokens
-            self._tokens.extend(running.feed[prefill.start : end])
+            self._tokens.extend(running.feed_token_ids[prefill.start : end])
             self._end_sequence(prefill.slot)
             if running.is_scored:
                 last_row = self._score(running, prefill.start, end)
@@ -99,7 +99,7 @@ class Batch:
 
     def _score(self, running: Running, start: int, end: int) -> int:
         first_row = self._ask(end - start)
-        targets = running.feed[start + 1 : end + 1].tolist()
+        targets = running.feed_token_ids[start + 1 : end + 1].tolist()
         self.scores.append(Score(running, first_row, targets, first=start == 0))
         return first_row + end - start - 1
 

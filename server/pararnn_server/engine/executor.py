@@ -1,8 +1,7 @@
 """The model and its state pool: one scheduled step in, sampled ids out.
 
-Where the model can, the next step is under way before the ids of this one are read: it feeds them from where
-they were drawn. So the states of its slots are one id ahead of what the host knows. The states as they were
-are kept beside, and it is those that anybody sees.
+With async scheduling the next step starts before the ids of this one are read. It takes them from the device,
+so the states of its slots are one id ahead of the host. A shadow pool holds the states before that step.
 """
 
 from __future__ import annotations
@@ -19,16 +18,17 @@ from pararnn_core.sampling.sampler import Sampled, token_logprobs
 from pararnn_core.sampling.sampling_table import SamplingTable
 from pararnn_core.state import StateSnapshot
 from pararnn_server.engine.batch import Batch, Draw, Score
-from pararnn_server.engine.pending_sample import Flight
+from pararnn_server.engine.pending_sample import PendingSample
 from pararnn_server.engine.running import Choice, Running
 from pararnn_server.engine.scheduler import ScheduledBatch
 
 
 class StepResult(NamedTuple):
-    """prefilled: requests whose prompt is fed.  broken: those for which the model gave NaN or infinity.
+    """Outputs of one step.
 
+    prefilled: requests whose prompt is fed.  broken: requests for which the model gave NaN or infinity.
     scores: log-probabilities of the chunk's ids, after None for the first of a prompt.
-    newton: how the solver of prompts went, if one ran.
+    newton: report of the solver of prompts, if one ran.
     """
 
     prefilled: list[Running]
@@ -39,49 +39,53 @@ class StepResult(NamedTuple):
 
 
 class Executor:
-    """Slots hold what the last request left until `load`; `poison` makes a read of that show."""
+    """Runs steps of the model on the slots of its state pool.
+
+    poison: fill freed slots with NaN, so that a read before `load` shows.
+    """
 
     def __init__(self, model: ServingModel, num_slots: int, poison: bool) -> None:
         self._model = model
         self._state = model.new_state(num_slots + 1)
         model.capture_decodes(self._state)
-        self._kept = model.new_state(num_slots) if model.decodes_ahead(self._state, 1) else None
+        self._shadow_state = model.new_state(num_slots) if model.decodes_ahead(self._state, 1) else None
         self._spare_slot = num_slots
         self._table = SamplingTable(num_slots, model.config.vocab_size, self._state.device)
         self._poison = poison
-        self._flight: Flight | None = None
+        self._in_flight: PendingSample | None = None
 
     @property
-    def is_ahead(self) -> bool:
-        """Whether a step is under way, whose end `land` waits for."""
-        return self._flight is not None
+    def has_step_in_flight(self) -> bool:
+        """True while a step runs that `finish_step` has to end."""
+        return self._in_flight is not None
 
     @property
-    def ahead(self) -> set[str]:
-        """Requests whose step is under way."""
-        return set() if self._flight is None else self._flight.request_ids
+    def ids_in_flight(self) -> set[str]:
+        """Requests of the in-flight step."""
+        return set() if self._in_flight is None else self._in_flight.request_ids
 
     def load(self, slot: int, snapshot: StateSnapshot | None) -> None:
-        """The slot stands at the snapshot, or before any token. Not while a step is under way."""
+        """Set the slot to the snapshot, or to the state before any token. Not during an in-flight step."""
         if snapshot is None:
             self._state.reset(slot)
         else:
             self._state.restore(slot, snapshot)
 
     def snapshot(self, slot: int) -> StateSnapshot:
-        """A copy of the slot as of the last id that was told."""
-        if self._kept is not None and self._flight is not None and slot in self._flight.slots:
-            return self._kept.snapshot(slot)
+        """Copy the state of the slot after the last published id."""
+        if self._shadow_state is not None and self._in_flight is not None and slot in self._in_flight.slots:
+            return self._shadow_state.snapshot(slot)
         return self._state.snapshot(slot)
 
     def free(self, slot: int) -> None:
-        """Nobody may read the slot before the next `load`."""
+        """Mark the slot as unused until the next `load`."""
         self._table.clear(slot)
         if self._poison:
             self._state.poison(slot)
 
     def extend(self, snapshot: StateSnapshot, token_ids: Sequence[int]) -> StateSnapshot:
-        """The state after more ids. In a slot of its own: no request's is touched."""
+        """Return the state after more ids."""
+        # The spare slot belongs to no request.
         slot = self._spare_slot
         self._state.restore(slot, snapshot)
         tokens = torch.tensor(token_ids, dtype=torch.int32)
@@ -91,10 +95,12 @@ class Executor:
         self._model.step(tokens, bounds, slots, self._state, logits_indices=no_rows)
         return self._state.snapshot(slot)
 
-    def run(self, scheduled: ScheduledBatch, requests: Mapping[str, Running], go_on: bool) -> StepResult:
-        """States move on. Whatever raises leaves the states of the batch, and only those, undefined.
+    def run(
+        self, scheduled: ScheduledBatch, requests: Mapping[str, Running], allow_ahead: bool
+    ) -> StepResult:
+        """Run one step and sample from it. An error leaves the states of the batch undefined, and only those.
 
-        go_on: whether the step after it may begin, with the same requests and no others. Then `is_ahead`.
+        allow_ahead: the next step may start now, with the same requests and no others.
         """
         batch = Batch(scheduled, requests)
         logits = batch.logits(self._model, self._state)
@@ -106,61 +112,63 @@ class Executor:
         for draw in batch.draws:
             if not draw.choice.num_sampled:
                 self._table.start(draw.choice.slot, draw.running.request.params, draw.choice.index)
-        flight = self._draw(logits, batch.draws) if batch.draws else None
+        pending = self._draw(logits, batch.draws) if batch.draws else None
         newton = self._model.take_newton_report()
         scores = [(score.running, _scored(score, logits)) for score in batch.scores]
-        sampled, broken = self._land(flight, requests, go_on)
+        sampled, broken = self._finish(pending, requests, allow_ahead)
         return StepResult(batch.prefilled, scores, sampled, broken, newton)
 
-    def land(self, requests: Mapping[str, Running], go_on: bool) -> StepResult:
-        """Ends the step that is under way; as `run`. Requests that are gone are none of it any more."""
-        flight, self._flight = self._flight, None
-        return StepResult([], [], *self._land(flight, requests, go_on))
+    def finish_step(self, requests: Mapping[str, Running], allow_ahead: bool) -> StepResult:
+        """Wait for the in-flight step and return its outputs without those of requests that ended."""
+        pending, self._in_flight = self._in_flight, None
+        return StepResult([], [], *self._finish(pending, requests, allow_ahead))
 
-    def drop(self) -> None:
-        """Nobody wants the step that is under way."""
-        self._flight = None
+    def discard_step(self) -> None:
+        """Forget the in-flight step."""
+        self._in_flight = None
 
     def _share_state(self, running: Running) -> None:
-        """All choices go on from where the prompt ends."""
+        """Copy the state after the prompt to the slots of all choices."""
         first, *others = running.choices.values()
         for choice in others:
             self._state.copy(first.slot, choice.slot)
 
-    def _draw(self, logits: Tensor, draws: list[Draw]) -> Flight:
+    def _draw(self, logits: Tensor, draws: list[Draw]) -> PendingSample:
         rows = torch.tensor([draw.row for draw in draws])
         slots = torch.tensor([draw.choice.slot for draw in draws], dtype=torch.int32)
-        return Flight(draws, logits, self._table.draw(logits, rows, slots, self._state.seen))
+        return PendingSample(draws, logits, self._table.draw(logits, rows, slots, self._state.seen))
 
-    def _land(
-        self, flight: Flight | None, requests: Mapping[str, Running], go_on: bool
+    def _finish(
+        self, pending: PendingSample | None, requests: Mapping[str, Running], allow_ahead: bool
     ) -> tuple[list[tuple[Running, Choice, Sampled]], list[Running]]:
-        if flight is None:
+        if pending is None:
             return [], []
-        if go_on:
-            self._flight = self._follow(flight, requests)
+        # Before the ids of this step are read, so that the device never waits for the host.
+        if allow_ahead:
+            self._in_flight = self._run_ahead(pending, requests)
         found = [
             (draw, sampled)
-            for draw, sampled in zip(flight.draws, flight.land(), strict=True)
+            for draw, sampled in zip(pending.draws, pending.read(), strict=True)
             if _is_wanted(draw, requests)
         ]
         broken = {draw.running.id: draw.running for draw, sampled in found if sampled is None}
-        told = [
+        wanted = [
             (draw.running, draw.choice, sampled)
             for draw, sampled in found
             if sampled is not None and draw.running.id not in broken
         ]
-        return told, [*broken.values()]
+        return wanted, [*broken.values()]
 
-    def _follow(self, flight: Flight, requests: Mapping[str, Running]) -> Flight | None:
-        """The next step of those that go on, whatever they drew. None if it cannot begin already."""
-        places = [i for i, draw in enumerate(flight.draws) if _goes_on(draw, requests)]
-        if self._kept is None or not self._model.decodes_ahead(self._state, len(places)):
+    def _run_ahead(self, pending: PendingSample, requests: Mapping[str, Running]) -> PendingSample | None:
+        """Start the next step of the choices that may continue. None if the model cannot do so yet."""
+        places = [i for i, draw in enumerate(pending.draws) if _may_continue(draw, requests)]
+        if self._shadow_state is None or not self._model.decodes_ahead(self._state, len(places)):
             return None
-        draws = [flight.draws[i]._replace(row=row) for row, i in enumerate(places)]
+        draws = [pending.draws[i]._replace(row=row) for row, i in enumerate(places)]
         slots = torch.tensor([draw.choice.slot for draw in draws], dtype=torch.int32)
-        self._kept.take(self._state, slots)
-        ids = flight.ids
+        # A reply may turn out to have ended with this id: its state is then the one in the shadow pool.
+        self._shadow_state.take(self._state, slots)
+        ids = pending.ids
         if len(places) < len(ids):
             ids = ids.index_select(0, on_device(torch.tensor(places), ids.device))
         logits = self._model.decode_ahead(ids, slots, self._state)
@@ -171,8 +179,8 @@ def _is_wanted(draw: Draw, requests: Mapping[str, Running]) -> bool:
     return requests.get(draw.running.id) is draw.running and draw.choice.index in draw.running.choices
 
 
-def _goes_on(draw: Draw, requests: Mapping[str, Running]) -> bool:
-    """Whether the id that is being drawn is not the last one that may be."""
+def _may_continue(draw: Draw, requests: Mapping[str, Running]) -> bool:
+    """Return True if max_tokens allows another id after the one being drawn."""
     return _is_wanted(draw, requests) and draw.choice.num_sampled + 1 < draw.running.request.params.max_tokens
 
 

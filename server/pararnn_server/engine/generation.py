@@ -9,21 +9,22 @@ from dataclasses import dataclass
 
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.engine.engine import Engine
-from pararnn_server.engine.outputs import Addressed, Courier, OutputQueue
+from pararnn_server.engine.outputs import Addressed, OutputDispatcher, OutputQueue
 from pararnn_server.engine.recorded_reply import RecordedReply, recorded
-from pararnn_server.engine.request import Failed, Finished, Request, Started, Tokens, Usage
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.engine.request import Failed, Finished, Request, Started, Tokens, TokenUsage
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.turn import Repeated, Turn
 from pararnn_server.sessions.turns import begin_turn
 from pararnn_server.text.prompts import EncodedPrompt
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class GenerationPlan:
     """What an HTTP request asks of the engine: num_choices replies to every prompt.
 
     deadline: time.monotonic() after which it fails. created: seconds since 1970, as the answer says.
-    once: if the client may send it twice; only with a session. repeated: what it was answered before.
+    idempotency_key: of a request that the client may send twice; only with a session.
+    repeated: the recorded answer to an earlier request with the same key.
     """
 
     request_id: str
@@ -36,23 +37,23 @@ class Plan:
     expected_turn: int | None = None
     cache_salt: str | None = None
     created: int = 0
-    once: Once | None = None
+    idempotency_key: IdempotencyKey | None = None
     repeated: RecordedReply | None = None
 
 
 class Generation:
     """The plan under way. For the event loop only; `close` must be called whatever happens."""
 
-    def __init__(self, plan: Plan, engine: Engine, courier: Courier) -> None:
+    def __init__(self, plan: GenerationPlan, engine: Engine, dispatcher: OutputDispatcher) -> None:
         self.plan = plan
         self._engine = engine
-        self._courier = courier
+        self._dispatcher = dispatcher
         self.queue = OutputQueue()
         self._open: dict[int, int] = {}
-        self._usage: dict[tuple[int, int], Usage] = {}
+        self._usage: dict[tuple[int, int], TokenUsage] = {}
         self._is_repeat = False
-        self._read: dict[int, int] = {}
-        self._said: dict[tuple[int, int], int] = {}
+        self._prompt_tokens: dict[int, int] = {}
+        self._completion_tokens: dict[tuple[int, int], int] = {}
 
     async def start(self) -> None:
         """Takes the right to write to the session, if there is one, and submits every prompt, or none.
@@ -74,11 +75,11 @@ class Generation:
         items = await self.queue.take()
         for prompt, output in items:
             if isinstance(output, Started):
-                self._read[prompt] = len(self.plan.prompts[prompt].ids)
+                self._prompt_tokens[prompt] = len(self.plan.prompts[prompt].ids)
             elif isinstance(output, Tokens):
-                self._said[prompt, output.choice] = output.completion_tokens
+                self._completion_tokens[prompt, output.choice] = output.completion_tokens
             elif isinstance(output, Finished):
-                self._said[prompt, output.choice] = output.usage.completion_tokens
+                self._completion_tokens[prompt, output.choice] = output.usage.completion_tokens
                 self._open[prompt] -= 1
                 self._usage[prompt, output.choice] = output.usage
             elif isinstance(output, Failed):
@@ -97,7 +98,9 @@ class Generation:
     @property
     def tokens_taken(self) -> int:
         """Of prompts that got a slot and replies as far as they have come; none of what is repeated."""
-        return 0 if self._is_repeat else sum(self._read.values()) + sum(self._said.values())
+        if self._is_repeat:
+            return 0
+        return sum(self._prompt_tokens.values()) + sum(self._completion_tokens.values())
 
     @property
     def done(self) -> bool:
@@ -105,10 +108,10 @@ class Generation:
         return not any(self._open.values())
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> TokenUsage:
         """Each prompt once, every reply."""
         firsts = [usage for (_, choice), usage in self._usage.items() if choice == 0]
-        return Usage(
+        return TokenUsage(
             prompt_tokens=sum(usage.prompt_tokens for usage in firsts),
             completion_tokens=sum(usage.completion_tokens for usage in self._usage.values()),
             cached_tokens=sum(usage.cached_tokens for usage in firsts),
@@ -127,7 +130,7 @@ class Generation:
         if plan.session_id is None:
             return None
         asked = self._engine.sessions.ask(
-            begin_turn, plan.session_id, plan.owner, plan.request_id, plan.expected_turn, plan.once
+            begin_turn, plan.session_id, plan.owner, plan.request_id, plan.expected_turn, plan.idempotency_key
         )
         try:
             return await asyncio.shield(asyncio.wrap_future(asked))
@@ -153,7 +156,7 @@ class Generation:
             request_id=self._engine_id(index),
             prompt_token_ids=prompt.ids,
             params=self.plan.params,
-            emit=self._courier.emitter(self.queue, index),
+            emit=self._dispatcher.emitter(self.queue, index),
             num_choices=self.plan.num_choices,
             owner=self.plan.owner,
             session_id=self.plan.session_id,

@@ -50,7 +50,7 @@ class OutputQueue:
         return items
 
 
-class Courier:
+class OutputDispatcher:
     """One per application. `emitter` makes the callback that a Request carries."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

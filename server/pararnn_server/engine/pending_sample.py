@@ -1,4 +1,4 @@
-"""Ids that are being drawn: what comes to the host of a step, whenever the device is done with it."""
+"""Ids of a step on their way from the device to the host."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pararnn_core.sampling.sampler import Sampled, rows_logprobs
 from pararnn_server.engine.batch import Draw
 
 
-class Flight:
-    """ids: (M,) on the device, drawn for `draws`, in `slots`, from their rows of `logits`.
+class PendingSample:
+    """Sampled ids that the host has not read yet.
 
-    All that the host will read is asked for here, before anything else that the device has to do.
+    ids: (M,) on the device, drawn for `draws`, in `slots`, from their rows of `logits`.
     """
 
     def __init__(self, draws: Sequence[Draw], logits: Tensor, ids: Tensor) -> None:
@@ -23,25 +23,26 @@ class Flight:
         self.slots = frozenset(draw.choice.slot for draw in draws)
         self.ids = ids
         self._scored = [i for i, draw in enumerate(draws) if draw.running.request.params.logprobs is not None]
-        self._ids = _on_its_way(ids)
-        self._rows = _on_its_way(_rows_of(logits, [draws[i].row for i in self._scored]))
-        self._is_there = None
+        # All copies start here, ahead of whatever else the device gets to do.
+        self._ids = _copy_to_host(ids)
+        self._rows = _copy_to_host(_rows_of(logits, [draws[i].row for i in self._scored]))
+        self._is_done = None
         if ids.is_cuda:
-            self._is_there = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's
-            self._is_there.record()
+            self._is_done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's
+            self._is_done.record()
 
     @property
     def request_ids(self) -> set[str]:
-        """That it draws for."""
+        """Requests that the ids are drawn for."""
         return {draw.running.id for draw in self.draws}
 
-    def land(self) -> list[Sampled | None]:
-        """What was drawn, with the log-probabilities that were asked for; None where a row is not finite.
+    def read(self) -> list[Sampled | None]:
+        """Return the ids with the requested log-probabilities; None where a row of logits is not finite.
 
         Waits for the device.
         """
-        if self._is_there is not None:
-            self._is_there.synchronize()
+        if self._is_done is not None:
+            self._is_done.synchronize()
         tokens = self._ids.tolist()
         sampled: list[Sampled | None] = [None if token < 0 else Sampled(token) for token in tokens]
         places = [(row, i) for row, i in enumerate(self._scored) if tokens[i] >= 0]
@@ -58,8 +59,8 @@ def _rows_of(logits: Tensor, rows: list[int]) -> Tensor:
     return logits[:0] if not rows else logits.index_select(0, on_device(torch.tensor(rows), logits.device))
 
 
-def _on_its_way(tensor: Tensor) -> Tensor:
-    """On the host once the device is there."""
+def _copy_to_host(tensor: Tensor) -> Tensor:
+    """Start a copy to the host, which is complete once the device gets there."""
     if not tensor.is_cuda:
         return tensor
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

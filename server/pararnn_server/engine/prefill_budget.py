@@ -35,7 +35,7 @@ class _Ratio:
         self._amount = kept * self._amount + amount
 
 
-class Pace:
+class PrefillBudget:
     """Seconds of a step = quiet seconds for its decodes + price of a prompt row x rows. Has no clock.
 
     max_slowdown: longest step with prompts, as a multiple of the quiet one that follows once they are read:

@@ -20,7 +20,7 @@ MIN_SPLIT_TOKENS = 128
 MARK_SHARE = 4
 
 
-class Beginning(NamedTuple):
+class PrefillStart(NamedTuple):
     """The state to load, None before any token; how many ids of the feed it covers; where chunks must end."""
 
     snapshot: StateSnapshot | None
@@ -28,7 +28,7 @@ class Beginning(NamedTuple):
     marks: Sequence[int]
 
 
-class StateReuse:
+class PrefixReuse:
     """For the engine thread only.
 
     interval: ids between two states that a long prompt leaves.
@@ -50,27 +50,27 @@ class StateReuse:
         now: both would show a key what others do.
         """
         if self._looks_up(running):
-            running.num_cached = self._cache.longest(running.partition, pack_ids(running.feed))
+            running.num_cached = self._cache.longest(running.partition, pack_ids(running.feed_token_ids))
 
-    def begin(self, running: Running) -> Beginning:
+    def begin(self, running: Running) -> PrefillStart:
         """A session that holds something goes on from its own state; everything else may be found."""
         turn = running.turn
         own = None if turn is None else turn.snapshot
         if not self._cache.owner_bytes or running.is_continued:
-            return Beginning(own, 0, ())
-        running.packed_feed = pack_ids(running.feed)
+            return PrefillStart(own, 0, ())
+        running.packed_token_ids = pack_ids(running.feed_token_ids)
         running.marks = self._marks(running)
-        start = Beginning(own, 0, running.marks)
+        start = PrefillStart(own, 0, running.marks)
         if not self._looks_up(running):
             return start
-        self._metrics.prefix_cache_queries.inc(len(running.feed))
-        hit = self._cache.find(running.partition, running.packed_feed)
+        self._metrics.prefix_cache_queries.inc(len(running.feed_token_ids))
+        hit = self._cache.find(running.partition, running.packed_token_ids)
         if hit is None:
             return start
         self._metrics.prefix_cache_hits.inc(hit.num_tokens)
         self._metrics.prompt_tokens_cached.inc(hit.num_tokens)
         marks = [mark for mark in running.marks if mark > hit.num_tokens]
-        return Beginning(hit.snapshot, hit.num_tokens, marks)
+        return PrefillStart(hit.snapshot, hit.num_tokens, marks)
 
     def keep_prompts(self, prefills: Sequence[Prefill], requests: Mapping[str, Running]) -> None:
         """After a step, before anything is sampled from it."""
@@ -80,15 +80,15 @@ class StateReuse:
                 continue
             if end == running.num_cached:
                 take = sound(partial(self._executor.snapshot, prefill.slot))
-                self._cache.fill(running.partition, running.packed_feed, end, take)
+                self._cache.fill(running.partition, running.packed_token_ids, end, take)
             elif prefill.is_last or end in running.marks:
-                self._keep(running, running.packed_feed, end, prefill.slot)
+                self._keep(running, running.packed_token_ids, end, prefill.slot)
 
     def keep_reply(self, running: Running, choice: Choice) -> None:
         """At the end of a reply, while the choice still has its slot. A session keeps its own."""
-        if running.turn is None and choice.num_fed and running.packed_feed:
-            ids = running.packed_feed + pack_ids(choice.reply.ids[: choice.num_fed])
-            self._keep(running, ids, len(running.feed) + choice.num_fed, choice.slot)
+        if running.turn is None and choice.num_fed and running.packed_token_ids:
+            ids = running.packed_token_ids + pack_ids(choice.reply.ids[: choice.num_fed])
+            self._keep(running, ids, len(running.feed_token_ids) + choice.num_fed, choice.slot)
 
     def _looks_up(self, running: Running) -> bool:
         return bool(self._cache.owner_bytes) and not running.is_continued and not running.is_scored
@@ -98,7 +98,7 @@ class StateReuse:
 
     def _marks(self, running: Running) -> Sequence[int]:
         """Positions of states to keep, and the promised one that the request counts on."""
-        start, length = running.num_cached, len(running.feed)
+        start, length = running.num_cached, len(running.feed_token_ids)
         step = self._interval
         while length // step > self._max_marks:
             step *= 2

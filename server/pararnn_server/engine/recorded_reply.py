@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pararnn_core.sampling.sampled import Sampled
-from pararnn_server.engine.request import Finished, Output, Request, Started, Tokens, Usage
+from pararnn_server.engine.request import Finished, Output, Request, Started, Tokens, TokenUsage
 from pararnn_server.sessions.checksum import corrupt
 from pararnn_server.sessions.turn import Repeated
 
@@ -22,15 +22,15 @@ class RecordedReply:
     outputs: Sequence[Output]
 
 
-def encode_reply(request: Request, said: Sequence[Tokens], finished: Finished) -> bytes:
-    """JSON. said: the pieces of the one choice that a session's turn has."""
+def encode_reply(request: Request, published: Sequence[Tokens], finished: Finished) -> bytes:
+    """JSON. published: the pieces of the one choice that a session's turn has."""
     with_logprobs = request.params.logprobs is not None
-    rows = [row for tokens in said for row in tokens.logprobs or ()]
+    rows = [row for tokens in published for row in tokens.logprobs or ()]
     fields = {
         "request_id": request.request_id,
         "created": request.created,
-        "token_ids": [token_id for tokens in said for token_id in tokens.token_ids],
-        "text": base64.b64encode(b"".join(tokens.text_bytes for tokens in said)).decode(),
+        "token_ids": [token_id for tokens in published for token_id in tokens.token_ids],
+        "text": base64.b64encode(b"".join(tokens.text_bytes for tokens in published)).decode(),
         "logprobs": [[row.token_id, row.logprob, row.top] for row in rows] if with_logprobs else None,
         "finish_reason": finished.finish_reason,
         "stop_reason": finished.stop_reason,
@@ -48,7 +48,7 @@ def recorded(repeated: Repeated) -> RecordedReply:
     if repeated.reply is None:
         raise corrupt("the reply of a repeated request is missing")
     fields = json.loads(repeated.reply)
-    usage = Usage(*fields["usage"])
+    usage = TokenUsage(*fields["usage"])
     rows = fields["logprobs"]
     tokens = Tokens(
         choice=0,
@@ -58,11 +58,11 @@ def recorded(repeated: Repeated) -> RecordedReply:
         completion_tokens=usage.completion_tokens,
     )
     finished = Finished(0, fields["finish_reason"], fields["stop_reason"], usage, repeated.info)
-    said = [tokens] if tokens.token_ids or tokens.text_bytes else []
+    published = [tokens] if tokens.token_ids or tokens.text_bytes else []
     return RecordedReply(
         fields["request_id"],
         fields["created"],
-        [Started(fields["request_id"], usage.cached_tokens), *said, finished],
+        [Started(fields["request_id"], usage.cached_tokens), *published, finished],
     )
 
 

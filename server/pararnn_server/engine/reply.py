@@ -19,7 +19,7 @@ class Shown(NamedTuple):
     text: bytes
 
 
-class _Held(NamedTuple):
+class _WithheldToken(NamedTuple):
     """An id with its end in the text, and in the text in which special tokens are spelled."""
 
     sampled: Sampled
@@ -44,7 +44,7 @@ class Reply:
         self._spellings = spellings
         self._matcher = StopMatcher(stops, spellings.values())
         self._can_stop = bool(stops)
-        self._held: deque[_Held] = deque()
+        self._withheld: deque[_WithheldToken] = deque()
         self._text = bytearray()
         self._end = 0
         self._spelled_end = 0
@@ -55,7 +55,7 @@ class Reply:
     @property
     def holds_back(self) -> bool:
         """Whether some ids may still become part of a stop string."""
-        return bool(self._held)
+        return bool(self._withheld)
 
     def push(self, sampled: Sampled) -> tuple[Shown, str | None]:
         """What the id lets be shown, and the stop string that it completed."""
@@ -67,7 +67,7 @@ class Reply:
         self._text += data
         self._end += len(data)
         self._spelled_end += len(spelled)
-        self._held.append(_Held(sampled, self._end, self._spelled_end))
+        self._withheld.append(_WithheldToken(sampled, self._end, self._spelled_end))
         self.ids.append(sampled.token_id)
         limit, stop = self._matcher.push(spelled, is_special=spelling is not None)
         return self._show(limit), stop
@@ -78,9 +78,9 @@ class Reply:
 
     def cut_text(self) -> bytes:
         """Bytes that are shown of the id which a stop string cut in two."""
-        if not self._held:
+        if not self._withheld:
             return b""
-        token_id, end = self._held[0].sampled.token_id, self._held[0].end
+        token_id, end = self._withheld[0].sampled.token_id, self._withheld[0].end
         data = self._token_bytes[token_id]
         return data[: max(0, len(data) - (end - self._shown))]
 
@@ -92,8 +92,12 @@ class Reply:
 
     def _show(self, limit: Limit) -> Shown:
         shown = []
-        while self._held and self._held[0].end <= limit.text and self._held[0].spelled_end <= limit.spelled:
-            shown.append(self._held.popleft().sampled)
+        while (
+            self._withheld
+            and self._withheld[0].end <= limit.text
+            and self._withheld[0].spelled_end <= limit.spelled
+        ):
+            shown.append(self._withheld.popleft().sampled)
         self.num_shown += len(shown)
         size = self._text_before(limit) - self._shown
         text = bytes(self._text[:size])
@@ -103,9 +107,9 @@ class Reply:
 
     def _text_before(self, limit: Limit) -> int:
         """Bytes of the text that both limits let be shown."""
-        if not self._held:
+        if not self._withheld:
             return self._end
-        first = self._held[0]
+        first = self._withheld[0]
         beyond = max(0, first.spelled_end - limit.spelled)
         size = len(self._token_bytes[first.sampled.token_id])
         return min(limit.text, first.end - min(beyond, size))

@@ -17,7 +17,7 @@ FinishReason = Literal["stop", "length", "cancelled", "abort"]
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """Measured, per choice.
 
     prompt_tokens: ids of this request's prompt; with a session, the new ones only.
@@ -73,7 +73,7 @@ class Finished:
     choice: int
     finish_reason: FinishReason
     stop_reason: str | int | None
-    usage: Usage
+    usage: TokenUsage
     session: SessionInfo | None = None
 
 

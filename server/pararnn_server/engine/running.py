@@ -10,15 +10,15 @@ from pararnn_core.sampling.sampler import Sampled
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.access.keys import key_of
 from pararnn_server.engine.reply import Reply, Shown
-from pararnn_server.engine.request import FinishReason, Request, Tokens, Usage
-from pararnn_server.engine.stop_rollback import UndoCopies
+from pararnn_server.engine.request import FinishReason, Request, Tokens, TokenUsage
+from pararnn_server.engine.stop_rollback import StopRollback
 from pararnn_server.sessions.turn import Turn
 from pararnn_server.state_cache.prefix_tree import id_array
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.vocabulary import Vocabulary
 
 
-class Ending(NamedTuple):
+class ReplyEnd(NamedTuple):
     """Why a choice ends; stop_reason as in Finished."""
 
     finish_reason: FinishReason
@@ -32,7 +32,7 @@ class Choice:
     """
 
     def __init__(
-        self, index: int, slot: int, params: SamplingParams, vocabulary: Vocabulary, undo: UndoCopies | None
+        self, index: int, slot: int, params: SamplingParams, vocabulary: Vocabulary, undo: StopRollback | None
     ) -> None:
         self.index = index
         self.slot = slot
@@ -49,19 +49,21 @@ class Choice:
         """Ids of the reply that the slot's state covers, between two steps."""
         return max(0, self.num_sampled - 1)
 
-    def accept(self, sampled: Sampled) -> tuple[Tokens | None, Ending | None]:
+    def accept(self, sampled: Sampled) -> tuple[Tokens | None, ReplyEnd | None]:
         """The next id: what may be shown, and whether the reply ends with it."""
         self.num_sampled += 1
         token_id = self.last_token_id = sampled.token_id
         if self._ends_reply(token_id):
             stop_reason = None if token_id == self._eos_token_id else token_id
-            return self.flush(), Ending("stop", stop_reason)
+            return self.flush(), ReplyEnd("stop", stop_reason)
         shown, stop = self.reply.push(sampled)
         if stop is not None:
-            return self._event(shown), Ending("stop", stop)
+            return self._event(shown), ReplyEnd("stop", stop)
         if self.num_sampled == self._params.max_tokens:
             rest = self.reply.flush()
-            return self._event(Shown(shown.sampled + rest.sampled, shown.text + rest.text)), Ending("length")
+            return self._event(Shown(shown.sampled + rest.sampled, shown.text + rest.text)), ReplyEnd(
+                "length"
+            )
         if self.undo is not None:
             self.undo.follow(self.num_fed, self.reply.num_shown, self.reply.holds_back)
         return self._event(shown), None
@@ -91,27 +93,27 @@ class Choice:
 class Running:
     """Times are of the engine's monotonic clock.
 
-    feed: ids to feed before the first is sampled: the session's pending ones, then the prompt's.
+    feed_token_ids: ids to feed before the first is sampled: the session's pending ones, then the prompt's.
     choices: those that have a slot and have not ended.
-    packed_feed: the feed as the state cache reads it; empty where no state of the request is kept.
+    packed_token_ids: the feed as the state cache reads it; empty where no state of the request is kept.
     num_cached: ids of the feed that a kept or promised state covered when the request arrived.
     marks: positions in the feed of states to keep.
-    said: what was emitted, kept only for a client that may ask again.
+    published: what was emitted, kept only for a client that may ask again.
     """
 
     def __init__(self, request: Request, turn: Turn | None, arrived_at: float, queue_timeout: float) -> None:
         self.request = request
         self.turn = turn
-        self.feed = id_array(request.prompt_token_ids)
+        self.feed_token_ids = id_array(request.prompt_token_ids)
         if turn is not None and turn.pending_ids:
-            self.feed = array("i", turn.pending_ids) + self.feed
+            self.feed_token_ids = array("i", turn.pending_ids) + self.feed_token_ids
         self.choices: dict[int, Choice] = {}
-        self.said: list[Tokens] = []
+        self.published: list[Tokens] = []
         self.arrived_at = arrived_at
         self.queue_deadline = arrived_at + queue_timeout
         self.started_at: float | None = None
         self.prefilled_at: float | None = None
-        self.packed_feed = b""
+        self.packed_token_ids = b""
         self.num_cached = 0
         self.marks: Sequence[int] = ()
 
@@ -136,12 +138,12 @@ class Running:
         return self.request.params.prompt_logprobs is not None
 
     @property
-    def may_be_asked_again(self) -> bool:
+    def is_idempotent(self) -> bool:
         """Whether its turn has an Idempotency-Key."""
-        return self.turn is not None and self.turn.once is not None
+        return self.turn is not None and self.turn.idempotency_key is not None
 
     @property
-    def has_spoken(self) -> bool:
+    def has_sampled(self) -> bool:
         """Whether any id was sampled."""
         return any(choice.num_sampled for choice in self.choices.values())
 
@@ -149,6 +151,6 @@ class Running:
         """Whether the request's own time is over."""
         return self.request.deadline is not None and self.request.deadline <= now
 
-    def usage(self, choice: Choice) -> Usage:
+    def usage(self, choice: Choice) -> TokenUsage:
         """So far."""
-        return Usage(len(self.request.prompt_token_ids), choice.num_sampled, self.num_cached)
+        return TokenUsage(len(self.request.prompt_token_ids), choice.num_sampled, self.num_cached)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pararnn_core.state import StateSnapshot
 
 
-class UndoCopies:
+class StopRollback:
     """At most two copies, each taken after a number of the reply's ids was fed.
 
     One would do if a possible match that fails never gave way to one that begins later in the text held back.

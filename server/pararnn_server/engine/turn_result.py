@@ -36,5 +36,5 @@ def turn_result(
         pending_ids=(*kept[num_fed:], *cut),
         prompt_tokens=len(running.request.prompt_token_ids),
         completion_tokens=choice.num_sampled,
-        reply=encode_reply(running.request, running.said, finished) if running.may_be_asked_again else None,
+        reply=encode_reply(running.request, running.published, finished) if running.is_idempotent else None,
     )

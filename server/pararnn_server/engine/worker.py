@@ -15,8 +15,8 @@ from pararnn_server.access.keys import key_of
 from pararnn_server.engine.executor import Executor, StepResult
 from pararnn_server.engine.idle_prefill import IdlePrefill
 from pararnn_server.engine.light_steps import LightSteps
-from pararnn_server.engine.prefill_budget import Pace
-from pararnn_server.engine.prefix_reuse import StateReuse
+from pararnn_server.engine.prefill_budget import PrefillBudget
+from pararnn_server.engine.prefix_reuse import PrefixReuse
 from pararnn_server.engine.request import (
     Failed,
     Finished,
@@ -25,12 +25,12 @@ from pararnn_server.engine.request import (
     PromptLogprobs,
     Started,
     Tokens,
-    Usage,
+    TokenUsage,
 )
-from pararnn_server.engine.running import Choice, Ending, Running
+from pararnn_server.engine.running import Choice, ReplyEnd, Running
 from pararnn_server.engine.scheduler import Admitted, Scheduler
 from pararnn_server.engine.settings import EngineSettings
-from pararnn_server.engine.stop_rollback import UndoCopies
+from pararnn_server.engine.stop_rollback import StopRollback
 from pararnn_server.engine.turn_result import turn_result
 from pararnn_server.errors import Internal, ServerError, Timeout, TooManyRequests
 from pararnn_server.metrics.metrics import Metrics, PoolStats
@@ -67,17 +67,17 @@ class Worker:
         state_bytes = parts_bytes(model.state_parts)
         self._executor = Executor(model, settings.max_num_seqs, settings.poison_freed_slots)
         self._cache = StateCache(settings.state_cache_bytes_per_key)
-        self._reuse = StateReuse(
+        self._reuse = PrefixReuse(
             self._executor, self._cache, settings.state_cache_interval, state_bytes, metrics
         )
         self._idle = IdlePrefill(self._executor, self._cache, state_bytes, metrics)
         self._scheduler = self._new_scheduler()
-        self._pace = Pace(settings.max_decode_slowdown)
+        self._prefill_budget = PrefillBudget(settings.max_decode_slowdown)
         self._light_steps = LightSteps()
         self._requests: dict[str, Running] = {}
-        self._deaf: set[str] = set()
+        self._disconnected: set[str] = set()
         self._next_expiry = 0.0
-        self._told_at = 0.0
+        self._published_at = 0.0
 
     @property
     def has_work(self) -> bool:
@@ -105,7 +105,9 @@ class Worker:
         self._requests[running.id] = running
         request = running.request
         self._reuse.arrive(running)
-        self._scheduler.add(running.id, len(running.feed), request.num_choices, key_of(request.owner))
+        self._scheduler.add(
+            running.id, len(running.feed_token_ids), request.num_choices, key_of(request.owner)
+        )
 
     def add_all(self, arrived: Sequence[Running]) -> None:
         """Requests that came together: each counts what was cached before any of them is read."""
@@ -128,11 +130,11 @@ class Worker:
         running = self._requests.get(request_id)
         if running is None:
             return
-        if not running.has_spoken:
+        if not running.has_sampled:
             self._end_early(running, "cancelled")
         for choice in list(running.choices.values()):
             self._say(running, choice.flush())
-            self._finish(running, choice, Ending("cancelled"))
+            self._finish(running, choice, ReplyEnd("cancelled"))
 
     def fail(self, request_id: str, error: ServerError) -> None:
         """Ends the request with an error; the turn is undone."""
@@ -143,7 +145,7 @@ class Worker:
 
     def fail_all(self, error: ServerError) -> None:
         """Ends every request and starts over with a pool that is wholly free."""
-        self._executor.drop()
+        self._executor.discard_step()
         self._scheduler = self._new_scheduler()
         for request_id in list(self._requests):
             self.fail(request_id, error)
@@ -151,10 +153,10 @@ class Worker:
     def step(self) -> None:
         """One batch: admits, feeds, samples, tells. A failure of the model ends the batch's requests only."""
         self._expire()
-        for request_id in self._deaf:
+        for request_id in self._disconnected:
             self.abort(request_id)
-        self._deaf.clear()
-        if self._executor.is_ahead:
+        self._disconnected.clear()
+        if self._executor.has_step_in_flight:
             self._land()
             return
         if not self._scheduler.has_work and self._idle.has_work:
@@ -164,7 +166,7 @@ class Worker:
         for admitted in self._scheduler.admit():
             self._try_start(admitted)
         scheduler = self._scheduler
-        rows = self._pace.prompt_rows(scheduler.num_decoding, scheduler.num_prefilling)
+        rows = self._prefill_budget.prompt_rows(scheduler.num_decoding, scheduler.num_prefilling)
         light_keys = scheduler.light_keys if self._light_steps.is_due else frozenset()
         scheduled = scheduler.schedule(rows, light_keys or None)
         if not scheduled.prefills and not scheduled.decodes:
@@ -175,23 +177,23 @@ class Worker:
             self._fail_step(scheduled.request_ids)
         else:
             self._reuse.keep_prompts(scheduled.prefills, self._requests)
-            self._tell(result)
+            self._publish(result)
             decodes, seconds = len(scheduled.decodes), self._clock() - began
-            self._pace.observe(decodes, scheduled.num_tokens - decodes, seconds)
+            self._prefill_budget.observe(decodes, scheduled.num_tokens - decodes, seconds)
             self._light_steps.observe(seconds, was_light=bool(light_keys))
-            self._told_at = self._clock()
+            self._published_at = self._clock()
 
     def _land(self) -> None:
         """The end of a step that is under way. With it the next one begins, if that is clear by now."""
-        began, request_ids = self._told_at, self._executor.ahead
+        began, request_ids = self._published_at, self._executor.ids_in_flight
         try:
-            result = self._executor.land(self._requests, self._scheduler.is_steady)
+            result = self._executor.finish_step(self._requests, self._scheduler.is_steady)
         except Exception:
             self._fail_step(request_ids)
         else:
-            self._tell(result)
-            self._told_at = self._clock()
-            self._pace.observe(len(result.sampled), 0, self._told_at - began)
+            self._publish(result)
+            self._published_at = self._clock()
+            self._prefill_budget.observe(len(result.sampled), 0, self._published_at - began)
 
     def _new_scheduler(self) -> Scheduler:
         settings = self._settings
@@ -241,10 +243,10 @@ class Worker:
         params = running.request.params
         undo = None
         if running.turn is not None and params.stop:
-            undo = UndoCopies(lambda: self._executor.snapshot(slot))
+            undo = StopRollback(lambda: self._executor.snapshot(slot))
         return Choice(index, slot, params, self._vocabulary, undo)
 
-    def _tell(self, result: StepResult) -> None:
+    def _publish(self, result: StepResult) -> None:
         now = self._clock()
         if result.newton is not None:
             self._metrics.solved(result.newton)
@@ -268,7 +270,7 @@ class Worker:
         self._metrics.request_prefill_time.observe(now - (running.started_at or now))
         if running.request.params.max_tokens == 0:
             for choice in list(running.choices.values()):
-                self._finish(running, choice, Ending("length"))
+                self._finish(running, choice, ReplyEnd("length"))
 
     def _accept(self, running: Running, choice: Choice, sampled: Sampled, now: float) -> None:
         if running.id not in self._requests:
@@ -284,7 +286,7 @@ class Worker:
         if ending is not None:
             self._finish(running, choice, ending)
 
-    def _finish(self, running: Running, choice: Choice, ending: Ending) -> None:
+    def _finish(self, running: Running, choice: Choice, ending: ReplyEnd) -> None:
         """Frees the slot. The last event of a session's turn waits for the store; the engine does not."""
         finished = Finished(choice.index, *ending, running.usage(choice))
         turn, result = running.turn, self._turn_result(running, choice, finished)
@@ -326,7 +328,7 @@ class Worker:
         prompt_tokens = len(running.request.prompt_token_ids)
         usages = {index: running.usage(choice) for index, choice in running.choices.items()}
         if running.started_at is None:
-            usages = {index: Usage(prompt_tokens, 0) for index in range(running.request.num_choices)}
+            usages = {index: TokenUsage(prompt_tokens, 0) for index in range(running.request.num_choices)}
         self._forget(running)
         for index, usage in usages.items():
             self._metrics.request_success.labels(reason).inc()
@@ -348,13 +350,13 @@ class Worker:
     def _fail_step(self, request_ids: set[str]) -> None:
         """In the handler of what it failed with."""
         logger.exception("a step failed; its requests end with a 500")
-        self._executor.drop()
+        self._executor.discard_step()
         for request_id in request_ids:
             self.fail(request_id, Internal("the model failed on this request's batch"))
 
     def _say(self, running: Running, tokens: Tokens | None) -> None:
-        if tokens is not None and running.may_be_asked_again:
-            running.said.append(tokens)
+        if tokens is not None and running.is_idempotent:
+            running.published.append(tokens)
         self._emit(running, tokens)
 
     def _emit(self, running: Running, output: Output | None) -> None:
@@ -366,7 +368,7 @@ class Worker:
         except Exception:
             logger.exception("request %s cannot be answered", running.id)
             if running.id in self._requests:
-                self._deaf.add(running.id)
+                self._disconnected.add(running.id)
 
 
 def _too_long() -> Timeout:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from pararnn_server.access.body_budget import BODY
 from pararnn_server.access.limits import TokenAccount
 from pararnn_server.engine.generation import Generation
-from pararnn_server.engine.request import Failed, Finished, Output, PromptLogprobs, Tokens, Usage
+from pararnn_server.engine.request import Failed, Finished, Output, PromptLogprobs, Tokens, TokenUsage
 from pararnn_server.errors import ClientClosed
 from pararnn_server.http.formats.base import AnswerFormat, Ending
 from pararnn_server.http.formats.json_parts import send_json
@@ -32,9 +32,9 @@ class Job:
     generation: Generation
     format: AnswerFormat
     readers: list[PieceReader]
-    on_end: Callable[[Usage], Awaitable[None]] | None = None
+    on_end: Callable[[TokenUsage], Awaitable[None]] | None = None
 
-    async def keep(self, usage: Usage) -> None:
+    async def keep(self, usage: TokenUsage) -> None:
         """Raises ServerError."""
         if self.on_end is not None:
             await self.on_end(usage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from pararnn_server.engine.generation import Plan
+from pararnn_server.engine.generation import GenerationPlan
 from pararnn_server.errors import BadRequest
 
 TEXT_BYTES = 6
@@ -24,8 +24,8 @@ CHAT_ENTRY = EntryBytes(token=120, alternative=95)
 
 
 def fitted(
-    plan: Plan, entry: EntryBytes, limit: int, *, echo: bool, is_stream: bool, is_chosen: bool
-) -> Plan:
+    plan: GenerationPlan, entry: EntryBytes, limit: int, *, echo: bool, is_stream: bool, is_chosen: bool
+) -> GenerationPlan:
     """Return the plan, with fewer tokens if their number was not chosen and the answer would be too large.
 
     A stream leaves as it is made: of one only the echo counts. Raises BadRequest.
@@ -43,7 +43,7 @@ def fitted(
     raise _refusal(plan, echoed + replies * (plan.params.max_tokens if is_chosen else 1), limit, echo=echo)
 
 
-def _refusal(plan: Plan, size: int, limit: int, *, echo: bool) -> BadRequest:
+def _refusal(plan: GenerationPlan, size: int, limit: int, *, echo: bool) -> BadRequest:
     """Name what makes the answer large, the first of it as the field at fault."""
     causes = {
         "n": plan.num_choices > 1,

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from pararnn_server.engine.generation import Generation
-from pararnn_server.engine.request import Failed, Finished, Usage
+from pararnn_server.engine.request import Failed, Finished, TokenUsage
 from pararnn_server.errors import Conflict
 from pararnn_server.http.answer import Answer
 from pararnn_server.http.formats.base import usage_body
@@ -27,7 +27,7 @@ class AppendAnswer(Answer):
         self._settle(scope)
         await JSONResponse(body)(scope, nothing_more, send)
 
-    async def _committed(self) -> tuple[SessionInfo, Usage]:
+    async def _committed(self) -> tuple[SessionInfo, TokenUsage]:
         """Raises the error of a turn that came to nothing."""
         while True:
             for _, output in await self._generation.outputs():

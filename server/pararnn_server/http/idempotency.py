@@ -11,14 +11,14 @@ from starlette.requests import Request
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import off_loop
 from pararnn_server.http.schemas.base import RequestBody
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 
 HEADER = "idempotency-key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _FORM_ONLY = {"stream", "stream_options"}
 
 
-async def once_of(request: Request, body: RequestBody | bytes) -> Once | None:
+async def idempotency_key_of(request: Request, body: RequestBody | bytes) -> IdempotencyKey | None:
     """None without the header. Whether an answer is streamed makes no other request of it. BadRequest."""
     key = request.headers.get(HEADER)
     if key is None:
@@ -26,7 +26,9 @@ async def once_of(request: Request, body: RequestBody | bytes) -> Once | None:
     if _KEY.fullmatch(key) is None:
         message = "Idempotency-Key: send 1 to 255 visible ASCII characters."
         raise BadRequest(message, param="Idempotency-Key")
-    return Once(key, await off_loop(request, _digest, f"{request.method} {request.url.path}\n", body))
+    return IdempotencyKey(
+        key, await off_loop(request, _digest, f"{request.method} {request.url.path}\n", body)
+    )
 
 
 def _digest(opening: str, body: RequestBody | bytes) -> str:

@@ -11,7 +11,15 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from pararnn_server.engine.outputs import Addressed
-from pararnn_server.engine.request import Failed, Finished, Output, PromptLogprobs, Started, Tokens, Usage
+from pararnn_server.engine.request import (
+    Failed,
+    Finished,
+    Output,
+    PromptLogprobs,
+    Started,
+    Tokens,
+    TokenUsage,
+)
 from pararnn_server.errors import ClientClosed, ServerError
 from pararnn_server.http.answer import Answer, Job
 from pararnn_server.http.formats import sse
@@ -177,12 +185,12 @@ class StreamAnswer(Answer):
         last = job.format.piece(index, rest, usage) if rest.text else ""
         return last + job.format.end(index, Ending(output.finish_reason, output.session), usage)
 
-    def _usage(self, prompt: int, completion_tokens: int) -> Usage | None:
+    def _usage(self, prompt: int, completion_tokens: int) -> TokenUsage | None:
         """So far, where every chunk carries it."""
         if not self._each_usage:
             return None
         num_ids = len(self._generation.plan.prompts[prompt].ids)
-        return Usage(num_ids, completion_tokens, self._cached_tokens.get(prompt, 0))
+        return TokenUsage(num_ids, completion_tokens, self._cached_tokens.get(prompt, 0))
 
 
 def _first_end(items: Sequence[Addressed]) -> int:

@@ -16,7 +16,7 @@ from pararnn_server.concurrency.fair_threads import FairThreads
 from pararnn_server.concurrency.key_locks import KeyLocks
 from pararnn_server.concurrency.stalls import Heartbeat, StallWatch
 from pararnn_server.engine.engine import Engine
-from pararnn_server.engine.outputs import Courier
+from pararnn_server.engine.outputs import OutputDispatcher
 from pararnn_server.errors import NotFound, Unavailable
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.models.chat_readahead import ChatReadahead
@@ -55,7 +55,7 @@ class Serving:
     sampling_defaults: SamplingDefaults
     engine: Engine
     sessions: SessionManager
-    courier: Courier
+    dispatcher: OutputDispatcher
     readahead: ChatReadahead | None
 
     @overload

@@ -13,7 +13,7 @@ from pararnn_core.models.pararnn.device_memory import free_bytes, pool_size
 from pararnn_core.state import parts_bytes
 from pararnn_server.access.keys import ConfigurationError
 from pararnn_server.engine.engine import Engine
-from pararnn_server.engine.outputs import Courier
+from pararnn_server.engine.outputs import OutputDispatcher
 from pararnn_server.engine.settings import EngineSettings
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.models.chat_readahead import ChatReadahead
@@ -69,7 +69,7 @@ def start(
         sampling_defaults=loaded.sampling_defaults,
         engine=engine,
         sessions=sessions,
-        courier=Courier(asyncio.get_running_loop()),
+        dispatcher=OutputDispatcher(asyncio.get_running_loop()),
         readahead=ChatReadahead(chat, engine) if engine_settings.state_cache_bytes_per_key else None,
     )
 

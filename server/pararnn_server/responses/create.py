@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_server.engine.generation import Generation, Plan
-from pararnn_server.engine.request import Usage
+from pararnn_server.engine.generation import Generation, GenerationPlan
+from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import BadRequest, Expired, NotFound
 from pararnn_server.http.answer import Answer, Job, PlainAnswer
 from pararnn_server.http.formats.pieces import PieceReader
@@ -24,7 +24,7 @@ from pararnn_server.responses import records
 from pararnn_server.responses.given import items_of
 from pararnn_server.responses.lifecycle import Keeper, KeptAnswer
 from pararnn_server.responses.records import StoredResponse
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.chat_template import Message, message
 from pararnn_server.text.prompts import EncodedPrompt
@@ -51,14 +51,15 @@ async def new_response(
     params: SamplingParams,
     recorded: Mapping[str, Any],
     response_id: str,
-    once: Once | None,
+    idempotency_key: IdempotencyKey | None,
     owner: str,
     ends: float,
     service: Service,
 ) -> Response:
     """Raises ServerError.
 
-    owner: as the store knows it. once: of a request that may come again. ends: as of Plan.deadline.
+    owner: as the store knows it. idempotency_key: of a request that may come again.
+    ends: as of GenerationPlan.deadline.
     """
     serving = service.accepting()
     max_bytes = service.settings.max_body_bytes
@@ -67,7 +68,7 @@ async def new_response(
     prompt = EncodedPrompt(serving.prompts.checked(start.ids, "input"))
     stores = body.store is not False
     needs_session = stores or start.resumed_id is not None
-    plan = Plan(
+    plan = GenerationPlan(
         request_id=response_id,
         prompts=[prompt],
         params=params,
@@ -84,21 +85,21 @@ async def new_response(
         response_id=response_id,
         owner=owner,
         given=tuple(given),
-        digest=None if once is None else once.digest,
+        digest=None if idempotency_key is None else idempotency_key.digest,
         ttl_seconds=service.settings.response_ttl_seconds if stores else None,
     )
 
-    async def keep(usage: Usage) -> None:
+    async def keep(usage: TokenUsage) -> None:
         await keeper.keep(form.response(usage))
 
     reader = PieceReader(serving.tokenizer, prompt, logprobs=False, echo=False)
-    job = Job(Generation(plan, serving.engine, serving.courier), form, [reader], keep)
+    job = Job(Generation(plan, serving.engine, serving.dispatcher), form, [reader], keep)
     answer: Answer = StreamAnswer(job, service.settings) if body.stream else PlainAnswer(job)
     if not needs_session:
         return answer
     lifetime = service.settings.request_timeout_seconds + GRACE_SECONDS
     try:
-        await serving.ask(records.begin, response_id, owner, lifetime, start.resumed_id, once)
+        await serving.ask(records.begin, response_id, owner, lifetime, start.resumed_id, idempotency_key)
     except BaseException:
         # A client that left while it was begun leaves nothing either.
         keeper.drop()

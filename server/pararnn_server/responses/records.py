@@ -21,8 +21,8 @@ from typing import Any
 from pararnn_server.errors import BadRequest, Conflict, Expired, NotFound, TooLarge
 from pararnn_server.http.schemas.response_items import Item, stored_item
 from pararnn_server.sessions import catalogue as directory
-from pararnn_server.sessions.checksum import corrupt, seal, unseal
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.checksum import add_checksum, corrupt, verify_checksum
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.names import place_of, state_name
 from pararnn_server.sessions.quota import BESIDE_STATES
@@ -120,12 +120,15 @@ def _chain(ledger: Ledger, response_id: str, owner: str, max_bytes: int) -> Step
     return parts
 
 
-def find_repeated(ledger: Ledger, once: Once, owner: str) -> StoredResponse | None:
+def find_repeated(ledger: Ledger, idempotency_key: IdempotencyKey, owner: str) -> StoredResponse | None:
     """The response that a request with this Idempotency-Key has got before; None if there is none any more.
 
     BadRequest if that was another request, Conflict if the response is still being made.
     """
-    for response_id in (ledger.store.find_alias(alias_of(once, owner)), _first_version_id(once, owner)):
+    for response_id in (
+        ledger.store.find_alias(alias_of(idempotency_key, owner)),
+        _first_version_id(idempotency_key, owner),
+    ):
         if response_id is None or ledger.store.load(response_id) is None:
             continue
         try:
@@ -135,7 +138,7 @@ def find_repeated(ledger: Ledger, once: Once, owner: str) -> StoredResponse | No
         except NotFound:
             _drop_abandoned(ledger, response_id)
             continue
-        if response.digest != once.digest:
+        if response.digest != idempotency_key.digest:
             raise BadRequest(
                 "This Idempotency-Key was used for another request: take a new one for each.",
                 param="Idempotency-Key",
@@ -161,7 +164,7 @@ def begin(
     owner: str,
     ttl_seconds: float,
     previous_id: str | None,
-    once: Once | None = None,
+    idempotency_key: IdempotencyKey | None = None,
 ) -> None:
     """Makes the session of a response to come, until `keep` or `drop`.
 
@@ -174,7 +177,7 @@ def begin(
     growth = 2 * ledger.kind.state_bytes + BESIDE_STATES
     try:
         with ledger.quota.reserving(response_id, owner, growth):
-            _add(ledger, response_id, owner, ttl_seconds, previous_id, once)
+            _add(ledger, response_id, owner, ttl_seconds, previous_id, idempotency_key)
     except BaseException:
         ledger.end_work(_work_on(response_id))
         raise
@@ -186,9 +189,9 @@ def _add(
     owner: str,
     ttl_seconds: float,
     previous_id: str | None,
-    once: Once | None,
+    idempotency_key: IdempotencyKey | None,
 ) -> None:
-    alias = None if once is None else alias_of(once, owner)
+    alias = None if idempotency_key is None else alias_of(idempotency_key, owner)
     record = ledger.new_record(owner, None, ttl_seconds)
     if previous_id is None:
         if not ledger.add(response_id, record, {}, None, alias=alias):
@@ -225,7 +228,7 @@ def keep(
     """Once its turn is committed: the response is there from now on. Only its last state is kept."""
     fields = {"body": body, "input": [item.body() for item in given], "digest": digest}
     text = json.dumps(fields, separators=(",", ":")).encode()
-    document = seal(text, place=place_of(response_id, DOCUMENT))
+    document = add_checksum(text, place=place_of(response_id, DOCUMENT))
     with ledger.quota.ending(response_id), ledger.writing(response_id, owner) as held:
         *earlier, last = held.record.kept_turns
         record = replace(ledger.used(held.record), ttl_seconds=ttl_seconds, kept_turns=(last,))
@@ -248,18 +251,18 @@ def delete(ledger: Ledger, response_id: str, owner: str) -> None:
     directory.delete(ledger, response_id, owner)
 
 
-def alias_of(once: Once, owner: str) -> str:
+def alias_of(idempotency_key: IdempotencyKey, owner: str) -> str:
     """The second name of the response to a request with this Idempotency-Key."""
-    return f"response {_digest(once, owner)}"
+    return f"response {_digest(idempotency_key, owner)}"
 
 
-def _first_version_id(once: Once, owner: str) -> str:
+def _first_version_id(idempotency_key: IdempotencyKey, owner: str) -> str:
     """The id that the first version gave such a response."""
-    return f"resp_{_digest(once, owner)}"
+    return f"resp_{_digest(idempotency_key, owner)}"
 
 
-def _digest(once: Once, owner: str) -> str:
-    return hashlib.blake2b(f"{owner}\n{once.key}".encode(), digest_size=16).hexdigest()
+def _digest(idempotency_key: IdempotencyKey, owner: str) -> str:
+    return hashlib.blake2b(f"{owner}\n{idempotency_key.key}".encode(), digest_size=16).hexdigest()
 
 
 def _work_on(response_id: str) -> str:
@@ -283,7 +286,7 @@ def _speaking_of_responses() -> Iterator[None]:
 
 def _decode(data: bytes, response_id: str) -> dict[str, Any]:
     try:
-        fields = json.loads(bytes(unseal(data, "a response", place_of(response_id, DOCUMENT))))
+        fields = json.loads(bytes(verify_checksum(data, "a response", place_of(response_id, DOCUMENT))))
     except ValueError as error:
         raise corrupt(f"a response cannot be read ({error})") from error
     assert isinstance(fields, dict)

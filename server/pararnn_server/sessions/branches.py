@@ -10,9 +10,9 @@ from functools import partial
 from typing import NamedTuple
 
 from pararnn_server.errors import BadRequest, Expired, NotFound, TooManyRequests
-from pararnn_server.sessions.checksum import seal, unseal
-from pararnn_server.sessions.idempotency_key import Once
-from pararnn_server.sessions.ledger import Held, Ledger, new_session_id
+from pararnn_server.sessions.checksum import add_checksum, verify_checksum
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
+from pararnn_server.sessions.ledger import Ledger, LoadedSession, new_session_id
 from pararnn_server.sessions.names import (
     LOG,
     REPLY,
@@ -37,7 +37,7 @@ def fork(
     session_id: str,
     owner: str,
     metadata: Mapping[str, str] | None = None,
-    once: Once | None = None,
+    idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
 ) -> Steps[SessionInfo]:
     """A new session that stands where the last commit of this one does; its snapshots stay behind.
@@ -47,7 +47,7 @@ def fork(
     """
     yield from ledger.prepare_links(session_id, owner)
     parent = ledger.find(session_id, owner)
-    child = None if once is None else _find_child(ledger, session_id, owner, once)
+    child = None if idempotency_key is None else _find_child(ledger, session_id, owner, idempotency_key)
     if child is not None:
         return child
     ledger.check_turn(parent, expected_turn)
@@ -59,18 +59,18 @@ def fork(
         parent_id=session_id,
         kept_turns=(parent.record.turn,),
         snapshots={},
-        once=None,
-        made_by=once,
+        idempotency_key=None,
+        made_by=idempotency_key,
     )
     child_id = new_session_id()
     puts = ledger.state_for(parent, child_id) | ledger.store.scan(session_id, TURNS)
     links = {name: (session_id, name) for name in ledger.log_sizes(parent)}
-    alias = None if once is None else f"fork {_child_digest(session_id, once)}"
+    alias = None if idempotency_key is None else f"fork {_child_digest(session_id, idempotency_key)}"
     snapshot = ledger.host.get(session_id, parent.version)
     info = ledger.add(child_id, record, puts, snapshot, links=links, alias=alias)
-    if info is None and once is not None:
+    if info is None and idempotency_key is not None:
         # Another server was faster with the same request.
-        info = _find_child(ledger, session_id, owner, once)
+        info = _find_child(ledger, session_id, owner, idempotency_key)
     if info is None:
         raise ledger.overtaken(session_id)
     return info
@@ -81,7 +81,7 @@ def save_snapshot(
     session_id: str,
     owner: str,
     name: str,
-    once: Once | None = None,
+    idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
 ) -> Steps[SessionInfo]:
     """Where the session stands gets a name, in place of what had it. TooManyRequests for too many names.
@@ -91,17 +91,17 @@ def save_snapshot(
     """
     yield from ledger.prepare_links(session_id, owner)
     found = ledger.find(session_id, owner)
-    if find_repeated(ledger, found, once) is not None:
+    if find_repeated(ledger, found, idempotency_key) is not None:
         return ledger.info(found)
-    with ledger.writing(session_id, owner, expected_turn) as held:
-        record, prefix = held.record, snapshot_prefix(name)
+    with ledger.writing(session_id, owner, expected_turn) as session:
+        record, prefix = session.record, snapshot_prefix(name)
         if name not in record.snapshots and len(record.snapshots) >= ledger.policy.max_snapshots:
             limit = ledger.policy.max_snapshots
             raise TooManyRequests(f"a session keeps at most {limit} snapshots; delete some", code="quota")
-        links = {prefix + piece: (session_id, piece) for piece in ledger.log_sizes(held)}
-        puts = {prefix + TURNS: seal(*ledger.store.scan(session_id, TURNS).values())}
+        links = {prefix + piece: (session_id, piece) for piece in ledger.log_sizes(session)}
+        puts = {prefix + TURNS: add_checksum(*ledger.store.scan(session_id, TURNS).values())}
         if record.turn:
-            puts[prefix + state_name(record.turn)] = ledger.item(held, state_name(record.turn))
+            puts[prefix + state_name(record.turn)] = ledger.item(session, state_name(record.turn))
         numbers = SnapshotInfo(
             turn=record.turn,
             num_tokens=record.num_tokens,
@@ -110,17 +110,21 @@ def save_snapshot(
             nbytes=record.state_bytes + record.history_bytes,
         )
         removes = [old for old in ledger.store.names(session_id, prefix) if old not in puts]
-        after = replace(ledger.used(record), snapshots={**record.snapshots, name: numbers}, once=once)
-        return ledger.write(held, after, puts, [*removes, REPLY], links=links)
+        after = replace(
+            ledger.used(record),
+            snapshots={**record.snapshots, name: numbers},
+            idempotency_key=idempotency_key,
+        )
+        return ledger.write(session, after, puts, [*removes, REPLY], links=links)
 
 
 def delete_snapshot(ledger: Ledger, session_id: str, owner: str, name: str) -> SessionInfo:
     """Forgets a named snapshot. NotFound for a name that there is not."""
-    with ledger.writing(session_id, owner) as held:
-        _named(held, name)
-        left = {other: info for other, info in held.record.snapshots.items() if other != name}
+    with ledger.writing(session_id, owner) as session:
+        _named(session, name)
+        left = {other: info for other, info in session.record.snapshots.items() if other != name}
         removes = list(ledger.store.names(session_id, snapshot_prefix(name)))
-        return ledger.write(held, replace(ledger.used(held.record), snapshots=left), removes=removes)
+        return ledger.write(session, replace(ledger.used(session.record), snapshots=left), removes=removes)
 
 
 def rollback(
@@ -128,7 +132,7 @@ def rollback(
     session_id: str,
     owner: str,
     target: int | str,
-    once: Once | None = None,
+    idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
 ) -> SessionInfo:
     """target: turns to undo, or the name of a snapshot to go back to.
@@ -137,17 +141,17 @@ def rollback(
     BadRequest beyond that; NotFound for a name that there is not.
     """
     found = ledger.find(session_id, owner)
-    if find_repeated(ledger, found, once) is not None:
+    if find_repeated(ledger, found, idempotency_key) is not None:
         return ledger.info(found)
-    with ledger.writing(session_id, owner, expected_turn) as held:
-        ledger.check_model(held.record)
+    with ledger.writing(session_id, owner, expected_turn) as session:
+        ledger.check_model(session.record)
         if isinstance(target, str):
-            step = _to_snapshot(ledger, held, target)
+            step = _to_snapshot(ledger, session, target)
         else:
-            step = _turns_back(ledger, held, target)
+            step = _turns_back(ledger, session, target)
         return ledger.write(
-            held,
-            replace(step.record, once=once),
+            session,
+            replace(step.record, idempotency_key=idempotency_key),
             step.puts,
             [*step.removes, REPLY],
             snapshot=step.state.snapshot,
@@ -163,37 +167,39 @@ class _Step(NamedTuple):
     links: dict[str, tuple[str, str]]
 
 
-def _turns_back(ledger: Ledger, held: Held, turns: int) -> _Step:
-    record, target = held.record, held.record.turn - turns
+def _turns_back(ledger: Ledger, session: LoadedSession, turns: int) -> _Step:
+    record, target = session.record, session.record.turn - turns
     if target not in record.kept_turns:
         most = record.turn - record.kept_turns[0]
         raise BadRequest(f"turns: {most} can be undone here, not {turns}.", param="turns")
-    state = ledger.saved_state(held, target)
-    sizes = ledger.store.names(held.session_id, LOG)
-    puts, removes = cut_log(sizes, partial(ledger.item, held), state.num_tokens, record.owner)
+    state = ledger.saved_state(session, target)
+    sizes = ledger.store.names(session.session_id, LOG)
+    puts, removes = cut_log(sizes, partial(ledger.item, session), state.num_tokens, record.owner)
     removes += [state_name(turn) for turn in record.kept_turns if turn > target]
-    removes += [name for name in ledger.store.names(held.session_id, TURNS) if number_in(name) > target]
+    removes += [name for name in ledger.store.names(session.session_id, TURNS) if number_in(name) > target]
     kept = tuple(turn for turn in record.kept_turns if turn <= target)
     return _Step(replace(_at(ledger, record, state), kept_turns=kept), state, puts, removes, {})
 
 
-def _to_snapshot(ledger: Ledger, held: Held, name: str) -> _Step:
-    record, prefix, named = held.record, snapshot_prefix(name), _named(held, name)
-    state = ledger.saved_state(held, 0)
+def _to_snapshot(ledger: Ledger, session: LoadedSession, name: str) -> _Step:
+    record, prefix, named = session.record, snapshot_prefix(name), _named(session, name)
+    state = ledger.saved_state(session, 0)
     puts: dict[str, bytes] = {}
     if named.turn:
-        data = puts[state_name(named.turn)] = ledger.item(held, prefix + state_name(named.turn))
-        state = decode_saved_state(data, ledger.kind.parts, place_of(held.session_id, state_name(named.turn)))
+        data = puts[state_name(named.turn)] = ledger.item(session, prefix + state_name(named.turn))
+        state = decode_saved_state(
+            data, ledger.kind.parts, place_of(session.session_id, state_name(named.turn))
+        )
     links = {
-        name.removeprefix(prefix): (held.session_id, name)
-        for name in ledger.store.names(held.session_id, prefix + LOG)
+        name.removeprefix(prefix): (session.session_id, name)
+        for name in ledger.store.names(session.session_id, prefix + LOG)
     }
     if links.pop(LOG, None) is not None and named.num_tokens > named.log_start:
         # The first version kept the log of a snapshot as one item of this name.
-        puts[log_name(named.log_start)] = ledger.item(held, prefix + LOG)
-    lines = bytes(unseal(ledger.item(held, prefix + TURNS), "the turns of a snapshot"))
+        puts[log_name(named.log_start)] = ledger.item(session, prefix + LOG)
+    lines = bytes(verify_checksum(ledger.item(session, prefix + TURNS), "the turns of a snapshot"))
     puts |= {turn_name(decode_turn(line).turn): line for line in split_turns(lines)}
-    gone = [*ledger.store.names(held.session_id, LOG), *ledger.store.names(held.session_id, TURNS)]
+    gone = [*ledger.store.names(session.session_id, LOG), *ledger.store.names(session.session_id, TURNS)]
     gone += [state_name(turn) for turn in record.kept_turns]
     after = replace(_at(ledger, record, state), log_start=named.log_start, kept_turns=(named.turn,))
     return _Step(after, state, puts, gone, links)
@@ -210,27 +216,31 @@ def _at(ledger: Ledger, record: SessionRecord, state: SavedState) -> SessionReco
     )
 
 
-def _named(held: Held, name: str) -> SnapshotInfo:
-    if name not in held.record.snapshots:
+def _named(session: LoadedSession, name: str) -> SnapshotInfo:
+    if name not in session.record.snapshots:
         raise NotFound("the session has no snapshot of this name", param="snapshot")
-    return held.record.snapshots[name]
+    return session.record.snapshots[name]
 
 
-def _find_child(ledger: Ledger, session_id: str, owner: str, once: Once) -> SessionInfo | None:
+def _find_child(
+    ledger: Ledger, session_id: str, owner: str, idempotency_key: IdempotencyKey
+) -> SessionInfo | None:
     """The fork that this request has made before, if it is still there.
 
     The first version of this program named it by its key.
     """
-    digest = _child_digest(session_id, once)
+    digest = _child_digest(session_id, idempotency_key)
     for child_id in (ledger.store.find_alias(f"fork {digest}"), f"sess_{digest}"):
         if child_id is not None and ledger.store.load(child_id) is not None:
             with suppress(Expired):
                 child = ledger.find(child_id, owner)
-                once.repeats(child.record.made_by)
+                idempotency_key.repeats(child.record.made_by)
                 return ledger.info(child)
     return None
 
 
-def _child_digest(session_id: str, once: Once) -> str:
+def _child_digest(session_id: str, idempotency_key: IdempotencyKey) -> str:
     """Nobody who does not know the parent's 128 random bits can name its child."""
-    return hashlib.blake2b(once.key.encode(), key=session_id.encode()[:64], digest_size=16).hexdigest()
+    return hashlib.blake2b(
+        idempotency_key.key.encode(), key=session_id.encode()[:64], digest_size=16
+    ).hexdigest()

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pararnn_server.errors import StoreFailed, TooManyRequests
-from pararnn_server.sessions.idempotency_key import Once
-from pararnn_server.sessions.ledger import Held, Ledger, held_of, new_session_id
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
+from pararnn_server.sessions.ledger import Ledger, LoadedSession, decode_session, new_session_id
 from pararnn_server.sessions.names import TURNS
 from pararnn_server.sessions.record import decode_turn
 from pararnn_server.sessions.session import SessionDetails, SessionInfo, SessionPage, TurnInfo
@@ -34,34 +34,34 @@ def get(ledger: Ledger, session_id: str, owner: str) -> SessionInfo:
 
 
 def view(
-    ledger: Ledger, session_id: str, owner: str, once: Once | None = None
+    ledger: Ledger, session_id: str, owner: str, idempotency_key: IdempotencyKey | None = None
 ) -> tuple[SessionInfo, Repeated | None]:
     """The last committed turn, and what came of this write if that was it."""
-    held = ledger.find(session_id, owner)
-    return ledger.info(held), find_repeated(ledger, held, once)
+    session = ledger.find(session_id, owner)
+    return ledger.info(session), find_repeated(ledger, session, idempotency_key)
 
 
 def details(ledger: Ledger, session_id: str, owner: str) -> SessionDetails:
     """With its memory and its last turns."""
-    held = ledger.find(session_id, owner)
-    record, in_store = held.record, ledger.store.tier == "store"
+    session = ledger.find(session_id, owner)
+    record, in_store = session.record, ledger.store.tier == "store"
     waits = record.state_bytes if session_id in ledger.host else 0
     kept = record.kept_bytes + record.snapshot_bytes
     return SessionDetails(
-        info=ledger.info(held),
+        info=ledger.info(session),
         memory={
             "device": record.state_bytes if session_id in ledger.turns else 0,
             "host": waits if in_store else kept,
             "store": kept if in_store else 0,
         },
-        turns=history(ledger, held),
+        turns=history(ledger, session),
         snapshots=record.snapshots,
     )
 
 
-def history(ledger: Ledger, held: Held) -> list[TurnInfo]:
+def history(ledger: Ledger, session: LoadedSession) -> list[TurnInfo]:
     """The last 256 committed turns, oldest first."""
-    return [decode_turn(data) for data in ledger.store.scan(held.session_id, TURNS).values()]
+    return [decode_turn(data) for data in ledger.store.scan(session.session_id, TURNS).values()]
 
 
 def page(ledger: Ledger, owner: str, limit: int = 20, after: str = "") -> Steps[SessionPage]:
@@ -82,7 +82,7 @@ def page(ledger: Ledger, owner: str, limit: int = 20, after: str = "") -> Steps[
             if after in ended:
                 continue
             try:
-                found.append(ledger.info(held_of(head)))
+                found.append(ledger.info(decode_session(head)))
             except StoreFailed:
                 damaged.append(after)
         has_more = len(stored) > wanted
@@ -101,19 +101,19 @@ def update(
     expected_turn: int | None = None,
 ) -> SessionInfo:
     """None leaves as it is. Conflict while busy; TooManyRequests when no more states fit into memory."""
-    with ledger.writing(session_id, owner, expected_turn) as held:
-        record = ledger.used(held.record)
+    with ledger.writing(session_id, owner, expected_turn) as session:
+        record = ledger.used(session.record)
         if metadata is not None:
             record = replace(record, metadata=dict(metadata))
         if ttl_seconds is not None:
             record = replace(record, ttl_seconds=ttl_seconds)
         if pinned is not None:
             record = replace(record, pinned=pinned)
-        if record.pinned and not held.record.pinned and not ledger.can_pin(owner):
+        if record.pinned and not session.record.pinned and not ledger.can_pin(owner):
             message = "this key's share of memory has no room for one more pinned state; unpin another"
             raise TooManyRequests(message, param="pinned", code="quota")
-        snapshot = ledger.snapshot(held) if record.pinned else None
-        return ledger.write(held, record, snapshot=snapshot)
+        snapshot = ledger.snapshot(session) if record.pinned else None
+        return ledger.write(session, record, snapshot=snapshot)
 
 
 def delete(ledger: Ledger, session_id: str, owner: str) -> str | None:

@@ -10,7 +10,7 @@ from pararnn_core.state import StateSnapshot
 from pararnn_server.access.keys import key_of
 
 
-class _Held(NamedTuple):
+class _HostState(NamedTuple):
     owner: str
     version: int
     snapshot: StateSnapshot
@@ -28,7 +28,7 @@ class HostStates:
     def __init__(self, bytes_per_key: int, on_demotion: Callable[[], None]) -> None:
         self._bytes_per_key = bytes_per_key
         self._on_demotion = on_demotion
-        self._shelves: dict[str, _Shelf] = {}
+        self._by_key: dict[str, _KeyStates] = {}
         self._keys: dict[str, str] = {}
         self._owners: Counter[str] = Counter()
 
@@ -41,7 +41,7 @@ class HostStates:
     @property
     def nbytes(self) -> int:
         """Bytes of all states that are held."""
-        return sum(shelf.nbytes for shelf in self._shelves.values())
+        return sum(states.nbytes for states in self._by_key.values())
 
     def count(self, owner: str | None = None) -> int:
         """Sessions of one owner, or of all."""
@@ -49,19 +49,19 @@ class HostStates:
 
     def can_pin(self, owner: str, nbytes: int) -> bool:
         """Return True if one more pinned state of this size fits into the share of the owner's key."""
-        shelf = self._shelves.get(key_of(owner))
-        return (0 if shelf is None else shelf.pinned_bytes) + nbytes <= self._bytes_per_key
+        states = self._by_key.get(key_of(owner))
+        return (0 if states is None else states.pinned_bytes) + nbytes <= self._bytes_per_key
 
     def get(self, session_id: str, version: int) -> StateSnapshot | None:
         """Return the state at this version; an older one is dropped."""
         key = self._keys.get(session_id)
-        held = None if key is None else self._shelves[key].use(session_id)
-        if held is None:
+        state = None if key is None else self._by_key[key].use(session_id)
+        if state is None:
             return None
-        if held.version != version:
+        if state.version != version:
             self.drop(session_id)
             return None
-        return held.snapshot
+        return state.snapshot
 
     def put(
         self, session_id: str, owner: str, version: int, snapshot: StateSnapshot, *, pinned: bool
@@ -74,11 +74,11 @@ class HostStates:
         self.drop(session_id)
         key = key_of(owner)
         pinned = pinned and self.can_pin(owner, snapshot.nbytes)
-        shelf = self._shelves.setdefault(key, _Shelf())
-        shelf.put(session_id, _Held(owner, version, snapshot), pinned)
+        states = self._by_key.setdefault(key, _KeyStates())
+        states.put(session_id, _HostState(owner, version, snapshot), pinned)
         self._keys[session_id] = key
         self._owners[owner] += 1
-        while shelf.nbytes > self._bytes_per_key and (oldest := shelf.oldest()) is not None:
+        while states.nbytes > self._bytes_per_key and (oldest := states.oldest()) is not None:
             self.drop(oldest)
             self._on_demotion()
 
@@ -87,20 +87,20 @@ class HostStates:
         key = self._keys.pop(session_id, None)
         if key is None:
             return
-        owner = self._shelves[key].take(session_id).owner
-        if not self._shelves[key].nbytes:
-            del self._shelves[key]
+        owner = self._by_key[key].take(session_id).owner
+        if not self._by_key[key].nbytes:
+            del self._by_key[key]
         self._owners[owner] -= 1
         if not self._owners[owner]:
             del self._owners[owner]
 
 
-class _Shelf:
+class _KeyStates:
     """The states of one key."""
 
     def __init__(self) -> None:
-        self._free: OrderedDict[str, _Held] = OrderedDict()
-        self._pinned: dict[str, _Held] = {}
+        self._free: OrderedDict[str, _HostState] = OrderedDict()
+        self._pinned: dict[str, _HostState] = {}
         self.pinned_bytes = 0
         self.nbytes = 0
 
@@ -108,24 +108,24 @@ class _Shelf:
         """Return the least recently used session that is not pinned."""
         return next(iter(self._free), None)
 
-    def use(self, session_id: str) -> _Held:
+    def use(self, session_id: str) -> _HostState:
         if session_id in self._pinned:
             return self._pinned[session_id]
         self._free.move_to_end(session_id)
         return self._free[session_id]
 
-    def put(self, session_id: str, held: _Held, pinned: bool) -> None:
-        self.nbytes += held.snapshot.nbytes
+    def put(self, session_id: str, state: _HostState, pinned: bool) -> None:
+        self.nbytes += state.snapshot.nbytes
         if pinned:
-            self._pinned[session_id] = held
-            self.pinned_bytes += held.snapshot.nbytes
+            self._pinned[session_id] = state
+            self.pinned_bytes += state.snapshot.nbytes
         else:
-            self._free[session_id] = held
+            self._free[session_id] = state
 
-    def take(self, session_id: str) -> _Held:
-        held = self._free.pop(session_id, None)
-        if held is None:
-            held = self._pinned.pop(session_id)
-            self.pinned_bytes -= held.snapshot.nbytes
-        self.nbytes -= held.snapshot.nbytes
-        return held
+    def take(self, session_id: str) -> _HostState:
+        state = self._free.pop(session_id, None)
+        if state is None:
+            state = self._pinned.pop(session_id)
+            self.pinned_bytes -= state.snapshot.nbytes
+        self.nbytes -= state.snapshot.nbytes
+        return state

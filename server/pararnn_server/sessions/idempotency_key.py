@@ -8,13 +8,13 @@ from pararnn_server.errors import BadRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class IdempotencyKey:
     """key: the Idempotency-Key. digest: of the request, so that a key is not taken for another request's."""
 
     key: str
     digest: str
 
-    def repeats(self, last: Once | None) -> bool:
+    def repeats(self, last: IdempotencyKey | None) -> bool:
         """Whether `last` was this very write. Raises BadRequest for another request with its key."""
         if last is None or last.key != self.key:
             return False

@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 
 from pararnn_server.errors import BadRequest
-from pararnn_server.sessions.idempotency_key import Once
-from pararnn_server.sessions.ledger import Held, Ledger, new_session_id
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
+from pararnn_server.sessions.ledger import Ledger, LoadedSession, new_session_id
 from pararnn_server.sessions.names import LOG, REPLY, place_of, state_name
 from pararnn_server.sessions.record import SessionRecord
 from pararnn_server.sessions.saved_state import SavedState
@@ -32,27 +32,27 @@ def export(ledger: Ledger, session_id: str, owner: str, *, tokens: bool = False)
     A log that others write to while it is read is read again, in the end in one piece.
     """
     for attempt in range(1, READS + 1):
-        held = ledger.find(session_id, owner)
-        steps = _read(ledger, held, tokens)
+        session = ledger.find(session_id, owner)
+        steps = _read(ledger, session, tokens)
         if attempt < READS:
             file = yield from steps
         else:
             file = finish(steps)
-        if ledger.find(session_id, owner).version == held.version:
+        if ledger.find(session_id, owner).version == session.version:
             break
     return file
 
 
-def _read(ledger: Ledger, held: Held, tokens: bool) -> Steps[StateFile]:
-    record, snapshot = held.record, ledger.snapshot(held)
+def _read(ledger: Ledger, session: LoadedSession, tokens: bool) -> Steps[StateFile]:
+    record, snapshot = session.record, ledger.snapshot(session)
     ids = None
     if tokens:
         if record.log_start:
             message = f"tokens: the first {record.log_start} ids were not in the session's import."
             raise BadRequest(message, param="tokens")
-        sizes = ledger.log_sizes(held)
+        sizes = ledger.log_sizes(session)
         ids = yield from read_log_in_steps(
-            sizes, partial(ledger.item, held), 0, record.num_tokens, record.owner
+            sizes, partial(ledger.item, session), 0, record.num_tokens, record.owner
         )
     return StateFile(
         model=record.model,
@@ -89,24 +89,24 @@ def import_into(
     session_id: str,
     owner: str,
     file: StateFile,
-    once: Once | None = None,
+    idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
 ) -> Steps[SessionInfo]:
     """One more turn, which puts the imported state and log in place of the session's; it cannot be undone."""
     found = ledger.find(session_id, owner)
-    if find_repeated(ledger, found, once) is not None:
+    if find_repeated(ledger, found, idempotency_key) is not None:
         return ledger.info(found)
     staging = _Staging(ledger, owner)
     try:
-        with ledger.writing(session_id, owner, expected_turn) as held:
-            ledger.check_model(held.record)
+        with ledger.writing(session_id, owner, expected_turn) as session:
+            ledger.check_model(session.record)
             links = yield from staging.put_log(file)
-            record = _standing_at(ledger.used(held.record), file, held.record.turn + 1)
+            record = _standing_at(ledger.used(session.record), file, session.record.turn + 1)
             removes = [*ledger.store.names(session_id, LOG), REPLY]
-            removes += [state_name(turn) for turn in held.record.kept_turns]
+            removes += [state_name(turn) for turn in session.record.kept_turns]
             return ledger.write(
-                held,
-                replace(record, once=once),
+                session,
+                replace(record, idempotency_key=idempotency_key),
                 _items(session_id, record, file),
                 removes,
                 snapshot=file.snapshot,
@@ -133,8 +133,8 @@ class _Staging:
         for piece in _pieces(log_pieces(file.log_start, file.token_ids or (), self._log_owner)):
             if self._version:
                 yield
-            held = Held(self._session_id, self._version, record)
-            [stale] = self._ledger.store.commit([[self._ledger.change(held, record, piece)]])
+            session = LoadedSession(self._session_id, self._version, record)
+            [stale] = self._ledger.store.commit([[self._ledger.change(session, record, piece)]])
             if stale is not None:
                 raise self._ledger.overtaken(self._session_id)
             self._version += 1

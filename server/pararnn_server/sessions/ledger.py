@@ -14,7 +14,7 @@ from pararnn_core.state import StateSnapshot
 from pararnn_server.errors import Conflict, Expired, NotFound, StoreFailed, TooManyRequests
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.metrics.tiers import Tier, TierTotal
-from pararnn_server.sessions.checksum import corrupt, seal, unseal
+from pararnn_server.sessions.checksum import add_checksum, corrupt, verify_checksum
 from pararnn_server.sessions.clock import SteadyClock
 from pararnn_server.sessions.host_states import HostStates
 from pararnn_server.sessions.model_kind import ModelKind
@@ -36,7 +36,7 @@ EXPIRED_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LoadedSession:
     """A session as it was found. fence: of the lease under which it may be written, 0 without leases."""
 
     session_id: str
@@ -74,9 +74,9 @@ class Ledger:
         self.claims: dict[str, int] = {}
         self._cannot_end: set[str] = set()
 
-    def find(self, session_id: str, owner: str) -> Held:
+    def find(self, session_id: str, owner: str) -> LoadedSession:
         """The last commit."""
-        return held_of(self.stored(session_id, owner))
+        return decode_session(self.stored(session_id, owner))
 
     def stored(self, session_id: str, owner: str) -> StoredHead:
         """The same as it lies in the store, where a damaged head is no error."""
@@ -97,28 +97,30 @@ class Ledger:
         return set(self._expire([session_id for session_id in over if session_id not in self.claims], now))
 
     @contextmanager
-    def writing(self, session_id: str, owner: str, expected_turn: int | None = None) -> Iterator[Held]:
+    def writing(
+        self, session_id: str, owner: str, expected_turn: int | None = None
+    ) -> Iterator[LoadedSession]:
         """The one right to write. Conflict when another request has it or the turn is not the expected."""
-        held = self.claim(session_id, owner, expected_turn)
+        session = self.claim(session_id, owner, expected_turn)
         try:
-            yield held
+            yield session
         finally:
-            self.release(session_id, held.fence)
+            self.release(session_id, session.fence)
 
-    def claim(self, session_id: str, owner: str, expected_turn: int | None = None) -> Held:
+    def claim(self, session_id: str, owner: str, expected_turn: int | None = None) -> LoadedSession:
         """As `writing`, without an end: to be released in the store."""
-        held = self.find(session_id, owner)
+        session = self.find(session_id, owner)
         if session_id in self.claims:
             raise Conflict("the session is busy with another request", param="session_id")
         if self.store.lease_seconds is not None:
-            held = self._claim_from_others(session_id, owner)
-        self.claims[session_id] = held.fence
+            session = self._claim_from_others(session_id, owner)
+        self.claims[session_id] = session.fence
         try:
-            self.check_turn(held, expected_turn)
+            self.check_turn(session, expected_turn)
         except Conflict:
-            self.release(session_id, held.fence)
+            self.release(session_id, session.fence)
             raise
-        return held
+        return session
 
     def release(self, session_id: str, fence: int) -> None:
         """Gives a claim back. A store that does not answer loses nothing: the lease ends by itself."""
@@ -147,10 +149,10 @@ class Ledger:
         except StoreFailed as error:
             logger.warning("a lease could not be given back: %s", error)
 
-    def check_turn(self, held: Held, expected_turn: int | None) -> None:
+    def check_turn(self, session: LoadedSession, expected_turn: int | None) -> None:
         """Conflict if the session is not at the turn that the client takes it to be at."""
-        if expected_turn is not None and expected_turn != held.record.turn:
-            message = f"the session is at turn {held.record.turn}, not {expected_turn}"
+        if expected_turn is not None and expected_turn != session.record.turn:
+            message = f"the session is at turn {session.record.turn}, not {expected_turn}"
             raise Conflict(message, param="expected_turn", code="turn_conflict")
 
     def check_model(self, record: SessionRecord) -> None:
@@ -166,27 +168,27 @@ class Ledger:
             )
             raise Conflict(message, param="session_id", code="model_changed")
 
-    def snapshot(self, held: Held) -> StateSnapshot:
+    def snapshot(self, session: LoadedSession) -> StateSnapshot:
         """The state at the last commit, from memory if it is there. Conflict if it is of another model."""
-        self.check_model(held.record)
-        snapshot = self.host.get(held.session_id, held.version)
-        if snapshot is None and not held.record.turn:
+        self.check_model(session.record)
+        snapshot = self.host.get(session.session_id, session.version)
+        if snapshot is None and not session.record.turn:
             return StateSnapshot.empty(self.kind.parts)
         if snapshot is None:
             began = time.perf_counter()
-            snapshot = self.saved_state(held, held.record.turn).snapshot
+            snapshot = self.saved_state(session, session.record.turn).snapshot
             if self.store.tier == "store":
-                self.keep(held, snapshot)
+                self.keep(session, snapshot)
                 self.metrics.moved("store", "host", time.perf_counter() - began)
         return snapshot
 
-    def saved_state(self, held: Held, turn: int) -> SavedState:
+    def saved_state(self, session: LoadedSession, turn: int) -> SavedState:
         """As it was after one of the kept turns."""
         if not turn:
             return SavedState(0, 0, (), self.kind.build, False, StateSnapshot.empty(self.kind.parts))
         name = state_name(turn)
-        place = place_of(held.session_id, name)
-        return decode_saved_state(self.item(held, name), self.kind.parts, place)
+        place = place_of(session.session_id, name)
+        return decode_saved_state(self.item(session, name), self.kind.parts, place)
 
     def prepare_links(self, session_id: str, owner: str) -> Steps[None]:
         """Makes the session's log ready to be linked to; only logs of the first version take any time."""
@@ -194,30 +196,30 @@ class Ledger:
         while self.store.share(session_id, LOG):
             yield
 
-    def log_sizes(self, held: Held) -> Mapping[str, int]:
+    def log_sizes(self, session: LoadedSession) -> Mapping[str, int]:
         """Names and bytes of the pieces of the log. StoreFailed if it is not whole."""
-        sizes = self.store.names(held.session_id, LOG)
-        check_log(sizes, held.record.log_start, held.record.num_tokens)
+        sizes = self.store.names(session.session_id, LOG)
+        check_log(sizes, session.record.log_start, session.record.num_tokens)
         return sizes
 
-    def state_for(self, held: Held, session_id: str) -> dict[str, bytes]:
+    def state_for(self, session: LoadedSession, session_id: str) -> dict[str, bytes]:
         """The state of the last commit as an item of another session; none before the first turn."""
-        if not held.record.turn:
+        if not session.record.turn:
             return {}
-        name = state_name(held.record.turn)
-        body = unseal(self.item(held, name), "a state", place_of(held.session_id, name))
-        return {name: seal(body, place=place_of(session_id, name))}
+        name = state_name(session.record.turn)
+        body = verify_checksum(self.item(session, name), "a state", place_of(session.session_id, name))
+        return {name: add_checksum(body, place=place_of(session_id, name))}
 
-    def item(self, held: Held, name: str) -> bytes:
+    def item(self, session: LoadedSession, name: str) -> bytes:
         """One that must be there."""
-        data = self.store.read(held.session_id, name)
+        data = self.store.read(session.session_id, name)
         if data is None:
             raise corrupt(f"{name!r} of a session is missing")
         return data
 
     def change(
         self,
-        held: Held,
+        session: LoadedSession,
         record: SessionRecord,
         puts: Mapping[str, bytes] | None = None,
         removes: Sequence[str] = (),
@@ -227,22 +229,22 @@ class Ledger:
         """From the session as it was found to `record`. Pieces of the log may be linked to by forks."""
         items = puts or {}
         return Change(
-            session_id=held.session_id,
+            session_id=session.session_id,
             owner=record.owner,
-            base_version=held.version,
-            head=record.encode(held.session_id),
+            base_version=session.version,
+            head=record.encode(session.session_id),
             expires_at=record.expires_at,
             puts={name: data for name, data in items.items() if not name.startswith(LOG)},
             shares={name: data for name, data in items.items() if name.startswith(LOG)},
             removes=removes,
-            fence=held.fence,
+            fence=session.fence,
             links=links or {},
             alias=alias,
         )
 
     def write(
         self,
-        held: Held,
+        session: LoadedSession,
         record: SessionRecord,
         puts: Mapping[str, bytes] | None = None,
         removes: Sequence[str] = (),
@@ -250,10 +252,10 @@ class Ledger:
         links: Mapping[str, tuple[str, str]] | None = None,
     ) -> SessionInfo:
         """snapshot: the session's new state, None if that stays. Conflict if it was changed meanwhile."""
-        known = snapshot or self.host.get(held.session_id, held.version)
-        info = self._commit(held, self.change(held, record, puts, removes, links), record, known)
+        known = snapshot or self.host.get(session.session_id, session.version)
+        info = self._commit(session, self.change(session, record, puts, removes, links), record, known)
         if info is None:
-            raise self.overtaken(held.session_id)
+            raise self.overtaken(session.session_id)
         return info
 
     def overtaken(self, session_id: str) -> Conflict:
@@ -283,20 +285,24 @@ class Ledger:
         if self.quota.usage(record.owner).sessions >= limit:
             message = f"this key may keep {limit} sessions and responses; delete some"
             raise TooManyRequests(message, code="quota")
-        held = Held(session_id, 0, record)
-        change = self.change(held, record, puts, links=links, alias=alias)
-        return self._commit(held, change, record, snapshot)
+        session = LoadedSession(session_id, 0, record)
+        change = self.change(session, record, puts, links=links, alias=alias)
+        return self._commit(session, change, record, snapshot)
 
     def _commit(
-        self, held: Held, change: Change, record: SessionRecord, snapshot: StateSnapshot | None
+        self, session: LoadedSession, change: Change, record: SessionRecord, snapshot: StateSnapshot | None
     ) -> SessionInfo | None:
-        if not held.version or named_in(change) or len(str(record.metadata)) > len(str(held.record.metadata)):
+        if (
+            not session.version
+            or named_in(change)
+            or len(str(record.metadata)) > len(str(session.record.metadata))
+        ):
             # Other changes are of numbers, for which SESSION_BYTES has room.
             self.quota.admit(change)
         [stale] = self.store.commit([[change]])
         if stale is not None:
             return None
-        written = Held(held.session_id, held.version + 1, record)
+        written = LoadedSession(session.session_id, session.version + 1, record)
         if snapshot is not None:
             self.keep(written, snapshot)
         return self.info(written)
@@ -322,28 +328,28 @@ class Ledger:
         """The same, used now."""
         return replace(record, last_used_at=self.clock())
 
-    def info(self, held: Held) -> SessionInfo:
+    def info(self, session: LoadedSession) -> SessionInfo:
         """What its owner may see of it."""
-        return held.record.info(held.session_id, self.tier(held), self.kind.build)
+        return session.record.info(session.session_id, self.tier(session), self.kind.build)
 
-    def tier(self, held: Held) -> Tier:
+    def tier(self, session: LoadedSession) -> Tier:
         """Where the state is nearest."""
-        if held.session_id in self.turns:
+        if session.session_id in self.turns:
             return "device"
-        return "host" if held.session_id in self.host else self.store.tier
+        return "host" if session.session_id in self.host else self.store.tier
 
     def totals(self, owner: str | None = None) -> Mapping[Tier, TierTotal]:
         """What the sessions of one owner hold, or of all."""
         running = [turn for turn in self.turns.values() if owner is None or turn.record.owner == owner]
         waiting = sum(turn.session_id not in self.host for turn in running)
         usage, size = self.store.usage(owner), self.kind.state_bytes
-        busy, held = len(running), self.host.count(owner)
+        busy, session = len(running), self.host.count(owner)
         if self.store.tier == "host":
             host = TierTotal(usage.sessions - busy, usage.nbytes)
             stored = TierTotal(0, 0)
         else:
-            host = TierTotal(held - (busy - waiting), held * size)
-            stored = TierTotal(usage.sessions - held - waiting, usage.nbytes)
+            host = TierTotal(session - (busy - waiting), session * size)
+            stored = TierTotal(usage.sessions - session - waiting, usage.nbytes)
         return {"device": TierTotal(busy, busy * size), "host": host, "store": stored}
 
     def can_pin(self, owner: str) -> bool:
@@ -372,12 +378,12 @@ class Ledger:
                 stayed += len(some) - len(ended)
                 yield
 
-    def _claim_from_others(self, session_id: str, owner: str) -> Held:
+    def _claim_from_others(self, session_id: str, owner: str) -> LoadedSession:
         """Read again under the lease: another server may have written since."""
         try:
             fence = self.store.claim(session_id)
-        except LeaseHeld as held:
-            wait = {"retry-after": str(max(1, ceil(held.retry_after)))}
+        except LeaseHeld as session:
+            wait = {"retry-after": str(max(1, ceil(session.retry_after)))}
             message = "the session is busy on another server"
             raise Conflict(message, param="session_id", headers=wait) from None
         try:
@@ -386,11 +392,11 @@ class Ledger:
             self._release_lease(session_id, fence)
             raise
 
-    def keep(self, held: Held, snapshot: StateSnapshot) -> None:
+    def keep(self, session: LoadedSession, snapshot: StateSnapshot) -> None:
         """A store in memory is the host's tier itself: a second copy beside it would serve nobody."""
         if self.store.tier == "store":
-            record = held.record
-            self.host.put(held.session_id, record.owner, held.version, snapshot, pinned=record.pinned)
+            record = session.record
+            self.host.put(session.session_id, record.owner, session.version, snapshot, pinned=record.pinned)
 
     def _expire(self, session_ids: Sequence[str], now: float) -> list[str]:
         """Those that are ended; a failure is of one session, and logged once."""
@@ -414,9 +420,9 @@ def new_session_id() -> str:
     return f"sess_{secrets.token_hex(16)}"
 
 
-def held_of(stored: StoredHead) -> Held:
+def decode_session(stored: StoredHead) -> LoadedSession:
     """A session as its head says. StoreFailed for a damaged one."""
     record = decode_record(stored.head, stored.session_id)
     if record.owner != stored.owner:
         raise corrupt("a session is kept under another owner")
-    return Held(stored.session_id, stored.version, record)
+    return LoadedSession(stored.session_id, stored.version, record)

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pararnn_server.metrics.tiers import Tier
-from pararnn_server.sessions.checksum import corrupt, seal, unseal
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.checksum import add_checksum, corrupt, verify_checksum
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.names import place_of
 from pararnn_server.sessions.session import SessionInfo, SnapshotInfo, TurnInfo
 
@@ -18,8 +18,11 @@ HISTORY_TURNS = 256
 HEAD = "head"
 LOG_BYTES_PER_TOKEN = 4
 _TIMES = ("created_at", "last_used_at")
+# Fields that a stored session has under an older name: its bytes outlive a renaming.
+_STORED_NAMES = {"idempotency_key": "once"}
+_FIELD_NAMES = {stored: name for name, stored in _STORED_NAMES.items()}
 _TURN = struct.Struct("<qqqqqd")
-_SEALED_TURN_BYTES = len(seal(bytes(_TURN.size)))
+_STORED_TURN_BYTES = len(add_checksum(bytes(_TURN.size)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class SessionRecord:
     log_start: ids before it are not in the log: they were before an import.
     kept_turns: turns that have a saved state, ascending; the last is where the session stands.
     snapshots: named ones. log_bytes: bytes of ids that they keep.
-    once: the last write that had an Idempotency-Key, if nothing was written since.
+    idempotency_key: the last write that had an Idempotency-Key, if nothing was written since.
     made_by: the fork that made it, if that had one.
     """
 
@@ -54,8 +57,8 @@ class SessionRecord:
     log_start: int = 0
     kept_turns: tuple[int, ...] = (0,)
     snapshots: Mapping[str, SnapshotInfo] = field(default_factory=dict)
-    once: Once | None = None
-    made_by: Once | None = None
+    idempotency_key: IdempotencyKey | None = None
+    made_by: IdempotencyKey | None = None
 
     @property
     def expires_at(self) -> float | None:
@@ -100,36 +103,38 @@ class SessionRecord:
     def encode(self, session_id: str) -> bytes:
         """As the head of a stored session. Times have one length: counted bytes say nothing of them."""
         times = {name: f"{getattr(self, name):.7f}" for name in _TIMES}
-        text = json.dumps(asdict(self) | times, separators=(",", ":")).encode()
-        return seal(text, place=place_of(session_id, HEAD))
+        fields = {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        text = json.dumps(fields | times, separators=(",", ":")).encode()
+        return add_checksum(text, place=place_of(session_id, HEAD))
 
 
 def decode_record(data: bytes, session_id: str) -> SessionRecord:
     """What `encode` made. StoreFailed for anything else."""
-    text = unseal(data, "a session", place_of(session_id, HEAD))
+    text = verify_checksum(data, "a session", place_of(session_id, HEAD))
     try:
         fields: dict[str, Any] = json.loads(bytes(text))
         times = {name: float(fields[name]) for name in _TIMES}
-        onces = {name: _once(fields[name]) for name in ("once", "made_by")}
+        fields = {_FIELD_NAMES.get(name, name): value for name, value in fields.items()}
+        idempotency_keys = {name: _decode_key(fields[name]) for name in ("idempotency_key", "made_by")}
         snapshots = {name: SnapshotInfo(**entry) for name, entry in fields.pop("snapshots").items()}
         return SessionRecord(
             **fields
             | {name: tuple(fields[name]) for name in ("pending_ids", "kept_turns")}
             | {"snapshots": snapshots}
             | times
-            | onces
+            | idempotency_keys
         )
     except (ValueError, TypeError, KeyError) as error:
         raise corrupt(f"a session cannot be read ({error})") from error
 
 
-def _once(fields: dict[str, str] | None) -> Once | None:
-    return None if fields is None else Once(**fields)
+def _decode_key(fields: dict[str, str] | None) -> IdempotencyKey | None:
+    return None if fields is None else IdempotencyKey(**fields)
 
 
 def encode_turn(turn: TurnInfo) -> bytes:
     """One line of the history."""
-    return seal(
+    return add_checksum(
         _TURN.pack(
             turn.turn,
             turn.created_at,
@@ -143,7 +148,7 @@ def encode_turn(turn: TurnInfo) -> bytes:
 
 def decode_turn(data: bytes) -> TurnInfo:
     """What `encode_turn` made. StoreFailed for anything else."""
-    body = unseal(data, "a turn")
+    body = verify_checksum(data, "a turn")
     if len(body) != _TURN.size:
         raise corrupt("a turn has another length")
     return TurnInfo(*_TURN.unpack(body))
@@ -151,5 +156,5 @@ def decode_turn(data: bytes) -> TurnInfo:
 
 def split_turns(lines: bytes) -> list[bytes]:
     """Encoded turns end to end -> each."""
-    size = _SEALED_TURN_BYTES
+    size = _STORED_TURN_BYTES
     return [lines[start : start + size] for start in range(0, len(lines), size)]

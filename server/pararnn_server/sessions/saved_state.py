@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 
 from pararnn_core.state import StateParts, StateSnapshot
-from pararnn_server.sessions.checksum import corrupt, seal, unseal
+from pararnn_server.sessions.checksum import add_checksum, corrupt, verify_checksum
 
 _HEAD = struct.Struct("<4sI")
 _MAGIC = b"PRS1"
@@ -31,12 +31,14 @@ class SavedState:
         """4 bytes of magic, the length of a JSON object, the object, the snapshot; sealed."""
         fields = [self.turn, self.num_tokens, list(self.pending_ids), self.build, self.build_changed]
         text = json.dumps(fields, separators=(",", ":")).encode()
-        return seal(_HEAD.pack(_MAGIC, len(text)), text, self.snapshot.buffer.numpy().data, place=place)
+        return add_checksum(
+            _HEAD.pack(_MAGIC, len(text)), text, self.snapshot.buffer.numpy().data, place=place
+        )
 
 
 def decode_saved_state(data: bytes, parts: StateParts, place: str = "") -> SavedState:
     """Read what `encode` made of a state with these parts. Raises StoreFailed for anything else."""
-    body = unseal(data, "a state", place)
+    body = verify_checksum(data, "a state", place)
     try:
         magic, length = _HEAD.unpack_from(body)
         if magic != _MAGIC:

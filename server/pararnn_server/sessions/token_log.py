@@ -6,7 +6,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from pararnn_server.sessions.checksum import SEAL_BYTES, corrupt, seal, unseal
+from pararnn_server.sessions.checksum import CHECKSUM_BYTES, add_checksum, corrupt, verify_checksum
 from pararnn_server.sessions.names import log_name, number_in, place_of
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.stores.store import PIECE_BYTES
@@ -25,7 +25,7 @@ def log_pieces(start: int, token_ids: Sequence[int], owner: str) -> Iterator[tup
         if sys.byteorder == "big":
             ids.byteswap()
         name = log_name(start + first)
-        yield name, seal(ids.tobytes(), place=place_of(owner, name))
+        yield name, add_checksum(ids.tobytes(), place=place_of(owner, name))
 
 
 def _as_unsigned(ids: Sequence[int]) -> Sequence[int]:
@@ -85,12 +85,12 @@ def cut_log(
 
 
 def _num_ids(nbytes: int) -> int:
-    return (nbytes - SEAL_BYTES) // _ID_BYTES
+    return (nbytes - CHECKSUM_BYTES) // _ID_BYTES
 
 
 def _ids(data: bytes, place: str) -> array[int]:
     ids = array("I")
-    ids.frombytes(unseal(data, "the token log", place))
+    ids.frombytes(verify_checksum(data, "the token log", place))
     if sys.byteorder == "big":
         ids.byteswap()
     return ids

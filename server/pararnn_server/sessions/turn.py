@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pararnn_core.state import StateSnapshot
 from pararnn_server.errors import ServerError
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.record import SessionRecord
 from pararnn_server.sessions.session import SessionInfo
 
@@ -18,7 +18,7 @@ class Turn:
 
     record: where the session stands, as version `version` of it. snapshot: its state, not written to.
     started_at: seconds since 1970. fence: of its lease in the store.
-    once: if the write may be sent twice. reserved: whether room in the store is given back at its end.
+    idempotency_key: of a write that may be sent twice. reserved: the store's quota holds room for the turn.
     """
 
     session_id: str
@@ -28,7 +28,7 @@ class Turn:
     fence: int
     snapshot: StateSnapshot
     started_at: float
-    once: Once | None = None
+    idempotency_key: IdempotencyKey | None = None
     reserved: bool = False
 
     @property

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pararnn_server.errors import NotFound, ServerError, StoreFailed
-from pararnn_server.sessions.checksum import seal, unseal
-from pararnn_server.sessions.idempotency_key import Once
-from pararnn_server.sessions.ledger import Held, Ledger
+from pararnn_server.sessions.checksum import add_checksum, verify_checksum
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
+from pararnn_server.sessions.ledger import Ledger, LoadedSession
 from pararnn_server.sessions.names import REPLY, place_of, state_name, turn_name
 from pararnn_server.sessions.quota import BESIDE_STATES
 from pararnn_server.sessions.record import HISTORY_TURNS, SessionRecord, encode_turn
@@ -32,43 +32,47 @@ def begin_turn(
     owner: str,
     request_id: str,
     expected_turn: int | None = None,
-    once: Once | None = None,
+    idempotency_key: IdempotencyKey | None = None,
 ) -> Turn | Repeated:
     """Takes the right to write, unless this very write has happened. Raises what Ledger.claim does."""
-    repeated = find_repeated(ledger, ledger.find(session_id, owner), once)
+    repeated = find_repeated(ledger, ledger.find(session_id, owner), idempotency_key)
     if repeated is not None:
         return repeated
     growth = ledger.kind.state_bytes + BESIDE_STATES
     with ledger.quota.reserving(session_id, owner, growth) as reserved:
-        held = ledger.claim(session_id, owner, expected_turn)
+        session = ledger.claim(session_id, owner, expected_turn)
         try:
-            snapshot = ledger.snapshot(held)
+            snapshot = ledger.snapshot(session)
         except BaseException:
-            ledger.release(session_id, held.fence)
+            ledger.release(session_id, session.fence)
             raise
     turn = Turn(
         session_id=session_id,
         request_id=request_id,
-        record=held.record,
-        version=held.version,
-        fence=held.fence,
+        record=session.record,
+        version=session.version,
+        fence=session.fence,
         snapshot=snapshot,
         started_at=ledger.clock(),
-        once=once,
+        idempotency_key=idempotency_key,
         reserved=reserved,
     )
     ledger.turns[session_id] = turn
     return turn
 
 
-def find_repeated(ledger: Ledger, held: Held, once: Once | None) -> Repeated | None:
+def find_repeated(
+    ledger: Ledger, session: LoadedSession, idempotency_key: IdempotencyKey | None
+) -> Repeated | None:
     """What came of the last write, if it was this one. BadRequest for another request under its key."""
-    if once is None or not once.repeats(held.record.once):
+    if idempotency_key is None or not idempotency_key.repeats(session.record.idempotency_key):
         return None
-    reply = ledger.store.read(held.session_id, REPLY)
+    reply = ledger.store.read(session.session_id, REPLY)
     return Repeated(
-        ledger.info(held),
-        None if reply is None else bytes(unseal(reply, "a kept reply", place_of(held.session_id, REPLY))),
+        ledger.info(session),
+        None
+        if reply is None
+        else bytes(verify_checksum(reply, "a kept reply", place_of(session.session_id, REPLY))),
     )
 
 
@@ -155,7 +159,7 @@ def _conclude(
         # What the store holds is not certain after a failure: the next turn reads it again.
         ledger.host.drop(turn.session_id)
         return failure
-    written = Held(turn.session_id, turn.version + 1, record)
+    written = LoadedSession(turn.session_id, turn.version + 1, record)
     ledger.keep(written, ending.result.snapshot)
     ledger.metrics.store_commit.observe(time.perf_counter() - ending.submitted_at)
     return ledger.info(written)
@@ -183,7 +187,7 @@ def _after(ledger: Ledger, turn: Turn, result: TurnResult) -> SessionRecord:
         num_tokens=record.num_tokens + len(result.token_ids),
         pending_ids=result.pending_ids,
         kept_turns=(*record.kept_turns, number)[-1 - ledger.policy.rollback_turns :],
-        once=turn.once,
+        idempotency_key=turn.idempotency_key,
     )
 
 
@@ -211,8 +215,8 @@ def _change(ledger: Ledger, turn: Turn, result: TurnResult, record: SessionRecor
     if record.turn > HISTORY_TURNS:
         removes.append(turn_name(record.turn - HISTORY_TURNS))
     if result.reply is not None:
-        puts[REPLY] = seal(result.reply, place=place_of(turn.session_id, REPLY))
-    elif turn.record.once is not None:
+        puts[REPLY] = add_checksum(result.reply, place=place_of(turn.session_id, REPLY))
+    elif turn.record.idempotency_key is not None:
         removes.append(REPLY)
-    held = Held(turn.session_id, turn.version, turn.record, turn.fence)
-    return ledger.change(held, record, puts, removes)
+    session = LoadedSession(turn.session_id, turn.version, turn.record, turn.fence)
+    return ledger.change(session, record, puts, removes)

@@ -125,7 +125,7 @@ def test_ready_tells_of_an_event_loop_that_stood_still(
 ) -> None:
     """While it does, nothing answers; what comes first after that is a refusal."""
     assert server.service.loaded is not None
-    loop = server.service.loaded.courier._loop
+    loop = server.service.loaded.dispatcher._loop
     with caplog.at_level(logging.ERROR):
         loop.call_soon_threadsafe(time.sleep, 3 * LIMIT)
         answer = httpx.get(f"{server.url}/ready", timeout=30)

@@ -96,11 +96,11 @@ def test_an_exact_hit_feeds_no_token() -> None:
     steps = Steps(**CACHED)
     steps.add(PROMPT, greedy(1))
     steps.finish()
-    before = steps.worker._pace._row.value  # the pace learns of every step with tokens
+    before = steps.worker._prefill_budget._row.value  # the pace learns of every step with tokens
     _, reader = steps.add(PROMPT, greedy(1))
     steps.step()
     assert reader.ids() == alone(model(), PROMPT, greedy(1))
-    assert steps.worker._pace._row.value == before
+    assert steps.worker._prefill_budget._row.value == before
 
 
 def test_an_empty_session_begins_with_a_hit_and_is_whole() -> None:

@@ -4,8 +4,8 @@ from typing import cast
 
 import pytest
 from pararnn_server.engine.engine import Engine
-from pararnn_server.engine.generation import Generation, Plan
-from pararnn_server.engine.outputs import Courier, OutputQueue
+from pararnn_server.engine.generation import Generation, GenerationPlan
+from pararnn_server.engine.outputs import OutputDispatcher, OutputQueue
 from pararnn_server.engine.request import Output, Request
 from pararnn_server.errors import TooManyRequests
 from pararnn_server.sessions.turn import Turn
@@ -35,8 +35,8 @@ class NoCourier:
 @pytest.mark.parametrize("error", [TooManyRequests("full"), ValueError("a fault"), MemoryError()])
 def test_prompts_that_are_refused_leave_nothing_open(error: Exception) -> None:
     engine = FullEngine(error)
-    plan = Plan("r", [EncodedPrompt([1])] * 3, SamplingParams(seed=0), 1, "", deadline=0.0)
-    generation = Generation(plan, cast("Engine", engine), cast("Courier", NoCourier()))
+    plan = GenerationPlan("r", [EncodedPrompt([1])] * 3, SamplingParams(seed=0), 1, "", deadline=0.0)
+    generation = Generation(plan, cast("Engine", engine), cast("OutputDispatcher", NoCourier()))
     with pytest.raises(type(error)):
         asyncio.run(generation.start())
     generation.close()

@@ -1,14 +1,14 @@
 import asyncio
 import threading
 
-from pararnn_server.engine.outputs import Courier, OutputQueue
+from pararnn_server.engine.outputs import OutputDispatcher, OutputQueue
 from pararnn_server.engine.request import Started
 
 
 def test_outputs_of_many_threads_arrive_once_and_in_order() -> None:
     async def run() -> None:
-        courier, queue = Courier(asyncio.get_running_loop()), OutputQueue()
-        emitters = [courier.emitter(queue, thread) for thread in range(4)]
+        dispatcher, queue = OutputDispatcher(asyncio.get_running_loop()), OutputQueue()
+        emitters = [dispatcher.emitter(queue, thread) for thread in range(4)]
 
         def work(thread: int) -> None:
             for number in range(2000):
@@ -30,8 +30,8 @@ def test_outputs_of_many_threads_arrive_once_and_in_order() -> None:
 def test_burst_wakes_the_loop_once() -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        courier, queue = Courier(loop), OutputQueue()
-        emit = courier.emitter(queue, 0)
+        dispatcher, queue = OutputDispatcher(loop), OutputQueue()
+        emit = dispatcher.emitter(queue, 0)
         for _ in range(100):
             emit(Started("r"))
         assert len(await queue.take()) == 100

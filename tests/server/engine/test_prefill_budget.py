@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pararnn_server.engine.prefill_budget import FIRST_ROWS, Pace
+from pararnn_server.engine.prefill_budget import FIRST_ROWS, PrefillBudget
 
 
 class Machine:
@@ -11,7 +11,7 @@ class Machine:
 
     def __init__(self, step: float, row: float, slowdown: float = 2.0) -> None:
         self.step, self.row = step, row
-        self.pace = Pace(slowdown)
+        self.pace = PrefillBudget(slowdown)
 
     def quiet(self, decodes: int) -> float:
         return self.step + self.row * decodes
@@ -47,7 +47,10 @@ def test_steps_settle_at_the_slowdown_and_never_starve_the_prompt(
 
 
 def test_before_anything_is_known_prompts_get_a_few_rows() -> None:
-    assert [Pace(2.0).prompt_rows(decodes) for decodes in (1, 32)] == [FIRST_ROWS + 1, FIRST_ROWS + 32]
+    assert [PrefillBudget(2.0).prompt_rows(decodes) for decodes in (1, 32)] == [
+        FIRST_ROWS + 1,
+        FIRST_ROWS + 32,
+    ]
 
 
 def test_a_prompt_read_alone_is_enough_to_price_its_rows() -> None:
@@ -120,14 +123,14 @@ def test_a_machine_that_turns_slow_is_learned_anew() -> None:
 
 
 def test_a_step_that_took_no_time_says_nothing() -> None:
-    pace = Pace(2.0)
+    pace = PrefillBudget(2.0)
     for decodes, rows in ((0, 8), (8, 0), (8, 8)):
         pace.observe(decodes, rows, 0.0)
     assert pace.prompt_rows(8) == FIRST_ROWS + 8
 
 
 def test_a_step_that_fed_nothing_says_nothing() -> None:
-    pace = Pace(2.0)
+    pace = PrefillBudget(2.0)
     pace.observe(8, 0, 0.1)
     before = pace.prompt_rows(8)
     pace.observe(0, 0, 0.1)

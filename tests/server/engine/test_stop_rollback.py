@@ -5,7 +5,7 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 from pararnn_server.engine.reply import Reply
-from pararnn_server.engine.stop_rollback import UndoCopies
+from pararnn_server.engine.stop_rollback import StopRollback
 
 from pararnn_core.sampling.sampler import Sampled
 from pararnn_core.state import StateSnapshot
@@ -31,7 +31,7 @@ class Slot:
 def test_every_cut_finds_a_copy_close_before_it(ids: list[int], stops: list[str]) -> None:
     longest = max(map(len, stops))
     slot, reply = Slot(), Reply(TOKEN_BYTES, stops)
-    undo = UndoCopies(slot.take)
+    undo = StopRollback(slot.take)
     for num_fed, token_id in enumerate(ids):
         slot.num_fed = num_fed
         _, stop = reply.push(Sampled(token_id))
@@ -47,7 +47,7 @@ def test_every_cut_finds_a_copy_close_before_it(ids: list[int], stops: list[str]
 
 def test_nothing_is_copied_while_nothing_is_held_back() -> None:
     slot, reply = Slot(), Reply(TOKEN_BYTES, ["x"])
-    undo = UndoCopies(slot.take)
+    undo = StopRollback(slot.take)
     for num_fed, token_id in enumerate(b"abcabc"):
         slot.num_fed = num_fed
         reply.push(Sampled(token_id))
@@ -57,7 +57,7 @@ def test_nothing_is_copied_while_nothing_is_held_back() -> None:
 
 def test_a_match_that_keeps_moving_costs_a_copy_per_stop_length_not_per_id() -> None:
     slot, reply = Slot(), Reply(TOKEN_BYTES, ["a" * 50 + "b"])
-    undo = UndoCopies(slot.take)
+    undo = StopRollback(slot.take)
     for num_fed in range(1000):
         slot.num_fed = num_fed
         reply.push(Sampled(ord("a")))

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 import pytest
-from pararnn_server.engine.generation import Plan
+from pararnn_server.engine.generation import GenerationPlan
 from pararnn_server.engine.outputs import OutputQueue
 from pararnn_server.engine.request import PromptLogprobs, Tokens
 from pararnn_server.errors import BadRequest
@@ -26,12 +26,14 @@ LIMIT = 1 << 20
 
 def plan(
     num_tokens: int = 10, num_choices: int = 1, max_tokens: int = 16, logprobs: int | None = None
-) -> Plan:
+) -> GenerationPlan:
     params = SamplingParams(seed=0, max_tokens=max_tokens, logprobs=logprobs)
-    return Plan("r", [EncodedPrompt([1] * num_tokens)], params, num_choices, "", deadline=0.0)
+    return GenerationPlan("r", [EncodedPrompt([1] * num_tokens)], params, num_choices, "", deadline=0.0)
 
 
-def fit(given: Plan, *, echo: bool = False, is_stream: bool = False, is_chosen: bool = True) -> Plan:
+def fit(
+    given: GenerationPlan, *, echo: bool = False, is_stream: bool = False, is_chosen: bool = True
+) -> GenerationPlan:
     return fitted(given, COMPLETION_ENTRY, LIMIT, echo=echo, is_stream=is_stream, is_chosen=is_chosen)
 
 
@@ -51,7 +53,7 @@ def test_a_small_answer_is_left_alone() -> None:
     ],
 )
 def test_a_large_answer_is_refused_by_what_makes_it_large(
-    given: Plan, options: Any, named: list[str]
+    given: GenerationPlan, options: Any, named: list[str]
 ) -> None:
     with pytest.raises(BadRequest, match="max_answer_bytes") as caught:
         fit(given, **options)

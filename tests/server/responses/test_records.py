@@ -11,7 +11,7 @@ import pytest
 from pararnn_server.errors import BadRequest, Conflict, Expired, NotFound, StoreFailed, TooLarge
 from pararnn_server.responses import records
 from pararnn_server.sessions import branches
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.stores.memory_store import MemoryStore
 from pararnn_server.sessions.stores.redis_store import RedisStore
@@ -24,8 +24,8 @@ from tests.server.response_fixtures import (
     begin,
     body,
     conversation,
+    idempotency_key,
     inputs,
-    once,
     respond,
 )
 from tests.server.session_fixtures import Clock, Sessions, build_sessions, result
@@ -72,11 +72,11 @@ def test_an_id_is_given_once_however_often_its_request_comes(manager: Sessions, 
 
 
 def test_a_fork_that_was_deleted_is_made_again_under_another_id(manager: Sessions) -> None:
-    session, made = manager.create("ada").id, Once("key", "d")
-    child = manager.now(branches.fork, session, "ada", once=made).id
-    assert manager.now(branches.fork, session, "ada", once=made).id == child
+    session, made = manager.create("ada").id, IdempotencyKey("key", "d")
+    child = manager.now(branches.fork, session, "ada", idempotency_key=made).id
+    assert manager.now(branches.fork, session, "ada", idempotency_key=made).id == child
     manager.delete(child, "ada")
-    other = manager.now(branches.fork, session, "ada", once=made).id
+    other = manager.now(branches.fork, session, "ada", idempotency_key=made).id
     assert other != child
     with pytest.raises(NotFound):
         manager.get(child, "ada")
@@ -136,7 +136,7 @@ def test_a_circle_that_an_old_file_holds_is_walked_once(tmp_path: Path) -> None:
     shutil.copy(GOLDEN, path)
     manager = build_sessions(SqliteStore(path))
     circle = "resp_676932f8c76aea17417c3810b188bb7c"
-    found = manager.now(records.find_repeated, Once("K2", "d"), OWNER)
+    found = manager.now(records.find_repeated, IdempotencyKey("K2", "d"), OWNER)
     assert found is not None
     assert found.body["id"] == circle
     assert inputs(manager, circle) == ["msg_i6", "msg_o6", "msg_i5"]
@@ -184,7 +184,7 @@ def test_a_damaged_response_can_be_deleted(manager: Sessions) -> None:
 def test_the_body_of_a_response_is_what_it_was(manager: Sessions) -> None:
     response = respond(manager, key="K")
     assert manager.now(records.load, response, OWNER).body == body(response, None)
-    made = once("K")
+    made = idempotency_key("K")
     assert made is not None
     with pytest.raises(BadRequest) as reused:
         manager.now(records.find_repeated, replace(made, digest="another"), OWNER)

@@ -13,7 +13,7 @@ import pytest
 from pararnn_server.errors import NotFound, ServerError
 from pararnn_server.sessions import branches, turns
 from pararnn_server.sessions import import_export as transfer
-from pararnn_server.sessions.checksum import seal
+from pararnn_server.sessions.checksum import add_checksum
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.names import LOG, log_name
 from pararnn_server.sessions.session import SessionInfo
@@ -130,7 +130,7 @@ def test_a_log_of_the_first_version_is_made_ready_for_links_in_pieces(
         store._items.remove(number, list(store.names(session, LOG)))
         size = 50_000
         for start in range(0, NUM_IDS, size):
-            data = seal(array("I", ids[start : start + size]).tobytes())
+            data = add_checksum(array("I", ids[start : start + size]).tobytes())
             store._items.put(number, {log_name(start): data})
     child, touched = counted(store, branches.fork(manager.ledger, session, "ada"))
     assert len(touched) > 4 * NUM_IDS // PIECE_BYTES

@@ -10,7 +10,7 @@ import pytest
 from pararnn_server.errors import BadRequest, Conflict, NotFound, StoreFailed, TooManyRequests
 from pararnn_server.sessions import branches
 from pararnn_server.sessions import catalogue as directory
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.names import log_name, state_name
 from pararnn_server.sessions.stores.memory_store import MemoryStore
 from pararnn_server.sessions.stores.sqlite_store import SqliteStore
@@ -182,42 +182,42 @@ def test_expected_turn_guards_every_write(manager: Sessions) -> None:
 
 
 def test_a_write_sent_twice_happens_once(manager: Sessions) -> None:
-    session, once = three_turns(manager), Once("key", "digest")
+    session, idempotency_key = three_turns(manager), IdempotencyKey("key", "digest")
     for _ in range(3):
-        info = manager.now(branches.rollback, session, "ada", 1, once)
+        info = manager.now(branches.rollback, session, "ada", 1, idempotency_key)
         assert info.turn == 2
     assert place(manager, session) == AFTER[2]
     with pytest.raises(BadRequest) as reused:
-        manager.now(branches.rollback, session, "ada", 2, Once("key", "other digest"))
+        manager.now(branches.rollback, session, "ada", 2, IdempotencyKey("key", "other digest"))
     assert reused.value.code == "idempotency_key_reused"
     manager.say(session, "ada", 1)
-    assert manager.now(branches.rollback, session, "ada", 1, once).turn == 2
+    assert manager.now(branches.rollback, session, "ada", 1, idempotency_key).turn == 2
 
 
 def test_a_fork_sent_twice_makes_one_child_however_much_later(manager: Sessions) -> None:
     session = three_turns(manager)
-    child = manager.now(branches.fork, session, "ada", once=Once("key", "d"))
+    child = manager.now(branches.fork, session, "ada", idempotency_key=IdempotencyKey("key", "d"))
     manager.say(session, "ada", 1)
     manager.say(child.id, "ada", 2)
-    again = manager.now(branches.fork, session, "ada", once=Once("key", "d"))
+    again = manager.now(branches.fork, session, "ada", idempotency_key=IdempotencyKey("key", "d"))
     assert (again.id, again.turn) == (child.id, 4)
-    other = manager.now(branches.fork, session, "ada", once=Once("other", "d"))
+    other = manager.now(branches.fork, session, "ada", idempotency_key=IdempotencyKey("other", "d"))
     assert other.id != child.id
     with pytest.raises(BadRequest):
-        manager.now(branches.fork, session, "ada", once=Once("key", "other"))
+        manager.now(branches.fork, session, "ada", idempotency_key=IdempotencyKey("key", "other"))
 
 
 def test_a_turn_sent_twice_is_answered_as_before(manager: Sessions) -> None:
-    session, once = manager.create("ada").id, Once("key", "d")
-    turn = manager.begin_turn(session, "ada", once=once)
+    session, idempotency_key = manager.create("ada").id, IdempotencyKey("key", "d")
+    turn = manager.begin_turn(session, "ada", idempotency_key=idempotency_key)
     with pytest.raises(Conflict):
-        manager.begin(session, "ada", once=once)
+        manager.begin(session, "ada", idempotency_key=idempotency_key)
     manager.keep(turn, result([1, 2], reply=b"said"))
-    repeated = manager.begin(session, "ada", once=once, expected_turn=0)
+    repeated = manager.begin(session, "ada", idempotency_key=idempotency_key, expected_turn=0)
     assert isinstance(repeated, Repeated)
     assert (repeated.reply, repeated.info.turn) == (b"said", 1)
     manager.say(session, "ada", 3)
-    following = manager.begin_turn(session, "ada", once=once)
+    following = manager.begin_turn(session, "ada", idempotency_key=idempotency_key)
     manager.abandon(following)
     assert manager.ledger.store.read(session, "reply") is None
 

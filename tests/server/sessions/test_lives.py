@@ -21,7 +21,7 @@ from pararnn_server.errors import BadRequest, Expired, NotFound
 from pararnn_server.responses import records
 from pararnn_server.sessions import branches
 from pararnn_server.sessions import import_export as transfer
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.stores.memory_store import MemoryStore
 from pararnn_server.sessions.stores.sqlite_store import SqliteStore
@@ -102,7 +102,9 @@ class Lives(RuleBasedStateMachine):
     @rule(pick=PICK, key=KEYS)
     def fork(self, pick: int, key: str | None) -> None:
         name, session = self.session(pick)
-        child = self.manager.now(branches.fork, name, "ada", once=None if key is None else Once(key, "d")).id
+        child = self.manager.now(
+            branches.fork, name, "ada", idempotency_key=None if key is None else IdempotencyKey(key, "d")
+        ).id
         known = session.forks.get(key or "")
         if known in self.sessions:
             assert child == known

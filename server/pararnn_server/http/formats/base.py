@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from pararnn_server.engine.request import Usage
+from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import ServerError
 from pararnn_server.http.formats import sse
 from pararnn_server.http.formats.pieces import Piece
@@ -53,16 +53,16 @@ class Ending:
 class AnswerFormat(ABC):
     """One answer, either as a stream of events or whole. Indices count the choices of all prompts."""
 
-    def opening(self, index: int, usage: Usage | None) -> str:
+    def opening(self, index: int, usage: TokenUsage | None) -> str:
         """Event that comes before anything else of a choice."""
         return ""
 
     @abstractmethod
-    def piece(self, index: int, piece: Piece, usage: Usage | None) -> str:
+    def piece(self, index: int, piece: Piece, usage: TokenUsage | None) -> str:
         """Events that add to a choice."""
 
     @abstractmethod
-    def end(self, index: int, ending: Ending, usage: Usage | None) -> str:
+    def end(self, index: int, ending: Ending, usage: TokenUsage | None) -> str:
         """Event that ends a choice."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class AnswerFormat(ABC):
         """One choice of the whole answer, in parts that are made as they are asked for."""
 
     @abstractmethod
-    def last(self, usage: Usage) -> bytes:
+    def last(self, usage: TokenUsage) -> bytes:
         """What ends a stream."""
 
     def failure(self, error: ServerError) -> bytes:
@@ -79,7 +79,7 @@ class AnswerFormat(ABC):
 
     @abstractmethod
     def whole(
-        self, choices: Sequence[Iterator[str]], usage: Usage, session: SessionInfo | None
+        self, choices: Sequence[Iterator[str]], usage: TokenUsage, session: SessionInfo | None
     ) -> Iterator[str]:
         """The answer as one body, in parts."""
 
@@ -102,13 +102,13 @@ class ChunkFormat(AnswerFormat):
         self._recorded = recorded and recorded + ","
         self._no_usage = ',"usage":null' if null_usage else ""
 
-    def last(self, usage: Usage) -> bytes:
+    def last(self, usage: TokenUsage) -> bytes:
         """A chunk without choices, where it was asked for, and [DONE]."""
         chunk = self._event("", f',"usage":{usage_json(usage)}') if self._no_usage else ""
         return chunk.encode() + sse.DONE
 
     def whole(
-        self, choices: Sequence[Iterator[str]], usage: Usage, session: SessionInfo | None
+        self, choices: Sequence[Iterator[str]], usage: TokenUsage, session: SessionInfo | None
     ) -> Iterator[str]:
         """The answer as one body, in parts."""
         head = compact({**self._heading.fields(self.body_object), **self._heading.recorded})
@@ -120,7 +120,7 @@ class ChunkFormat(AnswerFormat):
         yield f'],"usage":{usage_json(usage)}'
         yield "}" if session is None else f',"session":{compact(session_stamp(session))}}}'
 
-    def chunk(self, choice: str, usage: Usage | None, session: SessionInfo | None = None) -> str:
+    def chunk(self, choice: str, usage: TokenUsage | None, session: SessionInfo | None = None) -> str:
         """An event with one choice."""
         tail = self._no_usage if usage is None else f',"usage":{usage_json(usage)}'
         if session is not None:
@@ -137,7 +137,7 @@ def compact(value: Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def usage_body(usage: Usage) -> dict[str, Any]:
+def usage_body(usage: TokenUsage) -> dict[str, Any]:
     """As the schema `Usage` says."""
     return {
         "prompt_tokens": usage.prompt_tokens,
@@ -147,7 +147,7 @@ def usage_body(usage: Usage) -> dict[str, Any]:
     }
 
 
-def usage_json(usage: Usage) -> str:
+def usage_json(usage: TokenUsage) -> str:
     """As text: chunks may carry it once per token."""
     total = usage.prompt_tokens + usage.completion_tokens
     return (

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pararnn_server.engine.request import Usage
+from pararnn_server.engine.request import TokenUsage
 from pararnn_server.http.formats.base import ChunkFormat, Ending, Heading, compact, quoted
 from pararnn_server.http.formats.json_parts import json_list
 from pararnn_server.http.formats.pieces import Piece, TokenEntry
@@ -38,12 +38,12 @@ class ChatFormat(ChunkFormat):
         self.replies: dict[int, str] = {}
         self._said: defaultdict[int, list[str]] = defaultdict(list)
 
-    def opening(self, index: int, usage: Usage | None) -> str:
+    def opening(self, index: int, usage: TokenUsage | None) -> str:
         """The role, once and first."""
         delta = '{"role":"assistant","content":""}'
         return self.chunk(f'{{"index":{index},"delta":{delta},"logprobs":null,"finish_reason":null}}', usage)
 
-    def piece(self, index: int, piece: Piece, usage: Usage | None) -> str:
+    def piece(self, index: int, piece: Piece, usage: TokenUsage | None) -> str:
         """Nothing for a piece that shows nothing."""
         if not piece.text and not piece.entries and usage is None:
             return ""
@@ -53,7 +53,7 @@ class ChatFormat(ChunkFormat):
         head = f'{{"index":{index},"delta":{{"content":{quoted(piece.text)}}}'
         return self.chunk(f'{head},"logprobs":{logprobs},"finish_reason":null}}', usage)
 
-    def end(self, index: int, ending: Ending, usage: Usage | None) -> str:
+    def end(self, index: int, ending: Ending, usage: TokenUsage | None) -> str:
         """An empty delta with the reason."""
         if self._collects:
             self.replies[index] = "".join(self._said.pop(index, ()))

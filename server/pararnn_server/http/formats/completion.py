@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pararnn_server.engine.request import Usage
+from pararnn_server.engine.request import TokenUsage
 from pararnn_server.http.formats.base import ChunkFormat, Ending, Heading, compact, quoted
 from pararnn_server.http.formats.json_parts import json_list, json_text
 from pararnn_server.http.formats.pieces import Piece, TokenEntry
@@ -26,7 +26,7 @@ class CompletionFormat(ChunkFormat):
         self._top = top_logprobs
         self._offsets: dict[int, _Offset] = {}
 
-    def piece(self, index: int, piece: Piece, usage: Usage | None) -> str:
+    def piece(self, index: int, piece: Piece, usage: TokenUsage | None) -> str:
         """Nothing for a piece that shows nothing."""
         if not piece.text and not piece.entries and usage is None:
             return ""
@@ -34,7 +34,7 @@ class CompletionFormat(ChunkFormat):
         head = f'{{"index":{index},"text":{quoted(piece.text)}'
         return self.chunk(f'{head},"logprobs":{logprobs},"finish_reason":null}}', usage)
 
-    def end(self, index: int, ending: Ending, usage: Usage | None) -> str:
+    def end(self, index: int, ending: Ending, usage: TokenUsage | None) -> str:
         """An empty text with the reason."""
         choice = f'{{"index":{index},"text":"","logprobs":null,"finish_reason":"{ending.reason}"}}'
         return self.chunk(choice, usage, ending.session)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pararnn_server.engine.request import Usage
+from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import ServerError
 from pararnn_server.http.formats.base import AnswerFormat, Ending, compact
 from pararnn_server.http.formats.pieces import Piece
@@ -39,7 +39,7 @@ class ResponseFormat(AnswerFormat):
         self._reason = ""
         self._number = 0
 
-    def opening(self, index: int, usage: Usage | None) -> str:
+    def opening(self, index: int, usage: TokenUsage | None) -> str:
         """The response, its message and its text, all empty."""
         response = dict(self._head)
         return "".join(
@@ -51,14 +51,14 @@ class ResponseFormat(AnswerFormat):
             )
         )
 
-    def piece(self, index: int, piece: Piece, usage: Usage | None) -> str:
+    def piece(self, index: int, piece: Piece, usage: TokenUsage | None) -> str:
         """Nothing for a piece that shows nothing."""
         if not piece.text:
             return ""
         self._text.append(piece.text)
         return self._text_event("response.output_text.delta", delta=piece.text, logprobs=[])
 
-    def end(self, index: int, ending: Ending, usage: Usage | None) -> str:
+    def end(self, index: int, ending: Ending, usage: TokenUsage | None) -> str:
         """The text, its part and its message, whole."""
         self._reason = ending.reason
         text = "".join(self._text)
@@ -77,12 +77,12 @@ class ResponseFormat(AnswerFormat):
         return iter(())
 
     def whole(
-        self, choices: Sequence[Iterator[str]], usage: Usage, session: SessionInfo | None
+        self, choices: Sequence[Iterator[str]], usage: TokenUsage, session: SessionInfo | None
     ) -> Iterator[str]:
         """The response."""
         yield compact(self.response(usage))
 
-    def last(self, usage: Usage) -> bytes:
+    def last(self, usage: TokenUsage) -> bytes:
         """The response, as the last event."""
         return self.closing(self.response(usage))
 
@@ -96,7 +96,7 @@ class ResponseFormat(AnswerFormat):
         response = {**self._head, "status": "failed", "error": failed}
         return self._event("response.failed", response=response).encode()
 
-    def response(self, usage: Usage) -> dict[str, Any]:
+    def response(self, usage: TokenUsage) -> dict[str, Any]:
         """Once it has ended."""
         incomplete = {"reason": "max_output_tokens"} if self._status == "incomplete" else None
         return {
@@ -121,7 +121,7 @@ class ResponseFormat(AnswerFormat):
             "content": content,
         }
 
-    def _usage(self, usage: Usage) -> dict[str, Any]:
+    def _usage(self, usage: TokenUsage) -> dict[str, Any]:
         given = self._resumed.num_tokens + usage.prompt_tokens
         return {
             "input_tokens": given,

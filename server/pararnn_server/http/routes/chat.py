@@ -8,7 +8,7 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 
 from pararnn_server.concurrency.patience import in_time
-from pararnn_server.engine.request import Usage
+from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.answer_size import CHAT_ENTRY
 from pararnn_server.http.bodies import read_body
@@ -75,7 +75,7 @@ async def create_chat_completion(request: Request) -> Response:
         return answer(body, plan, form, service, entry_bytes=CHAT_ENTRY)
     follow = partial(readahead.follow, partition, messages)
 
-    async def read_ahead(_: Usage) -> None:
+    async def read_ahead(_: TokenUsage) -> None:
         for index in sorted(form.replies):
             await follow(form.replies[index])
 

@@ -11,15 +11,15 @@ from typing import Any
 from starlette.requests import Request
 
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_server.engine.generation import Generation, Plan
+from pararnn_server.engine.generation import Generation, GenerationPlan
 from pararnn_server.engine.recorded_reply import RecordedReply, recorded
-from pararnn_server.engine.request import Usage
+from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.answer import Answer, Job, PlainAnswer
 from pararnn_server.http.answer_size import EntryBytes, fitted
 from pararnn_server.http.formats.base import AnswerFormat, Heading
 from pararnn_server.http.formats.pieces import PieceReader
-from pararnn_server.http.idempotency import once_of
+from pararnn_server.http.idempotency import idempotency_key_of
 from pararnn_server.http.request_state import RECORDED
 from pararnn_server.http.sampling_fields import sampling_params
 from pararnn_server.http.schemas.generation import HonouredFields, RecordedFields, SamplingFields
@@ -27,7 +27,7 @@ from pararnn_server.http.schemas.sessions import SessionAppend
 from pararnn_server.http.stream import StreamAnswer
 from pararnn_server.models.service import Service, Serving, owner_of
 from pararnn_server.sessions import catalogue as directory
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.settings.server_settings import Settings
 from pararnn_server.text.prompts import EncodedPrompt
 
@@ -40,12 +40,12 @@ class SessionView:
 
     expected_turn: the client's; or, for an empty session, the turn at which it was seen to be empty, so that
         what opens a context (a BOS, a system message) never lands inside one.
-    once: the request's Idempotency-Key. repeated: what it was answered before; its prompt is not read again.
+    repeated: what the request was answered before; its prompt is not read again.
     """
 
     is_empty: bool = True
     expected_turn: int | None = None
-    once: Once | None = None
+    idempotency_key: IdempotencyKey | None = None
     repeated: RecordedReply | None = None
 
 
@@ -80,11 +80,11 @@ async def view_session(
     """Raises NotFound or Expired."""
     if session_id is None:
         return NO_SESSION
-    once = await once_of(request, body)
-    info, repeated = await serving.ask(directory.view, session_id, owner_of(request), once)
+    idempotency_key = await idempotency_key_of(request, body)
+    info, repeated = await serving.ask(directory.view, session_id, owner_of(request), idempotency_key)
     is_empty = info.num_tokens == 0
     expected = info.turn if is_empty and body.expected_turn is None else body.expected_turn
-    return SessionView(is_empty, expected, once, None if repeated is None else recorded(repeated))
+    return SessionView(is_empty, expected, idempotency_key, None if repeated is None else recorded(repeated))
 
 
 def params_of(
@@ -138,9 +138,9 @@ def plan_of(
     view: SessionView,
     ends: float,
     owner: str,
-) -> Plan:
+) -> GenerationPlan:
     """ends: the deadline, which covers reading the prompt too."""
-    return Plan(
+    return GenerationPlan(
         request_id=head.id,
         prompts=prompts,
         params=params,
@@ -151,20 +151,20 @@ def plan_of(
         expected_turn=view.expected_turn,
         cache_salt=body.cache_salt,
         created=head.created,
-        once=view.once,
+        idempotency_key=view.idempotency_key,
         repeated=view.repeated,
     )
 
 
 def answer(
     body: HonouredFields,
-    plan: Plan,
+    plan: GenerationPlan,
     answer_format: AnswerFormat,
     service: Service,
     *,
     entry_bytes: EntryBytes,
     echo: bool = False,
-    on_end: Callable[[Usage], Awaitable[None]] | None = None,
+    on_end: Callable[[TokenUsage], Awaitable[None]] | None = None,
 ) -> Answer:
     """Streamed or whole, as the body asks. on_end: as of Job."""
     serving = service.reading()
@@ -183,7 +183,7 @@ def answer(
         for prompt in plan.prompts
         for _ in range(plan.num_choices)
     ]
-    job = Job(Generation(plan, serving.engine, serving.courier), answer_format, readers, on_end)
+    job = Job(Generation(plan, serving.engine, serving.dispatcher), answer_format, readers, on_end)
     if not body.stream:
         return PlainAnswer(job)
     options = body.stream_options

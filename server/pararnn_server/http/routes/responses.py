@@ -16,7 +16,7 @@ from pararnn_server.http.bodies import read_body
 from pararnn_server.http.formats import sse
 from pararnn_server.http.formats.response import replay
 from pararnn_server.http.held_answer import held_answer
-from pararnn_server.http.idempotency import once_of
+from pararnn_server.http.idempotency import idempotency_key_of
 from pararnn_server.http.openapi import GENERATING, IN_SESSION, READING, documented
 from pararnn_server.http.queries import StrictRoute
 from pararnn_server.http.routes.generate import deadline, params_of, record
@@ -51,14 +51,14 @@ async def create_response(request: Request) -> Response:
     ends = deadline(body.timeout, service.settings)
     params = params_of(body, service, logprobs=None)
     recorded = record(body, request)
-    once = await once_of(request, body)
-    if once is not None and body.store is False:
+    idempotency_key = await idempotency_key_of(request, body)
+    if idempotency_key is not None and body.store is False:
         raise BadRequest("Idempotency-Key: not with store false.", param="Idempotency-Key")
-    if once is not None:
-        repeated = await serving.ask(records.find_repeated, once, owner)
+    if idempotency_key is not None:
+        repeated = await serving.ask(records.find_repeated, idempotency_key, owner)
         if repeated is not None:
             return await _again(request, repeated, streams=bool(body.stream))
-    creating = new_response(body, params, recorded, new_response_id(), once, owner, ends, service)
+    creating = new_response(body, params, recorded, new_response_id(), idempotency_key, owner, ends, service)
     return await in_time(request, ends, creating)
 
 

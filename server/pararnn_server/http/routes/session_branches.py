@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.append import session_body
 from pararnn_server.http.bodies import read_body
-from pararnn_server.http.idempotency import once_of
+from pararnn_server.http.idempotency import idempotency_key_of
 from pararnn_server.http.openapi import IN_SESSION, READING, WRITING, documented
 from pararnn_server.http.queries import StrictRoute
 from pararnn_server.http.routes.early import check_exists, check_writable
@@ -33,7 +33,7 @@ async def fork(request: Request, session_id: str) -> Response:
         session_id,
         owner_of(request),
         body.metadata,
-        once=await once_of(request, body),
+        idempotency_key=await idempotency_key_of(request, body),
         expected_turn=body.expected_turn,
     )
     return JSONResponse(session_body(info), 201)
@@ -51,7 +51,7 @@ async def save_snapshot(request: Request, session_id: str) -> Response:
         session_id,
         owner_of(request),
         body.name,
-        once=await once_of(request, body),
+        idempotency_key=await idempotency_key_of(request, body),
         expected_turn=body.expected_turn,
     )
     return JSONResponse(session_body(info))
@@ -83,7 +83,7 @@ async def rollback(request: Request, session_id: str) -> Response:
         session_id,
         owner_of(request),
         target,
-        once=await once_of(request, body),
+        idempotency_key=await idempotency_key_of(request, body),
         expected_turn=body.expected_turn,
     )
     return JSONResponse(session_body(info))

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pararnn_server.http.append import session_body
 from pararnn_server.http.bodies import STATE_FILE_TYPE, hold_bytes, read_state_file
 from pararnn_server.http.held_answer import held_answer
-from pararnn_server.http.idempotency import once_of
+from pararnn_server.http.idempotency import idempotency_key_of
 from pararnn_server.http.openapi import IN_SESSION, READING, WRITING, documented
 from pararnn_server.http.queries import StrictRoute
 from pararnn_server.http.routes.early import check_writable
@@ -49,7 +49,7 @@ async def import_state(
         session_id,
         owner_of(request),
         file,
-        once=await once_of(request, content),
+        idempotency_key=await idempotency_key_of(request, content),
         expected_turn=expected_turn,
     )
     return JSONResponse(session_body(info))

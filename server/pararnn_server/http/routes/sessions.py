@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.concurrency.patience import in_time
-from pararnn_server.engine.generation import Generation, Plan
+from pararnn_server.engine.generation import Generation, GenerationPlan
 from pararnn_server.errors import BadRequest, Conflict, Unavailable
 from pararnn_server.http.append import AppendAnswer, FilledSessionAnswer, session_body
 from pararnn_server.http.bodies import is_state_file, read_body, read_state_file
@@ -61,7 +61,7 @@ async def create_session(request: Request) -> Response:
     if prompt is None:
         return JSONResponse(session_body(info), 201)
     plan = _feeding(prompt, info.id, owner, ends, NO_SESSION)
-    generation = Generation(plan, serving.engine, serving.courier)
+    generation = Generation(plan, serving.engine, serving.dispatcher)
     return FilledSessionAnswer(generation, undo=lambda: _delete_quietly(serving, info.id, owner))
 
 
@@ -131,7 +131,7 @@ async def append(request: Request, session_id: str) -> Response:
     if prompt is None:
         raise BadRequest("Send text or tokens.", param="text", code="missing_field")
     plan = _feeding(prompt, session_id, owner, ends, view)
-    return AppendAnswer(Generation(plan, serving.engine, serving.courier))
+    return AppendAnswer(Generation(plan, serving.engine, serving.dispatcher))
 
 
 @router.post("/{session_id}/cancel", **documented(SessionBody, (*READING, *IN_SESSION, 409)))
@@ -193,9 +193,11 @@ def _filled(prompt: EncodedPrompt, param: str) -> EncodedPrompt:
     return prompt
 
 
-def _feeding(prompt: EncodedPrompt, session_id: str, owner: str, ends: float, view: SessionView) -> Plan:
+def _feeding(
+    prompt: EncodedPrompt, session_id: str, owner: str, ends: float, view: SessionView
+) -> GenerationPlan:
     """A turn that only feeds."""
-    return Plan(
+    return GenerationPlan(
         request_id=f"append-{secrets.token_hex(12)}",
         prompts=[prompt],
         params=SamplingParams(max_tokens=0, seed=0),
@@ -204,7 +206,7 @@ def _feeding(prompt: EncodedPrompt, session_id: str, owner: str, ends: float, vi
         deadline=ends,
         session_id=session_id,
         expected_turn=view.expected_turn,
-        once=view.once,
+        idempotency_key=view.idempotency_key,
         repeated=view.repeated,
     )
 

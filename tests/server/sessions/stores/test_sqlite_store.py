@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pararnn_server.errors import StoreFailed
 from pararnn_server.sessions import branches
-from pararnn_server.sessions.idempotency_key import Once
+from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.stores import sqlite_schema
 from pararnn_server.sessions.stores.sqlite_store import SqliteStore
 from pararnn_server.sessions.stores.store import Change, StoreUnusable, StoreUsage
@@ -155,7 +155,10 @@ def test_a_file_of_the_first_version_holds_what_it_held(tmp_path: Path) -> None:
     session, child = "sess_" + "1" * 32, "sess_f4fd41dd0f7a58244bd2d8c2685a27bc"
     manager = build_sessions(SqliteStore(path))
     assert manager.token_ids(session) == [10, 11, 20, 21, 30, 31, 7, 8]
-    assert manager.now(branches.fork, session, "ada", once=Once("key", "digest")).id == child
+    assert (
+        manager.now(branches.fork, session, "ada", idempotency_key=IdempotencyKey("key", "digest")).id
+        == child
+    )
     assert manager.token_ids(child) == [10, 11, 20, 21, 30, 31]
     manager.say(child, "ada", 5, fill=5)
     manager.now(branches.rollback, session, "ada", 1)
@@ -193,9 +196,9 @@ def test_rows_that_were_moved_to_another_session_are_an_error_and_not_an_answer(
     ada, bob = manager.create("ada").id, manager.create("bob").id
     own = manager.create("bob").id
     for session, owner, fill in ((ada, "ada", 1), (bob, "bob", 2), (own, "bob", 3)):
-        once = Once("key", "d")
+        idempotency_key = IdempotencyKey("key", "d")
         reply = result([fill] * 5000, fill=fill, reply=b"said")
-        manager.keep(manager.begin_turn(session, owner, once=once), reply)
+        manager.keep(manager.begin_turn(session, owner, idempotency_key=idempotency_key), reply)
     db = manager.ledger.store._db  # type: ignore[attr-defined]
     numbers = dict(db.execute("SELECT id, number FROM sessions").fetchall())
     item = "SELECT data, blob FROM items WHERE session = ? AND name = ?"
@@ -209,7 +212,7 @@ def test_rows_that_were_moved_to_another_session_are_an_error_and_not_an_answer(
             db.execute(put, (*moved, numbers[bob], name))
             with pytest.raises(StoreFailed) as error:
                 manager.stored(bob)
-                manager.begin(bob, "bob", once=Once("key", "d"))
+                manager.begin(bob, "bob", idempotency_key=IdempotencyKey("key", "d"))
             assert error.value.code == "store_corrupt"
             db.execute(put, (*before, numbers[bob], name))
         before = db.execute("SELECT head FROM sessions WHERE id = ?", (bob,)).fetchone()
