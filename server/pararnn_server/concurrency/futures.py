@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -10,13 +10,29 @@ T = TypeVar("T")
 
 
 def run_into(future: Future[T], function: Callable[[], T]) -> None:
-    """Call the function and give the future its result or its error.
+    """Give the future the result or the error of the function, which a cancelled future skips."""
+    begin_into(future, _one_piece(function))
 
-    A future that was cancelled before this skips the function. After this it can no longer be cancelled.
-    """
-    if not future.set_running_or_notify_cancel():
-        return
+
+def begin_into(future: Future[T], pieces: Generator[None, None, T]) -> bool:
+    """Run the first piece of a long job, unless the future was cancelled. Return True if more are left."""
+    # From here on the future can no longer be cancelled, so that setting its result never raises.
+    return future.set_running_or_notify_cancel() and advance_into(future, pieces)
+
+
+def advance_into(future: Future[T], pieces: Generator[None, None, T]) -> bool:
+    """Run one more piece. Return False once the future has its result or its error."""
     try:
-        future.set_result(function())
+        next(pieces)
+    except StopIteration as end:
+        future.set_result(end.value)
     except BaseException as error:
         future.set_exception(error)
+    else:
+        return True
+    return False
+
+
+def _one_piece(function: Callable[[], T]) -> Generator[None, None, T]:
+    return function()
+    yield

@@ -112,9 +112,9 @@ class Engine:
         turn: of the session that the one request names, ended here if the request is refused.
         Raises BadRequest, TooManyRequests (queue full), Unavailable (shutting down).
         """
-        with ExitStack() as undo:
+        with ExitStack() as cleanup:
             if turn is not None:
-                undo.callback(self.sessions.abandon, turn)
+                cleanup.callback(self.sessions.abandon, turn)
             arrived: list[Running] = []
             for request in requests:
                 check_request(request, self._vocabulary, self._settings.max_slots_per_key)
@@ -124,10 +124,10 @@ class Engine:
                     self._metrics.admission_rejections.labels("draining").inc()
                     raise _shutting_down()
                 self._reserve(request)
-                undo.callback(self._admission.release, request.request_id)
+                cleanup.callback(self._admission.release, request.request_id)
                 arrived.append(Running(request, turn, time.monotonic(), self._settings.queue_timeout))
             self._post(lambda: self._worker.add_all(arrived))
-            undo.pop_all()
+            cleanup.pop_all()
 
     def read_ahead(self, partition: Partition, token_ids: Sequence[int]) -> None:
         """Promises the state after `token_ids`: requests submitted later count on it.

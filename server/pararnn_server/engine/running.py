@@ -32,12 +32,17 @@ class Choice:
     """
 
     def __init__(
-        self, index: int, slot: int, params: SamplingParams, vocabulary: Vocabulary, undo: StopRollback | None
+        self,
+        index: int,
+        slot: int,
+        params: SamplingParams,
+        vocabulary: Vocabulary,
+        rollback: StopRollback | None,
     ) -> None:
         self.index = index
         self.slot = slot
         self.reply = Reply(vocabulary.token_bytes, params.stop, vocabulary.spellings)
-        self.undo = undo
+        self.rollback = rollback
         self.num_sampled = 0
         self.last_token_id = -1
         self.last_token_at = 0.0
@@ -64,8 +69,8 @@ class Choice:
             return self._event(Shown(shown.sampled + rest.sampled, shown.text + rest.text)), ReplyEnd(
                 "length"
             )
-        if self.undo is not None:
-            self.undo.follow(self.num_fed, self.reply.num_shown, self.reply.holds_back)
+        if self.rollback is not None:
+            self.rollback.follow(self.num_fed, self.reply.num_shown, self.reply.holds_back)
         return self._event(shown), None
 
     def flush(self) -> Tokens | None:

@@ -25,8 +25,8 @@ def turn_result(
     """
     reply = choice.reply
     kept = reply.ids[: reply.num_shown].tolist()
-    if choice.undo is not None and choice.num_fed > len(kept):
-        num_fed, snapshot = choice.undo.at_most(len(kept))
+    if choice.rollback is not None and choice.num_fed > len(kept):
+        num_fed, snapshot = choice.rollback.at_most(len(kept))
     else:
         num_fed, snapshot = choice.num_fed, take()
     cut = [byte_ids[byte] for byte in reply.cut_text()]

@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
+from pararnn_server.concurrency.futures import advance_into, begin_into
 from pararnn_server.concurrency.stalls import Heartbeat
 from pararnn_server.errors import ServerError, Unavailable
 from pararnn_server.sessions.ledger import Ledger
@@ -178,20 +179,12 @@ class Question:
         self._future = future
 
     def begin(self) -> bool:
-        """Answers it, unless the future was cancelled; True if it takes pieces, none of which is done yet."""
-        return self._future.set_running_or_notify_cancel() and self.advance()
+        """Answer it, unless the future was cancelled. Return True if it has pieces, none of which is done."""
+        return begin_into(self._future, self._steps)
 
     def advance(self) -> bool:
-        """Does one piece; False once the future has its result or its error."""
-        try:
-            next(self._steps)
-        except StopIteration as end:
-            self._future.set_result(end.value)
-        except BaseException as error:
-            self._future.set_exception(error)
-        else:
-            return True
-        return False
+        """Do one piece. Return False once the future has its result or its error."""
+        return advance_into(self._future, self._steps)
 
 
 def _steps(ledger: Ledger, function: Callable[[Ledger], T | Steps[T]]) -> Steps[T]:
