@@ -19,6 +19,7 @@ from threading import Semaphore
 from typing import TypeVar
 
 import torch
+from pararnn_server.access.owner import Owner
 from pararnn_server.metrics.memory import release_free_memory, resident_memory_bytes
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.sessions import branches
@@ -38,7 +39,7 @@ from pararnn_core.state import RecurrentState, StateSnapshot
 
 T = TypeVar("T")
 
-OWNER = "bench"
+OWNER = Owner("bench")
 PRESET = "130m"
 TURN_TOKENS = 64
 SAMPLES = 1000

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pararnn_server.access.owner import Owner
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.sessions.import_export import export
 from pararnn_server.sessions.ledger import Ledger
@@ -55,7 +56,7 @@ MADE = {
     ),
 }
 """Models without a checkpoint."""
-SESSION, OWNER, TIME = f"sess_{0:032x}", "golden", 1_000_000.0
+SESSION, OWNER, TIME = f"sess_{0:032x}", Owner("golden"), 1_000_000.0
 PROMPT = (65, 700, 3001, 12, 12, 999, 4000, 5, 77, 2048, 31)
 SAMPLED = SamplingParams(
     max_tokens=16,

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from pararnn_server.access.owner import Owner
 from pararnn_server.engine.engine import Engine
 from pararnn_server.engine.request import Failed, Finished, Output, PromptLogprobs, Request, Started, Tokens
 from pararnn_server.engine.running import Running
@@ -151,7 +152,7 @@ class Bench:
         request, turn = make_request(reader, prompt, params, **over), None
         if request.session_id is not None:
             turn = self.sessions.begin_turn(
-                request.session_id, request.owner, request.request_id, expected_turn, idempotency_key
+                request.session_id, Owner(request.owner), request.request_id, expected_turn, idempotency_key
             )
         self.engine.submit(request, turn)
         return reader
@@ -211,7 +212,7 @@ class Steps:
         request = make_request(reader, prompt, params, **over)
         turn = None
         if request.session_id is not None:
-            turn = self.sessions.begin_turn(request.session_id, request.owner, request.request_id)
+            turn = self.sessions.begin_turn(request.session_id, Owner(request.owner), request.request_id)
         if turn is not None and spoil is not None:
             turn = replace(turn, snapshot=StateSnapshot.empty(state_parts(spoil)))
             self.sessions.ledger.turns[turn.session_id] = turn

@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from pararnn_server.access.keys import responses_owner
+from pararnn_server.access.owner import Owner
 from pararnn_server.http.schemas.response_items import Item
 from pararnn_server.responses import records
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
 
-from tests.server.session_fixtures import Sessions, result
+from tests.server.session_fixtures import ADA, Sessions, result
 
-OWNER = responses_owner("ada")
+OWNER = ADA.responses
 MAX_BYTES = 1 << 20
 
 
@@ -20,7 +20,7 @@ def begin(
     manager: Sessions,
     previous: str | None = None,
     key: str | None = None,
-    owner: str = OWNER,
+    owner: Owner = OWNER,
     ttl_seconds: float = 60.0,
 ) -> str:
     """A response that is being made."""
@@ -33,7 +33,7 @@ def respond(
     manager: Sessions,
     previous: str | None = None,
     key: str | None = None,
-    owner: str = OWNER,
+    owner: Owner = OWNER,
     ttl_seconds: float = 1000.0,
 ) -> str:
     """A response that is kept."""
@@ -59,7 +59,7 @@ def body(response_id: str, previous: str | None) -> dict[str, Any]:
     }
 
 
-def again(manager: Sessions, key: str, owner: str = OWNER) -> str | None:
+def again(manager: Sessions, key: str, owner: Owner = OWNER) -> str | None:
     """The id of the response that a request sent again is answered with; None: it is answered anew."""
     made = idempotency_key(key)
     assert made is not None
@@ -67,11 +67,11 @@ def again(manager: Sessions, key: str, owner: str = OWNER) -> str | None:
     return None if found is None else str(found.body["id"])
 
 
-def inputs(manager: Sessions, response_id: str, owner: str = OWNER) -> list[str]:
+def inputs(manager: Sessions, response_id: str, owner: Owner = OWNER) -> list[str]:
     return [item.id for item in manager.now(records.inputs, response_id, owner, MAX_BYTES)]
 
 
-def conversation(manager: Sessions, response_id: str, owner: str = OWNER) -> list[str]:
+def conversation(manager: Sessions, response_id: str, owner: Owner = OWNER) -> list[str]:
     return [item.id for item in manager.now(records.conversation, response_id, owner, MAX_BYTES)]
 
 

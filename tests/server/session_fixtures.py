@@ -10,6 +10,7 @@ from threading import Event, RLock
 from typing import Any, TypeVar
 
 import torch
+from pararnn_server.access.owner import Owner, decode_owner
 from pararnn_server.errors import ServerError
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.sessions import catalogue as directory
@@ -35,6 +36,7 @@ from tests.fixtures import tiny_config
 
 T = TypeVar("T")
 CONFIG = tiny_config()
+ADA, BOB, ANYBODY = Owner("ada"), Owner("bob"), Owner("")
 SIZE = state_bytes(CONFIG)
 
 
@@ -93,32 +95,35 @@ class Sessions(SessionManager):
         return future.result(30)
 
     def create(
-        self, owner: str = "", metadata: Mapping[str, str] | None = None, ttl_seconds: float | None = None
+        self,
+        owner: Owner = ANYBODY,
+        metadata: Mapping[str, str] | None = None,
+        ttl_seconds: float | None = None,
     ) -> SessionInfo:
         return self.now(directory.create, owner, metadata, ttl_seconds)
 
-    def get(self, session_id: str, owner: str = "") -> SessionInfo:
+    def get(self, session_id: str, owner: Owner = ANYBODY) -> SessionInfo:
         return self.now(directory.get, session_id, owner)
 
-    def details(self, session_id: str, owner: str = "") -> SessionDetails:
+    def details(self, session_id: str, owner: Owner = ANYBODY) -> SessionDetails:
         return self.now(directory.details, session_id, owner)
 
-    def history(self, session_id: str, owner: str = "") -> list[TurnInfo]:
+    def history(self, session_id: str, owner: Owner = ANYBODY) -> list[TurnInfo]:
         return list(self.details(session_id, owner).turns)
 
-    def page(self, owner: str = "", limit: int = 20, after: str = "") -> SessionPage:
+    def page(self, owner: Owner = ANYBODY, limit: int = 20, after: str = "") -> SessionPage:
         return self.now(directory.page, owner, limit, after)
 
-    def delete(self, session_id: str, owner: str = "") -> str | None:
+    def delete(self, session_id: str, owner: Owner = ANYBODY) -> str | None:
         return self.now(directory.delete, session_id, owner)
 
-    def running_request(self, session_id: str, owner: str = "") -> str | None:
+    def running_request(self, session_id: str, owner: Owner = ANYBODY) -> str | None:
         return self.now(turns.running_request, session_id, owner)
 
     def begin(
         self,
         session_id: str,
-        owner: str = "",
+        owner: Owner = ANYBODY,
         request_id: str = "r",
         expected_turn: int | None = None,
         idempotency_key: IdempotencyKey | None = None,
@@ -146,7 +151,7 @@ class Sessions(SessionManager):
             raise outcome
         return outcome
 
-    def say(self, session_id: str, owner: str = "", *token_ids: int, fill: int = 1) -> SessionInfo:
+    def say(self, session_id: str, owner: Owner = ANYBODY, *token_ids: int, fill: int = 1) -> SessionInfo:
         """A turn of these ids."""
         return self.keep(self.begin_turn(session_id, owner), result(list(token_ids), fill=fill))
 
@@ -157,7 +162,7 @@ class Sessions(SessionManager):
             head = ledger.store.load(session_id)
             assert head is not None
             record = decode_record(head.head, session_id)
-            held = ledger.find(session_id, head.owner)
+            held = ledger.find(session_id, decode_owner(head.owner))
             ids = read_log(
                 ledger.store.scan(session_id, LOG), record.log_start, record.num_tokens, record.owner
             )

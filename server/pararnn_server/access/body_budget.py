@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from pararnn_server.access.shares import Shares
 from pararnn_server.errors import TooManyRequests
-
-# Key of a request's state: its BodyLease.
-BODY: Final = "body"
 
 
 class BodyBudget:

@@ -14,28 +14,10 @@ from pararnn_server.settings.environment import option_name, variable
 from pararnn_server.settings.server_settings import Settings
 
 ANONYMOUS = ""
-# No name of a key has a colon.
-_RESPONSES = ":responses"
 _NAME = re.compile(r"[\w.-]{1,64}")
 _MIN_KEY_CHARS = 16
 # Beside "Authorization: Bearer".
 KEY_HEADERS = ("x-api-key", "api-key")
-
-
-def responses_owner(owner: str) -> str:
-    """To whom a key's stored responses belong, so that its sessions are apart from them."""
-    return owner + _RESPONSES
-
-
-def key_of(owner: str) -> str:
-    """The name of the key that an owner is."""
-    return owner.removesuffix(_RESPONSES)
-
-
-def owners_with(owner: str) -> tuple[str, str]:
-    """All that belongs to the same key."""
-    key = key_of(owner)
-    return key, responses_owner(key)
 
 
 class ConfigurationError(ValueError):

@@ -13,11 +13,11 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pararnn_server.access.body_budget import BODY, BodyLease
+from pararnn_server.access.body_budget import BodyLease
 from pararnn_server.concurrency.fair_threads import current_key
 from pararnn_server.errors import BadRequest, Internal, ServerError
 from pararnn_server.http.request_id import REQUEST_ID, usable_request_id
-from pararnn_server.http.request_state import ACCOUNT, OUTCOME, RECORDED
+from pararnn_server.http.request_state import begin_request_state, request_state
 from pararnn_server.models.service import Service
 
 PUBLIC_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
@@ -42,7 +42,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         request_id = usable_request_id(Headers(scope=scope).get(REQUEST_ID, ""))
-        state = scope.setdefault("state", {})
+        state = begin_request_state(scope)
         began, sent = time.monotonic(), 0
 
         async def send_named(message: Message) -> None:
@@ -56,11 +56,13 @@ class Envelope:
             await self._app(scope, receive, send_named)
         except Exception as error:
             failure = error if isinstance(error, ServerError) else _fault(error, request_id)
-            state[OUTCOME] = failure.status
+            state.outcome = failure.status
             if not sent:
                 await error_response(failure)(scope, receive, send_named)
         finally:
-            _log(scope, state.get(OUTCOME, sent), time.monotonic() - began, request_id)
+            _log(
+                scope, sent if state.outcome is None else state.outcome, time.monotonic() - began, request_id
+            )
 
 
 class Access:
@@ -78,10 +80,10 @@ class Access:
         headers = Headers(scope=scope)
         with ExitStack() as held:
             try:
-                owner = scope["state"]["owner"] = self._owner(scope, headers)
-                current_key.set(owner)
+                key = request_state(scope).key = self._key(scope, headers)
+                current_key.set(key)
                 if scope["path"] not in UNCOUNTED_PATHS:
-                    self._hold(scope, owner, held)
+                    self._hold(scope, key, held)
             except ServerError as error:
                 await error_response(error)(scope, receive, send)
                 return
@@ -97,18 +99,18 @@ class Access:
 
             await self._app(scope, receive, send_last)
 
-    def _hold(self, scope: Scope, owner: str, held: ExitStack) -> None:
+    def _hold(self, scope: Scope, key: str, held: ExitStack) -> None:
         """Until the end of the request. Raises TooManyRequests."""
-        method, state = scope["method"], scope["state"]
+        method, state = scope["method"], request_state(scope)
         ends_work = method == "DELETE" or (method == "POST" and scope["path"].endswith("/cancel"))
         takes_tokens = method == "POST" and not ends_work
         limits = self._service.limits
-        state[ACCOUNT] = held.enter_context(
-            limits.admitted(owner, takes_tokens=takes_tokens, ends_work=ends_work)
+        state.tokens = held.enter_context(
+            limits.admitted(key, takes_tokens=takes_tokens, ends_work=ends_work)
         )
-        state[BODY] = held.enter_context(closing(BodyLease(self._service.bodies, owner)))
+        state.body = held.enter_context(closing(BodyLease(self._service.bodies, key)))
 
-    def _owner(self, scope: Scope, headers: Headers) -> str:
+    def _key(self, scope: Scope, headers: Headers) -> str:
         """Raises BadRequest or Unauthorized."""
         path, keys, settings = scope["path"], self._service.keys, self._service.settings
         # HTTP/1.0 has no Host header, and no browser speaks it.
@@ -143,7 +145,7 @@ def _check_host(host: str, bound: str) -> None:
 
 def _log(scope: Scope, status: int, seconds: float, request_id: str) -> None:
     """The path as it came, still percent-encoded, so that no request can write a line of its own."""
-    state = scope["state"]
+    state = request_state(scope)
     _access.info(
         "%s %s %d %.1f ms id=%s key=%s recorded=%s",
         scope["method"],
@@ -151,6 +153,6 @@ def _log(scope: Scope, status: int, seconds: float, request_id: str) -> None:
         status,
         seconds * 1e3,
         request_id,
-        state.get("owner", ""),
-        json.dumps(state.get(RECORDED, {})),
+        state.key,
+        json.dumps(state.recorded),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pararnn_server.access.keys import key_of
 from pararnn_server.engine.executor import Executor
 from pararnn_server.engine.prefix_reuse import PrefixReuse
 from pararnn_server.engine.publisher import Publisher
@@ -55,7 +54,7 @@ class ActiveRequests:
         request = running.request
         self._reuse.arrive(running)
         num_tokens = len(running.feed_token_ids)
-        self.scheduler.add(running.id, num_tokens, request.num_choices, key_of(request.owner))
+        self.scheduler.add(running.id, num_tokens, request.num_choices, request.owner)
 
     def has(self, running: Running) -> bool:
         """Return True if this very request has not ended; a later one may have its id."""

@@ -8,7 +8,6 @@ from threading import Lock
 import torch
 
 from pararnn_core.sampling_params import InvalidSamplingParams
-from pararnn_server.access.keys import key_of
 from pararnn_server.access.shares import Shares
 from pararnn_server.engine.request import Request
 from pararnn_server.errors import BadRequest, TooManyRequests
@@ -45,7 +44,7 @@ class Admission:
         with self._lock:
             if request.request_id in self._held:
                 raise ValueError(f"request {request.request_id!r} has not ended")
-            key = key_of(request.owner)
+            key = request.owner
             if request.num_choices > self._shares.room(key):
                 raise TooManyRequests("too many requests are waiting; try again later", code="queue_full")
             nbytes = ID_COPIES * ID_BYTES * len(request.prompt_token_ids)

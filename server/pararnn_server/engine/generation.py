@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.access.owner import Owner
 from pararnn_server.engine.engine import Engine
 from pararnn_server.engine.outputs import Addressed, OutputDispatcher, OutputQueue
 from pararnn_server.engine.recorded_reply import RecordedReply, recorded
@@ -31,7 +32,7 @@ class GenerationPlan:
     prompts: Sequence[EncodedPrompt]
     params: SamplingParams
     num_choices: int
-    owner: str
+    owner: Owner
     deadline: float
     session_id: str | None = None
     expected_turn: int | None = None
@@ -158,7 +159,7 @@ class Generation:
             params=self.plan.params,
             emit=self._dispatcher.emitter(self.queue, index),
             num_choices=self.plan.num_choices,
-            owner=self.plan.owner,
+            owner=self.plan.owner.key,
             session_id=self.plan.session_id,
             deadline=self.plan.deadline,
             cache_salt=self.plan.cache_salt,

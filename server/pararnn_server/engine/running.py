@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from pararnn_core.sampling.sampler import Sampled
 from pararnn_core.sampling_params import SamplingParams
-from pararnn_server.access.keys import key_of
 from pararnn_server.engine.reply import Reply, Shown
 from pararnn_server.engine.request import FinishReason, Request, Tokens, TokenUsage
 from pararnn_server.engine.stop_rollback import StopRollback
@@ -130,7 +129,7 @@ class Running:
     @property
     def partition(self) -> Partition:
         """With whom the request shares stored states."""
-        return Partition(key_of(self.request.owner), self.request.cache_salt)
+        return Partition(self.request.owner, self.request.cache_salt)
 
     @property
     def is_continued(self) -> bool:

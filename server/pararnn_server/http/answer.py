@@ -11,15 +11,13 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pararnn_server.access.body_budget import BODY
-from pararnn_server.access.limits import TokenAccount
 from pararnn_server.engine.generation import Generation
 from pararnn_server.engine.request import Failed, Finished, Output, PromptLogprobs, Tokens, TokenUsage
 from pararnn_server.errors import ClientClosed
 from pararnn_server.http.formats.base import AnswerFormat, Ending
 from pararnn_server.http.formats.json_parts import send_json
 from pararnn_server.http.formats.pieces import Piece, PieceReader
-from pararnn_server.http.request_state import ACCOUNT
+from pararnn_server.http.request_state import request_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +55,10 @@ class Answer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ServerError while no header has left."""
-        account: TokenAccount = scope["state"][ACCOUNT]
-        account.reserve(self._generation.most_tokens)
+        state = request_state(scope)
+        state.token_account().reserve(self._generation.most_tokens)
         # The prompt is encoded, and nothing else of the body is large.
-        scope["state"][BODY].close()
+        state.body_lease().close()
         await self._generation.start()
         work = asyncio.ensure_future(self._write(scope, send))
         guards = [asyncio.ensure_future(guard) for guard in self._guards(scope, receive)]
@@ -78,7 +76,7 @@ class Answer(Response):
 
     def _settle(self, scope: Scope) -> None:
         """Before the last byte leaves: the client may send its next request as soon as it has that."""
-        scope["state"][ACCOUNT].settle(self._generation.tokens_taken)
+        request_state(scope).token_account().settle(self._generation.tokens_taken)
 
     def _guards(self, scope: Scope, receive: Receive) -> list[Coroutine[Any, Any, None]]:
         """The answer is given up when one of them ends."""

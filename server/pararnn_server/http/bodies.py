@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 from starlette.requests import ClientDisconnect, Request
 
-from pararnn_server.access.body_budget import BODY, BodyLease
+from pararnn_server.access.body_budget import BodyLease
 from pararnn_server.errors import BadRequest, ClientClosed, TooLarge, UnsupportedMedia
 from pararnn_server.http.json_values import holds_more_values
+from pararnn_server.http.request_state import request_state
 from pararnn_server.http.schemas.base import RequestBody
 from pararnn_server.models.service import service_of
 from pararnn_server.sessions.model_kind import ModelKind
@@ -166,9 +167,7 @@ def _check_room(request: Request) -> None:
 
 
 def _lease(request: Request) -> BodyLease:
-    lease = getattr(request.state, BODY)
-    assert isinstance(lease, BodyLease)
-    return lease
+    return request_state(request.scope).body_lease()
 
 
 def _check_encoding(request: Request) -> None:

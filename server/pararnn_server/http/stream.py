@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from pararnn_server.http.answer import Answer, Job
 from pararnn_server.http.formats import sse
 from pararnn_server.http.formats.base import Ending
 from pararnn_server.http.formats.json_parts import filled
-from pararnn_server.http.request_state import HALF_CLOSED, OUTCOME
+from pararnn_server.http.request_state import RequestState, request_state
 from pararnn_server.settings.server_settings import Settings
 
 EVENTS_BYTES = 1 << 16
@@ -88,7 +88,7 @@ class StreamAnswer(Answer):
         return await self._send(send, data + self._job.format.last(usage), last=True)
 
     async def _fail(self, scope: Scope, send: Send, error: ServerError, events: bytes = b"") -> None:
-        scope["state"][OUTCOME] = error.status
+        request_state(scope).outcome = error.status
         self._settle(scope)
         await self._send(send, events + self._job.format.failure(error), last=True)
 
@@ -101,14 +101,14 @@ class StreamAnswer(Answer):
         self._waited_seconds += self._sent_at - began
 
     def _guards(self, scope: Scope, receive: Receive) -> list[Coroutine[Any, Any, None]]:
-        return [*super()._guards(scope, receive), self._reader_is_behind(scope["state"])]
+        return [*super()._guards(scope, receive), self._reader_is_behind(request_state(scope))]
 
     def _give_up(self, scope: Scope) -> None:
         if not self._started:
             super()._give_up(scope)
-        scope["state"][OUTCOME] = ClientClosed.status
+        request_state(scope).outcome = ClientClosed.status
 
-    async def _reader_is_behind(self, state: Mapping[str, Any]) -> None:
+    async def _reader_is_behind(self, state: RequestState) -> None:
         """Ends when the reader is; until then keeps a silent stream alive."""
         limits, queue = self._settings, self._generation.queue
         tick = min(1.0, limits.stream_ping_seconds / 4)
@@ -123,7 +123,7 @@ class StreamAnswer(Answer):
             if self._sending:
                 if silence > limits.stream_max_lag_seconds:
                     return
-            elif self._started and (silence >= limits.stream_ping_seconds or HALF_CLOSED in state):
+            elif self._started and (silence >= limits.stream_ping_seconds or state.is_half_closed):
                 queue.nudge()
 
     def _parts(self, items: Sequence[Addressed]) -> Iterable[bytes]:

@@ -136,10 +136,3 @@ def service_of(request: Request) -> Service:
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
-
-
-def owner_of(request: Request) -> str:
-    """Name of the key, as the access check found it."""
-    owner = request.state.owner
-    assert isinstance(owner, str)
-    return owner

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 
 from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.access.owner import Owner
 from pararnn_server.engine.generation import Generation, GenerationPlan
 from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import BadRequest, Expired, NotFound
@@ -52,7 +53,7 @@ async def new_response(
     recorded: Mapping[str, Any],
     response_id: str,
     idempotency_key: IdempotencyKey | None,
-    owner: str,
+    owner: Owner,
     ends: float,
     service: Service,
 ) -> Response:
@@ -107,7 +108,7 @@ async def new_response(
     return KeptAnswer(answer, keeper)
 
 
-async def start_of(body: ResponseContext, given: list[Item], owner: str, service: Service) -> Start:
+async def start_of(body: ResponseContext, given: list[Item], owner: Owner, service: Service) -> Start:
     """Resume the state of the previous response where its instructions are the same.
 
     A state cannot forget others: then the conversation is read again, one of a key at a time.
@@ -116,7 +117,7 @@ async def start_of(body: ResponseContext, given: list[Item], owner: str, service
     previous_id, opening = body.previous_response_id, []
     if body.instructions:
         opening = [Item("", "system", body.instructions)]
-    partition = Partition(owner)
+    partition = Partition(owner.key)
     limit = serving.prompts.limit("input")
     if previous_id is None:
         ids = await serving.chat.encode(_messages(opening, given), partition, limit=limit)
@@ -131,7 +132,7 @@ async def start_of(body: ResponseContext, given: list[Item], owner: str, service
         else:
             covered = previous.num_tokens - previous.num_pending
             return Start(ids, previous_id, Resumed(previous.num_tokens, covered))
-    async with service.rereads.of(owner):
+    async with service.rereads.of(owner.key):
         max_bytes = service.settings.max_body_bytes
         said = await serving.ask(records.conversation, previous_id, owner, max_bytes)
         ids = await serving.chat.encode(_messages(opening, said, given), partition, limit=limit)
@@ -142,7 +143,7 @@ def _messages(*parts: Sequence[Item]) -> list[Message]:
     return [message(item.role, item.text) for part in parts for item in part]
 
 
-async def _previous(response_id: str, owner: str, serving: Serving) -> StoredResponse:
+async def _previous(response_id: str, owner: Owner, serving: Serving) -> StoredResponse:
     try:
         return await serving.ask(records.load, response_id, owner)
     except (NotFound, Expired) as error:

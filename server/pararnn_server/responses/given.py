@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from pararnn_server.access.owner import Owner
 from pararnn_server.errors import BadRequest, Expired, NotFound, Timeout, TooLarge
 from pararnn_server.http.schemas.response_items import Item, item_id, response_of
 from pararnn_server.http.schemas.responses import InputItem, ItemReference, MessageItem
@@ -15,7 +16,7 @@ from pararnn_server.responses import records
 async def items_of(
     given: str | Sequence[InputItem],
     response_id: str,
-    owner: str,
+    owner: Owner,
     ends: float,
     max_bytes: int,
     serving: Serving,
@@ -47,7 +48,7 @@ async def items_of(
 class _StoredItems:
     """Items of stored responses by their ids. Each response is read once, and max_bytes of them at most."""
 
-    def __init__(self, owner: str, max_bytes: int, serving: Serving) -> None:
+    def __init__(self, owner: Owner, max_bytes: int, serving: Serving) -> None:
         self._owner = owner
         self._max_bytes = max_bytes
         self._serving = serving

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from pararnn_server.access.owner import Owner
 from pararnn_server.errors import ServerError
 from pararnn_server.http.answer import Answer
 from pararnn_server.http.schemas.response_items import Item
@@ -23,7 +24,7 @@ class Keeper:
 
     serving: Serving
     response_id: str
-    owner: str
+    owner: Owner
     given: tuple[Item, ...]
     digest: str | None
     ttl_seconds: float | None

@@ -1,6 +1,6 @@
 """Responses in the session store: each is a session of its own that stands where its reply ended.
 
-It belongs to `responses_owner`, so that no route of the sessions sees it. Beside the state lies a document:
+It belongs to `Owner.responses`, so that no route of the sessions sees it. Beside the state lies a document:
 the response as it was given, and the items of its own input. Every function takes the ledger first and runs
 on the store's thread.
 
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pararnn_server.access.owner import Owner
 from pararnn_server.errors import BadRequest, Conflict, Expired, NotFound, TooLarge
 from pararnn_server.http.schemas.response_items import Item, stored_item
 from pararnn_server.sessions import catalogue as directory
@@ -57,7 +58,7 @@ class StoredResponse:
         return tuple(stored_item(item) for item in self.body["output"])
 
 
-def load(ledger: Ledger, response_id: str, owner: str) -> StoredResponse:
+def load(ledger: Ledger, response_id: str, owner: Owner) -> StoredResponse:
     """NotFound or Expired."""
     with _speaking_of_responses():
         held = ledger.find(response_id, owner)
@@ -77,7 +78,7 @@ def load(ledger: Ledger, response_id: str, owner: str) -> StoredResponse:
     )
 
 
-def conversation(ledger: Ledger, response_id: str, owner: str, max_bytes: int) -> Steps[list[Item]]:
+def conversation(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> Steps[list[Item]]:
     """All that was said up to the end of a response, oldest first.
 
     BadRequest if a part of it is gone, TooLarge if its documents have more than `max_bytes`.
@@ -92,14 +93,14 @@ def conversation(ledger: Ledger, response_id: str, owner: str, max_bytes: int) -
     return [item for part in reversed(parts) for item in (*part.input, *part.output)]
 
 
-def inputs(ledger: Ledger, response_id: str, owner: str, max_bytes: int) -> Steps[list[Item]]:
+def inputs(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> Steps[list[Item]]:
     """Return the items that a response was given, oldest first, as far as they are stored. TooLarge."""
     latest, *earlier = yield from _chain(ledger, response_id, owner, max_bytes)
     said = [item for part in reversed(earlier) for item in (*part.input, *part.output)]
     return [*said, *latest.input]
 
 
-def _chain(ledger: Ledger, response_id: str, owner: str, max_bytes: int) -> Steps[list[StoredResponse]]:
+def _chain(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> Steps[list[StoredResponse]]:
     """The response and those before it, latest first, as far as they are there; NotFound without the first.
 
     A file of the first version may hold a circle: there the id of a deleted response was given again.
@@ -120,7 +121,7 @@ def _chain(ledger: Ledger, response_id: str, owner: str, max_bytes: int) -> Step
     return parts
 
 
-def find_repeated(ledger: Ledger, idempotency_key: IdempotencyKey, owner: str) -> StoredResponse | None:
+def find_repeated(ledger: Ledger, idempotency_key: IdempotencyKey, owner: Owner) -> StoredResponse | None:
     """The response that a request with this Idempotency-Key has got before; None if there is none any more.
 
     BadRequest if that was another request, Conflict if the response is still being made.
@@ -161,7 +162,7 @@ def _drop_abandoned(ledger: Ledger, response_id: str) -> None:
 def begin(
     ledger: Ledger,
     response_id: str,
-    owner: str,
+    owner: Owner,
     ttl_seconds: float,
     previous_id: str | None,
     idempotency_key: IdempotencyKey | None = None,
@@ -186,7 +187,7 @@ def begin(
 def _add(
     ledger: Ledger,
     response_id: str,
-    owner: str,
+    owner: Owner,
     ttl_seconds: float,
     previous_id: str | None,
     idempotency_key: IdempotencyKey | None,
@@ -219,7 +220,7 @@ def _add(
 def keep(
     ledger: Ledger,
     response_id: str,
-    owner: str,
+    owner: Owner,
     body: Mapping[str, Any],
     given: tuple[Item, ...],
     digest: str | None,
@@ -236,13 +237,13 @@ def keep(
     ledger.end_work(_work_on(response_id))
 
 
-def drop(ledger: Ledger, response_id: str, owner: str) -> None:
+def drop(ledger: Ledger, response_id: str, owner: Owner) -> None:
     """Instead of `keep`: nothing of it stays."""
     ledger.end_work(_work_on(response_id))
     directory.delete(ledger, response_id, owner)
 
 
-def delete(ledger: Ledger, response_id: str, owner: str) -> None:
+def delete(ledger: Ledger, response_id: str, owner: Owner) -> None:
     """Responses that went on from it stay; so it goes even if it is damaged. NotFound or Expired."""
     with _speaking_of_responses():
         ledger.stored(response_id, owner)
@@ -251,18 +252,18 @@ def delete(ledger: Ledger, response_id: str, owner: str) -> None:
     directory.delete(ledger, response_id, owner)
 
 
-def alias_of(idempotency_key: IdempotencyKey, owner: str) -> str:
+def alias_of(idempotency_key: IdempotencyKey, owner: Owner) -> str:
     """The second name of the response to a request with this Idempotency-Key."""
     return f"response {_digest(idempotency_key, owner)}"
 
 
-def _first_version_id(idempotency_key: IdempotencyKey, owner: str) -> str:
+def _first_version_id(idempotency_key: IdempotencyKey, owner: Owner) -> str:
     """The id that the first version gave such a response."""
     return f"resp_{_digest(idempotency_key, owner)}"
 
 
-def _digest(idempotency_key: IdempotencyKey, owner: str) -> str:
-    return hashlib.blake2b(f"{owner}\n{idempotency_key.key}".encode(), digest_size=16).hexdigest()
+def _digest(idempotency_key: IdempotencyKey, owner: Owner) -> str:
+    return hashlib.blake2b(f"{owner.encode()}\n{idempotency_key.key}".encode(), digest_size=16).hexdigest()
 
 
 def _work_on(response_id: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from pararnn_server.access.owner import Owner
 from pararnn_server.errors import BadRequest, Expired, NotFound, TooManyRequests
 from pararnn_server.sessions.checksum import add_checksum, verify_checksum
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
@@ -35,7 +36,7 @@ from pararnn_server.sessions.turns import find_repeated
 def fork(
     ledger: Ledger,
     session_id: str,
-    owner: str,
+    owner: Owner,
     metadata: Mapping[str, str] | None = None,
     idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
@@ -79,7 +80,7 @@ def fork(
 def save_snapshot(
     ledger: Ledger,
     session_id: str,
-    owner: str,
+    owner: Owner,
     name: str,
     idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
@@ -118,7 +119,7 @@ def save_snapshot(
         return ledger.write(session, after, puts, [*removes, REPLY], links=links)
 
 
-def delete_snapshot(ledger: Ledger, session_id: str, owner: str, name: str) -> SessionInfo:
+def delete_snapshot(ledger: Ledger, session_id: str, owner: Owner, name: str) -> SessionInfo:
     """Forgets a named snapshot. NotFound for a name that there is not."""
     with ledger.writing(session_id, owner) as session:
         _named(session, name)
@@ -130,7 +131,7 @@ def delete_snapshot(ledger: Ledger, session_id: str, owner: str, name: str) -> S
 def rollback(
     ledger: Ledger,
     session_id: str,
-    owner: str,
+    owner: Owner,
     target: int | str,
     idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
@@ -223,7 +224,7 @@ def _named(session: LoadedSession, name: str) -> SnapshotInfo:
 
 
 def _find_child(
-    ledger: Ledger, session_id: str, owner: str, idempotency_key: IdempotencyKey
+    ledger: Ledger, session_id: str, owner: Owner, idempotency_key: IdempotencyKey
 ) -> SessionInfo | None:
     """The fork that this request has made before, if it is still there.
 

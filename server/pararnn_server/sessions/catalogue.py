@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from pararnn_server.access.owner import Owner
 from pararnn_server.errors import StoreFailed, TooManyRequests
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.ledger import Ledger, LoadedSession, decode_session, new_session_id
@@ -20,7 +21,7 @@ PIECE_SESSIONS = 32
 
 
 def create(
-    ledger: Ledger, owner: str, metadata: Mapping[str, str] | None = None, ttl_seconds: float | None = None
+    ledger: Ledger, owner: Owner, metadata: Mapping[str, str] | None = None, ttl_seconds: float | None = None
 ) -> SessionInfo:
     """An empty session. TooManyRequests when there are too many."""
     info = ledger.add(new_session_id(), ledger.new_record(owner, metadata, ttl_seconds), {}, None)
@@ -28,20 +29,20 @@ def create(
     return info
 
 
-def get(ledger: Ledger, session_id: str, owner: str) -> SessionInfo:
+def get(ledger: Ledger, session_id: str, owner: Owner) -> SessionInfo:
     """The last committed turn."""
     return ledger.info(ledger.find(session_id, owner))
 
 
 def view(
-    ledger: Ledger, session_id: str, owner: str, idempotency_key: IdempotencyKey | None = None
+    ledger: Ledger, session_id: str, owner: Owner, idempotency_key: IdempotencyKey | None = None
 ) -> tuple[SessionInfo, Repeated | None]:
     """The last committed turn, and what came of this write if that was it."""
     session = ledger.find(session_id, owner)
     return ledger.info(session), find_repeated(ledger, session, idempotency_key)
 
 
-def details(ledger: Ledger, session_id: str, owner: str) -> SessionDetails:
+def details(ledger: Ledger, session_id: str, owner: Owner) -> SessionDetails:
     """With its memory and its last turns."""
     session = ledger.find(session_id, owner)
     record, in_store = session.record, ledger.store.tier == "store"
@@ -64,7 +65,7 @@ def history(ledger: Ledger, session: LoadedSession) -> list[TurnInfo]:
     return [decode_turn(data) for data in ledger.store.scan(session.session_id, TURNS).values()]
 
 
-def page(ledger: Ledger, owner: str, limit: int = 20, after: str = "") -> Steps[SessionPage]:
+def page(ledger: Ledger, owner: Owner, limit: int = 20, after: str = "") -> Steps[SessionPage]:
     """Up to `limit` sessions with an id above `after`: in order of ids, sessions that go move no page.
 
     A session whose head is damaged is named, and hides no other. An expired one ends here if it has not yet:
@@ -75,7 +76,7 @@ def page(ledger: Ledger, owner: str, limit: int = 20, after: str = "") -> Steps[
     has_more = True
     while has_more and len(found) + len(damaged) < limit:
         wanted = min(PIECE_SESSIONS, limit - len(found) - len(damaged))
-        stored = ledger.store.page(owner, after, wanted + 1)
+        stored = ledger.store.page(owner.encode(), after, wanted + 1)
         ended = ledger.end_expired(stored[:wanted])
         for head in stored[:wanted]:
             after = head.session_id
@@ -93,7 +94,7 @@ def page(ledger: Ledger, owner: str, limit: int = 20, after: str = "") -> Steps[
 def update(
     ledger: Ledger,
     session_id: str,
-    owner: str,
+    owner: Owner,
     *,
     metadata: Mapping[str, str] | None = None,
     ttl_seconds: float | None = None,
@@ -116,7 +117,7 @@ def update(
         return ledger.write(session, record, snapshot=snapshot)
 
 
-def delete(ledger: Ledger, session_id: str, owner: str) -> str | None:
+def delete(ledger: Ledger, session_id: str, owner: Owner) -> str | None:
     """Forgets the session; returns the request whose turn was under way and can no longer commit."""
     ledger.stored(session_id, owner)
     ledger.quota.release(session_id)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pararnn_core.state import StateSnapshot
-from pararnn_server.access.keys import key_of
+from pararnn_server.access.owner import Owner
 
 
 class _HostState(NamedTuple):
-    owner: str
+    owner: Owner
     version: int
     snapshot: StateSnapshot
 
@@ -30,7 +30,7 @@ class HostStates:
         self._on_demotion = on_demotion
         self._by_key: dict[str, _KeyStates] = {}
         self._keys: dict[str, str] = {}
-        self._owners: Counter[str] = Counter()
+        self._owners: Counter[Owner] = Counter()
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._keys
@@ -43,13 +43,13 @@ class HostStates:
         """Bytes of all states that are held."""
         return sum(states.nbytes for states in self._by_key.values())
 
-    def count(self, owner: str | None = None) -> int:
+    def count(self, owner: Owner | None = None) -> int:
         """Sessions of one owner, or of all."""
         return len(self) if owner is None else self._owners[owner]
 
-    def can_pin(self, owner: str, nbytes: int) -> bool:
+    def can_pin(self, owner: Owner, nbytes: int) -> bool:
         """Return True if one more pinned state of this size fits into the share of the owner's key."""
-        states = self._by_key.get(key_of(owner))
+        states = self._by_key.get(owner.key)
         return (0 if states is None else states.pinned_bytes) + nbytes <= self._bytes_per_key
 
     def get(self, session_id: str, version: int) -> StateSnapshot | None:
@@ -64,7 +64,7 @@ class HostStates:
         return state.snapshot
 
     def put(
-        self, session_id: str, owner: str, version: int, snapshot: StateSnapshot, *, pinned: bool
+        self, session_id: str, owner: Owner, version: int, snapshot: StateSnapshot, *, pinned: bool
     ) -> None:
         """Replace the state that is held of the session.
 
@@ -72,7 +72,7 @@ class HostStates:
         a restart.
         """
         self.drop(session_id)
-        key = key_of(owner)
+        key = owner.key
         pinned = pinned and self.can_pin(owner, snapshot.nbytes)
         states = self._by_key.setdefault(key, _KeyStates())
         states.put(session_id, _HostState(owner, version, snapshot), pinned)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
+from pararnn_server.access.owner import Owner
 from pararnn_server.errors import BadRequest
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.ledger import Ledger, LoadedSession, new_session_id
@@ -19,14 +20,13 @@ from pararnn_server.sessions.stores.store import PIECE_BYTES
 from pararnn_server.sessions.token_log import log_pieces, read_log_in_steps
 from pararnn_server.sessions.turns import find_repeated
 
-# No key has such an owner. What a server that died has staged is gone after the time.
-STAGING = ":staging"
+# What a server that died has staged is gone after the time.
 STAGING_SECONDS = 3600.0
 # Times that a log is read whose session changes meanwhile.
 READS = 3
 
 
-def export(ledger: Ledger, session_id: str, owner: str, *, tokens: bool = False) -> Steps[StateFile]:
+def export(ledger: Ledger, session_id: str, owner: Owner, *, tokens: bool = False) -> Steps[StateFile]:
     """The last commit. tokens: with its log; BadRequest if that is not whole.
 
     A log that others write to while it is read is read again, in the end in one piece.
@@ -70,7 +70,9 @@ def _read(ledger: Ledger, session: LoadedSession, tokens: bool) -> Steps[StateFi
     )
 
 
-def import_new(ledger: Ledger, owner: str, file: StateFile, ttl_seconds: float | None) -> Steps[SessionInfo]:
+def import_new(
+    ledger: Ledger, owner: Owner, file: StateFile, ttl_seconds: float | None
+) -> Steps[SessionInfo]:
     """A new session that stands where the exported one did."""
     record = _standing_at(ledger.new_record(owner, file.metadata, ttl_seconds), file, file.turn)
     staging, session_id = _Staging(ledger, owner), new_session_id()
@@ -87,7 +89,7 @@ def import_new(ledger: Ledger, owner: str, file: StateFile, ttl_seconds: float |
 def import_into(
     ledger: Ledger,
     session_id: str,
-    owner: str,
+    owner: Owner,
     file: StateFile,
     idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
@@ -119,10 +121,10 @@ def import_into(
 class _Staging:
     """A session that nobody sees: a long log is put there in pieces, and linked to in one commit."""
 
-    def __init__(self, ledger: Ledger, owner: str) -> None:
+    def __init__(self, ledger: Ledger, owner: Owner) -> None:
         self._ledger = ledger
         self._log_owner = owner
-        self._owner = owner + STAGING
+        self._owner = owner.staging
         self._session_id = new_session_id()
         self._version = 0
 

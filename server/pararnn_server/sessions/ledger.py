@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from pararnn_core.state import StateSnapshot
+from pararnn_server.access.owner import Owner
 from pararnn_server.errors import Conflict, Expired, NotFound, StoreFailed, TooManyRequests
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.metrics.tiers import Tier, TierTotal
@@ -74,19 +75,19 @@ class Ledger:
         self.claims: dict[str, int] = {}
         self._cannot_end: set[str] = set()
 
-    def find(self, session_id: str, owner: str) -> LoadedSession:
+    def find(self, session_id: str, owner: Owner) -> LoadedSession:
         """The last commit."""
         return decode_session(self.stored(session_id, owner))
 
-    def stored(self, session_id: str, owner: str) -> StoredHead:
+    def stored(self, session_id: str, owner: Owner) -> StoredHead:
         """The same as it lies in the store, where a damaged head is no error."""
         now = self.clock()
         stored = self.store.load(session_id)
-        if stored is not None and stored.owner == owner:
+        if stored is not None and stored.owner == owner.encode():
             is_over = stored.expires_at is not None and stored.expires_at <= now
             if not is_over or session_id in self.claims or not self._expire([session_id], now):
                 return stored
-        if self.store.expired_owner(session_id, now) == owner:
+        if self.store.expired_owner(session_id, now) == owner.encode():
             raise Expired("the session has expired; create a new one", param="session_id")
         raise NotFound("no such session", param="session_id")
 
@@ -98,7 +99,7 @@ class Ledger:
 
     @contextmanager
     def writing(
-        self, session_id: str, owner: str, expected_turn: int | None = None
+        self, session_id: str, owner: Owner, expected_turn: int | None = None
     ) -> Iterator[LoadedSession]:
         """The one right to write. Conflict when another request has it or the turn is not the expected."""
         session = self.claim(session_id, owner, expected_turn)
@@ -107,7 +108,7 @@ class Ledger:
         finally:
             self.release(session_id, session.fence)
 
-    def claim(self, session_id: str, owner: str, expected_turn: int | None = None) -> LoadedSession:
+    def claim(self, session_id: str, owner: Owner, expected_turn: int | None = None) -> LoadedSession:
         """As `writing`, without an end: to be released in the store."""
         session = self.find(session_id, owner)
         if session_id in self.claims:
@@ -190,7 +191,7 @@ class Ledger:
         place = place_of(session.session_id, name)
         return decode_saved_state(self.item(session, name), self.kind.parts, place)
 
-    def prepare_links(self, session_id: str, owner: str) -> Steps[None]:
+    def prepare_links(self, session_id: str, owner: Owner) -> Steps[None]:
         """Makes the session's log ready to be linked to; only logs of the first version take any time."""
         self.stored(session_id, owner)
         while self.store.share(session_id, LOG):
@@ -230,7 +231,7 @@ class Ledger:
         items = puts or {}
         return Change(
             session_id=session.session_id,
-            owner=record.owner,
+            owner=record.owner.encode(),
             base_version=session.version,
             head=record.encode(session.session_id),
             expires_at=record.expires_at,
@@ -282,7 +283,7 @@ class Ledger:
     ) -> SessionInfo | None:
         """Commits a new session; None if its alias is in use. TooManyRequests when there are too many."""
         limit = self.policy.max_sessions
-        if self.quota.usage(record.owner).sessions >= limit:
+        if self.quota.usage(record.owner.key).sessions >= limit:
             message = f"this key may keep {limit} sessions and responses; delete some"
             raise TooManyRequests(message, code="quota")
         session = LoadedSession(session_id, 0, record)
@@ -308,7 +309,7 @@ class Ledger:
         return self.info(written)
 
     def new_record(
-        self, owner: str, metadata: Mapping[str, str] | None, ttl_seconds: float | None
+        self, owner: Owner, metadata: Mapping[str, str] | None, ttl_seconds: float | None
     ) -> SessionRecord:
         """An empty session of this model."""
         now, kind = self.clock(), self.kind
@@ -338,21 +339,21 @@ class Ledger:
             return "device"
         return "host" if session.session_id in self.host else self.store.tier
 
-    def totals(self, owner: str | None = None) -> Mapping[Tier, TierTotal]:
+    def totals(self, owner: Owner | None = None) -> Mapping[Tier, TierTotal]:
         """What the sessions of one owner hold, or of all."""
         running = [turn for turn in self.turns.values() if owner is None or turn.record.owner == owner]
         waiting = sum(turn.session_id not in self.host for turn in running)
-        usage, size = self.store.usage(owner), self.kind.state_bytes
-        busy, session = len(running), self.host.count(owner)
+        usage, size = self.store.usage(None if owner is None else owner.encode()), self.kind.state_bytes
+        busy, waiting_here = len(running), self.host.count(owner)
         if self.store.tier == "host":
             host = TierTotal(usage.sessions - busy, usage.nbytes)
             stored = TierTotal(0, 0)
         else:
-            host = TierTotal(session - (busy - waiting), session * size)
-            stored = TierTotal(usage.sessions - session - waiting, usage.nbytes)
+            host = TierTotal(waiting_here - (busy - waiting), waiting_here * size)
+            stored = TierTotal(usage.sessions - waiting_here - waiting, usage.nbytes)
         return {"device": TierTotal(busy, busy * size), "host": host, "store": stored}
 
-    def can_pin(self, owner: str) -> bool:
+    def can_pin(self, owner: Owner) -> bool:
         """Return True if one more state of the owner's key may stay in memory for good."""
         return self.store.tier == "host" or self.host.can_pin(owner, self.kind.state_bytes)
 
@@ -378,7 +379,7 @@ class Ledger:
                 stayed += len(some) - len(ended)
                 yield
 
-    def _claim_from_others(self, session_id: str, owner: str) -> LoadedSession:
+    def _claim_from_others(self, session_id: str, owner: Owner) -> LoadedSession:
         """Read again under the lease: another server may have written since."""
         try:
             fence = self.store.claim(session_id)
@@ -423,6 +424,6 @@ def new_session_id() -> str:
 def decode_session(stored: StoredHead) -> LoadedSession:
     """A session as its head says. StoreFailed for a damaged one."""
     record = decode_record(stored.head, stored.session_id)
-    if record.owner != stored.owner:
+    if record.owner.encode() != stored.owner:
         raise corrupt("a session is kept under another owner")
     return LoadedSession(stored.session_id, stored.version, record)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pararnn_server.access.keys import key_of, owners_with
+from pararnn_server.access.owner import Owner, decode_owner, kept_owners
 from pararnn_server.errors import ServerError, TooManyRequests
 from pararnn_server.sessions.stores.store import TOMBSTONE_BYTES, Change, SessionStore, StoreUsage
 
@@ -40,20 +40,20 @@ class StoreQuota:
         self._max_bytes = max_bytes
         self._reserved: dict[str, _Reservation] = {}
 
-    def usage(self, owner: str) -> StoreUsage:
-        """Return what the owner's key keeps: sessions and stored responses."""
-        return sum((self._store.usage(one) for one in owners_with(owner)), StoreUsage(0, 0))
+    def usage(self, key: str) -> StoreUsage:
+        """Return what a key keeps: sessions and stored responses."""
+        return sum((self._store.usage(owner.encode()) for owner in kept_owners(key)), StoreUsage(0, 0))
 
-    def reserve(self, session_id: str, owner: str, nbytes: int) -> bool:
+    def reserve(self, session_id: str, owner: Owner, nbytes: int) -> bool:
         """Take room for a request that writes later; False if it has some already. Raises TooManyRequests."""
         if not self._max_bytes or session_id in self._reserved:
             return False
-        self._check(key_of(owner), None)
-        self._reserved[session_id] = _Reservation(key_of(owner), nbytes)
+        self._check(owner.key, None)
+        self._reserved[session_id] = _Reservation(owner.key, nbytes)
         return True
 
     @contextmanager
-    def reserving(self, session_id: str, owner: str, nbytes: int) -> Iterator[bool]:
+    def reserving(self, session_id: str, owner: Owner, nbytes: int) -> Iterator[bool]:
         """As `reserve`, and given back if the block fails."""
         reserved = self.reserve(session_id, owner, nbytes)
         try:
@@ -81,7 +81,7 @@ class StoreQuota:
             return
         growth, own = self._store.growth(change), self._reserved.get(change.session_id)
         if growth > 0 and (own is None or own.spent + growth > own.nbytes):
-            self._check(key_of(change.owner), own)
+            self._check(decode_owner(change.owner).key, own)
         if own is not None:
             own.spent += growth
 
@@ -104,8 +104,8 @@ class StoreQuota:
             message = f"this key may keep {self._max_bytes} bytes in the store; delete sessions or responses"
             raise TooManyRequests(message, code="quota")
         count = over // TOMBSTONE_BYTES + 1
-        for owner in owners_with(key):
-            some = min(count, self._store.usage(owner).tombstones)
+        for owner in kept_owners(key):
+            some = min(count, self._store.usage(owner.encode()).tombstones)
             if some:
-                self._store.forget_tombstones(owner, some)
+                self._store.forget_tombstones(owner.encode(), some)
             count -= some

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pararnn_server.access.owner import Owner, decode_owner
 from pararnn_server.metrics.tiers import Tier
 from pararnn_server.sessions.checksum import add_checksum, corrupt, verify_checksum
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
@@ -39,7 +40,7 @@ class SessionRecord:
     made_by: the fork that made it, if that had one.
     """
 
-    owner: str
+    owner: Owner
     model: str
     fingerprint: str
     build: str
@@ -104,7 +105,7 @@ class SessionRecord:
         """As the head of a stored session. Times have one length: counted bytes say nothing of them."""
         times = {name: f"{getattr(self, name):.7f}" for name in _TIMES}
         fields = {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
-        text = json.dumps(fields | times, separators=(",", ":")).encode()
+        text = json.dumps(fields | times | {"owner": self.owner.encode()}, separators=(",", ":")).encode()
         return add_checksum(text, place=place_of(session_id, HEAD))
 
 
@@ -120,7 +121,7 @@ def decode_record(data: bytes, session_id: str) -> SessionRecord:
         return SessionRecord(
             **fields
             | {name: tuple(fields[name]) for name in ("pending_ids", "kept_turns")}
-            | {"snapshots": snapshots}
+            | {"snapshots": snapshots, "owner": decode_owner(fields["owner"])}
             | times
             | idempotency_keys
         )

@@ -6,6 +6,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from pararnn_server.access.owner import Owner
 from pararnn_server.sessions.checksum import CHECKSUM_BYTES, add_checksum, corrupt, verify_checksum
 from pararnn_server.sessions.names import log_name, number_in, place_of
 from pararnn_server.sessions.steps import Steps
@@ -15,7 +16,7 @@ PIECE_IDS = 64 << 10
 _ID_BYTES = 4
 
 
-def log_pieces(start: int, token_ids: Sequence[int], owner: str) -> Iterator[tuple[str, bytes]]:
+def log_pieces(start: int, token_ids: Sequence[int], owner: Owner) -> Iterator[tuple[str, bytes]]:
     """The items that add ids from position `start` on; none for no ids.
 
     Their checksums know the owner and the position: forks share them.
@@ -25,7 +26,7 @@ def log_pieces(start: int, token_ids: Sequence[int], owner: str) -> Iterator[tup
         if sys.byteorder == "big":
             ids.byteswap()
         name = log_name(start + first)
-        yield name, add_checksum(ids.tobytes(), place=place_of(owner, name))
+        yield name, add_checksum(ids.tobytes(), place=place_of(owner.encode(), name))
 
 
 def _as_unsigned(ids: Sequence[int]) -> Sequence[int]:
@@ -34,7 +35,7 @@ def _as_unsigned(ids: Sequence[int]) -> Sequence[int]:
 
 
 def read_log_in_steps(
-    sizes: Mapping[str, int], read: Callable[[str], bytes], start: int, end: int, owner: str
+    sizes: Mapping[str, int], read: Callable[[str], bytes], start: int, end: int, owner: Owner
 ) -> Steps[array[int]]:
     """Ids [start, end) out of all pieces, some bytes a step. StoreFailed if they do not fit together."""
     check_log(sizes, start, end)
@@ -44,7 +45,7 @@ def read_log_in_steps(
         if nbytes > PIECE_BYTES:
             yield
             nbytes = size
-        ids.extend(_ids(read(name), place_of(owner, name)))
+        ids.extend(_ids(read(name), place_of(owner.encode(), name)))
     return ids[: end - start]
 
 
@@ -58,20 +59,20 @@ def check_log(sizes: Mapping[str, int], start: int, end: int) -> None:
         raise corrupt("the token log ends early")
 
 
-def read_log(items: Mapping[str, bytes], start: int, end: int, owner: str) -> array[int]:
+def read_log(items: Mapping[str, bytes], start: int, end: int, owner: Owner) -> array[int]:
     """Ids [start, end) out of all pieces, by name. StoreFailed if they do not follow each other."""
     ids = array("I")
     for name, data in items.items():
         if number_in(name) != start + len(ids):
             raise corrupt("the token log has a gap")
-        ids.extend(_ids(data, place_of(owner, name)))
+        ids.extend(_ids(data, place_of(owner.encode(), name)))
     if start + len(ids) < end:
         raise corrupt("the token log ends early")
     return ids[: end - start]
 
 
 def cut_log(
-    sizes: Mapping[str, int], read: Callable[[str], bytes], end: int, owner: str
+    sizes: Mapping[str, int], read: Callable[[str], bytes], end: int, owner: Owner
 ) -> tuple[dict[str, bytes], list[str]]:
     """Puts and removes that leave the ids before `end`: only the piece that it cuts is read and written."""
     removes = [name for name in sizes if number_in(name) >= end]
@@ -81,7 +82,9 @@ def cut_log(
     start = number_in(name)
     if start + _num_ids(sizes[name]) <= end:
         return {}, removes
-    return dict(log_pieces(start, _ids(read(name), place_of(owner, name))[: end - start], owner)), removes
+    return dict(
+        log_pieces(start, _ids(read(name), place_of(owner.encode(), name))[: end - start], owner)
+    ), removes
 
 
 def _num_ids(nbytes: int) -> int:

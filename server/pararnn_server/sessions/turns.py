@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pararnn_server.access.owner import Owner
 from pararnn_server.errors import NotFound, ServerError, StoreFailed
 from pararnn_server.sessions.checksum import add_checksum, verify_checksum
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
@@ -29,7 +30,7 @@ BATCH_BYTES = 4 << 20
 def begin_turn(
     ledger: Ledger,
     session_id: str,
-    owner: str,
+    owner: Owner,
     request_id: str,
     expected_turn: int | None = None,
     idempotency_key: IdempotencyKey | None = None,
@@ -82,14 +83,14 @@ def abandon_turn(ledger: Ledger, turn: Turn) -> None:
         _end(ledger, turn)
 
 
-def running_request(ledger: Ledger, session_id: str, owner: str) -> str | None:
+def running_request(ledger: Ledger, session_id: str, owner: Owner) -> str | None:
     """The request whose turn is under way on this server."""
     ledger.find(session_id, owner)
     turn = ledger.turns.get(session_id)
     return None if turn is None else turn.request_id
 
 
-def ask_elsewhere(ledger: Ledger, session_id: str, owner: str) -> bool:
+def ask_elsewhere(ledger: Ledger, session_id: str, owner: Owner) -> bool:
     """Asks the other server that writes to the session to end its reply; False if none does."""
     ledger.find(session_id, owner)
     return session_id not in ledger.claims and ledger.store.ask_to_end(session_id)

@@ -3,14 +3,13 @@
 import asyncio
 import gc
 
-from pararnn_server.access.keys import responses_owner
 from pararnn_server.concurrency.key_locks import KeyLocks
 
 
-def test_all_owners_of_a_key_share_a_lock_and_no_other_key_does() -> None:
+def test_a_key_has_one_lock_and_no_other_key_has_it() -> None:
     locks = KeyLocks()
     lock = locks.of("ada")
-    assert locks.of(responses_owner("ada")) is lock
+    assert locks.of("ada") is lock
     assert locks.of("bob") is not lock
 
 

@@ -105,7 +105,7 @@ def test_choices_and_log_probabilities_are_those_of_a_host_that_waits(counted: C
 def test_state_of_a_turn_is_that_of_its_ids(counted: Counted, over: dict[str, Any]) -> None:
     with running(counted.model, max_num_seqs=3) as bench:
         neighbour = bench.submit([50], greedy(300))
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         for turn in range(4):
             bench.ask([turn, 5], replace(LETTERS, seed=turn, **over), session_id=session)
             assert_session_is_whole(bench.sessions, session, packed(), TOLERANCE)
@@ -120,7 +120,7 @@ def neighbour_id(reader: Reader) -> str:
 
 def test_cancelled_turn_is_committed_as_it_was_told(counted: Counted) -> None:
     with running(counted.model, max_num_seqs=2) as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         reader = bench.submit([1, 2], greedy(5000), session_id=session)
         until(lambda: len(reader.ids()) > 20)
         info = bench.cancel(session)

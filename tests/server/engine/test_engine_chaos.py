@@ -32,7 +32,7 @@ class Chaos:
         self.bench = bench
         self.draw = draw
         self.readers: list[Reader] = []
-        self.sessions = [bench.sessions.create("").id for _ in range(4)]
+        self.sessions = [bench.sessions.create().id for _ in range(4)]
 
     def submit(self) -> None:
         draw = self.draw
@@ -68,7 +68,7 @@ class Chaos:
     def replace_session(self) -> None:
         place = self.draw.randrange(len(self.sessions))
         self.bench.delete(self.sessions[place])
-        self.sessions[place] = self.bench.sessions.create("").id
+        self.sessions[place] = self.bench.sessions.create().id
 
 
 def test_every_request_ends_once_and_nothing_leaks() -> None:
@@ -95,7 +95,7 @@ def test_every_request_ends_once_and_nothing_leaks() -> None:
         bench.engine.call(lambda: None).result(10)
         assert bench.engine.stats() == PoolStats(0, 0, 0, 5, 0)
         for session in chaos.sessions:
-            assert bench.sessions.running_request(session, "") is None
+            assert bench.sessions.running_request(session) is None
             assert_session_is_whole(bench.sessions, session, model())
     assert len(chaos.readers) > 20
     for reader in chaos.readers:

@@ -48,7 +48,7 @@ def test_a_session_goes_on_like_one_long_request(cell: str) -> None:
     served = model(cell)
     expected = alone(served, [1, 2, 3], greedy(30))
     with running(served) as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         said: list[int] = []
         for turn, count in enumerate((1, 4, 10, 15)):
             reader = bench.ask([1, 2, 3] if turn == 0 else [], greedy(count), session_id=session)
@@ -59,7 +59,7 @@ def test_a_session_goes_on_like_one_long_request(cell: str) -> None:
 
 def test_turns_with_prompts_equal_one_prompt_of_all_ids() -> None:
     with running(max_num_batched_tokens=64) as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         log: list[int] = []
         for turn in range(5):
             prompt = [turn + 1, 7, 9, turn]
@@ -76,7 +76,7 @@ def test_turns_with_prompts_equal_one_prompt_of_all_ids() -> None:
 def test_append_feeds_everything_and_an_empty_prompt_goes_on_from_there() -> None:
     prompt = list(range(100))
     with running(max_num_batched_tokens=64) as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         assert bench.ask(prompt, greedy(0), session_id=session).finish.finish_reason == "length"
         record = bench.sessions.stored(session)
         assert record.pending_ids == ()
@@ -88,7 +88,7 @@ def test_append_feeds_everything_and_an_empty_prompt_goes_on_from_there() -> Non
 
 def test_an_append_of_nothing_feeds_what_is_pending() -> None:
     with running() as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         said = bench.ask([1], greedy(3), session_id=session).ids()
         for turn in (2, 3):
             info = bench.ask([], greedy(0), session_id=session).finish.session
@@ -102,7 +102,7 @@ def test_an_append_of_nothing_feeds_what_is_pending() -> None:
 def test_repetition_penalty_sees_the_whole_session() -> None:
     prompt, params = [1, 2, 3, 4], greedy(6, repetition_penalty=50.0)
     with running() as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         first = bench.ask(prompt, params, session_id=session).ids()
         second = bench.ask([], params, session_id=session).ids()
     assert first + second == alone(model(), prompt, greedy(12, repetition_penalty=50.0))
@@ -112,7 +112,7 @@ def test_eos_is_not_part_of_the_session() -> None:
     eos = model().config.eos_token_id
     assert eos is not None
     with running() as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         params = SamplingParams(max_tokens=5, temperature=0.0, logit_bias={eos: 100.0})
         reader = bench.ask([1, 2], params, session_id=session)
         assert (reader.finish.finish_reason, reader.ids()) == ("stop", [])
@@ -133,7 +133,7 @@ def test_eos_is_not_part_of_the_session() -> None:
 )
 def test_the_session_is_the_prompt_and_the_returned_text(seed: int, stops: list[str], turns: int) -> None:
     with running(max_num_seqs=2) as bench:
-        session, text = bench.sessions.create("").id, b""
+        session, text = bench.sessions.create().id, b""
         for turn in range(turns):
             prompt = list(b"xy") if turn < 2 else []
             reader = bench.ask(prompt, letters(seed + turn, stops), session_id=session)
@@ -154,7 +154,7 @@ def test_a_stop_under_random_delays_and_neighbours_leaves_one_and_the_same_state
     for attempt in range(8):
         budget = draw.randint(4, 40)
         with running(max_num_seqs=4, max_num_batched_tokens=budget) as bench:
-            session = bench.sessions.create("").id
+            session = bench.sessions.create().id
             noise = [bench.submit([i] * draw.randint(1, 50), random(i, 20)) for i in range(6 * (attempt % 2))]
             stops = ["cabc", "aabb", "bca"]
             reader = bench.ask([5] * 30, letters(seed, stops), session_id=session, hook=delay)
@@ -170,7 +170,7 @@ def test_a_stop_that_cuts_an_id_leaves_its_first_bytes_pending() -> None:
     abc = TOKEN_BYTES.index(b"abc")
     params = greedy(5, logit_bias={abc: 100.0}, stop=("cabca",))
     with running() as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         reader = bench.ask([1], params, session_id=session)
         assert reader.text() == b"ab"
         assert reader.ids() == []
@@ -187,18 +187,18 @@ def test_turns_are_whole_or_not_at_all_under_aborts_at_random_instants() -> None
     seed = new_seed()
     draw = random_module.Random(seed)
     with running(max_num_seqs=3, max_num_batched_tokens=16) as bench:
-        session, log = bench.sessions.create("").id, list[int]()
+        session, log = bench.sessions.create().id, list[int]()
         endings = set()
         for turn in range(60):
             prompt = [draw.randrange(VOCAB_SIZE) for _ in range(draw.randint(1, 30))]
-            before = bench.sessions.get(session, "")
+            before = bench.sessions.get(session)
             reader = bench.submit(prompt, greedy(6), session_id=session, request_id=f"t{turn}")
             time.sleep(draw.random() * 0.008)
             if turn % 3:
                 bench.engine.abort(f"t{turn}")
             reason = reader.wait().finish.finish_reason
             endings.add(reason)
-            after = bench.sessions.get(session, "")
+            after = bench.sessions.get(session)
             if reason == "abort":
                 assert after == before
             else:
@@ -211,10 +211,10 @@ def test_turns_are_whole_or_not_at_all_under_aborts_at_random_instants() -> None
 
 def test_a_timeout_undoes_the_turn() -> None:
     with running() as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         reader = bench.submit([1], greedy(10**9), session_id=session, deadline=time.monotonic() + 0.2).wait()
         assert isinstance(reader.failed and reader.failed.error, Timeout)
-        assert bench.sessions.get(session, "").turn == 0
+        assert bench.sessions.get(session).turn == 0
         bench.ask([1], greedy(1), session_id=session)
 
 
@@ -232,7 +232,7 @@ def submit_and_wait_for_tokens(bench: Bench, session: str) -> Reader:
 
 def test_cancel_ends_the_reply_and_answers_with_the_committed_session() -> None:
     with running() as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         reader = submit_and_wait_for_tokens(bench, session)
         info = bench.cancel(session)
         assert reader.wait().finish.finish_reason == "cancelled"
@@ -245,7 +245,7 @@ def test_cancel_ends_the_reply_and_answers_with_the_committed_session() -> None:
 
 def test_delete_ends_the_reply_with_an_error_and_frees_the_slot() -> None:
     with running(max_num_seqs=1) as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         reader = submit_and_wait_for_tokens(bench, session)
         bench.delete(session)
         assert isinstance(reader.wait().failed and reader.failed.error, Conflict)
@@ -256,18 +256,18 @@ def test_delete_ends_the_reply_with_an_error_and_frees_the_slot() -> None:
 
 def test_a_busy_session_refuses_a_second_writer_and_keeps_the_first() -> None:
     with running() as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         reader = submit_and_wait_for_tokens(bench, session)
         with pytest.raises(Conflict):
             bench.submit([1], greedy(1), session_id=session)
-        assert bench.sessions.get(session, "").tier == "device"
+        assert bench.sessions.get(session).tier == "device"
         bench.cancel(session)
         assert reader.wait().finish.finish_reason == "cancelled"
 
 
 def test_refused_requests_leave_the_session_free() -> None:
     with running(max_num_seqs=1, max_queue=0) as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         for over, params, param in (
             ({"num_choices": 1}, greedy(1), "prompt"),
             ({"num_choices": 2}, greedy(1), "n"),
@@ -280,7 +280,7 @@ def test_refused_requests_leave_the_session_free() -> None:
             bench.submit([1], greedy(1), session_id=session, expected_turn=3)
         with pytest.raises(NotFound):
             bench.submit([1], greedy(1), session_id=session, owner="mallory")
-        assert bench.sessions.running_request(session, "") is None
+        assert bench.sessions.running_request(session) is None
         bench.ask([1], greedy(1), session_id=session)
 
 
@@ -292,26 +292,26 @@ def test_a_dead_thread_leaves_nobody_waiting_and_no_session_busy() -> None:
     served = tiny_model("gru", 0)
     served.step = die  # type: ignore[method-assign, assignment]
     bench = Bench(served)
-    busy, idle = (bench.sessions.create("").id for _ in range(2))
+    busy, idle = (bench.sessions.create().id for _ in range(2))
     bench.engine.start()
     assert bench.ask([1], greedy(1), session_id=busy).failed is not None
     until(lambda: not bench.engine.is_accepting)
     with pytest.raises(Unavailable):
         bench.submit([1], greedy(1), session_id=idle)
-    assert bench.sessions.running_request(busy, "") is None
-    assert bench.sessions.running_request(idle, "") is None
+    assert bench.sessions.running_request(busy) is None
+    assert bench.sessions.running_request(idle) is None
 
 
 def test_the_next_turn_may_start_as_soon_as_the_last_event_is_seen() -> None:
     with running(max_num_seqs=1, max_queue=0) as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         for _ in range(50):
             bench.ask([1], greedy(2), session_id=session)
 
 
 def test_state_bytes_constant_in_length() -> None:
     with running(max_num_seqs=1, max_num_batched_tokens=512) as bench:
-        session, total = bench.sessions.create("").id, 0
+        session, total = bench.sessions.create().id, 0
         for count in (1, 999, 49_000):
             info = bench.ask([3] * count, greedy(0), session_id=session).finish.session
             total += count

@@ -106,7 +106,7 @@ def test_an_exact_hit_feeds_no_token() -> None:
 def test_an_empty_session_begins_with_a_hit_and_is_whole() -> None:
     with running(**CACHED) as bench:
         bench.ask(PROMPT, greedy(2))
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         first = bench.ask([*PROMPT, 3], greedy(5), session_id=session)
         assert cached(first) == 100
         assert_session_is_whole(bench.sessions, session, model())
@@ -119,7 +119,7 @@ def test_an_empty_session_begins_with_a_hit_and_is_whole() -> None:
 def test_what_a_session_goes_on_from_is_never_taken_for_a_prompt() -> None:
     """A later turn feeds ids that alone mean another state."""
     with running(**CACHED) as bench:
-        session = bench.sessions.create("").id
+        session = bench.sessions.create().id
         bench.ask(PROMPT, greedy(2), session_id=session)
         bench.ask(list(range(80)), greedy(2), session_id=session)
         reader = bench.ask(list(range(80)), greedy(4))

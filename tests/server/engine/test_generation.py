@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import pytest
+from pararnn_server.access.owner import Owner
 from pararnn_server.engine.engine import Engine
 from pararnn_server.engine.generation import Generation, GenerationPlan
 from pararnn_server.engine.outputs import OutputDispatcher, OutputQueue
@@ -35,7 +36,7 @@ class NoCourier:
 @pytest.mark.parametrize("error", [TooManyRequests("full"), ValueError("a fault"), MemoryError()])
 def test_prompts_that_are_refused_leave_nothing_open(error: Exception) -> None:
     engine = FullEngine(error)
-    plan = GenerationPlan("r", [EncodedPrompt([1])] * 3, SamplingParams(seed=0), 1, "", deadline=0.0)
+    plan = GenerationPlan("r", [EncodedPrompt([1])] * 3, SamplingParams(seed=0), 1, Owner(""), deadline=0.0)
     generation = Generation(plan, cast("Engine", engine), cast("OutputDispatcher", NoCourier()))
     with pytest.raises(type(error)):
         asyncio.run(generation.start())

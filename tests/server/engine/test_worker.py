@@ -182,22 +182,22 @@ def test_a_failing_first_step_undoes_the_turn() -> None:
     failing = FailingModel()
     failing.armed = True
     steps = Steps(failing.served)
-    session = steps.sessions.create("").id
+    session = steps.sessions.create().id
     _, reader = steps.add([1, 2], greedy(3), session_id=session)
     steps.step()
     assert isinstance(reader.failed and reader.failed.error, Internal)
-    assert steps.sessions.get(session, "").turn == 0
-    assert steps.sessions.running_request(session, "") is None
+    assert steps.sessions.get(session).turn == 0
+    assert steps.sessions.running_request(session) is None
 
 
 def test_a_state_that_cannot_be_loaded_ends_only_its_own_request() -> None:
     steps = Steps(max_num_seqs=3, max_num_batched_tokens=3)
-    session = steps.sessions.create("").id
+    session = steps.sessions.create().id
     _, bad = steps.add([1, 2, 3], greedy(3), session_id=session, spoil=tiny_config(hidden_size=64))
     others = [steps.add([seed, 2], greedy(3))[1] for seed in range(2)]
     steps.finish()
     assert isinstance(bad.failed and bad.failed.error, Internal)
-    assert steps.sessions.running_request(session, "") is None
+    assert steps.sessions.running_request(session) is None
     assert [reader.ids() for reader in others] == [alone(model(), [seed, 2], greedy(3)) for seed in range(2)]
 
 
@@ -232,7 +232,7 @@ def test_a_callback_that_raises_ends_its_request_within_one_step() -> None:
 
 def test_fail_all_leaves_a_pool_that_is_free() -> None:
     steps = Steps(max_num_seqs=4)
-    session = steps.sessions.create("").id
+    session = steps.sessions.create().id
     readers = [steps.add([seed], greedy(100))[1] for seed in range(6)]
     readers.append(steps.add([1], greedy(100), session_id=session)[1])
     steps.step(2)
@@ -240,7 +240,7 @@ def test_fail_all_leaves_a_pool_that_is_free() -> None:
     assert all(isinstance(reader.failed and reader.failed.error, Unavailable) for reader in readers)
     assert steps.worker.stats() == PoolStats(0, 0, 0, 4, 0)
     assert len(steps.ended) == 7
-    assert steps.sessions.running_request(session, "") is None
+    assert steps.sessions.running_request(session) is None
     _, reader = steps.add([8], greedy(3))
     steps.finish()
     assert reader.ids() == alone(model(), [8], greedy(3))
@@ -248,7 +248,7 @@ def test_fail_all_leaves_a_pool_that_is_free() -> None:
 
 def test_cancel_commits_what_was_delivered() -> None:
     steps = Steps()
-    session = steps.sessions.create("").id
+    session = steps.sessions.create().id
     request, reader = steps.add([1, 2, 3], greedy(1000), session_id=session)
     steps.step(7)
     steps.worker.cancel(request)
@@ -265,21 +265,21 @@ def test_cancel_commits_what_was_delivered() -> None:
 @pytest.mark.parametrize("busy_steps", [0, 1])
 def test_cancel_before_the_first_id_undoes_the_turn(busy_steps: int) -> None:
     steps = Steps(max_num_seqs=1, max_num_batched_tokens=4)
-    session = steps.sessions.create("").id
+    session = steps.sessions.create().id
     request, reader = steps.add([1] * 100, greedy(5), session_id=session)
     steps.step(busy_steps)
     steps.worker.cancel(request)
     assert (reader.finish.finish_reason, reader.finish.session) == ("cancelled", None)
-    assert steps.sessions.get(session, "").turn == 0
+    assert steps.sessions.get(session).turn == 0
     assert slots_used(steps.worker) == 0
 
 
 def test_a_deleted_session_ends_its_reply_with_an_error() -> None:
     steps = Steps()
-    session = steps.sessions.create("").id
+    session = steps.sessions.create().id
     request, reader = steps.add([1], greedy(100), session_id=session)
     steps.step(3)
-    assert steps.sessions.delete(session, "") == request
+    assert steps.sessions.delete(session) == request
     steps.worker.fail(request, Conflict("deleted"))
     assert isinstance(reader.failed and reader.failed.error, Conflict)
     assert slots_used(steps.worker) == 0
@@ -287,10 +287,10 @@ def test_a_deleted_session_ends_its_reply_with_an_error() -> None:
 
 def test_a_turn_that_can_no_longer_commit_ends_with_an_error() -> None:
     steps = Steps()
-    session = steps.sessions.create("").id
+    session = steps.sessions.create().id
     _, reader = steps.add([1], greedy(2), session_id=session)
     steps.step()
-    steps.sessions.delete(session, "")
+    steps.sessions.delete(session)
     steps.finish()
     assert reader.failed is not None
     assert reader.failed.error.status == 404

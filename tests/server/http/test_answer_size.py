@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 import pytest
+from pararnn_server.access.owner import Owner
 from pararnn_server.engine.generation import GenerationPlan
 from pararnn_server.engine.outputs import OutputQueue
 from pararnn_server.engine.request import PromptLogprobs, Tokens
@@ -28,7 +29,9 @@ def plan(
     num_tokens: int = 10, num_choices: int = 1, max_tokens: int = 16, logprobs: int | None = None
 ) -> GenerationPlan:
     params = SamplingParams(seed=0, max_tokens=max_tokens, logprobs=logprobs)
-    return GenerationPlan("r", [EncodedPrompt([1] * num_tokens)], params, num_choices, "", deadline=0.0)
+    return GenerationPlan(
+        "r", [EncodedPrompt([1] * num_tokens)], params, num_choices, Owner(""), deadline=0.0
+    )
 
 
 def fit(

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pararnn_core.models.pararnn.state_layout import state_bytes
 from tests.server.engine_fixtures import Bench, Steps, greedy, model, running
+from tests.server.session_fixtures import ADA, BOB
 
 GAUGES = {
     "num_requests_running",
@@ -121,8 +122,8 @@ def test_rejections_are_counted_by_reason() -> None:
 
 def test_pool_and_sessions_are_measured_when_read() -> None:
     with running(max_num_seqs=3) as bench:
-        bench.sessions.create("ada")
-        session = bench.sessions.create("bob").id
+        bench.sessions.create(ADA)
+        session = bench.sessions.create(BOB).id
         bench.ask([1], greedy(2), session_id=session, owner="bob")
         found = values(bench.metrics)
         kept = sum(bench.sessions.ledger.store.usage(owner).nbytes for owner in ("ada", "bob"))

@@ -28,7 +28,7 @@ from tests.server.response_fixtures import (
     inputs,
     respond,
 )
-from tests.server.session_fixtures import Clock, Sessions, build_sessions, result
+from tests.server.session_fixtures import ADA, Clock, Sessions, build_sessions, result
 from tests.server.sessions.stores.test_store_contract import empty_redis_store
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "sessions_v1.sqlite"
@@ -72,14 +72,14 @@ def test_an_id_is_given_once_however_often_its_request_comes(manager: Sessions, 
 
 
 def test_a_fork_that_was_deleted_is_made_again_under_another_id(manager: Sessions) -> None:
-    session, made = manager.create("ada").id, IdempotencyKey("key", "d")
-    child = manager.now(branches.fork, session, "ada", idempotency_key=made).id
-    assert manager.now(branches.fork, session, "ada", idempotency_key=made).id == child
-    manager.delete(child, "ada")
-    other = manager.now(branches.fork, session, "ada", idempotency_key=made).id
+    session, made = manager.create(ADA).id, IdempotencyKey("key", "d")
+    child = manager.now(branches.fork, session, ADA, idempotency_key=made).id
+    assert manager.now(branches.fork, session, ADA, idempotency_key=made).id == child
+    manager.delete(child, ADA)
+    other = manager.now(branches.fork, session, ADA, idempotency_key=made).id
     assert other != child
     with pytest.raises(NotFound):
-        manager.get(child, "ada")
+        manager.get(child, ADA)
 
 
 def test_of_two_requests_at_once_with_one_key_the_later_is_told_that_the_first_runs(
@@ -169,7 +169,7 @@ def test_a_damaged_response_can_be_deleted(manager: Sessions) -> None:
     assert head is not None
     for version, (text, puts) in enumerate([(head.head, {"response": b"{}"}), (b"{}", {})], head.version):
         fence = store.claim(response)
-        change = Change(response, OWNER, version, text, None, puts, fence=fence)
+        change = Change(response, OWNER.encode(), version, text, None, puts, fence=fence)
         assert store.commit([[change]]) == [None]
         store.release(response, fence)
         with pytest.raises(StoreFailed):

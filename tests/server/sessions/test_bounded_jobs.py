@@ -24,7 +24,7 @@ from pararnn_server.sessions.token_log import PIECE_IDS
 from pararnn_server.sessions.turn import EndingTurn
 from pararnn_server.sessions.turns import BATCH_BYTES, commit_turns
 
-from tests.server.session_fixtures import SIZE, Sessions, build_sessions, result
+from tests.server.session_fixtures import ADA, SIZE, Sessions, build_sessions, result
 
 T = TypeVar("T")
 NUM_IDS = 1_500_000
@@ -90,8 +90,8 @@ def counted(store: CountingStore, steps: Steps[T]) -> tuple[T, list[int]]:
 
 def long_session(manager: Sessions) -> tuple[str, list[int]]:
     ids = [number % 11 for number in range(NUM_IDS)]
-    session = manager.create("ada").id
-    manager.keep(manager.begin_turn(session, "ada"), result(ids))
+    session = manager.create(ADA).id
+    manager.keep(manager.begin_turn(session, ADA), result(ids))
     return session, ids
 
 
@@ -102,18 +102,18 @@ def test_forks_and_snapshots_link_to_the_log_and_copy_none_of_it(
     used = store._db.execute("PRAGMA page_count").fetchone()[0]
     children = []
     for _ in range(5):
-        child, touched = counted(store, branches.fork(manager.ledger, session, "ada"))
+        child, touched = counted(store, branches.fork(manager.ledger, session, ADA))
         assert max(touched) < SIZE + 5000
         children.append(child.id)
-    _, touched = counted(store, branches.save_snapshot(manager.ledger, session, "ada", "here"))
+    _, touched = counted(store, branches.save_snapshot(manager.ledger, session, ADA, "here"))
     assert max(touched) < SIZE + 5000
     assert store._db.execute("PRAGMA page_count").fetchone()[0] < used + 100
-    manager.say(session, "ada", 7)
-    manager.say(children[0], "ada", 8)
+    manager.say(session, ADA, 7)
+    manager.say(children[0], ADA, 8)
     store.touched = 0
-    manager.now(branches.rollback, session, "ada", "here")
+    manager.now(branches.rollback, session, ADA, "here")
     assert store.touched < 2 * SIZE + 5000
-    manager.delete(session, "ada")
+    manager.delete(session, ADA)
     while store.purge():
         pass
     assert manager.token_ids(children[0]) == [*ids, 8]
@@ -132,26 +132,26 @@ def test_a_log_of_the_first_version_is_made_ready_for_links_in_pieces(
         for start in range(0, NUM_IDS, size):
             data = add_checksum(array("I", ids[start : start + size]).tobytes())
             store._items.put(number, {log_name(start): data})
-    child, touched = counted(store, branches.fork(manager.ledger, session, "ada"))
+    child, touched = counted(store, branches.fork(manager.ledger, session, ADA))
     assert len(touched) > 4 * NUM_IDS // PIECE_BYTES
     assert max(touched) <= MOST
     assert manager.token_ids(child.id) == ids
-    _, touched = counted(store, branches.fork(manager.ledger, session, "ada"))
+    _, touched = counted(store, branches.fork(manager.ledger, session, ADA))
     assert sum(touched) < SIZE + 5000
 
 
 def test_files_are_written_and_read_in_pieces(manager: Sessions, store: CountingStore) -> None:
     session, ids = long_session(manager)
-    file, touched = counted(store, transfer.export(manager.ledger, session, "ada", tokens=True))
+    file, touched = counted(store, transfer.export(manager.ledger, session, ADA, tokens=True))
     assert len(touched) > 4 * NUM_IDS // PIECE_BYTES
     assert max(touched) <= MOST
     assert list(file.token_ids or ()) == ids
-    made, touched = counted(store, transfer.import_new(manager.ledger, "ada", file, None))
+    made, touched = counted(store, transfer.import_new(manager.ledger, ADA, file, None))
     assert len(touched) > 4 * NUM_IDS // PIECE_BYTES
     assert max(touched) <= MOST
-    other = manager.create("ada").id
-    manager.say(other, "ada", 1, 2, 3)
-    _, touched = counted(store, transfer.import_into(manager.ledger, other, "ada", file))
+    other = manager.create(ADA).id
+    manager.say(other, ADA, 1, 2, 3)
+    _, touched = counted(store, transfer.import_into(manager.ledger, other, ADA, file))
     assert max(touched) <= MOST
     while store.purge():
         pass
@@ -163,27 +163,27 @@ def test_files_are_written_and_read_in_pieces(manager: Sessions, store: Counting
 
 def test_an_import_that_fails_leaves_nothing(manager: Sessions, store: CountingStore) -> None:
     session, _ = long_session(manager)
-    file, _ = counted(store, transfer.export(manager.ledger, session, "ada", tokens=True))
-    other = manager.create("ada").id
-    steps = transfer.import_into(manager.ledger, other, "ada", file)
+    file, _ = counted(store, transfer.export(manager.ledger, session, ADA, tokens=True))
+    other = manager.create(ADA).id
+    steps = transfer.import_into(manager.ledger, other, ADA, file)
     next(steps)
     with pytest.raises(ServerError) as busy:
-        manager.begin_turn(other, "ada")
+        manager.begin_turn(other, ADA)
     assert busy.value.code == "session_busy"
-    manager.delete(other, "ada")
+    manager.delete(other, ADA)
     with pytest.raises(ServerError) as deleted:
         counted(store, steps)
     assert deleted.value.code == "session_deleted"
     assert (store.usage().sessions, manager.ledger.claims) == (1, {})
     with pytest.raises(NotFound):
-        manager.get(other, "ada")
+        manager.get(other, ADA)
 
 
 def test_an_export_is_one_turn_of_the_session_whatever_is_written_meanwhile(
     manager: Sessions, store: CountingStore
 ) -> None:
     session, ids = long_session(manager)
-    steps = transfer.export(manager.ledger, session, "ada", tokens=True)
+    steps = transfer.export(manager.ledger, session, ADA, tokens=True)
     said = 0
     while True:
         try:
@@ -192,9 +192,9 @@ def test_an_export_is_one_turn_of_the_session_whatever_is_written_meanwhile(
             file = end.value
             break
         said += 1
-        manager.say(session, "ada", 3)
-        manager.now(branches.rollback, session, "ada", 1)
-        manager.say(session, "ada", 4)
+        manager.say(session, ADA, 3)
+        manager.now(branches.rollback, session, ADA, 1)
+        manager.say(session, ADA, 4)
     assert said > 2
     assert list(file.token_ids or ()) == [*ids, *([4] * (file.num_tokens - NUM_IDS))]
 
@@ -205,7 +205,7 @@ def test_turns_that_end_together_go_in_batches_of_bounded_bytes(
     told: list[Any] = []
     ids = [1] * (BATCH_BYTES // 8)
     endings = [
-        EndingTurn(manager.begin_turn(manager.create("ada").id, "ada"), result(ids), 0.0, told.append)
+        EndingTurn(manager.begin_turn(manager.create(ADA).id, ADA), result(ids), 0.0, told.append)
         for _ in range(6)
     ]
     store.batches = []
@@ -217,7 +217,7 @@ def test_turns_that_end_together_go_in_batches_of_bounded_bytes(
 
 def test_turns_of_others_commit_while_long_work_is_under_way() -> None:
     manager = build_sessions(threaded=True)
-    session = manager.create("ada").id
+    session = manager.create(ADA).id
     began, ends = threading.Event(), threading.Event()
 
     def long_work(ledger: Ledger) -> Steps[int]:
@@ -232,9 +232,9 @@ def test_turns_of_others_commit_while_long_work_is_under_way() -> None:
     working = manager.ask(long_work)
     assert began.wait(20)
     for number in range(1, 6):
-        assert manager.say(session, "ada", 1).turn == number
+        assert manager.say(session, ADA, 1).turn == number
         assert not working.done()
     ends.set()
     assert working.result(20) > 5
-    assert manager.now(turns.running_request, session, "ada") is None
+    assert manager.now(turns.running_request, session, ADA) is None
     manager.close()

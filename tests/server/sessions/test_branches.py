@@ -17,7 +17,7 @@ from pararnn_server.sessions.stores.sqlite_store import SqliteStore
 from pararnn_server.sessions.stores.store import Change
 from pararnn_server.sessions.turn import Repeated
 
-from tests.server.session_fixtures import SIZE, Sessions, build_sessions, kind_of, result
+from tests.server.session_fixtures import ADA, SIZE, Sessions, build_sessions, kind_of, result
 
 
 @pytest.fixture(params=["memory", "sqlite", "sqlite without memory"])
@@ -31,9 +31,9 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sessions
 
 def three_turns(manager: Sessions) -> str:
     """Turn i adds 10 i and 10 i + 1, the second pending, and leaves a state of bytes i."""
-    session = manager.create("ada", {"k": "v"}).id
+    session = manager.create(ADA, {"k": "v"}).id
     for i in (1, 2, 3):
-        turn = manager.begin_turn(session, "ada")
+        turn = manager.begin_turn(session, ADA)
         manager.keep(turn, result([10 * i, 10 * i + 1], pending=(10 * i + 1,), fill=i))
     return session
 
@@ -41,10 +41,10 @@ def three_turns(manager: Sessions) -> str:
 def place(manager: Sessions, session: str) -> tuple[int, list[int], tuple[int, ...], int, list[int]]:
     """Turn, ids, pending ids, what the state is filled with, turns of the history."""
     stored = manager.stored(session)
-    turn = manager.begin_turn(session, "ada")
+    turn = manager.begin_turn(session, ADA)
     manager.abandon(turn)
     assert turn.snapshot == stored.snapshot
-    history = [numbers.turn for numbers in manager.history(session, "ada")]
+    history = [numbers.turn for numbers in manager.history(session, ADA)]
     fill = int(stored.snapshot.buffer[0])
     assert stored.snapshot.buffer.eq(fill).all()
     return stored.record.turn, stored.token_ids.tolist(), stored.pending_ids, fill, history
@@ -61,10 +61,10 @@ AFTER = {
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_rollback_leads_to_what_was_there(manager: Sessions, turns: int) -> None:
     session = three_turns(manager)
-    info = manager.now(branches.rollback, session, "ada", turns)
+    info = manager.now(branches.rollback, session, ADA, turns)
     assert place(manager, session) == AFTER[3 - turns]
     assert (info.turn, info.num_tokens) == (3 - turns, 2 * (3 - turns))
-    manager.keep(manager.begin_turn(session, "ada"), result([7], fill=9))
+    manager.keep(manager.begin_turn(session, ADA), result([7], fill=9))
     assert manager.token_ids(session) == [*AFTER[3 - turns][1], 7]
 
 
@@ -73,69 +73,69 @@ def test_no_more_turns_are_undone_than_states_are_kept(tmp_path: Path) -> None:
     session = three_turns(manager)
     for turns in (3, 4):
         with pytest.raises(BadRequest) as error:
-            manager.now(branches.rollback, session, "ada", turns)
+            manager.now(branches.rollback, session, ADA, turns)
         assert error.value.param == "turns"
-    manager.now(branches.rollback, session, "ada", 2)
+    manager.now(branches.rollback, session, ADA, 2)
     with pytest.raises(BadRequest):
-        manager.now(branches.rollback, session, "ada", 1)
+        manager.now(branches.rollback, session, ADA, 1)
     assert place(manager, session) == AFTER[1]
 
 
 def test_kept_states_are_as_many_as_can_be_undone(tmp_path: Path) -> None:
     for depth in (0, 1, 4):
         manager = build_sessions(rollback_turns=depth)
-        session = manager.create("ada").id
+        session = manager.create(ADA).id
         for _ in range(10):
-            manager.say(session, "ada", 1)
+            manager.say(session, ADA, 1)
         states = manager.ledger.store.scan(session, "state/")
         assert len(states) == depth + 1
-        assert manager.details(session, "ada").memory["host"] == (depth + 1) * SIZE
+        assert manager.details(session, ADA).memory["host"] == (depth + 1) * SIZE
 
 
 def test_a_snapshot_is_whole_whatever_is_undone_or_written_after_it(manager: Sessions) -> None:
     session = three_turns(manager)
-    manager.now(branches.save_snapshot, session, "ada", "here")
-    manager.now(branches.rollback, session, "ada", 2)
-    manager.keep(manager.begin_turn(session, "ada"), result([7, 8], fill=9))
-    manager.now(branches.rollback, session, "ada", "here")
+    manager.now(branches.save_snapshot, session, ADA, "here")
+    manager.now(branches.rollback, session, ADA, 2)
+    manager.keep(manager.begin_turn(session, ADA), result([7, 8], fill=9))
+    manager.now(branches.rollback, session, ADA, "here")
     assert place(manager, session) == AFTER[3]
     with pytest.raises(BadRequest):
-        manager.now(branches.rollback, session, "ada", 1)
-    manager.say(session, "ada", 5)
-    manager.now(branches.rollback, session, "ada", 1)
+        manager.now(branches.rollback, session, ADA, 1)
+    manager.say(session, ADA, 5)
+    manager.now(branches.rollback, session, ADA, 1)
     assert place(manager, session) == AFTER[3]
 
 
 def test_a_snapshot_of_an_empty_session_leads_to_an_empty_session(manager: Sessions) -> None:
-    session = manager.create("ada").id
-    manager.now(branches.save_snapshot, session, "ada", "start")
-    manager.say(session, "ada", 1, 2)
-    manager.now(branches.rollback, session, "ada", "start")
+    session = manager.create(ADA).id
+    manager.now(branches.save_snapshot, session, ADA, "start")
+    manager.say(session, ADA, 1, 2)
+    manager.now(branches.rollback, session, ADA, "start")
     assert place(manager, session) == AFTER[0]
 
 
 def test_snapshots_have_names_places_and_bytes(manager: Sessions) -> None:
     session = three_turns(manager)
-    info = manager.now(branches.save_snapshot, session, "ada", "a")
+    info = manager.now(branches.save_snapshot, session, ADA, "a")
     assert info.snapshot_bytes == SIZE + 4 * 6
-    manager.now(branches.save_snapshot, session, "ada", "b")
+    manager.now(branches.save_snapshot, session, ADA, "b")
     with pytest.raises(TooManyRequests):
-        manager.now(branches.save_snapshot, session, "ada", "c")
-    manager.now(branches.rollback, session, "ada", 2)
-    manager.now(branches.save_snapshot, session, "ada", "a")
-    found = manager.details(session, "ada").snapshots
+        manager.now(branches.save_snapshot, session, ADA, "c")
+    manager.now(branches.rollback, session, ADA, 2)
+    manager.now(branches.save_snapshot, session, ADA, "a")
+    found = manager.details(session, ADA).snapshots
     assert {name: (one.turn, one.num_tokens) for name, one in found.items()} == {"a": (1, 2), "b": (3, 6)}
-    manager.now(branches.delete_snapshot, session, "ada", "b")
+    manager.now(branches.delete_snapshot, session, ADA, "b")
     for call in (branches.rollback, branches.delete_snapshot):
         with pytest.raises(NotFound):
-            manager.now(call, session, "ada", "b")
+            manager.now(call, session, ADA, "b")
     assert list(manager.ledger.store.scan(session, "named/b/")) == []
 
 
 def test_a_fork_goes_its_own_way_and_outlives_its_parent(manager: Sessions) -> None:
     session = three_turns(manager)
-    manager.now(branches.save_snapshot, session, "ada", "here")
-    child = manager.now(branches.fork, session, "ada")
+    manager.now(branches.save_snapshot, session, ADA, "here")
+    child = manager.now(branches.fork, session, ADA)
     assert (child.parent_id, child.metadata, child.snapshot_bytes, child.pinned) == (
         session,
         {"k": "v"},
@@ -143,22 +143,22 @@ def test_a_fork_goes_its_own_way_and_outlives_its_parent(manager: Sessions) -> N
         False,
     )
     assert place(manager, child.id) == place(manager, session) == AFTER[3]
-    manager.keep(manager.begin_turn(child.id, "ada"), result([7], fill=9))
+    manager.keep(manager.begin_turn(child.id, ADA), result([7], fill=9))
     assert place(manager, session) == AFTER[3]
-    manager.delete(session, "ada")
+    manager.delete(session, ADA)
     assert manager.token_ids(child.id) == [*AFTER[3][1], 7]
-    manager.now(branches.rollback, child.id, "ada", 1)
+    manager.now(branches.rollback, child.id, ADA, 1)
     assert place(manager, child.id) == AFTER[3]
 
 
 def test_a_busy_session_is_forked_at_its_last_commit_and_takes_no_other_write(manager: Sessions) -> None:
     session = three_turns(manager)
-    turn = manager.begin_turn(session, "ada")
-    child = manager.now(branches.fork, session, "ada", {"other": "words"})
+    turn = manager.begin_turn(session, ADA)
+    child = manager.now(branches.fork, session, ADA, {"other": "words"})
     for write in (
-        lambda: manager.now(branches.save_snapshot, session, "ada", "a"),
-        lambda: manager.now(branches.rollback, session, "ada", 1),
-        lambda: manager.now(directory.update, session, "ada", metadata={}),
+        lambda: manager.now(branches.save_snapshot, session, ADA, "a"),
+        lambda: manager.now(branches.rollback, session, ADA, 1),
+        lambda: manager.now(directory.update, session, ADA, metadata={}),
     ):
         with pytest.raises(Conflict):
             write()
@@ -170,10 +170,10 @@ def test_a_busy_session_is_forked_at_its_last_commit_and_takes_no_other_write(ma
 def test_expected_turn_guards_every_write(manager: Sessions) -> None:
     session = three_turns(manager)
     for write in (
-        lambda: manager.now(branches.save_snapshot, session, "ada", "a", expected_turn=2),
-        lambda: manager.now(branches.rollback, session, "ada", 1, expected_turn=2),
-        lambda: manager.now(branches.fork, session, "ada", expected_turn=2),
-        lambda: manager.now(directory.update, session, "ada", pinned=True, expected_turn=2),
+        lambda: manager.now(branches.save_snapshot, session, ADA, "a", expected_turn=2),
+        lambda: manager.now(branches.rollback, session, ADA, 1, expected_turn=2),
+        lambda: manager.now(branches.fork, session, ADA, expected_turn=2),
+        lambda: manager.now(directory.update, session, ADA, pinned=True, expected_turn=2),
     ):
         with pytest.raises(Conflict) as conflict:
             write()
@@ -184,40 +184,40 @@ def test_expected_turn_guards_every_write(manager: Sessions) -> None:
 def test_a_write_sent_twice_happens_once(manager: Sessions) -> None:
     session, idempotency_key = three_turns(manager), IdempotencyKey("key", "digest")
     for _ in range(3):
-        info = manager.now(branches.rollback, session, "ada", 1, idempotency_key)
+        info = manager.now(branches.rollback, session, ADA, 1, idempotency_key)
         assert info.turn == 2
     assert place(manager, session) == AFTER[2]
     with pytest.raises(BadRequest) as reused:
-        manager.now(branches.rollback, session, "ada", 2, IdempotencyKey("key", "other digest"))
+        manager.now(branches.rollback, session, ADA, 2, IdempotencyKey("key", "other digest"))
     assert reused.value.code == "idempotency_key_reused"
-    manager.say(session, "ada", 1)
-    assert manager.now(branches.rollback, session, "ada", 1, idempotency_key).turn == 2
+    manager.say(session, ADA, 1)
+    assert manager.now(branches.rollback, session, ADA, 1, idempotency_key).turn == 2
 
 
 def test_a_fork_sent_twice_makes_one_child_however_much_later(manager: Sessions) -> None:
     session = three_turns(manager)
-    child = manager.now(branches.fork, session, "ada", idempotency_key=IdempotencyKey("key", "d"))
-    manager.say(session, "ada", 1)
-    manager.say(child.id, "ada", 2)
-    again = manager.now(branches.fork, session, "ada", idempotency_key=IdempotencyKey("key", "d"))
+    child = manager.now(branches.fork, session, ADA, idempotency_key=IdempotencyKey("key", "d"))
+    manager.say(session, ADA, 1)
+    manager.say(child.id, ADA, 2)
+    again = manager.now(branches.fork, session, ADA, idempotency_key=IdempotencyKey("key", "d"))
     assert (again.id, again.turn) == (child.id, 4)
-    other = manager.now(branches.fork, session, "ada", idempotency_key=IdempotencyKey("other", "d"))
+    other = manager.now(branches.fork, session, ADA, idempotency_key=IdempotencyKey("other", "d"))
     assert other.id != child.id
     with pytest.raises(BadRequest):
-        manager.now(branches.fork, session, "ada", idempotency_key=IdempotencyKey("key", "other"))
+        manager.now(branches.fork, session, ADA, idempotency_key=IdempotencyKey("key", "other"))
 
 
 def test_a_turn_sent_twice_is_answered_as_before(manager: Sessions) -> None:
-    session, idempotency_key = manager.create("ada").id, IdempotencyKey("key", "d")
-    turn = manager.begin_turn(session, "ada", idempotency_key=idempotency_key)
+    session, idempotency_key = manager.create(ADA).id, IdempotencyKey("key", "d")
+    turn = manager.begin_turn(session, ADA, idempotency_key=idempotency_key)
     with pytest.raises(Conflict):
-        manager.begin(session, "ada", idempotency_key=idempotency_key)
+        manager.begin(session, ADA, idempotency_key=idempotency_key)
     manager.keep(turn, result([1, 2], reply=b"said"))
-    repeated = manager.begin(session, "ada", idempotency_key=idempotency_key, expected_turn=0)
+    repeated = manager.begin(session, ADA, idempotency_key=idempotency_key, expected_turn=0)
     assert isinstance(repeated, Repeated)
     assert (repeated.reply, repeated.info.turn) == (b"said", 1)
-    manager.say(session, "ada", 3)
-    following = manager.begin_turn(session, "ada", idempotency_key=idempotency_key)
+    manager.say(session, ADA, 3)
+    following = manager.begin_turn(session, ADA, idempotency_key=idempotency_key)
     manager.abandon(following)
     assert manager.ledger.store.read(session, "reply") is None
 
@@ -231,16 +231,16 @@ def test_a_bit_that_changed_in_the_store_is_an_error_and_no_wrong_state(manager:
         head = store.load(session)
         assert head is not None
         puts = {name: bytes(data)}
-        store.commit([[Change(session, "ada", head.version, head.head, puts=puts)]])
+        store.commit([[Change(session, ADA.encode(), head.version, head.head, puts=puts)]])
     for call in (
-        lambda: manager.begin_turn(session, "ada"),
-        lambda: manager.now(branches.rollback, session, "ada", 1),
-        lambda: manager.now(branches.fork, session, "ada"),
+        lambda: manager.begin_turn(session, ADA),
+        lambda: manager.now(branches.rollback, session, ADA, 1),
+        lambda: manager.now(branches.fork, session, ADA),
     ):
         with pytest.raises(StoreFailed) as error:
             call()
         assert error.value.code == "store_corrupt"
-    assert manager.running_request(session, "ada") is None
+    assert manager.running_request(session, ADA) is None
 
 
 def test_a_session_of_another_model_is_seen_but_not_gone_on_with(tmp_path: Path) -> None:
@@ -248,15 +248,15 @@ def test_a_session_of_another_model_is_seen_but_not_gone_on_with(tmp_path: Path)
     session = three_turns(manager)
     manager.close()
     manager = build_sessions(SqliteStore(tmp_path / "s.sqlite"), kind_of(fingerprint="other"))
-    assert manager.get(session, "ada").turn == 3
+    assert manager.get(session, ADA).turn == 3
     for call in (
-        lambda: manager.begin_turn(session, "ada"),
-        lambda: manager.now(branches.rollback, session, "ada", 1),
+        lambda: manager.begin_turn(session, ADA),
+        lambda: manager.now(branches.rollback, session, ADA, 1),
     ):
         with pytest.raises(Conflict) as error:
             call()
         assert error.value.code == "model_changed"
-    manager.delete(session, "ada")
+    manager.delete(session, ADA)
     manager.close()
 
 
@@ -266,9 +266,9 @@ def test_a_session_kept_in_another_activation_dtype_is_refused_with_the_reason(t
     manager.close()
     config = replace(kind_of().config, activation_dtype="bfloat16")
     manager = build_sessions(SqliteStore(tmp_path / "s.sqlite"), kind_of(config))
-    assert manager.get(session, "ada").turn == 3
+    assert manager.get(session, ADA).turn == 3
     with pytest.raises(Conflict, match=r"model on another device.*activations in another type") as error:
-        manager.begin_turn(session, "ada")
+        manager.begin_turn(session, ADA)
     assert error.value.code == "model_changed"
     manager.close()
 
@@ -276,12 +276,12 @@ def test_a_session_kept_in_another_activation_dtype_is_refused_with_the_reason(t
 def test_a_state_of_another_build_goes_on_and_says_so(tmp_path: Path) -> None:
     other = replace(kind_of(), build="another build")
     manager = build_sessions(SqliteStore(tmp_path / "s.sqlite"), other)
-    session, empty = three_turns(manager), manager.create("ada").id
-    assert not manager.get(session, "ada").build_changed
+    session, empty = three_turns(manager), manager.create(ADA).id
+    assert not manager.get(session, ADA).build_changed
     manager.close()
     manager = build_sessions(SqliteStore(tmp_path / "s.sqlite"))
-    assert manager.get(session, "ada").build_changed
-    assert manager.say(session, "ada", 1).build_changed
-    assert manager.now(branches.fork, session, "ada").build_changed
-    assert not manager.say(empty, "ada", 1).build_changed
+    assert manager.get(session, ADA).build_changed
+    assert manager.say(session, ADA, 1).build_changed
+    assert manager.now(branches.fork, session, ADA).build_changed
+    assert not manager.say(empty, ADA, 1).build_changed
     manager.close()

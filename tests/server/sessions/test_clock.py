@@ -10,7 +10,7 @@ from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.sessions.stores.memory_store import MemoryStore
 
-from tests.server.session_fixtures import AtOnce, Sessions, kind_of
+from tests.server.session_fixtures import ADA, AtOnce, Sessions, kind_of
 
 
 class Times:
@@ -31,17 +31,17 @@ def test_a_session_that_was_just_used_is_there_after_the_clock_jumped(jump: floa
     times = Times()
     ledger = Ledger(MemoryStore(), kind_of(), SessionPolicy(), Metrics(), times.clock())
     manager = Sessions(ledger, AtOnce(ledger))
-    session = manager.create("ada", ttl_seconds=100.0).id
+    session = manager.create(ADA, ttl_seconds=100.0).id
     times.passes(10)
     times.wall += jump
     manager.now(Ledger.sweep)
-    assert manager.say(session, "ada", 1).turn == 1
+    assert manager.say(session, ADA, 1).turn == 1
     times.passes(99)
     manager.now(Ledger.sweep)
-    assert manager.get(session, "ada").turn == 1
+    assert manager.get(session, ADA).turn == 1
     times.passes(2)
     with pytest.raises(Expired):
-        manager.get(session, "ada")
+        manager.get(session, ADA)
 
 
 def test_small_corrections_are_followed_and_a_jump_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from pararnn_server.errors import Expired, StoreFailed
 from pararnn_server.sessions.ledger import EXPIRED_AT_ONCE, Ledger
 from pararnn_server.sessions.stores.memory_store import MemoryStore
 
-from tests.server.session_fixtures import Clock, Sessions, build_sessions
+from tests.server.session_fixtures import ADA, Clock, Sessions, build_sessions
 
 
 class AilingStore(MemoryStore):
@@ -50,7 +50,7 @@ def manager(store: AilingStore, clock: Clock) -> Sessions:
 def test_a_session_that_cannot_be_removed_holds_up_no_other(
     manager: Sessions, store: AilingStore, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ids = [manager.create("ada", ttl_seconds=10 + number).id for number in range(200)]
+    ids = [manager.create(ADA, ttl_seconds=10 + number).id for number in range(200)]
     store.ailing = {ids[0], ids[1], ids[150]}
     for _ in range(3):
         clock.now += 1000
@@ -58,7 +58,7 @@ def test_a_session_that_cannot_be_removed_holds_up_no_other(
         assert store.usage().sessions == len(store.ailing)
     assert len(caplog.records) == len(store.ailing)
     with pytest.raises(Expired):
-        manager.get(ids[5], "ada")
+        manager.get(ids[5], ADA)
     store.ailing.clear()
     manager.now(Ledger.sweep)
     assert store.usage().sessions == 0
@@ -68,7 +68,7 @@ def test_thousands_that_expire_at_once_go_some_at_a_time(
     manager: Sessions, store: AilingStore, clock: Clock
 ) -> None:
     for _ in range(1000):
-        manager.create("ada", ttl_seconds=10)
+        manager.create(ADA, ttl_seconds=10)
     clock.now += 1000
     steps = manager.ledger.sweep()
     left = [store.usage().sessions for _ in steps]
@@ -80,8 +80,8 @@ def test_thousands_that_expire_at_once_go_some_at_a_time(
 def test_what_is_under_way_keeps_its_lease_and_its_session(
     manager: Sessions, store: AilingStore, clock: Clock
 ) -> None:
-    session = manager.create("ada", ttl_seconds=10).id
-    turn = manager.begin_turn(session, "ada")
+    session = manager.create(ADA, ttl_seconds=10).id
+    turn = manager.begin_turn(session, ADA)
     clock.now += 1000
     manager.now(Ledger.sweep)
     manager.now(Ledger.renew_leases)

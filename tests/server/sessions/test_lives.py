@@ -28,7 +28,7 @@ from pararnn_server.sessions.stores.sqlite_store import SqliteStore
 from pararnn_server.sessions.stores.store import SessionStore
 
 from tests.server.response_fixtures import OWNER, again, begin, conversation, inputs, respond
-from tests.server.session_fixtures import Clock, Sessions, build_sessions
+from tests.server.session_fixtures import ADA, Clock, Sessions, build_sessions
 from tests.server.sessions.stores.test_store_contract import empty_redis_store
 
 TTL = 100.0
@@ -86,7 +86,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: len(self.sessions) < 6)
     @rule()
     def create(self) -> None:
-        made = self.new(self.manager.create("ada", ttl_seconds=TTL).id)
+        made = self.new(self.manager.create(ADA, ttl_seconds=TTL).id)
         self.sessions[made] = _Session([[]], self.clock.now)
 
     @precondition(lambda self: self.sessions)
@@ -94,7 +94,7 @@ class Lives(RuleBasedStateMachine):
     def say(self, pick: int, length: int) -> None:
         name, session = self.session(pick)
         ids = [next(self.numbers) for _ in range(length)]
-        self.manager.say(name, "ada", *ids, fill=ids[0] % 250)
+        self.manager.say(name, ADA, *ids, fill=ids[0] % 250)
         session.turns = [*session.turns, [*session.turns[-1], *ids]][-3:]
         self.wrote(name)
 
@@ -103,7 +103,7 @@ class Lives(RuleBasedStateMachine):
     def fork(self, pick: int, key: str | None) -> None:
         name, session = self.session(pick)
         child = self.manager.now(
-            branches.fork, name, "ada", idempotency_key=None if key is None else IdempotencyKey(key, "d")
+            branches.fork, name, ADA, idempotency_key=None if key is None else IdempotencyKey(key, "d")
         ).id
         known = session.forks.get(key or "")
         if known in self.sessions:
@@ -117,7 +117,7 @@ class Lives(RuleBasedStateMachine):
     @rule(pick=PICK, name=NAMES)
     def snapshot(self, pick: int, name: str) -> None:
         session_id, session = self.session(pick)
-        self.manager.now(branches.save_snapshot, session_id, "ada", name)
+        self.manager.now(branches.save_snapshot, session_id, ADA, name)
         session.snapshots[name] = session.turns[-1]
         self.wrote(session_id)
 
@@ -126,7 +126,7 @@ class Lives(RuleBasedStateMachine):
     def forget_snapshot(self, pick: int, name: str) -> None:
         session_id, session = self.session(pick)
         if name in session.snapshots:
-            self.manager.now(branches.delete_snapshot, session_id, "ada", name)
+            self.manager.now(branches.delete_snapshot, session_id, ADA, name)
             del session.snapshots[name]
             self.wrote(session_id)
 
@@ -142,9 +142,9 @@ class Lives(RuleBasedStateMachine):
             turns = [session.snapshots.get(to, [])]
         if not is_possible:
             with pytest.raises((BadRequest, NotFound)):
-                self.manager.now(branches.rollback, session_id, "ada", to)
+                self.manager.now(branches.rollback, session_id, ADA, to)
             return
-        self.manager.now(branches.rollback, session_id, "ada", to)
+        self.manager.now(branches.rollback, session_id, ADA, to)
         session.turns = turns
         self.wrote(session_id)
 
@@ -152,15 +152,15 @@ class Lives(RuleBasedStateMachine):
     @rule(pick=PICK)
     def export_and_import(self, pick: int) -> None:
         name, session = self.session(pick)
-        file = self.manager.now(transfer.export, name, "ada", tokens=True)
-        made = self.manager.now(transfer.import_new, "ada", file, TTL).id
+        file = self.manager.now(transfer.export, name, ADA, tokens=True)
+        made = self.manager.now(transfer.import_new, ADA, file, TTL).id
         self.sessions[self.new(made)] = _Session([session.turns[-1]], self.clock.now)
 
     @precondition(lambda self: self.sessions)
     @rule(pick=PICK)
     def delete(self, pick: int) -> None:
         name, _ = self.session(pick)
-        self.manager.delete(name, "ada")
+        self.manager.delete(name, ADA)
         del self.sessions[name]
         self.gone.add(name)
 
@@ -207,8 +207,8 @@ class Lives(RuleBasedStateMachine):
     def every_session_is_what_was_done_to_it(self) -> None:
         for name, session in self.sessions.items():
             assert self.manager.token_ids(name) == session.turns[-1]
-            assert set(self.manager.details(name, "ada").snapshots) == set(session.snapshots)
-        assert [info.id for info in self.manager.page("ada").sessions if info.id not in self.gone] == sorted(
+            assert set(self.manager.details(name, ADA).snapshots) == set(session.snapshots)
+        assert [info.id for info in self.manager.page(ADA).sessions if info.id not in self.gone] == sorted(
             self.sessions
         )
 
@@ -241,7 +241,7 @@ class Lives(RuleBasedStateMachine):
                 if name.startswith("resp_"):
                     self.manager.now(records.load, name, OWNER)
                 else:
-                    self.manager.get(name, "ada")
+                    self.manager.get(name, ADA)
         assert self.manager.ledger.claims == {}
 
 

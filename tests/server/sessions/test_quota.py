@@ -11,7 +11,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pararnn_server.access.keys import responses_owner
+from pararnn_server.access.owner import Owner, kept_owners
 from pararnn_server.errors import ServerError, TooManyRequests
 from pararnn_server.http.schemas.response_items import Item
 from pararnn_server.responses import records
@@ -25,7 +25,7 @@ from pararnn_server.sessions.stores.sqlite_store import SqliteStore
 from pararnn_server.sessions.stores.store import SessionStore
 from pararnn_server.sessions.turn import Turn
 
-from tests.server.session_fixtures import SIZE, Clock, Sessions, build_sessions, result
+from tests.server.session_fixtures import ADA, BOB, SIZE, Clock, Sessions, build_sessions, result
 
 LIMIT = 12 * SIZE
 ONE_REQUEST = 6 * SIZE
@@ -52,7 +52,7 @@ def opened(kind: str, folder: Path, redis_url: Callable[[], str]) -> Iterator[Se
 class Script:
     """Calls by name. Each takes a number, by which it picks a session or a turn that runs."""
 
-    def __init__(self, manager: Sessions, owner: str) -> None:
+    def __init__(self, manager: Sessions, owner: Owner) -> None:
         self.manager, self.owner = manager, owner
         self.ids: list[str] = []
         self.running: list[Turn] = []
@@ -94,7 +94,7 @@ class Script:
         self.manager.now(directory.update, self.id(pick), self.owner, metadata=metadata, ttl_seconds=60.0)
 
     def respond(self, pick: int) -> None:
-        owner, self.number = responses_owner(self.owner), self.number + 1
+        owner, self.number = self.owner.responses, self.number + 1
         name = f"resp_{self.owner}_{self.number}"
         previous = self.responses[pick % len(self.responses)] if self.responses else None
         self.manager.now(records.begin, name, owner, 100.0, previous)
@@ -113,7 +113,7 @@ class Script:
 
     def delete_response(self, pick: int) -> None:
         name = self.responses.pop(pick % len(self.responses))
-        self.manager.now(records.delete, name, responses_owner(self.owner))
+        self.manager.now(records.delete, name, self.owner.responses)
 
     def wait(self, pick: int) -> None:
         clock = self.manager.ledger.clock
@@ -137,12 +137,12 @@ def test_all_rows_of_a_key_stay_within_its_limit_and_one_request(
     def check(calls: list[tuple[str, int]]) -> None:
         with opened(kind, tmp_path, lambda: request.getfixturevalue("redis_url")) as store:
             manager = build_sessions(store, clock=Clock(), max_bytes=LIMIT)
-            script, other = Script(manager, "ada"), Script(manager, "bob")
+            script, other = Script(manager, ADA), Script(manager, BOB)
             other.create(1)
             for name, pick in [("create", 1), ("create", 2), *calls]:
                 with suppress(ServerError, ZeroDivisionError):
                     getattr(script, name)(pick)
-                assert rows_of(store, "ada") <= LIMIT + ONE_REQUEST
+                assert rows_of(store, ADA.key) <= LIMIT + ONE_REQUEST
             other.create(1)
 
     check()
@@ -151,7 +151,7 @@ def test_all_rows_of_a_key_stay_within_its_limit_and_one_request(
 def rows_of(store: SessionStore, key: str) -> int:
     """Bytes of what is there, and not of what the store says of it."""
     nbytes = 0
-    for owner in (key, responses_owner(key)):
+    for owner in (one.encode() for one in kept_owners(key)):
         for head in store.page(owner, "", 10_000):
             nbytes += len(head.session_id) + len(owner) + len(head.head)
             nbytes += sum(len(name) + len(data) for name, data in store.scan(head.session_id, "").items())
@@ -162,7 +162,7 @@ def rows_of(store: SessionStore, key: str) -> int:
 @pytest.fixture
 def full() -> Script:
     """A key that has reached its limit."""
-    script = Script(build_sessions(clock=Clock(), max_bytes=LIMIT), "ada")
+    script = Script(build_sessions(clock=Clock(), max_bytes=LIMIT), ADA)
     with pytest.raises(TooManyRequests):
         for number in range(100):
             script.create(0)
@@ -181,18 +181,18 @@ def test_whatever_adds_rows_is_refused_at_the_limit(full: Script) -> None:
     for name in ("create", "snapshot", "fork", "respond"):
         refused(lambda name=name: getattr(full, name)(1))
     refused(lambda: full.begin(0))
-    refused(lambda: full.manager.now(directory.update, full.id(0), "ada", metadata={"k": TEXT}))
+    refused(lambda: full.manager.now(directory.update, full.id(0), ADA, metadata={"k": TEXT}))
 
 
 def test_what_frees_bytes_or_changes_numbers_only_is_taken_at_the_limit(full: Script) -> None:
-    full.manager.now(directory.update, full.id(0), "ada", ttl_seconds=5.0)
-    full.manager.now(branches.rollback, full.id(0), "ada", 1)
+    full.manager.now(directory.update, full.id(0), ADA, ttl_seconds=5.0)
+    full.manager.now(branches.rollback, full.id(0), ADA, 1)
     full.delete(1)
     full.create(0)
 
 
 def test_turns_that_run_at_once_do_not_pass_the_limit_together() -> None:
-    script = Script(build_sessions(clock=Clock(), max_bytes=LIMIT + (64 << 10)), "ada")
+    script = Script(build_sessions(clock=Clock(), max_bytes=LIMIT + (64 << 10)), ADA)
     for _ in range(8):
         script.create(0)
     begun = 0
@@ -207,10 +207,10 @@ def test_turns_that_run_at_once_do_not_pass_the_limit_together() -> None:
 
 
 def test_old_tombstones_go_before_anything_is_refused() -> None:
-    script = Script(build_sessions(clock=Clock(), max_bytes=LIMIT), "ada")
+    script = Script(build_sessions(clock=Clock(), max_bytes=LIMIT), ADA)
     for _ in range(200):
         script.create(0)
         script.wait(9)
     store = script.manager.ledger.store
-    assert 0 < store.usage("ada").tombstones < 200
-    assert store.usage("ada").kept_bytes <= LIMIT + ONE_REQUEST
+    assert 0 < store.usage(ADA.encode()).tombstones < 200
+    assert store.usage(ADA.encode()).kept_bytes <= LIMIT + ONE_REQUEST

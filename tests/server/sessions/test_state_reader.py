@@ -13,7 +13,7 @@ from pararnn_server.sessions.state_reader import MAX_COUNT, StateReader
 from pararnn_core.models.pararnn.config import ModelConfig
 from pararnn_core.models.pararnn.state_layout import state_parts
 from pararnn_core.state import StateSnapshot
-from tests.server.session_fixtures import CONFIG, build_sessions, kind_of
+from tests.server.session_fixtures import ADA, CONFIG, build_sessions, kind_of
 
 
 def file_of(config: ModelConfig, **fields: Any) -> bytes:
@@ -63,14 +63,14 @@ def test_a_count_that_no_session_can_reach_is_refused(name: str) -> None:
 def test_a_session_with_the_highest_counts_is_worked_with_as_any_other() -> None:
     manager = build_sessions()
     file = read(file_of(CONFIG, turn=MAX_COUNT, num_tokens=MAX_COUNT, log_start=MAX_COUNT))
-    session = manager.now(transfer.import_new, "ada", file, None).id
+    session = manager.now(transfer.import_new, ADA, file, None).id
     for number in range(1, 4):
-        assert manager.say(session, "ada", number).num_tokens == MAX_COUNT + number
-    manager.now(branches.save_snapshot, session, "ada", "here")
-    assert manager.now(branches.rollback, session, "ada", 1).num_tokens == MAX_COUNT + 2
-    child = manager.now(branches.fork, session, "ada").id
+        assert manager.say(session, ADA, number).num_tokens == MAX_COUNT + number
+    manager.now(branches.save_snapshot, session, ADA, "here")
+    assert manager.now(branches.rollback, session, ADA, 1).num_tokens == MAX_COUNT + 2
+    child = manager.now(branches.fork, session, ADA).id
     assert manager.token_ids(child) == [1, 2]
-    assert manager.now(branches.rollback, session, "ada", "here").num_tokens == MAX_COUNT + 3
+    assert manager.now(branches.rollback, session, ADA, "here").num_tokens == MAX_COUNT + 3
 
 
 @pytest.mark.parametrize("ids", [(), (0,), (3, 2, 1)])

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pararnn_server.access.keys import responses_owner
 from pararnn_server.errors import TooManyRequests
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.metrics.tiers import TierTotal
@@ -17,7 +16,7 @@ from pararnn_server.sessions.turn import EndingTurn
 from pararnn_server.sessions.turns import commit_turns
 
 from tests.server.metrics.test_metrics import values
-from tests.server.session_fixtures import SIZE, Clock, Sessions, build_sessions, result
+from tests.server.session_fixtures import ADA, BOB, SIZE, Clock, Sessions, build_sessions, result
 
 
 @pytest.fixture
@@ -41,19 +40,19 @@ def moves(metrics: Metrics) -> dict[str, float]:
 
 
 def test_the_least_recently_used_go_down_and_come_up_when_used(manager: Sessions, metrics: Metrics) -> None:
-    sessions = [manager.create("ada").id for _ in range(5)]
+    sessions = [manager.create(ADA).id for _ in range(5)]
     for fill, session in enumerate(sessions):
-        manager.say(session, "ada", 1, fill=fill)
-    assert [manager.get(session, "ada").tier for session in sessions] == ["store"] * 2 + ["host"] * 3
+        manager.say(session, ADA, 1, fill=fill)
+    assert [manager.get(session, ADA).tier for session in sessions] == ["store"] * 2 + ["host"] * 3
     assert manager.ledger.host.nbytes == 3 * SIZE
-    totals = manager.page("ada").totals
+    totals = manager.page(ADA).totals
     assert totals["host"] == TierTotal(3, 3 * SIZE)
-    assert totals["store"] == TierTotal(2, manager.ledger.store.usage("ada").nbytes)
+    assert totals["store"] == TierTotal(2, manager.ledger.store.usage(ADA.encode()).nbytes)
     assert totals["store"].state_bytes > 5 * SIZE
     for fill, session in enumerate(sessions):
-        turn = manager.begin_turn(session, "ada")
+        turn = manager.begin_turn(session, ADA)
         assert turn.snapshot.buffer.eq(fill).all()
-        assert manager.get(session, "ada").tier == "device"
+        assert manager.get(session, ADA).tier == "device"
         manager.abandon(turn)
     found = moves(metrics)
     assert found["state_moves_total{from=store,to=host}"] == 5
@@ -64,51 +63,51 @@ def test_the_least_recently_used_go_down_and_come_up_when_used(manager: Sessions
 def test_pinned_sessions_stay_in_memory_and_never_expire(manager: Sessions) -> None:
     clock = manager.ledger.clock
     assert isinstance(clock, Clock)
-    pinned = manager.create("ada", ttl_seconds=10).id
-    manager.say(pinned, "ada", 1)
-    info = manager.now(directory.update, pinned, "ada", pinned=True)
+    pinned = manager.create(ADA, ttl_seconds=10).id
+    manager.say(pinned, ADA, 1)
+    info = manager.now(directory.update, pinned, ADA, pinned=True)
     assert (info.pinned, info.expires_at) == (True, None)
     for _ in range(10):
-        manager.say(manager.create("ada").id, "ada", 1)
+        manager.say(manager.create(ADA).id, ADA, 1)
     clock.now += 1000
     manager.now(Ledger.sweep)
-    assert manager.get(pinned, "ada").tier == "host"
-    info = manager.now(directory.update, pinned, "ada", pinned=False)
+    assert manager.get(pinned, ADA).tier == "host"
+    info = manager.now(directory.update, pinned, ADA, pinned=False)
     assert info.expires_at == int(clock.now) + 10
 
 
 def test_no_more_states_are_pinned_than_memory_is_for(manager: Sessions) -> None:
-    sessions = [manager.create("ada").id for _ in range(4)]
+    sessions = [manager.create(ADA).id for _ in range(4)]
     for session in sessions[:3]:
-        manager.now(directory.update, session, "ada", pinned=True)
+        manager.now(directory.update, session, ADA, pinned=True)
     with pytest.raises(TooManyRequests):
-        manager.now(directory.update, sessions[3], "ada", pinned=True)
-    manager.now(directory.update, sessions[0], "ada", pinned=False)
-    manager.now(directory.update, sessions[3], "ada", pinned=True)
+        manager.now(directory.update, sessions[3], ADA, pinned=True)
+    manager.now(directory.update, sessions[0], ADA, pinned=False)
+    manager.now(directory.update, sessions[3], ADA, pinned=True)
 
 
 def test_no_key_displaces_or_notices_the_waiting_states_of_another(manager: Sessions) -> None:
-    bobs = [manager.create("bob").id for _ in range(3)]
+    bobs = [manager.create(BOB).id for _ in range(3)]
     for session in bobs:
-        manager.say(session, "bob", 1)
-    before = manager.page("bob")
+        manager.say(session, BOB, 1)
+    before = manager.page(BOB)
     for _ in range(5):
-        manager.say(manager.create("ada").id, "ada", 1)
-    pinned = [manager.create("ada").id for _ in range(3)]
+        manager.say(manager.create(ADA).id, ADA, 1)
+    pinned = [manager.create(ADA).id for _ in range(3)]
     for session in pinned:
-        manager.now(directory.update, session, "ada", pinned=True)
-    assert manager.page("bob") == before
+        manager.now(directory.update, session, ADA, pinned=True)
+    assert manager.page(BOB) == before
     for session in bobs:
-        manager.now(directory.update, session, "bob", pinned=True)
+        manager.now(directory.update, session, BOB, pinned=True)
     assert manager.ledger.host.nbytes == 6 * SIZE
 
 
 def test_stored_responses_wait_in_the_share_of_their_key(manager: Sessions) -> None:
-    for owner in ("ada", responses_owner("ada")):
+    for owner in (ADA, ADA.responses):
         for _ in range(3):
             manager.say(manager.create(owner).id, owner, 1)
     assert manager.ledger.host.nbytes == 3 * SIZE
-    assert manager.page("ada").totals["host"].sessions == 0
+    assert manager.page(ADA).totals["host"].sessions == 0
 
 
 def test_states_pinned_before_a_restart_take_no_more_memory_than_the_share(tmp_path: Path) -> None:
@@ -116,19 +115,19 @@ def test_states_pinned_before_a_restart_take_no_more_memory_than_the_share(tmp_p
         store = SqliteStore(tmp_path / "s.sqlite")
         manager = build_sessions(store, host_state_bytes=3 * SIZE)
         for _ in range(3):
-            session = manager.create("ada").id
-            manager.say(session, "ada", 1)
-            manager.now(directory.update, session, "ada", pinned=True)
-        for info in manager.page("ada").sessions:
-            manager.abandon(manager.begin_turn(info.id, "ada"))
+            session = manager.create(ADA).id
+            manager.say(session, ADA, 1)
+            manager.now(directory.update, session, ADA, pinned=True)
+        for info in manager.page(ADA).sessions:
+            manager.abandon(manager.begin_turn(info.id, ADA))
         assert manager.ledger.host.nbytes <= 3 * SIZE
         manager.close()
 
 
 def test_patch_leaves_what_it_does_not_name(manager: Sessions) -> None:
-    session = manager.create("ada", {"k": "v"}, ttl_seconds=10).id
-    assert manager.now(directory.update, session, "ada", ttl_seconds=99.0).metadata == {"k": "v"}
-    info = manager.now(directory.update, session, "ada", metadata={"x": "y"})
+    session = manager.create(ADA, {"k": "v"}, ttl_seconds=10).id
+    assert manager.now(directory.update, session, ADA, ttl_seconds=99.0).metadata == {"k": "v"}
+    info = manager.now(directory.update, session, ADA, metadata={"x": "y"})
     assert info.metadata == {"x": "y"}
     assert info.expires_at == int(manager.ledger.clock()) + 99
 
@@ -137,21 +136,21 @@ def test_a_copy_in_memory_of_another_version_is_not_used(tmp_path: Path) -> None
     """As if another server had written to a store that both share."""
     store = SqliteStore(tmp_path / "s.sqlite")
     here, there = build_sessions(store), build_sessions(store)
-    session = here.create("ada").id
-    here.say(session, "ada", 1, fill=1)
-    there.say(session, "ada", 2, fill=2)
-    assert here.get(session, "ada").turn == 2
-    turn = here.begin_turn(session, "ada")
+    session = here.create(ADA).id
+    here.say(session, ADA, 1, fill=1)
+    there.say(session, ADA, 2, fill=2)
+    assert here.get(session, ADA).turn == 2
+    turn = here.begin_turn(session, ADA)
     assert turn.snapshot.buffer.eq(2).all()
     here.abandon(turn)
     store.close()
 
 
 def test_a_page_counts_only_the_owners_sessions(manager: Sessions) -> None:
-    for owner in ("ada", "bob", "bob"):
+    for owner in (ADA, BOB, BOB):
         manager.say(manager.create(owner).id, owner, 1)
-    turn = manager.begin_turn(manager.create("bob").id, "bob")
-    totals = manager.page("ada").totals
+    turn = manager.begin_turn(manager.create(BOB).id, BOB)
+    totals = manager.page(ADA).totals
     assert [totals[tier].sessions for tier in ("device", "host", "store")] == [0, 1, 0]
     manager.abandon(turn)
     everyone = manager.totals()
@@ -162,16 +161,16 @@ def test_a_list_shows_no_expired_session_however_long_the_sweep_takes(manager: S
     clock = manager.ledger.clock
     assert isinstance(clock, Clock)
     for _ in range(40):
-        manager.create("ada", ttl_seconds=10)
-    stays = manager.create("ada").id
+        manager.create(ADA, ttl_seconds=10)
+    stays = manager.create(ADA).id
     clock.now += 20
-    page = manager.page("ada", limit=50)
+    page = manager.page(ADA, limit=50)
     assert ([info.id for info in page.sessions], page.has_more) == ([stays], False)
     assert sum(total.sessions for total in page.totals.values()) == 1
 
 
 def test_a_turn_that_cannot_be_kept_fails_alone(manager: Sessions) -> None:
-    turns = [manager.begin_turn(manager.create("ada").id, "ada") for _ in range(2)]
+    turns = [manager.begin_turn(manager.create(ADA).id, ADA) for _ in range(2)]
     told: list[object] = []
     endings = [
         EndingTurn(turn, result(ids), 0.0, told.append)
@@ -179,5 +178,5 @@ def test_a_turn_that_cannot_be_kept_fails_alone(manager: Sessions) -> None:
     ]
     commit_turns(manager.ledger, endings)
     assert sorted(type(one).__name__ for one in told) == ["SessionInfo", "StoreFailed"]
-    assert manager.get(turns[1].session_id, "ada").num_tokens == 2
-    manager.abandon(manager.begin_turn(turns[0].session_id, "ada"))
+    assert manager.get(turns[1].session_id, ADA).num_tokens == 2
+    manager.abandon(manager.begin_turn(turns[0].session_id, ADA))

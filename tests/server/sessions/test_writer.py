@@ -12,7 +12,7 @@ from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.stores.memory_store import MemoryStore
 from pararnn_server.sessions.stores.store import Commit, StaleWrite
 
-from tests.server.session_fixtures import build_sessions, result
+from tests.server.session_fixtures import ADA, build_sessions, result
 
 
 class SlowStore(MemoryStore):
@@ -50,7 +50,7 @@ class Outcomes:
 def test_turns_that_end_while_the_store_works_go_in_one_commit() -> None:
     store, outcomes = SlowStore(), Outcomes()
     manager = build_sessions(store, threaded=True)
-    turns = [manager.begin_turn(manager.create("ada").id, "ada") for _ in range(20)]
+    turns = [manager.begin_turn(manager.create(ADA).id, ADA) for _ in range(20)]
     store.batches.clear()
     store.gate.clear()
     store.began.clear()
@@ -70,8 +70,8 @@ def test_turns_that_end_while_the_store_works_go_in_one_commit() -> None:
 def test_one_turn_that_cannot_be_kept_costs_no_other() -> None:
     store, outcomes = SlowStore(), Outcomes()
     manager = build_sessions(store, threaded=True)
-    sessions = [manager.create("ada").id for _ in range(5)]
-    turns = [manager.begin_turn(session, "ada") for session in sessions]
+    sessions = [manager.create(ADA).id for _ in range(5)]
+    turns = [manager.begin_turn(session, ADA) for session in sessions]
     store.broken.add(sessions[2])
     store.gate.clear()
     for turn in turns:
@@ -80,10 +80,10 @@ def test_one_turn_that_cannot_be_kept_costs_no_other() -> None:
     manager.flush(20)
     failed = [told for told in outcomes.told if isinstance(told, ServerError)]
     assert [error.code for error in failed] == ["store_full"]
-    assert [manager.get(session, "ada").turn for session in sessions] == [1, 1, 0, 1, 1]
-    assert manager.running_request(sessions[2], "ada") is None
+    assert [manager.get(session, ADA).turn for session in sessions] == [1, 1, 0, 1, 1]
+    assert manager.running_request(sessions[2], ADA) is None
     store.broken.clear()
-    assert manager.say(sessions[2], "ada", 3).turn == 1
+    assert manager.say(sessions[2], ADA, 3).turn == 1
     manager.close()
 
 
@@ -96,22 +96,22 @@ class Forgetful(MemoryStore):
 
 def test_a_turn_that_is_kept_is_told_so_though_its_lease_cannot_be_given_back() -> None:
     manager = build_sessions(Forgetful(), threaded=True)
-    sessions = [manager.create("ada").id for _ in range(3)]
+    sessions = [manager.create(ADA).id for _ in range(3)]
     for session in sessions:
-        assert manager.say(session, "ada", 1).turn == 1
-    manager.abandon(manager.begin_turn(sessions[0], "ada"))
-    assert manager.running_request(sessions[0], "ada") is None
+        assert manager.say(session, ADA, 1).turn == 1
+    manager.abandon(manager.begin_turn(sessions[0], ADA))
+    assert manager.running_request(sessions[0], ADA) is None
     manager.close()
 
 
 def test_an_end_that_was_asked_for_first_is_seen_by_whoever_asks_next() -> None:
     store, outcomes = SlowStore(), Outcomes()
     manager = build_sessions(store, threaded=True)
-    session = manager.create("ada").id
+    session = manager.create(ADA).id
     for expected in range(1, 30):
-        turn = manager.begin_turn(session, "ada")
+        turn = manager.begin_turn(session, ADA)
         manager.commit(turn, result([1]), outcomes)
-        assert manager.get(session, "ada").turn == expected
+        assert manager.get(session, ADA).turn == expected
     manager.close()
 
 
@@ -123,7 +123,7 @@ def test_a_question_that_fails_fails_alone() -> None:
 
     with pytest.raises(RuntimeError):
         manager.now(broken)
-    assert manager.create("ada").turn == 0
+    assert manager.create(ADA).turn == 0
     manager.close()
 
 
@@ -131,11 +131,11 @@ def test_what_is_asked_before_the_end_is_done_and_nothing_after_it() -> None:
     store = SlowStore()
     manager = build_sessions(store, threaded=True)
     store.gate.clear()
-    asked = [manager.ask(directory.create, "ada") for _ in range(10)]
+    asked = [manager.ask(directory.create, ADA) for _ in range(10)]
     closing = threading.Thread(target=manager.close)
     closing.start()
     store.gate.set()
     closing.join(20)
     assert len({future.result(20).id for future in asked}) == 10
     with pytest.raises(Unavailable):
-        manager.create("ada")
+        manager.create(ADA)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from asyncio import Event, Transport
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pararnn_server.concurrency.deadline import Deadline
@@ -20,7 +21,7 @@ from pararnn_server.http.connections.raw_answer import raw_answer
 from pararnn_server.http.connections.request_body import RequestBody
 from pararnn_server.http.connections.request_head import HeadCollector, without_upgrade
 from pararnn_server.http.request_id import new_request_id
-from pararnn_server.http.request_state import HALF_CLOSED
+from pararnn_server.http.request_state import RequestState, begin_request_state
 
 # Bytes that wait in this process for a client to read them, before the application waits too.
 HIGH_WATER_BYTES: Final = 32 << 10
@@ -64,6 +65,7 @@ class Connection(HttpToolsProtocol):
         self._body = RequestBody(limits.max_head_bytes)
         self._pending = b""
         self._is_overrun = False
+        self._request = RequestState()
         self._num_probes: int | None = None
         self._unsent = 0
         self._deadline = Deadline(self.loop, self._on_deadline)
@@ -114,7 +116,7 @@ class Connection(HttpToolsProtocol):
         waits = self._phase is Phase.REQUEST and self._body.is_whole
         if waits:
             self.cycle.end_connection()
-            self.cycle.scope["state"][HALF_CLOSED] = True
+            self._request.is_half_closed = True
             self._num_probes = 0
         if waits and not self.cycle.response_started:
             self._deadline.set(PROBE_SECONDS[0] if self._can_probe else HALF_CLOSED_SECONDS)
@@ -165,6 +167,7 @@ class Connection(HttpToolsProtocol):
         scope["raw_path"], path = url.path, url.path.decode("ascii")
         scope["path"] = unquote(path) if "%" in path else path
         scope["query_string"] = url.query or b""
+        self._request = begin_request_state(cast("Scope", scope))
         self.cycle = Exchange(
             wire=self,
             scope=scope,

@@ -15,6 +15,7 @@ from pararnn_server.http.bodies import read_body
 from pararnn_server.http.formats.chat import ChatFormat
 from pararnn_server.http.openapi import GENERATING, documented
 from pararnn_server.http.queries import StrictRoute
+from pararnn_server.http.request_state import owner_of
 from pararnn_server.http.routes.generate import (
     answer,
     check_generating,
@@ -25,7 +26,7 @@ from pararnn_server.http.routes.generate import (
 )
 from pararnn_server.http.schemas.chat import ChatChunk, ChatRequest, ChatResponse
 from pararnn_server.http.schemas.errors import ErrorBody
-from pararnn_server.models.service import owner_of, service_of
+from pararnn_server.models.service import service_of
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.chat_prompt import said
 from pararnn_server.text.prompts import EncodedPrompt
@@ -53,7 +54,7 @@ async def create_chat_completion(request: Request) -> Response:
     view = await view_session(body, body.session_id, serving, request)
     ids: Sequence[int] = ()
     messages = said(body.messages)
-    partition = Partition(owner, body.cache_salt)
+    partition = Partition(owner.key, body.cache_salt)
     if view.repeated is None:
         limit = serving.prompts.limit("messages")
         encoding = serving.chat.encode(messages, partition, continues=not view.is_empty, limit=limit)

@@ -13,6 +13,7 @@ from pararnn_server.http.bodies import read_body
 from pararnn_server.http.formats.completion import CompletionFormat
 from pararnn_server.http.openapi import GENERATING, documented
 from pararnn_server.http.queries import StrictRoute
+from pararnn_server.http.request_state import owner_of
 from pararnn_server.http.routes.generate import (
     SessionView,
     answer,
@@ -25,7 +26,7 @@ from pararnn_server.http.routes.generate import (
 from pararnn_server.http.schemas.base import kind_of
 from pararnn_server.http.schemas.completions import CompletionChunk, CompletionRequest, CompletionResponse
 from pararnn_server.http.schemas.errors import ErrorBody
-from pararnn_server.models.service import Service, owner_of, service_of
+from pararnn_server.models.service import Service, service_of
 from pararnn_server.text.prompts import EncodedPrompt
 
 DEFAULT_MAX_TOKENS = 16

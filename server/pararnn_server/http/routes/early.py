@@ -6,7 +6,8 @@ from starlette.requests import Request
 
 from pararnn_server.errors import Conflict
 from pararnn_server.http.idempotency import HEADER
-from pararnn_server.models.service import Serving, owner_of
+from pararnn_server.http.request_state import owner_of
+from pararnn_server.models.service import Serving
 from pararnn_server.sessions import turns
 
 

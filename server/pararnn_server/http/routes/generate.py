@@ -11,6 +11,7 @@ from typing import Any
 from starlette.requests import Request
 
 from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.access.owner import Owner
 from pararnn_server.engine.generation import Generation, GenerationPlan
 from pararnn_server.engine.recorded_reply import RecordedReply, recorded
 from pararnn_server.engine.request import TokenUsage
@@ -20,12 +21,12 @@ from pararnn_server.http.answer_size import EntryBytes, fitted
 from pararnn_server.http.formats.base import AnswerFormat, Heading
 from pararnn_server.http.formats.pieces import PieceReader
 from pararnn_server.http.idempotency import idempotency_key_of
-from pararnn_server.http.request_state import RECORDED
+from pararnn_server.http.request_state import owner_of, request_state
 from pararnn_server.http.sampling_fields import sampling_params
 from pararnn_server.http.schemas.generation import HonouredFields, RecordedFields, SamplingFields
 from pararnn_server.http.schemas.sessions import SessionAppend
 from pararnn_server.http.stream import StreamAnswer
-from pararnn_server.models.service import Service, Serving, owner_of
+from pararnn_server.models.service import Service, Serving
 from pararnn_server.sessions import catalogue as directory
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.settings.server_settings import Settings
@@ -126,7 +127,7 @@ def heading(
 def record(body: RecordedFields, request: Request) -> dict[str, Any]:
     """Fields without any effect, for the log line of the request and for the answer."""
     fields = body.model_dump(include=_RECORDED, exclude_none=True)
-    setattr(request.state, RECORDED, fields)
+    request_state(request.scope).recorded = fields
     return fields
 
 
@@ -137,7 +138,7 @@ def plan_of(
     params: SamplingParams,
     view: SessionView,
     ends: float,
-    owner: str,
+    owner: Owner,
 ) -> GenerationPlan:
     """ends: the deadline, which covers reading the prompt too."""
     return GenerationPlan(

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from pararnn_server.access.keys import responses_owner
 from pararnn_server.concurrency.patience import in_time
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import read_body
@@ -19,6 +18,7 @@ from pararnn_server.http.held_answer import held_answer
 from pararnn_server.http.idempotency import idempotency_key_of
 from pararnn_server.http.openapi import GENERATING, IN_SESSION, READING, documented
 from pararnn_server.http.queries import StrictRoute
+from pararnn_server.http.request_state import owner_of
 from pararnn_server.http.routes.generate import deadline, params_of, record
 from pararnn_server.http.schemas.response_items import Item
 from pararnn_server.http.schemas.responses import (
@@ -30,7 +30,7 @@ from pararnn_server.http.schemas.responses import (
     ResponseEvent,
     ResponseRequest,
 )
-from pararnn_server.models.service import owner_of, service_of
+from pararnn_server.models.service import service_of
 from pararnn_server.responses import records
 from pararnn_server.responses.create import new_response, new_response_id, start_of
 from pararnn_server.responses.given import items_of
@@ -44,7 +44,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/responses", tags=["respo
 @router.post("", **documented(ModelResponse, GENERATING, body=ResponseRequest, events=(ResponseEvent,)))
 async def create_response(request: Request) -> Response:
     """Answer a conversation; the next request need only name this one."""
-    service, owner = service_of(request), responses_owner(owner_of(request))
+    service, owner = service_of(request), owner_of(request).responses
     serving = service.accepting()
     body = await read_body(request, ResponseRequest, service.settings.max_body_bytes)
     serving.check_model(body.model)
@@ -65,7 +65,7 @@ async def create_response(request: Request) -> Response:
 @router.post("/input_tokens", **documented(InputTokens, GENERATING, body=InputTokensRequest))
 async def count_input_tokens(request: Request) -> Response:
     """Count the ids that a response to this input would read, those of its conversation included."""
-    service, owner = service_of(request), responses_owner(owner_of(request))
+    service, owner = service_of(request), owner_of(request).responses
     serving = service.reading()
     body = await read_body(request, InputTokensRequest, service.settings.max_body_bytes)
     serving.check_model(body.model)
@@ -79,14 +79,14 @@ async def count_input_tokens(request: Request) -> Response:
 @router.get("/{response_id}", **documented(ModelResponse, (*READING, *IN_SESSION)))
 async def get_response(request: Request, response_id: str, stream: bool = False) -> Response:
     """The response as it was given, with `stream` as the events of its stream."""
-    serving, owner = service_of(request).reading(), responses_owner(owner_of(request))
+    serving, owner = service_of(request).reading(), owner_of(request).responses
     return await _again(request, await serving.ask(records.load, response_id, owner), streams=stream)
 
 
 @router.delete("/{response_id}", **documented(ResponseDeleted, (*READING, *IN_SESSION)))
 async def delete_response(request: Request, response_id: str) -> Response:
     """Forget the response; those that went on from it stay."""
-    serving, owner = service_of(request).reading(), responses_owner(owner_of(request))
+    serving, owner = service_of(request).reading(), owner_of(request).responses
     await serving.ask(records.delete, response_id, owner)
     return JSONResponse({"id": response_id, "object": "response", "deleted": True})
 
@@ -100,7 +100,7 @@ async def list_input_items(
     after: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """What the response was given, its conversation included, as far as that is still stored."""
-    service, owner = service_of(request), responses_owner(owner_of(request))
+    service, owner = service_of(request), owner_of(request).responses
     max_bytes = service.settings.max_body_bytes
     items = await service.reading().ask(records.inputs, response_id, owner, max_bytes)
     page, has_more = _page(items if order == "asc" else items[::-1], limit, after)

@@ -13,9 +13,10 @@ from pararnn_server.http.bodies import read_body
 from pararnn_server.http.idempotency import idempotency_key_of
 from pararnn_server.http.openapi import IN_SESSION, READING, WRITING, documented
 from pararnn_server.http.queries import StrictRoute
+from pararnn_server.http.request_state import owner_of
 from pararnn_server.http.routes.early import check_exists, check_writable
 from pararnn_server.http.schemas.sessions import SessionBody, SessionFork, SessionRollback, SnapshotCreate
-from pararnn_server.models.service import owner_of, service_of
+from pararnn_server.models.service import service_of
 from pararnn_server.sessions import branches
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/sessions/{session_id}", tags=["sessions"])

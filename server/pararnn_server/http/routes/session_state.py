@@ -13,9 +13,10 @@ from pararnn_server.http.held_answer import held_answer
 from pararnn_server.http.idempotency import idempotency_key_of
 from pararnn_server.http.openapi import IN_SESSION, READING, WRITING, documented
 from pararnn_server.http.queries import StrictRoute
+from pararnn_server.http.request_state import owner_of
 from pararnn_server.http.routes.early import check_writable
 from pararnn_server.http.schemas.sessions import SessionBody
-from pararnn_server.models.service import owner_of, service_of
+from pararnn_server.models.service import service_of
 from pararnn_server.sessions import catalogue as directory
 from pararnn_server.sessions import import_export as transfer
 from pararnn_server.sessions.state_file import TOKEN_BYTES

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.access.owner import Owner
 from pararnn_server.concurrency.patience import in_time
 from pararnn_server.engine.generation import Generation, GenerationPlan
 from pararnn_server.errors import BadRequest, Conflict, Unavailable
@@ -20,6 +21,7 @@ from pararnn_server.http.append import AppendAnswer, FilledSessionAnswer, sessio
 from pararnn_server.http.bodies import is_state_file, read_body, read_state_file
 from pararnn_server.http.openapi import GENERATING, IN_SESSION, READING, WRITING, documented
 from pararnn_server.http.queries import StrictRoute
+from pararnn_server.http.request_state import owner_of
 from pararnn_server.http.routes.early import check_writable
 from pararnn_server.http.routes.generate import NO_SESSION, SessionView, deadline, view_session
 from pararnn_server.http.schemas.sessions import (
@@ -32,7 +34,7 @@ from pararnn_server.http.schemas.sessions import (
     SessionList,
     SessionPatch,
 )
-from pararnn_server.models.service import Service, Serving, owner_of, service_of
+from pararnn_server.models.service import Service, Serving, service_of
 from pararnn_server.sessions import catalogue as directory
 from pararnn_server.sessions import import_export as transfer
 from pararnn_server.sessions import turns
@@ -157,7 +159,7 @@ async def delete_session(request: Request, session_id: str) -> Response:
     return JSONResponse({"id": session_id, "object": "session.deleted", "deleted": True})
 
 
-async def _end_elsewhere(serving: Serving, session_id: str, owner: str) -> None:
+async def _end_elsewhere(serving: Serving, session_id: str, owner: Owner) -> None:
     """Waits until no other server writes to the session. Raises Conflict if one goes on."""
     for _ in range(ceil(CANCEL_SECONDS / POLL_SECONDS)):
         if not await serving.ask(turns.ask_elsewhere, session_id, owner):
@@ -167,7 +169,7 @@ async def _end_elsewhere(serving: Serving, session_id: str, owner: str) -> None:
     raise Conflict(message, param="session_id", headers={"retry-after": "1"})
 
 
-async def _import(request: Request, service: Service, serving: Serving, owner: str) -> Response:
+async def _import(request: Request, service: Service, serving: Serving, owner: Owner) -> Response:
     file, _ = await read_state_file(request, serving.sessions.kind, service.settings.max_body_bytes)
     ttl = service.settings.session_ttl_seconds
     info = await serving.ask(transfer.import_new, owner, file, ttl)
@@ -194,7 +196,7 @@ def _filled(prompt: EncodedPrompt, param: str) -> EncodedPrompt:
 
 
 def _feeding(
-    prompt: EncodedPrompt, session_id: str, owner: str, ends: float, view: SessionView
+    prompt: EncodedPrompt, session_id: str, owner: Owner, ends: float, view: SessionView
 ) -> GenerationPlan:
     """A turn that only feeds."""
     return GenerationPlan(
@@ -211,7 +213,7 @@ def _feeding(
     )
 
 
-def _delete_quietly(serving: Serving, session_id: str, owner: str) -> None:
+def _delete_quietly(serving: Serving, session_id: str, owner: Owner) -> None:
     """It may have gone by itself, or by another request of its owner; nobody waits for how this ends."""
     with suppress(Unavailable):
         serving.sessions.ask(directory.delete, session_id, owner)

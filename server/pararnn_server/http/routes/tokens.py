@@ -8,12 +8,14 @@ from itertools import chain
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from pararnn_server.access.owner import Owner
 from pararnn_server.concurrency.patience import in_time
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import off_loop, read_body
 from pararnn_server.http.formats.json_parts import JsonAnswer, json_list, json_text
 from pararnn_server.http.openapi import READING, WITH_BODY, documented
 from pararnn_server.http.queries import StrictRoute
+from pararnn_server.http.request_state import owner_of
 from pararnn_server.http.routes.generate import deadline
 from pararnn_server.http.schemas.tokens import (
     DetokenizeRequest,
@@ -22,7 +24,7 @@ from pararnn_server.http.schemas.tokens import (
     TokenizeResponse,
     TokenizerInfo,
 )
-from pararnn_server.models.service import Serving, owner_of, service_of
+from pararnn_server.models.service import Serving, service_of
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.chat_prompt import said
 from pararnn_server.text.tokenizer import Tokenizer
@@ -86,7 +88,7 @@ def _chunks(text: str) -> Iterator[str]:
     return (text[start : start + TEXT_CHARS] for start in range(0, len(text), TEXT_CHARS))
 
 
-async def _encode(body: TokenizeRequest, serving: Serving, owner: str) -> Sequence[int]:
+async def _encode(body: TokenizeRequest, serving: Serving, owner: Owner) -> Sequence[int]:
     if (body.prompt is None) == (body.messages is None):
         raise BadRequest("Send either prompt or messages.", param="prompt")
     if body.messages is not None:
@@ -94,7 +96,7 @@ async def _encode(body: TokenizeRequest, serving: Serving, owner: str) -> Sequen
             message = "add_special_tokens: only with prompt; the chat template decides for messages."
             raise BadRequest(message, param="add_special_tokens")
         ids = await serving.chat.encode(
-            said(body.messages), Partition(owner), limit=serving.prompts.limit("messages")
+            said(body.messages), Partition(owner.key), limit=serving.prompts.limit("messages")
         )
         return serving.prompts.checked(ids, "messages")
     bos = body.add_special_tokens is not False

@@ -17,7 +17,7 @@ from pararnn_server.sessions.stores import sqlite_schema
 from pararnn_server.sessions.stores.sqlite_store import SqliteStore
 from pararnn_server.sessions.stores.store import Change, StoreUnusable, StoreUsage
 
-from tests.server.session_fixtures import build_sessions, result
+from tests.server.session_fixtures import ADA, BOB, build_sessions, result
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "sessions_v1.sqlite"
 
@@ -156,18 +156,17 @@ def test_a_file_of_the_first_version_holds_what_it_held(tmp_path: Path) -> None:
     manager = build_sessions(SqliteStore(path))
     assert manager.token_ids(session) == [10, 11, 20, 21, 30, 31, 7, 8]
     assert (
-        manager.now(branches.fork, session, "ada", idempotency_key=IdempotencyKey("key", "digest")).id
-        == child
+        manager.now(branches.fork, session, ADA, idempotency_key=IdempotencyKey("key", "digest")).id == child
     )
     assert manager.token_ids(child) == [10, 11, 20, 21, 30, 31]
-    manager.say(child, "ada", 5, fill=5)
-    manager.now(branches.rollback, session, "ada", 1)
+    manager.say(child, ADA, 5, fill=5)
+    manager.now(branches.rollback, session, ADA, 1)
     assert manager.stored(session).snapshot.buffer.eq(3).all()
-    manager.now(branches.rollback, session, "ada", "here")
+    manager.now(branches.rollback, session, ADA, "here")
     assert manager.stored(session).snapshot.buffer.eq(3).all()
     assert manager.token_ids(session) == [10, 11, 20, 21, 30, 31]
-    other = manager.now(branches.fork, session, "ada").id
-    manager.delete(session, "ada")
+    other = manager.now(branches.fork, session, ADA).id
+    manager.delete(session, ADA)
     assert manager.token_ids(other) == [10, 11, 20, 21, 30, 31]
     assert manager.token_ids(child) == [10, 11, 20, 21, 30, 31, 5]
     manager.close()
@@ -193,9 +192,9 @@ def test_a_file_of_an_older_version_is_measured_when_it_is_opened(tmp_path: Path
 def test_rows_that_were_moved_to_another_session_are_an_error_and_not_an_answer(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     manager = build_sessions(SqliteStore(path), host_state_bytes=0)
-    ada, bob = manager.create("ada").id, manager.create("bob").id
-    own = manager.create("bob").id
-    for session, owner, fill in ((ada, "ada", 1), (bob, "bob", 2), (own, "bob", 3)):
+    ada, bob = manager.create(ADA).id, manager.create(BOB).id
+    own = manager.create(BOB).id
+    for session, owner, fill in ((ada, ADA, 1), (bob, BOB, 2), (own, BOB, 3)):
         idempotency_key = IdempotencyKey("key", "d")
         reply = result([fill] * 5000, fill=fill, reply=b"said")
         manager.keep(manager.begin_turn(session, owner, idempotency_key=idempotency_key), reply)
@@ -212,19 +211,19 @@ def test_rows_that_were_moved_to_another_session_are_an_error_and_not_an_answer(
             db.execute(put, (*moved, numbers[bob], name))
             with pytest.raises(StoreFailed) as error:
                 manager.stored(bob)
-                manager.begin(bob, "bob", idempotency_key=IdempotencyKey("key", "d"))
+                manager.begin(bob, BOB, idempotency_key=IdempotencyKey("key", "d"))
             assert error.value.code == "store_corrupt"
             db.execute(put, (*before, numbers[bob], name))
         before = db.execute("SELECT head FROM sessions WHERE id = ?", (bob,)).fetchone()
         moved = db.execute("SELECT head FROM sessions WHERE id = ?", (source,)).fetchone()
         db.execute("UPDATE sessions SET head = ? WHERE id = ?", (*moved, bob))
         with pytest.raises(StoreFailed):
-            manager.get(bob, "bob")
+            manager.get(bob, BOB)
         db.execute("UPDATE sessions SET head = ? WHERE id = ?", (*before, bob))
     db.execute("UPDATE sessions SET owner = 'bob' WHERE id = ?", (ada,))
     with pytest.raises(StoreFailed):
-        manager.get(ada, "bob")
-    assert manager.say(bob, "bob", 1).turn == 2
+        manager.get(ada, BOB)
+    assert manager.say(bob, BOB, 1).turn == 2
     manager.close()
 
 
