@@ -37,7 +37,7 @@ def run_in_one_shell(
     done = subprocess.run(
         ["bash", "-c", "\n".join(script)],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "120"},
+        env={**os.environ, "COLUMNS": "120", "PARARNN_URL": addresses["http://127.0.0.1:8000"]},
         capture_output=True,
         text=True,
         timeout=SECONDS,
