@@ -1,6 +1,7 @@
 """The arrows of ARCHITECTURE.md, read off the imports: who may know whom, and that no import hides."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -48,6 +49,19 @@ TORCH_FREE = (
     "http/formats/sse",
     "settings",
 )
+
+
+IMPORTS_BY_STRING = {
+    # An interrupt while the command line is imported ends without a traceback.
+    "pararnn_server.__main__": {"pararnn_server.commands.cli"},
+    # `--help` and one command import no other command.
+    "pararnn_server.commands.cli": {"pararnn_server.commands.{module}"},
+    # The checkpoint loads on a thread while the web framework is imported.
+    "pararnn_server.commands.serve": {"pararnn_server.app.process"},
+    # The redis client is an extra.
+    "pararnn_server.sessions.stores.open_store": {"pararnn_server.sessions.stores.redis_store"},
+}
+"""Modules that import another when it is needed; no other import hides in a string."""
 
 
 def all_sources() -> list[Path]:
@@ -154,3 +168,39 @@ def test_no_function_hides_an_internal_import() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
     ]
     assert hidden == []
+
+
+def test_imports_by_string_are_those_that_this_test_lists() -> None:
+    found: dict[str, set[str]] = {}
+    for path in all_sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (name := imported_by_string(node)) is not None:
+                found.setdefault(module_name(path), set()).add(name)
+    assert found == IMPORTS_BY_STRING
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('importlib.import_module("a.b")', "a.b"),
+        ('import_module(f"a.{x}")', "a.{x}"),
+        ('__import__("a")', "a"),
+        ('load("pararnn_server.app:make")', "pararnn_server.app:make"),
+        ('load("a: b")', None),
+    ],
+)
+def test_an_import_by_string_is_found_in_every_spelling(text: str, name: str | None) -> None:
+    names = [found for node in ast.walk(ast.parse(text)) if (found := imported_by_string(node)) is not None]
+    assert names == ([] if name is None else [name])
+
+
+def imported_by_string(node: ast.AST) -> str | None:
+    """The module that a call imports by its name, or that a string "module:attribute" names."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in (
+        "import_module",
+        "__import__",
+    ):
+        return ast.unparse(node.args[0]).lstrip("f").strip("'\"")
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value if re.fullmatch(r"pararnn_\w+(\.\w+)*:\w+", node.value) else None
+    return None

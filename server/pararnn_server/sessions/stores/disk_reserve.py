@@ -1,4 +1,4 @@
-"""Blocks of the disk that are kept free for deletions: on a full disk even a deletion writes first."""
+"""Blocks of the disk kept free for deletions: on a full disk even a deletion writes first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LEAST_BYTES = 64 << 10
 
 
 class DiskReserve:
-    """A file that is given up when the disk is full, and made again when there is room.
+    """A file that is emptied when the disk is full, and filled again when there is room.
 
     nbytes: its size where the disk has twice as much free; 0: no file.
     """
@@ -19,7 +19,7 @@ class DiskReserve:
         self._nbytes = nbytes
 
     def fill(self) -> None:
-        """Takes up to half of the free bytes. A disk without room is no error."""
+        """Take up to half of the free bytes. A disk without room is no error."""
         try:
             missing = self._nbytes - self._size()
             if missing <= 0:
@@ -32,7 +32,7 @@ class DiskReserve:
             self.give_up()
 
     def give_up(self) -> bool:
-        """Gives the bytes back to the disk; False if there were none."""
+        """Give the bytes back to the disk. Return False if there were none."""
         try:
             size = self._size()
             if size:

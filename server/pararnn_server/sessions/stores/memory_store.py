@@ -1,4 +1,4 @@
-"""Sessions in this process's memory: gone with it."""
+"""A store in the memory of this process."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from typing_extensions import override
+
 from pararnn_server.metrics.tiers import Tier
 from pararnn_server.sessions.stores.store import (
     MAX_TOMBSTONES,
     SESSION_BYTES,
     Change,
     Commit,
+    SessionStore,
     StaleWrite,
     StoredHead,
     StoreUsage,
@@ -29,8 +32,8 @@ class _Entry:
     alias: str | None = None
 
 
-class MemoryStore:
-    """A SessionStore."""
+class MemoryStore(SessionStore):
+    """A store whose sessions end with the process."""
 
     tier: Tier = "host"
     lease_seconds: float | None = None
@@ -43,36 +46,37 @@ class MemoryStore:
         self._tombstone_owners: dict[str, str] = {}
         self._aliases: dict[str, str] = {}
 
+    @override
     def load(self, session_id: str) -> StoredHead | None:
-        """As of SessionStore."""
         entry = self._entries.get(session_id)
         return None if entry is None else entry.head
 
+    @override
     def read(self, session_id: str, name: str) -> bytes | None:
-        """As of SessionStore."""
         entry = self._entries.get(session_id)
         return None if entry is None else entry.items.get(name)
 
+    @override
     def scan(self, session_id: str, prefix: str) -> dict[str, bytes]:
-        """As of SessionStore."""
         entry = self._entries.get(session_id)
         items = {} if entry is None else entry.items
         return {name: items[name] for name in sorted(items) if name.startswith(prefix)}
 
+    @override
     def names(self, session_id: str, prefix: str) -> dict[str, int]:
-        """As of SessionStore."""
         return {name: len(data) for name, data in self.scan(session_id, prefix).items()}
 
+    @override
     def find_alias(self, alias: str) -> str | None:
-        """As of SessionStore."""
         return self._aliases.get(alias)
 
+    @override
     def share(self, session_id: str, prefix: str) -> bool:
-        """As of SessionStore: bytes in memory are shared as they are."""
+        # Bytes in memory are shared as they are.
         return False
 
+    @override
     def commit(self, commits: Sequence[Commit]) -> list[StaleWrite | None]:
-        """As of SessionStore."""
         return [self._commit(commit) for commit in commits]
 
     def _commit(self, commit: Commit) -> StaleWrite | None:
@@ -113,8 +117,8 @@ class MemoryStore:
             entry.items.pop(name, None)
         entry.items |= {**links, **change.puts, **change.shares}
 
+    @override
     def delete(self, session_id: str) -> None:
-        """As of SessionStore."""
         self._drop_tombstone(session_id)
         entry = self._entries.pop(session_id, None)
         if entry is None:
@@ -127,29 +131,30 @@ class MemoryStore:
         if not ids:
             del self._ids[owner]
 
+    @override
     def usage(self, owner: str | None = None) -> StoreUsage:
-        """As of SessionStore."""
         if owner is not None:
             return self._usage.get(owner, StoreUsage(0, 0))
         return sum(self._usage.values(), StoreUsage(0, 0))
 
+    @override
     def growth(self, change: Change) -> int:
-        """As of SessionStore."""
         return self._growth(change, self._linked(change))
 
+    @override
     def page(self, owner: str, after: str, limit: int) -> list[StoredHead]:
-        """As of SessionStore."""
         ids = self._ids.get(owner, [])
         start = bisect_right(ids, after)
         return [self._entries[session_id].head for session_id in ids[start : start + limit]]
 
+    @override
     def due(self, now: float, skip: int = 0) -> list[str]:
-        """As of SessionStore."""
         ends = ((session_id, entry.head.expires_at) for session_id, entry in self._entries.items())
         return [session_id for session_id, end in ends if end is not None and end <= now][skip:]
 
+    @override
     def expire(self, session_ids: Sequence[str], now: float, forget_at: float) -> list[str]:
-        """As of SessionStore. The oldest tombstones make room for new ones."""
+        # The oldest tombstones make room for new ones.
         return [session_id for session_id in session_ids if self._expire(session_id, now, forget_at)]
 
     def _expire(self, session_id: str, now: float, forget_at: float) -> bool:
@@ -165,47 +170,53 @@ class MemoryStore:
             self.forget_tombstones(owner, 1)
         return True
 
+    @override
     def expired_owner(self, session_id: str, now: float) -> str | None:
-        """As of SessionStore."""
         owner = self._tombstone_owners.get(session_id)
         if owner is not None and self._tombstones[owner][session_id] <= now:
             self._drop_tombstone(session_id)
             return None
         return owner
 
+    @override
     def forget_tombstones(self, owner: str, count: int) -> None:
-        """As of SessionStore."""
         for session_id in list(islice(self._tombstones.get(owner, ()), count)):
             self._drop_tombstone(session_id)
 
+    @override
     def claim(self, session_id: str) -> int:
-        """As of SessionStore: nobody else has this memory."""
+        # Nobody else has this memory.
         return 0
 
+    @override
     def renew(self, fences: Mapping[str, int]) -> None:
-        """As of SessionStore."""
+        pass
 
+    @override
     def ask_to_end(self, session_id: str) -> bool:
-        """As of SessionStore: there is no other server."""
+        # There is no other server.
         return False
 
+    @override
     def asked_to_end(self, fences: Mapping[str, int]) -> Mapping[str, bool]:
-        """As of SessionStore: there is no other server."""
+        # There is no other server.
         return {}
 
+    @override
     def release(self, session_id: str, fence: int) -> None:
-        """As of SessionStore."""
+        pass
 
+    @override
     def purge(self) -> bool:
-        """As of SessionStore."""
         return False
 
+    @override
     def idle(self) -> bool:
-        """As of SessionStore."""
         return False
 
+    @override
     def close(self) -> None:
-        """As of SessionStore."""
+        pass
 
     def _expires_at(self, session_id: str) -> float | None:
         entry = self._entries.get(session_id)

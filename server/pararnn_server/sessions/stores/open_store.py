@@ -20,7 +20,7 @@ FILE_NAME = "sessions.sqlite"
 
 
 def open_store(settings: Settings) -> SessionStore:
-    """Raises ConfigurationError, naming the option, for a store that cannot be used."""
+    """Open the store that the settings name. Raises ConfigurationError, naming the option."""
     if settings.store == "memory":
         return MemoryStore()
     option = option_name("data_dir" if settings.store == "sqlite" else "store")
@@ -31,13 +31,14 @@ def open_store(settings: Settings) -> SessionStore:
     except StoreUnusable as error:
         raise ConfigurationError(f"{option}: {error}") from error
     except TypeError:
-        # What redis makes of an option of the address that it does not have.
+        # The redis client raises this for an unknown option of the address.
         shown = shown_store(settings.store)
         raise ConfigurationError(f"{option}: {shown}: an option after the ? is unknown to redis") from None
 
 
 def _redis_store(url: str) -> SessionStore:
-    """Its library is asked for by those who use it only."""
+    """Open a redis store."""
+    # Its client is an extra, so it is imported for those who use it only.
     try:
         module = import_module("pararnn_server.sessions.stores.redis_store")
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Sessions in redis or valkey, where several servers share them: a lease and its fence make one writer."""
+"""A store in redis or valkey that several servers share: a lease and its fence make one writer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from typing_extensions import override
 
 from pararnn_server.errors import StoreFailed
 from pararnn_server.metrics.tiers import Tier
@@ -21,6 +22,7 @@ from pararnn_server.sessions.stores.store import (
     Change,
     Commit,
     LeaseHeld,
+    SessionStore,
     StaleWrite,
     StoredHead,
     StoreUnusable,
@@ -38,8 +40,8 @@ DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "no
 logger = logging.getLogger(__name__)
 
 
-class RedisStore:
-    """A SessionStore. Raises StoreUnusable for a server that is not there or would lose what it was given.
+class RedisStore(SessionStore):
+    """A store in redis. Raises StoreUnusable for a server that is not there or would lose commits.
 
     url: redis://user:password@host:port/db.
     """
@@ -79,38 +81,39 @@ class RedisStore:
         except redis.RedisError as error:
             raise StoreUnusable(f"the store cannot be brought to this version: {error}") from error
 
+    @override
     def load(self, session_id: str) -> StoredHead | None:
-        """As of SessionStore."""
         with _failures():
             return _head(session_id, self._redis.hmget(_key("s", session_id), list("ovhe")))
 
+    @override
     def read(self, session_id: str, name: str) -> bytes | None:
-        """As of SessionStore."""
         with _failures():
             data: Any = self._read_script(args=[PREFIX, session_id, name])
         return data if data is None else bytes(data)
 
+    @override
     def scan(self, session_id: str, prefix: str) -> dict[str, bytes]:
-        """As of SessionStore."""
         return self._scanned(session_id, prefix, sizes=False)
 
+    @override
     def names(self, session_id: str, prefix: str) -> dict[str, int]:
-        """As of SessionStore."""
         return self._scanned(session_id, prefix, sizes=True)
 
+    @override
     def find_alias(self, alias: str) -> str | None:
-        """As of SessionStore."""
         with _failures():
             found: Any = self._redis.get(_key("a", alias))
         return None if found is None else str(found.decode())
 
+    @override
     def share(self, session_id: str, prefix: str) -> bool:
-        """As of SessionStore."""
         with _failures():
             return bool(self._share_script(args=[PREFIX, session_id, prefix, LINKED_BYTES, PIECE_BYTES]))
 
+    @override
     def commit(self, commits: Sequence[Commit]) -> list[StaleWrite | None]:
-        """As of SessionStore. An answer that is lost is asked for again: the version tells if it was done."""
+        # A try whose answer was lost is repeated: the version tells if it was done.
         for attempt in range(1, COMMIT_TRIES + 1):
             try:
                 done = self._try_commit(commits)
@@ -124,13 +127,13 @@ class RedisStore:
             for commit, is_done in zip(commits, done, strict=True)
         ]
 
+    @override
     def delete(self, session_id: str) -> None:
-        """As of SessionStore."""
         with _failures():
             self._delete_script(args=[PREFIX, session_id])
 
+    @override
     def usage(self, owner: str | None = None) -> StoreUsage:
-        """As of SessionStore."""
         with _failures():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.hmget(PREFIX + "u" if owner is None else _key("u", owner), ["c", "n"])
@@ -142,13 +145,13 @@ class RedisStore:
         sessions, nbytes = (int(count or 0) for count in counts)
         return StoreUsage(sessions, nbytes, int(tombstones or 0))
 
+    @override
     def growth(self, change: Change) -> int:
-        """As of SessionStore."""
         with _failures():
             return int(self._growth_script(args=_arguments([change])))
 
+    @override
     def page(self, owner: str, after: str, limit: int) -> list[StoredHead]:
-        """As of SessionStore."""
         with _failures():
             start = f"({after}" if after else "-"
             ids: Any = self._redis.zrangebylex(_key("o", owner), start, "+", start=0, num=limit)
@@ -159,16 +162,16 @@ class RedisStore:
             heads = [_head(name, fields) for name, fields in zip(names, pipeline.execute(), strict=True)]
         return [head for head in heads if head is not None]
 
+    @override
     def due(self, now: float, skip: int = 0) -> list[str]:
-        """As of SessionStore."""
         with _failures():
             ids: Any = self._redis.zrangebyscore(
                 PREFIX + "due", "-inf", repr(now), start=skip, num=DUE_AT_ONCE
             )
         return [session_id.decode() for session_id in ids]
 
+    @override
     def expire(self, session_ids: Sequence[str], now: float, forget_at: float) -> list[str]:
-        """As of SessionStore."""
         with _failures():
             pipeline = self._redis.pipeline(transaction=False)
             for session_id in session_ids:
@@ -176,39 +179,39 @@ class RedisStore:
             outcomes = pipeline.execute()
         return [session_id for session_id, gone in zip(session_ids, outcomes, strict=True) if gone]
 
+    @override
     def expired_owner(self, session_id: str, now: float) -> str | None:
-        """As of SessionStore."""
         with _failures():
             found: Any = self._redis.get(_key("t", session_id))
         forget_at, _, owner = (found or b"-inf ").decode().partition(" ")
         return owner if float(forget_at) > now else None
 
+    @override
     def forget_tombstones(self, owner: str, count: int) -> None:
-        """As of SessionStore."""
         with _failures():
             self._forget_script(args=[PREFIX, owner, count])
 
+    @override
     def claim(self, session_id: str) -> int:
-        """As of SessionStore."""
         with _failures():
             granted, number = self._claim_script(args=[PREFIX, session_id, self._lease_ms])
         if not granted:
             raise LeaseHeld(max(0, number) / 1000)
         return int(number)
 
+    @override
     def renew(self, fences: Mapping[str, int]) -> None:
-        """As of SessionStore."""
         with _failures():
             for session_id, fence in fences.items():
                 self._renew_script(args=[PREFIX, session_id, fence, self._lease_ms])
 
+    @override
     def ask_to_end(self, session_id: str) -> bool:
-        """As of SessionStore."""
         with _failures():
             return bool(self._ask_script(args=[PREFIX, session_id, self._lease_ms]))
 
+    @override
     def asked_to_end(self, fences: Mapping[str, int]) -> Mapping[str, bool]:
-        """As of SessionStore."""
         with _failures():
             pipeline = self._redis.pipeline(transaction=False)
             for session_id, fence in fences.items():
@@ -216,25 +219,26 @@ class RedisStore:
             answers = pipeline.execute()
         return {name: answer == 1 for name, answer in zip(fences, answers, strict=True) if answer}
 
+    @override
     def release(self, session_id: str, fence: int) -> None:
-        """As of SessionStore."""
         with _failures():
             self._release_script(args=[PREFIX, session_id, fence])
 
+    @override
     def purge(self) -> bool:
-        """As of SessionStore: redis frees what is unlinked by itself."""
+        # Redis frees what is unlinked by itself.
         return False
 
+    @override
     def idle(self) -> bool:
-        """As of SessionStore."""
         return False
 
+    @override
     def close(self) -> None:
-        """As of SessionStore."""
         self._redis.close()
 
     def _migrate(self) -> None:
-        """Counts what an older version of this program has kept; twice does no harm."""
+        """Count the rows that an older version of this program wrote; twice does no harm."""
         if int(self._redis.get(PREFIX + "schema") or 0) >= SCHEMA:
             return
         for kind, script in (("s", redis_scripts.MEASURE), ("t", redis_scripts.COUNT_TOMBSTONE)):
@@ -257,7 +261,8 @@ class RedisStore:
             return [bool(outcome) for outcome in pipeline.execute()]
 
     def _was_done(self, commit: Commit) -> bool:
-        """By an earlier try whose answer was lost. The head holds the time: no other change has the same."""
+        """Return True if an earlier try, whose answer was lost, has made this commit."""
+        # The head holds the time: no other change has the same.
         change = commit[0]
         head = self.load(change.session_id)
         return head is not None and (head.version, head.head) == (change.base_version + 1, change.head)
@@ -301,11 +306,11 @@ def _head(session_id: str, fields: Any) -> StoredHead | None:
 
 
 def _check_durable(server: redis.Redis) -> None:
-    """A turn that was answered must be on a disk, and stay there."""
+    """Raise StoreUnusable unless a turn that was answered is on a disk and stays there."""
     try:
         found: Any = {name: server.config_get(name).get(name) for name in DURABLE}
     except redis.ResponseError as error:
-        logger.warning("the store does not tell how it keeps what it is given (%s): turns may be lost", error)
+        logger.warning("the store does not show its configuration (%s): turns may be lost", error)
         return
     wrong = [f"{name} {value}" for name, value in DURABLE.items() if found[name] != value]
     if wrong:

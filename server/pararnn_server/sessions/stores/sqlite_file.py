@@ -1,4 +1,4 @@
-"""The sqlite store's file: made whole, locked, watched, with room for deletions on a full disk."""
+"""The file of the sqlite store: created whole, locked, watched, with room for deletions on a full disk."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _FULL = ("is full", "disk I/O error")
 
 
 class SqliteFile:
-    """Raises StoreUnusable for a file that cannot be used, or that another server has.
+    """The open database file. Raises StoreUnusable if it cannot be used or another server has it.
 
-    path: of the file, made with its folder if it is not there. reserve_bytes: kept free for deletions.
+    path: the file, made with its folder if missing. reserve_bytes: disk space kept free for deletions.
     """
 
     def __init__(self, path: Path, reserve_bytes: int = 0) -> None:
@@ -60,7 +60,7 @@ class SqliteFile:
 
     @contextmanager
     def growing(self) -> Iterator[None]:
-        """A transaction: durable at its end, or undone. Refused while the file cannot grow."""
+        """Run a transaction: durable at its end, or rolled back. Raises while the file cannot grow."""
         if self._cannot_grow:
             with failures():
                 self._checkpoint()
@@ -68,7 +68,7 @@ class SqliteFile:
             yield
 
     def freeing(self, work: Callable[[], T]) -> T:
-        """Does the work in a transaction; on a full disk once more after each way to make room."""
+        """Do the work in a transaction; on a full disk, once more after each way to make room."""
         for make_room in (self._reserve.give_up, self._empty_log):
             try:
                 with self._transaction():
@@ -81,7 +81,7 @@ class SqliteFile:
             return work()
 
     def tidy(self) -> bool:
-        """Empties the log and gives one piece of free pages back to the disk; True if more are left."""
+        """Empty the log and give one piece of free pages back. Return True if more are left."""
         if self._is_tidy:
             return False
         with failures():
@@ -96,7 +96,7 @@ class SqliteFile:
         return not self._is_tidy
 
     def close(self) -> None:
-        """Gives the lock back."""
+        """Close the database and give the lock back."""
         with suppress(sqlite3.Error):
             self.db.close()
         os.close(self._lock)
@@ -119,7 +119,8 @@ class SqliteFile:
         self._watch_log()
 
     def _watch_log(self) -> None:
-        """A log that sqlite could not empty grows with every commit: nothing more until it is emptied."""
+        """Stop growing commits while the log is too long, and try to empty it."""
+        # A log that sqlite cannot empty grows with every commit.
         if _size(self._log) > LOG_BYTES:
             self._cannot_grow = True
             self._empty_log()
@@ -133,7 +134,8 @@ class SqliteFile:
         self._cannot_grow = False
 
     def _check_is_there(self) -> None:
-        """A file that was removed or replaced takes every write and keeps none."""
+        """Raise StoreFailed if the file was removed or replaced."""
+        # Such a file takes every write and keeps none.
         log = _identity(self._log)
         if _identity(self._path) != self._identity or (self._log_identity or log) != log:
             raise StoreFailed(
@@ -165,7 +167,8 @@ class SqliteFile:
             raise StoreUnusable(f"{path} cannot be opened: {error}") from error
 
     def _create(self) -> None:
-        """Under another name first: the file is whole from the moment that it has its own."""
+        """Create the file."""
+        # Under another name first: so it is complete from the moment that it has its own.
         if _size(self._log):
             raise StoreUnusable(
                 f"{self._path} is gone, but {self._log.name} beside it holds its last turns. Put the file"
@@ -207,7 +210,7 @@ class SqliteFile:
 
 
 def _make_shrinkable(db: sqlite3.Connection) -> None:
-    """Files of the first version cannot give pages back; only a rewrite changes that."""
+    """Rewrite the file so that it can give pages back, which files of the first version cannot."""
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("VACUUM")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -215,7 +218,7 @@ def _make_shrinkable(db: sqlite3.Connection) -> None:
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Turn sqlite's error into one that a client may read."""
+    """Turn sqlite's errors into StoreFailed."""
     try:
         yield
     except sqlite3.Error as error:
@@ -234,7 +237,7 @@ def _is_for_room(error: StoreFailed) -> bool:
 
 
 def _take_lock(path: Path) -> int:
-    """A file beside the store, locked until this process ends, however it ends."""
+    """Lock a file beside the store until this process ends, however it ends."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

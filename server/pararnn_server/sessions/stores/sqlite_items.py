@@ -18,13 +18,16 @@ Linked = list[tuple[str, bytes, int | None]]
 
 
 class SqliteItems:
-    """Inside a transaction of its caller, where it writes. session: the number of a row of `sessions`."""
+    """Items in their tables. Writes happen in the caller's transaction.
+
+    session: the number of a row of `sessions`.
+    """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
     def read(self, session_id: str, name: str) -> bytes | None:
-        """One item."""
+        """Return one item."""
         row = self._db.execute(
             f"SELECT coalesce(blobs.data, items.data) {_OF_SESSION} WHERE id = ? AND name = ?",
             (session_id, name),
@@ -32,17 +35,17 @@ class SqliteItems:
         return None if row is None else row[0]
 
     def scan(self, session_id: str, prefix: str) -> dict[str, bytes]:
-        """Items by name, in order."""
+        """Return items by name, in order."""
         query = f"SELECT name, coalesce(blobs.data, items.data) {_WITH_PREFIX}"
         return dict(self._db.execute(query, (session_id, prefix, prefix + "\U0010ffff")).fetchall())
 
     def names(self, session_id: str, prefix: str) -> dict[str, int]:
-        """Bytes by name, in order; no item is read."""
+        """Return sizes by name, in order; no item is read."""
         query = f"SELECT name, coalesce(length(blobs.data), length(items.data)) {_WITH_PREFIX}"
         return dict(self._db.execute(query, (session_id, prefix, prefix + "\U0010ffff")).fetchall())
 
     def counted(self, session: int, names: Collection[str]) -> int:
-        """Return what the items of these names count; no item is read."""
+        """Return the counted bytes of the items with these names; no item is read."""
         [nbytes] = self._db.execute(
             "SELECT coalesce(sum(? + length(name) + coalesce(length(blobs.data), length(items.data))), 0)"
             " FROM items LEFT JOIN blobs ON blob = blobs.number"
@@ -60,34 +63,34 @@ class SqliteItems:
         }
 
     def put(self, session: int, items: Mapping[str, bytes]) -> None:
-        """Bytes of this session alone."""
+        """Write items that no other session shares."""
         self._db.executemany(_PUT, [(session, name, data, None) for name, data in items.items()])
 
     def put_shared(self, session: int, items: Mapping[str, bytes]) -> None:
-        """Blobs, where the bytes are worth a row of their own."""
+        """Write items that others may link to: blobs where the bytes are worth a row of their own."""
         for name, data in items.items():
             blob = self._add_blob(data) if len(data) >= LINKED_BYTES else None
             self._db.execute(_PUT, (session, name, data if blob is None else b"", blob))
 
     def linked(self, links: Mapping[str, tuple[str, str]]) -> Linked | None:
-        """The items that links lead to, for `put_linked`; None if one is not there."""
+        """Return the items that links lead to, for `put_linked`; None if one is missing."""
         query = f"SELECT items.data, items.blob {_OF_SESSION} WHERE id = ? AND name = ?"
         rows = [(name, self._db.execute(query, source).fetchone()) for name, source in links.items()]
         found = [(name, row[0], row[1]) for name, row in rows if row is not None]
         return found if len(found) == len(rows) else None
 
     def put_linked(self, session: int, linked: Linked) -> None:
-        """Items that share the blob of the linked one, or are a copy of it."""
+        """Write items that share the blob of the linked one, or are a copy of it."""
         self._db.executemany(_PUT, [(session, *item) for item in linked])
 
     def remove(self, session: int, names: Iterable[str]) -> None:
-        """Harmless where there is none."""
+        """Remove items; a missing one is no error."""
         self._db.executemany(
             "DELETE FROM items WHERE session = ? AND name = ?", [(session, name) for name in names]
         )
 
     def share(self, session_id: str, prefix: str) -> bool:
-        """Turns one piece of items into blobs; True if it may have left some."""
+        """Turn one piece of items into blobs. Return True if some may be left."""
         rows = self._db.execute(
             f"SELECT items.rowid, length(items.data) {_OF_SESSION}"
             " WHERE id = ? AND name >= ? AND name < ? AND blob IS NULL AND length(items.data) >= ?",
@@ -101,7 +104,7 @@ class SqliteItems:
         return len(piece) < len(rows)
 
     def purge(self, session: int) -> bool:
-        """Removes one piece of a session's items; True if more are left."""
+        """Remove one piece of a session's items. Return True if more are left."""
         rows = self._db.execute(
             "SELECT rowid, length(data) FROM items WHERE session = ? LIMIT ?", (session, PIECE_ITEMS + 1)
         ).fetchall()
@@ -110,7 +113,7 @@ class SqliteItems:
         return len(piece) < len(rows)
 
     def purge_blobs(self) -> bool:
-        """Removes one piece of the blobs that nobody has any more; True if more are left."""
+        """Remove one piece of the blobs that no item uses. Return True if more are left."""
         rows = self._db.execute(
             "SELECT blob, coalesce(length(data), 0) FROM loose LEFT JOIN blobs ON blob = number LIMIT ?",
             (PIECE_ITEMS + 1,),
@@ -128,7 +131,7 @@ class SqliteItems:
 
 
 def _piece(rows: Iterable[tuple[int, int]]) -> list[int]:
-    """The first rows whose bytes together are one piece, and at least one."""
+    """Return the first rows whose bytes together are one piece, and at least one."""
     piece: list[int] = []
     nbytes = 0
     for row, size in rows:

@@ -33,7 +33,7 @@ CREATE TABLE tombstones (
 CREATE INDEX tombstones_by_end ON tombstones (forget_at);
 """
 
-# gone: sessions that were deleted and whose items are still there. loose: blobs that an item has let go of.
+# gone: deleted sessions with items left to remove. loose: blobs that an item has let go of.
 # Foreign keys are off since then: a session that is deleted leaves its items to be removed piece by piece.
 _SHARED_ITEMS = """
 ALTER TABLE sessions ADD COLUMN alias TEXT;
@@ -52,7 +52,7 @@ WHEN old.blob IS NOT NULL AND old.blob IS NOT new.blob BEGIN
 END;
 """
 
-# nbytes: no longer what a session is said to hold, but what its rows count, as store.py has it.
+# nbytes: from here on the counted bytes of the rows, as store.py defines them.
 _MEASURED = """
 UPDATE sessions SET nbytes = 1024 + length(head) + (
     SELECT coalesce(sum(64 + length(name) + coalesce(length(blobs.data), length(items.data))), 0)
@@ -66,15 +66,18 @@ STEPS: Sequence[str] = (_FIRST, _SHARED_ITEMS, _MEASURED)
 
 
 class SchemaTooNew(Exception):
-    """The file was written by a newer program."""
+    """A file that a newer version of the program wrote."""
 
 
 class ForeignFile(Exception):
-    """The file is a database of something else."""
+    """A database of another program."""
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> None:
-    """Brings the file to the newest version, each step wholly or not at all. Raises as above."""
+    """Bring the file to the newest version, each step wholly or not at all.
+
+    Raises SchemaTooNew and ForeignFile.
+    """
     [version] = connection.execute("PRAGMA user_version").fetchone()
     [application] = connection.execute("PRAGMA application_id").fetchone()
     [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -1,4 +1,4 @@
-"""Sessions in one file: durable when a commit returns, for one server at a time."""
+"""A store in one SQLite file: durable when a commit returns, for one server at a time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from typing_extensions import override
+
 from pararnn_server.metrics.tiers import Tier
 from pararnn_server.sessions.stores.sqlite_file import SqliteFile, failures
 from pararnn_server.sessions.stores.sqlite_items import Linked, SqliteItems
@@ -16,6 +18,7 @@ from pararnn_server.sessions.stores.store import (
     SESSION_BYTES,
     Change,
     Commit,
+    SessionStore,
     StaleWrite,
     StoredHead,
     StoreUnusable,
@@ -30,10 +33,10 @@ DUE_AT_ONCE = 100
 _HEAD_COLUMNS = "id, owner, version, head, expires_at"
 
 
-class SqliteStore:
-    """A SessionStore. Raises StoreUnusable for a file that cannot be used, or that another server has.
+class SqliteStore(SessionStore):
+    """A store in one file. Raises StoreUnusable for a file that cannot be used, or that another server has.
 
-    path: of the file, made with its folder if it is not there. reserve_bytes: kept free for deletions.
+    path: the file, made with its folder if missing. reserve_bytes: disk space kept free for deletions.
     """
 
     tier: Tier = "store"
@@ -51,79 +54,79 @@ class SqliteStore:
             raise StoreUnusable(f"{path} cannot be read: {error}") from error
         self._may_hold_waste = True
 
+    @override
     def load(self, session_id: str) -> StoredHead | None:
-        """As of SessionStore."""
         with failures():
             row = self._db.execute(
                 f"SELECT {_HEAD_COLUMNS} FROM sessions WHERE id = ?", (session_id,)
             ).fetchone()
         return None if row is None else StoredHead(*row)
 
+    @override
     def read(self, session_id: str, name: str) -> bytes | None:
-        """As of SessionStore."""
         with failures():
             return self._items.read(session_id, name)
 
+    @override
     def scan(self, session_id: str, prefix: str) -> dict[str, bytes]:
-        """As of SessionStore."""
         with failures():
             return self._items.scan(session_id, prefix)
 
+    @override
     def names(self, session_id: str, prefix: str) -> dict[str, int]:
-        """As of SessionStore."""
         with failures():
             return self._items.names(session_id, prefix)
 
+    @override
     def find_alias(self, alias: str) -> str | None:
-        """As of SessionStore."""
         with failures():
             row = self._db.execute("SELECT id FROM sessions WHERE alias = ?", (alias,)).fetchone()
         return None if row is None else row[0]
 
+    @override
     def share(self, session_id: str, prefix: str) -> bool:
-        """As of SessionStore."""
         with self._counted(), self._file.growing():
             return self._items.share(session_id, prefix)
 
+    @override
     def commit(self, commits: Sequence[Commit]) -> list[StaleWrite | None]:
-        """As of SessionStore."""
         with self._counted(), self._file.growing():
             return [self._commit(commit) for commit in commits]
 
+    @override
     def delete(self, session_id: str) -> None:
-        """As of SessionStore."""
-
         def work() -> None:
             self._delete(session_id)
             self._forget("id = ?", session_id)
 
         self._freeing(work)
 
+    @override
     def usage(self, owner: str | None = None) -> StoreUsage:
-        """As of SessionStore."""
         if owner is not None:
             return self._usage.get(owner, StoreUsage(0, 0))
         return sum(self._usage.values(), StoreUsage(0, 0))
 
+    @override
     def growth(self, change: Change) -> int:
-        """As of SessionStore."""
         with failures():
             return self._growth(change, self._items.linked(change.links) or [])
 
+    @override
     def page(self, owner: str, after: str, limit: int) -> list[StoredHead]:
-        """As of SessionStore."""
         query = f"SELECT {_HEAD_COLUMNS} FROM sessions WHERE owner = ? AND id > ? ORDER BY id LIMIT ?"
         with failures():
             return [StoredHead(*row) for row in self._db.execute(query, (owner, after, limit))]
 
+    @override
     def due(self, now: float, skip: int = 0) -> list[str]:
-        """As of SessionStore."""
         query = "SELECT id FROM sessions WHERE expires_at <= ? ORDER BY expires_at LIMIT ? OFFSET ?"
         with failures():
             return [session_id for (session_id,) in self._db.execute(query, (now, DUE_AT_ONCE, skip))]
 
+    @override
     def expire(self, session_ids: Sequence[str], now: float, forget_at: float) -> list[str]:
-        """As of SessionStore. Some tombstones whose time has passed go with them."""
+        # Some tombstones whose time has passed go with them.
         query = "SELECT owner FROM sessions WHERE id = ? AND expires_at <= ?"
 
         def work() -> list[str]:
@@ -140,37 +143,42 @@ class SqliteStore:
 
         return self._freeing(work)
 
+    @override
     def expired_owner(self, session_id: str, now: float) -> str | None:
-        """As of SessionStore."""
         query = "SELECT owner FROM tombstones WHERE id = ? AND forget_at > ?"
         with failures():
             row = self._db.execute(query, (session_id, now)).fetchone()
         return None if row is None else row[0]
 
+    @override
     def forget_tombstones(self, owner: str, count: int) -> None:
-        """As of SessionStore."""
         self._freeing(lambda: self._forget_oldest(owner, count))
 
+    @override
     def claim(self, session_id: str) -> int:
-        """As of SessionStore: the lock of the file keeps every other server out."""
+        # The lock of the file keeps every other server out.
         return 0
 
+    @override
     def renew(self, fences: Mapping[str, int]) -> None:
-        """As of SessionStore."""
+        pass
 
+    @override
     def ask_to_end(self, session_id: str) -> bool:
-        """As of SessionStore: there is no other server."""
+        # There is no other server.
         return False
 
+    @override
     def asked_to_end(self, fences: Mapping[str, int]) -> Mapping[str, bool]:
-        """As of SessionStore: there is no other server."""
+        # There is no other server.
         return {}
 
+    @override
     def release(self, session_id: str, fence: int) -> None:
-        """As of SessionStore."""
+        pass
 
+    @override
     def purge(self) -> bool:
-        """As of SessionStore."""
         if not self._may_hold_waste:
             return False
         query = "SELECT EXISTS (SELECT 1 FROM loose) OR EXISTS (SELECT 1 FROM gone)"
@@ -180,16 +188,18 @@ class SqliteStore:
             self._may_hold_waste = self._file.freeing(self._purge)
         return self._may_hold_waste
 
+    @override
     def idle(self) -> bool:
-        """Write the log back into the file, and give free bytes of both back to the disk."""
+        # The log goes back into the file, and free bytes of both to the disk.
         return self._file.tidy()
 
+    @override
     def close(self) -> None:
-        """As of SessionStore."""
         self._file.close()
 
     def _purge(self) -> bool:
-        """Items of sessions that are gone first: they may let go of blobs."""
+        """Remove one piece of items, else one piece of blobs."""
+        # Items first: removing them lets go of blobs.
         row = self._db.execute("SELECT session FROM gone LIMIT 1").fetchone()
         if row is None:
             return self._items.purge_blobs()
@@ -256,7 +266,7 @@ class SqliteStore:
         self._items.put_shared(number, change.shares)
 
     def _write_head(self, change: Change, growth: int) -> int:
-        """The session's number."""
+        """Write the head and return the session's number."""
         fields = (change.base_version + 1, change.expires_at, growth, change.head, change.alias)
         if not change.base_version:
             # Numbers of sessions that are gone may still have items: none is given again.
@@ -277,7 +287,8 @@ class SqliteStore:
         return int(number)
 
     def _delete(self, session_id: str, *, purges: bool = True) -> None:
-        """purges: one piece of its items at once, so that what is written after it finds their pages."""
+        """Remove a session's row. purges: one piece of its items too."""
+        # With their pages free, what is written next finds room on a full disk.
         row = self._db.execute(
             "SELECT number, owner, nbytes FROM sessions WHERE id = ?", (session_id,)
         ).fetchone()

@@ -1,10 +1,11 @@
-"""What a session store must do. It knows no sessions: only versions, owners and named bytes.
+"""The contract of session stores. A store knows versions, owners and named bytes.
 
 A session is a head, which every change replaces, and items by name. Every store passes the same tests.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -25,7 +26,7 @@ PIECE_ITEMS = 256
 
 
 class StaleWrite(Exception):
-    """The change was made for another version, a lost lease, an alias in use or a link to nothing."""
+    """A change for another version, under a lost lease, with an alias in use or with a link to nothing."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(session_id)
@@ -33,11 +34,14 @@ class StaleWrite(Exception):
 
 
 class StoreUnusable(Exception):
-    """The store cannot be opened; the message says why and what to do."""
+    """A store that cannot be opened; the message says why and what to do."""
 
 
 class LeaseHeld(Exception):
-    """Another server may write to the session. retry_after: seconds until its lease ends unless renewed."""
+    """A session to which another server may write.
+
+    retry_after: seconds until its lease ends unless renewed.
+    """
 
     def __init__(self, retry_after: float) -> None:
         super().__init__(f"leased for another {retry_after:g} s")
@@ -46,10 +50,10 @@ class LeaseHeld(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a commit does to one session.
+    """A change of one session within a commit.
 
-    base_version: what the store must hold, 0 for a session that must not exist; the next is one more.
-    fence: of the lease the change is made under, 0 where there are no leases or nobody can know the session.
+    base_version: the version that the store must hold, 0 for a new session. The change makes it one more.
+    fence: number of the lease, 0 where there are no leases or nobody else can know the session.
     removes come before links, links before puts and shares.
     expires_at: seconds since 1970, None for never.
     shares: puts that other sessions may link to.
@@ -71,7 +75,7 @@ class Change:
 
 
 def put_bytes(change: Change) -> int:
-    """Bytes of the items that a change writes."""
+    """Return the bytes of the items that a change writes."""
     return sum(len(data) for items in (change.puts, change.shares) for data in items.values())
 
 
@@ -92,10 +96,10 @@ class StoredHead:
 
 @dataclass(frozen=True, slots=True)
 class StoreUsage:
-    """Rows of one owner, or of all.
+    """Counts and bytes of the rows of one owner, or of all.
 
-    nbytes: heads and items of the sessions, each item whole even where several share its bytes, and what they
-        count beside. kept_bytes: with tombstones.
+    nbytes: heads and items of the sessions, and what rows cost beside. An item counts whole in each session
+        that shares its bytes. kept_bytes: with tombstones.
     """
 
     sessions: int
@@ -114,102 +118,120 @@ class StoreUsage:
 
 
 class SessionStore(Protocol):
-    """One thread at a time. Every method raises StoreFailed if the store cannot do its work.
+    """A store, used by one thread at a time. Every method raises StoreFailed if it cannot do its work.
 
-    tier: where its bytes lie.
+    tier: "host" for memory, "store" for what outlives the process.
     lease_seconds: how long a claim lasts unless renewed; None where no other server has the store open.
     """
 
-    @property
-    def tier(self) -> Tier:
-        """ "host" for memory, "store" for what outlives the process."""
+    tier: Tier
+    lease_seconds: float | None
 
-    @property
-    def lease_seconds(self) -> float | None:
-        """As above."""
-
+    @abstractmethod
     def load(self, session_id: str) -> StoredHead | None:
-        """The last commit."""
+        """Return the last commit of a session."""
 
+    @abstractmethod
     def read(self, session_id: str, name: str) -> bytes | None:
-        """One item."""
+        """Return one item."""
 
+    @abstractmethod
     def scan(self, session_id: str, prefix: str) -> dict[str, bytes]:
-        """Items whose names begin so, in order of names."""
+        """Return the items whose names have this prefix, in order of names."""
 
+    @abstractmethod
     def names(self, session_id: str, prefix: str) -> dict[str, int]:
-        """The same without the items: bytes by name."""
+        """Return the sizes of the items whose names have this prefix, in order of names."""
 
+    @abstractmethod
     def find_alias(self, alias: str) -> str | None:
-        """The session that has this second name."""
+        """Return the session that has this alias."""
 
+    @abstractmethod
     def share(self, session_id: str, prefix: str) -> bool:
-        """Prepares one piece of items for links that copy nothing; True if more may be left."""
+        """Prepare one piece of items for links that copy nothing. Return True if more may be left."""
 
+    @abstractmethod
     def commit(self, commits: Sequence[Commit]) -> list[StaleWrite | None]:
-        """Durable on return, with one wait for all. An entry says that this commit did nothing, and why."""
+        """Make the commits durable, with one wait for all. Return the error of each that changed nothing."""
 
+    @abstractmethod
     def delete(self, session_id: str) -> None:
-        """Forgets the session, its alias and its tombstone, at the cost of one piece.
+        """Forget the session, its alias and its tombstone, at the cost of one piece.
 
-        It succeeds on a full disk, and what is written after it finds room.
+        A full disk is no error: later writes find the room that this frees.
         """
 
+    @abstractmethod
     def usage(self, owner: str | None = None) -> StoreUsage:
         """Return the usage of one owner, or of all, as measured when it was written."""
 
+    @abstractmethod
     def growth(self, change: Change) -> int:
         """Return by how many bytes this change would raise its owner's usage; below 0 if it frees some."""
 
+    @abstractmethod
     def page(self, owner: str, after: str, limit: int) -> list[StoredHead]:
-        """Up to `limit` sessions with an id above `after`, by ascending id."""
+        """Return up to `limit` sessions with an id above `after`, by ascending id."""
 
+    @abstractmethod
     def due(self, now: float, skip: int = 0) -> list[str]:
-        """Some sessions whose time has passed, beyond the first `skip`; none when there are none left."""
+        """Return some expired sessions beyond the first `skip`, and none only when none are left."""
 
+    @abstractmethod
     def expire(self, session_ids: Sequence[str], now: float, forget_at: float) -> list[str]:
-        """Forgets those whose time has passed and that nobody has a lease of, but for their owners.
+        """Replace expired sessions without a lease by tombstones, and return their ids.
 
-        Returns the ids of the forgotten ones. An older tombstone of the same id is replaced.
+        An older tombstone of the same id is replaced.
         """
 
+    @abstractmethod
     def expired_owner(self, session_id: str, now: float) -> str | None:
-        """Whose the session was, until `forget_at`."""
+        """Return the owner of an expired session, until `forget_at`."""
 
+    @abstractmethod
     def forget_tombstones(self, owner: str, count: int) -> None:
-        """Forgets the owner's oldest tombstones."""
+        """Remove the owner's oldest tombstones."""
 
+    @abstractmethod
     def claim(self, session_id: str) -> int:
-        """The right to write, and its fence: higher than any before. Raises LeaseHeld."""
+        """Take the lease of a session and return its fence, higher than any before. Raises LeaseHeld."""
 
+    @abstractmethod
     def renew(self, fences: Mapping[str, int]) -> None:
-        """Prolongs claims, by session; one that is lost stays lost."""
+        """Prolong leases, by session; a lost one stays lost."""
 
+    @abstractmethod
     def ask_to_end(self, session_id: str) -> bool:
-        """Asks the server that has a claim on the session to end its reply; False if none has."""
+        """Ask the server that has the lease to end its reply. Return False if none has it."""
 
+    @abstractmethod
     def asked_to_end(self, fences: Mapping[str, int]) -> Mapping[str, bool]:
-        """Claims, by session, that this server shall give up.
+        """Return the leases, by session, that this server shall give up.
 
-        True if another server asked for it, so that the reply can be kept; False if the claim is lost or the
-        session is gone. A question is answered once.
+        True: another server asked for it, so the reply can be committed. False: the lease is lost or the
+        session is gone. Each request is returned once.
         """
 
+    @abstractmethod
     def release(self, session_id: str, fence: int) -> None:
-        """Gives a claim back; one that is lost is left alone."""
+        """Give a lease back; a lost one is left alone."""
 
+    @abstractmethod
     def purge(self) -> bool:
-        """Removes one piece of what was deleted; True if more is left."""
+        """Remove one piece of deleted data. Return True if more is left."""
 
+    @abstractmethod
     def idle(self) -> bool:
-        """Tidies up one piece at a moment in which nobody waits; True if more is left."""
+        """Tidy up one piece while nobody waits. Return True if more is left."""
 
+    @abstractmethod
     def close(self) -> None:
-        """Nothing is called after it."""
+        """Close the store. No method is called afterwards."""
 
 
 def items_bytes(sizes: Mapping[str, int]) -> int:
-    """Return what items count, by the sizes of their data."""
+    """Return the counted bytes of items, by the sizes of their data."""
     return sum(ITEM_BYTES + len(name) + size for name, size in sizes.items())
 
 
