@@ -41,7 +41,7 @@ class KeyRing:
 
     @property
     def anonymous(self) -> bool:
-        """Whether no key is needed."""
+        """True if no key is needed."""
         return not self._keys
 
     def owner(self, headers: Mapping[str, str]) -> str:
@@ -78,7 +78,7 @@ def load_keys(settings: Settings) -> KeyRing:
 
 
 def check_exposure(settings: Settings, keys: KeyRing) -> None:
-    """Without keys only this machine may connect. Raises ConfigurationError."""
+    """Raise ConfigurationError if others than this machine may connect without keys."""
     if keys.anonymous and not settings.allow_anonymous and not _is_loopback(settings.host):
         raise ConfigurationError(
             f"{option_name('host')}: {settings.host} can be reached from other machines; set keys"
@@ -122,7 +122,7 @@ def _parse(text: str, where: str) -> tuple[str, str]:
 
 
 def _check_distinct(keys: Iterable[tuple[str, str]]) -> None:
-    """Of two names with one key, the second would be the first."""
+    """Raise ConfigurationError if two names have one key: the second would act as the first."""
     names: dict[str, str] = {}
     for name, key in keys:
         if names.setdefault(key, name) != name:

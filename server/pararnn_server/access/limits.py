@@ -1,4 +1,4 @@
-"""How much one key may ask for at once and per minute."""
+"""Limits of one key: requests at once, requests and tokens per minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the machine can do at most in a second: bytes read and products added, by all threads together."""
+"""Limits of the machine: bytes read and products added in a second by all threads together."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class ReadBuffer:
         self._data = room[start : start + whole].fill_(1)
 
     def reader(self, size: int) -> Reader:
-        """Of the first `size` bytes, rounded up to whole lines of every thread.
+        """Return a reader of the first `size` bytes, rounded up to whole lines of every thread.
 
-        ValueError if they are more than the buffer's, RuntimeError if there are more threads than there were.
+        Raises ValueError if the buffer has fewer, RuntimeError if threads were added since.
         """
         if not 0 < size <= self._size:
             raise ValueError(f"size must be 1 to {self._size}, got {size}")

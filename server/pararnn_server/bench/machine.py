@@ -1,4 +1,4 @@
-"""Which machine the figures are from."""
+"""The machine that the figures are from."""
 
 from __future__ import annotations
 

@@ -81,13 +81,13 @@ class Figure:
 
     @property
     def share(self) -> float | None:
-        """Of the limit."""
+        """Share of the limit, if it is known."""
         return None if self.limit is None else self.tokens_per_second.median / self.limit
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of the machine in the same run: operations/s by unit, bytes/s by label of what was read."""
+    """Limits of the machine in the same run: operations/s by unit, bytes/s by label of the memory read."""
 
     threads: int
     operations: dict[str, Spread]
@@ -96,7 +96,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one interleaved run found."""
+    """Results of one interleaved run."""
 
     figures: list[Figure]
     limits: Limits

@@ -1,4 +1,4 @@
-"""What is measured: a checkpoint, or random weights of a preset's size made directly in their format."""
+"""Models to measure: a checkpoint, or random weights of a preset's size, made in their format."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Subject:
 
     @property
     def unit(self) -> str:
-        """Which of the machine's matrix rates bounds it: floats are multiplied as float32."""
+        """The matrix rate of the machine that bounds it: floats are multiplied as float32."""
         return "int8" if self.config.quantization is not None else "float32"
 
     @property

@@ -24,7 +24,7 @@ NUMERIC = frozenset({"read per step", "threads", "tokens/s", "limit", "share", "
 
 
 def figure_row(figure: Figure) -> tuple[str, ...]:
-    """In the order of HEADINGS."""
+    """Return the cells of a figure in the order of HEADINGS."""
     speed = figure.tokens_per_second
     return (
         figure.label,
@@ -40,7 +40,7 @@ def figure_row(figure: Figure) -> tuple[str, ...]:
 
 
 def limit_rows(limits: Iterable[Limits]) -> list[tuple[str, ...]]:
-    """In the order of LIMIT_HEADINGS."""
+    """Return the rows of limits in the order of LIMIT_HEADINGS."""
     rows: list[tuple[str, ...]] = []
     for each in limits:
         rows += [

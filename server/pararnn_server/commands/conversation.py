@@ -1,4 +1,4 @@
-"""What a terminal chat needs from whatever answers: a model in this process or a server."""
+"""The interface between a terminal chat and a model, in this process or on a server."""
 
 from __future__ import annotations
 

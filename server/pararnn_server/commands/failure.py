@@ -1,4 +1,4 @@
-"""How a command fails: one line that says what is wrong, exit code 1, no traceback."""
+"""Failures of commands: one line that says what is wrong, exit code 1, no traceback."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def describe(path: Path, info: CheckpointInfo, *, verified: bool) -> dict[str, A
 
 
 def limit(subject: Subject) -> dict[str, float]:
-    """What memory allows: every token of a lone reply reads all matrices once. Bytes, tokens per second."""
+    """Return the bytes that a token of a lone reply reads, and the tokens per second that memory allows."""
     rate = read_bandwidth(min(subject.decode_bytes, _MOST_BYTES_READ)).median
     return {
         "bytes_read_per_token": subject.decode_bytes,

@@ -48,7 +48,7 @@ class LocalConversation:
         self._completion_tokens = 0
 
     def reply(self, text: str) -> Iterator[str]:
-        """As of Conversation. Broken off by an exception, the session is as before."""
+        """See Conversation.reply. Broken off by an exception, the session is as before."""
         new = asyncio.run(self._encode(text))
         prompt = [*self._pending, *new]
         if not prompt:
@@ -63,32 +63,32 @@ class LocalConversation:
         self._num_tokens += len(new) + self._completion_tokens
 
     def stop(self) -> None:
-        """As of Conversation."""
+        """See Conversation.stop."""
         self._stopping.set()
 
     def reset(self) -> None:
-        """As of Conversation."""
+        """See Conversation.reset."""
         self._state.reset(0)
         self._pending = []
         self._num_tokens = 0
         self._completion_tokens = 0
 
     def facts(self) -> SessionFacts:
-        """As of Conversation."""
+        """See Conversation.facts."""
         parts = tuple((part.name, _described(part)) for part in self._model.state_parts)
         return SessionFacts(self._num_tokens, parts_bytes(self._model.state_parts), parts)
 
     def close(self) -> None:
-        """As of Conversation: the memory goes with the process."""
+        """See Conversation.close: the memory goes with the process."""
 
     @property
     def continues_text(self) -> bool:
-        """As of Conversation."""
+        """See Conversation.continues_text."""
         return self._chat is None
 
     @property
     def completion_tokens(self) -> int:
-        """As of Conversation."""
+        """See Conversation.completion_tokens."""
         return self._completion_tokens
 
     def _pieces(self, prompt: list[int]) -> Iterator[str]:

@@ -100,7 +100,7 @@ def _settings_option(name: str, field: FieldInfo, panel: str) -> inspect.Paramet
 
 
 def metavar(annotation: Any) -> str:
-    """What the help shows for the kind of value."""
+    """Return the name that the help shows for the kind of value."""
     if get_origin(annotation) in (Union, types.UnionType):
         return metavar(next(each for each in get_args(annotation) if each is not type(None)))
     if get_origin(annotation) is Literal:

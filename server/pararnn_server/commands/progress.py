@@ -25,7 +25,7 @@ class _Speed(ProgressColumn):
     """Bytes per second, in the units of all other sizes."""
 
     def render(self, task: Task) -> Text:
-        """As of ProgressColumn."""
+        """See ProgressColumn.render."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{as_bytes(int(speed))}/s", style="progress.data.speed")
 

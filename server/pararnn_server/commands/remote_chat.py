@@ -32,7 +32,7 @@ class RemoteConversation:
         self._completion_tokens = 0
 
     def reply(self, text: str) -> Iterator[str]:
-        """As of Conversation."""
+        """See Conversation.reply."""
         self._completion_tokens = 0
         with self._stream(text) as chunks:
             for chunk in chunks:
@@ -43,17 +43,17 @@ class RemoteConversation:
                     yield chunk.text
 
     def stop(self) -> None:
-        """As of Conversation. On a thread of its own: the caller may be in the middle of a read."""
+        """See Conversation.stop. On a thread of its own: the caller may be in the middle of a read."""
         threading.Thread(target=self._cancel, daemon=True).start()
 
     def reset(self) -> None:
-        """As of Conversation."""
+        """See Conversation.reset."""
         self.close()
         self._session_id = self._client.sessions.create().id
         self._begun = False
 
     def facts(self) -> SessionFacts:
-        """As of Conversation."""
+        """See Conversation.facts."""
         session = self._client.sessions.get(self._session_id)
         details = (
             ("session", session.id),
@@ -67,7 +67,7 @@ class RemoteConversation:
         return SessionFacts(session.num_tokens, session.state_bytes, details)
 
     def close(self) -> None:
-        """As of Conversation. A server that is gone has forgotten the session already."""
+        """See Conversation.close. A server that is gone has forgotten the session already."""
         try:
             self._client.sessions.delete(self._session_id)
         except PararnnError:
@@ -75,12 +75,12 @@ class RemoteConversation:
 
     @property
     def continues_text(self) -> bool:
-        """As of Conversation."""
+        """See Conversation.continues_text."""
         return self._raw
 
     @property
     def completion_tokens(self) -> int:
-        """As of Conversation."""
+        """See Conversation.completion_tokens."""
         return self._completion_tokens
 
     def _stream(self, text: str) -> Any:

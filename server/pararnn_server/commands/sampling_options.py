@@ -1,4 +1,4 @@
-"""How the terminal chat samples."""
+"""Sampling of the terminal chat."""
 
 from __future__ import annotations
 

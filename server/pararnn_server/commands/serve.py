@@ -58,7 +58,7 @@ def described(config: ServingConfig) -> str:
 
 
 def welcome(serving: Serving, config: ServingConfig, url: str, settings: Settings) -> str:
-    """What is served, at what cost, and a first request to try."""
+    """Return the lines that name the model, its cost, and a first request to try."""
     num_slots = serving.engine.stats().state_slots_total
     return f"""
   {serving.name} is served on {url}
@@ -74,7 +74,7 @@ def welcome(serving: Serving, config: ServingConfig, url: str, settings: Setting
 
 
 def kept(settings: Settings) -> str:
-    """Return where sessions are, in words, without the password of an address."""
+    """Return the place of the sessions in words, without the password of an address."""
     if settings.store == "memory":
         return "in memory only"
     if settings.store == "sqlite":
@@ -83,14 +83,14 @@ def kept(settings: Settings) -> str:
 
 
 def machine(settings: Settings) -> str:
-    """What computes."""
+    """Return the device, threads and instruction set in words."""
     if settings.device == "cuda":
         return torch.cuda.get_device_name()
     return f"{ops.num_threads()} threads, instruction set level {ops.isa_level()}"
 
 
 def memory(serving: Serving, num_slots: int) -> str:
-    """Return what is resident, and how much of it are weights and the slots of running sessions."""
+    """Return the resident memory in words, with the parts of weights and running sessions."""
     weights, slots = as_bytes(serving.weight_bytes), as_bytes(num_slots * serving.state_bytes)
     resident = resident_memory_bytes()
     parts = f"{weights} of weights, {slots} for sessions that run"

@@ -35,7 +35,7 @@ class TextFiles:
 
     @property
     def description(self) -> str:
-        """What a card calls the text."""
+        """The name of the text in a card."""
         size = f"{self._num_bytes:,} bytes"
         if not self._is_folder:
             return f"`{self._name}` ({size})"

@@ -10,7 +10,7 @@ _STATM = Path("/proc/self/statm")
 
 
 def resident_memory_bytes() -> int | None:
-    """What is resident now; None where the system does not say."""
+    """Return the bytes that are resident now; None where the system does not tell."""
     if not _STATM.exists():
         return None
     return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""What /metrics reports, in a registry of its own: no global state, two apps in one process do not meet."""
+"""The metrics of /metrics, in a registry of their own: two apps in one process share nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which checkpoint is meant: the argument, PARARNN_CHECKPOINT_DIR, what the package ships, the repository."""
+"""Search for a checkpoint: the argument, PARARNN_CHECKPOINT_DIR, the package, the repository."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def find_checkpoint(settings: Settings) -> Path:
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Return whether the folder claims to be one; loading it is what proves it.
+    """Return True if the folder looks like a checkpoint; loading checks the rest.
 
     Raises ConfigurationError for a folder that may not be entered.
     """

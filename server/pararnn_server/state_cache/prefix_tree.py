@@ -111,7 +111,7 @@ class PrefixTree(Generic[V]):
 
 
 def _shared_bytes(ids: bytes, start: int, end: int, label: bytes) -> int:
-    """How much of `label` stands at `start` of `ids`, in whole ids; by halving, each half compared whole."""
+    """Return the bytes of `label` that `ids` has from `start` on, in whole ids, found by halving."""
     if start + len(label) <= end and ids.startswith(label, start):
         return len(label)
     low, high = 0, min(len(label), end - start) // ID_BYTES

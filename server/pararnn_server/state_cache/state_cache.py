@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Partition(NamedTuple):
-    """Who shares states: requests of one key with one cache_salt, or none."""
+    """Requests that share states: those of one key with one cache_salt, or without one."""
 
     owner: str
     salt: str | None = None
@@ -53,7 +53,7 @@ class StateCache:
         return sum(shelf.held_bytes for shelf in list(self._shelves.values()))
 
     def longest(self, partition: Partition, ids: bytes) -> int:
-        """Return how many of `ids` a kept or promised state covers; that state counts as used.
+        """Return the number of `ids` that a kept or promised state covers; that state counts as used.
 
         ids: as `pack_ids` makes them.
         """
@@ -83,7 +83,7 @@ class StateCache:
             shelf.promise(partition.salt, ids, num_tokens * ID_BYTES, state_bytes)
 
     def owes(self, partition: Partition, ids: bytes, num_tokens: int) -> bool:
-        """Return whether the state after the first `num_tokens` ids is promised and not there yet."""
+        """Return True if the state after the first `num_tokens` ids is promised and not there yet."""
         shelf = self._shelves.get(partition.owner)
         return shelf is not None and shelf.owed(partition.salt, ids, num_tokens * ID_BYTES) is not None
 

@@ -29,7 +29,7 @@ OFF_LOOP_CHARS = 64 << 10
 
 
 def said(bodies: Sequence[MessageFields]) -> list[Message]:
-    """What a request says, as templates take it."""
+    """Return the messages of a request in the form that templates take."""
     return [message(body["role"], text_of(body), body.get("name")) for body in bodies]
 
 
@@ -81,7 +81,7 @@ class ChatPrompts:
         return ids
 
     async def history(self, messages: Sequence[Message], reply: str, partition: Partition) -> Sequence[int]:
-        """What `encode` begins with for these messages, this reply to them, and any user message more.
+        """Return the first ids of `encode` for these messages, their reply, and any further user message.
 
         Raises BadRequest.
         """

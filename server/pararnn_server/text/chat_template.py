@@ -65,7 +65,7 @@ class ChatTemplate:
             raise BadRequest(f"The chat template refused the messages: {error}", param="messages") from error
 
     def render_delta(self, *conversations: Sequence[Message]) -> list[str]:
-        """Return what follows an earlier reply: its end, the new messages, the opening of the next reply.
+        """Return the text after an earlier reply: its end, the new messages, the opening of the next reply.
 
         Raises BadRequest.
         """

@@ -35,7 +35,7 @@ class EncodedPrefixes:
         return found, self._partitions[partition][found][:]
 
     def put(self, partition: Partition, text: str, ids: array[int]) -> None:
-        """In the place of every shorter text that it begins with: that conversation has gone on."""
+        """Store the ids of a text. They replace those of every shorter text that it begins with."""
         if not text:
             return
         for earlier in list(self._beginnings(partition, text)):
@@ -50,7 +50,7 @@ class EncodedPrefixes:
             self._drop(oldest, next(iter(self._partitions[oldest])))
 
     def _beginnings(self, partition: Partition, text: str) -> Iterator[str]:
-        """What `text` begins with, the longest first."""
+        """Yield the stored beginnings of `text`, longest first."""
         texts = self._partitions.get(partition, ())
         return (each for each in sorted(texts, key=len, reverse=True) if text.startswith(each))
 

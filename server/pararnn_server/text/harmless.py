@@ -42,7 +42,7 @@ class KnownMarks:
 
 
 def shape_of(plain: Sequence[Message], partition: Partition, continues: bool) -> Shape | None:
-    """Return what a template may tell of harmless messages; None for so many that they hardly come twice."""
+    """Return the shape that a template may see of messages; None for too many to be seen twice."""
     if len(plain) > _MAX_MESSAGES:
         return None
     return partition, continues, tuple(repr(tuple(each.values())) for each in plain)

@@ -154,7 +154,7 @@ class Tokenizer:
         return await self._texts.encode(self._plain, parts, limit)
 
     def _last_word(self, encoding: Encoding) -> int:
-        """Where the last pre-token begins: it may grow with the text. A special token is whole."""
+        """Return the start of the last pre-token, which may grow with the text. A special token is whole."""
         words: list[int | None] = encoding.word_ids
         if not words or self._is_control_id[encoding.ids[-1]]:
             return len(words)
@@ -221,7 +221,7 @@ def _with_or_without(
 
 
 def _seams_hold(spec: dict[str, Any], tokenizer: BpeTokenizer) -> bool:
-    """Whether text cut at a seam gives the ids of the whole: byte-level rules, no token reaches over."""
+    """Return True if text cut at a seam has the ids of the whole: byte-level rules, no token across it."""
     levels = parts_of(spec.get("pre_tokenizer"), "pretokenizers")
     plain = (
         spec.get("normalizer") is None

@@ -1,4 +1,4 @@
-"""What the engine knows of the tokenizer: the text of every id, and which ids end a reply."""
+"""The vocabulary for the engine: the text of every id, and the ids that end a reply."""
 
 from __future__ import annotations
 
