@@ -14,6 +14,7 @@ TORCH_INDEX_URL ?=
 
 help:
 	@echo "make serve    set up everything and serve the shipped model on 127.0.0.1:8000"
+	@echo "              TORCH_INDEX_URL=... takes torch from that package index"
 	@echo "make test     set up everything and run all tests"
 	@echo "make install  only set up: .venv, native build"
 	@echo "make lint     formatting, lint, types      make format   rewrite to the house format"
