@@ -1,4 +1,4 @@
-"""One reply at a time, without a server: the name that users import."""
+"""Generation of one reply at a time, without a server: the public import path."""
 
 from pararnn_core.models.generate import PREFILL_CHUNK_TOKENS, generate
 

@@ -1,4 +1,4 @@
-"""Recurrent cells whose trajectories can be solved in parallel.  D channels, N states each."""
+"""Recurrent cells whose trajectories can be solved in parallel. A cell has D channels with N states each."""
 
 from pararnn_core.cells.base import Cell
 from pararnn_core.cells.cell_check import CellCheck
@@ -7,11 +7,11 @@ from pararnn_core.cells.gru import ParaGRU
 from pararnn_core.cells.lstm import ParaLSTM
 
 CELLS: dict[str, type[Cell]] = {"gru": ParaGRU, "lstm": ParaLSTM}
-"""The cells that serve, by native_name. Kernels have them in csrc/params/cells.h; all else iterates both."""
+"""Cells that can be served, by native_name. The kernels have the same list in C++ (PARARNN_CELLS)."""
 
 
 def cell_like(gates: int, peepholes: int) -> str:
-    """The name of the cell whose parameters have so many rows. Raises ValueError if there is none."""
+    """Return the name of the cell with these numbers of gates and peepholes. Raises ValueError if none."""
     for name, cell in CELLS.items():
         if (cell.num_gates, cell.num_peepholes) == (gates, peepholes):
             return name

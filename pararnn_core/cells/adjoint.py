@@ -19,11 +19,11 @@ from pararnn_core.solvers.varlen import Tile, time_tiles
 STRUCTURE_TOLERANCE = 1e-3
 
 Gradients = tuple[Tensor, ...]
-"""By bx (T, G, D), by initial_state (S, N, D), and by each of cell.solved_parameters()."""
+"""Gradients of bx (T, G, D), of initial_state (S, N, D), and of each of cell.solved_parameters()."""
 
 
 class Trajectory(NamedTuple):
-    """A solved recurrence and all that it depends on.
+    """A solved recurrence with its inputs.
 
     states: (T, N, D), a true trajectory; bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
     parameters: the values of cell.solved_parameters()
@@ -43,10 +43,10 @@ def adjoint(
     reverse_scan: Scan = reverse_scan_tile,
     check_structure: bool = True,
 ) -> Gradients:
-    """Return the gradients of a loss whose gradient by the states is grad_states (T, N, D).
+    """Return the gradients of a loss whose gradient with respect to the states is grad_states (T, N, D).
 
-    Raises RuntimeError if check_structure finds that the step's Jacobian is not of the declared structure.
-    That of this package's cells is. A device is waited for once at most, at the end, whatever the length.
+    Raises RuntimeError if check_structure finds that the step's Jacobian has not the declared structure.
+    The cells of this package are not checked. The host waits for a device at most once, at the end.
     """
     layout = time_tiles(at.cu_seqlens, cell.tile_span)
     carry = grad_states.new_zeros(at.initial_state.shape)
@@ -74,7 +74,7 @@ def adjoint(
 
 
 def _unsorted(rows: Tensor, order: Tensor) -> Tensor:
-    """Put row i where order[i] says."""
+    """Move row i to row order[i]."""
     return torch.zeros_like(rows).index_copy(0, order, rows)
 
 
@@ -88,10 +88,11 @@ def _tile(
     reverse_scan: Scan,
     wrong: list[Tensor] | None,
 ) -> Gradients:
-    """Return a tile's gradients by the state before each token, by bx and by the parameters.
+    """Return a tile's gradients with respect to the state before each token, bx and the parameters.
 
-    previous: (n, N, D), the state before each token; source: (n, N, D), the loss by each state directly
-    wrong: takes whether the Jacobian's structure is another one than declared
+    previous: (n, N, D), the state before each token
+    source: (n, N, D), the part of each state's gradient that does not pass through a later state
+    wrong: receives a flag, true where the Jacobian has not the declared structure; None skips the check
     """
 
     def step(previous: Tensor, bx: Tensor, *parameters: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ def _tile(
 
 
 def _differs(vector: Tensor, declared: Tensor, true: Tensor) -> Tensor:
-    """Compare J^T times the vector with the Jacobian declared (`declared`) and by reverse mode (`true`)."""
-    # What is this small against the vector is mostly rounding.
+    """Return true if two values of J^T vector differ: from the declared structure, and from reverse mode."""
+    # Differences this small relative to the vector are mostly rounding.
     noise = STRUCTURE_TOLERANCE**2 * vector.abs().max()
     return (declared - true).abs().max() > STRUCTURE_TOLERANCE * true.abs().max() + noise

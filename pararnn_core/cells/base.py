@@ -31,7 +31,7 @@ class Cell(HasMode, Recurrence):
     """
 
     B: nn.Parameter | QuantizedMatrix
-    """Quantised, its rows are (head, gate, output); such a cell only serves."""
+    """Input projection. A quantised one has rows (head, gate, output), and its cell cannot be trained."""
 
     def __init__(self, input_dim: int, state_dim: int, num_heads: int = 1) -> None:
         check_sizes(input_dim, state_dim, num_heads)
@@ -46,7 +46,10 @@ class Cell(HasMode, Recurrence):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """B Kaiming uniform (bound sqrt(6 H / Din)), b zero, recurrent weights Xavier normal within +-0.5."""
+        """Draw B Kaiming uniform (bound sqrt(6 H / Din)) and recurrent weights Xavier normal; set b to zero.
+
+        Recurrent weights are then clamped to +-0.5.
+        """
         bound = (6 * self.num_heads / self.input_dim) ** 0.5
         nn.init.uniform_(self.get_parameter("B"), -bound, bound)
         nn.init.zeros_(self.b)
@@ -55,12 +58,12 @@ class Cell(HasMode, Recurrence):
         self.clip_recurrent_()
 
     def recurrent_parameters(self) -> list[nn.Parameter]:
-        """All parameters but those of the input projection."""
+        """Return all parameters except those of the input projection."""
         return [p for name, p in self.named_parameters() if name not in ("B", "b")]
 
     @torch.no_grad()
     def clip_recurrent_(self, limit: float = RECURRENT_LIMIT) -> None:
-        """Clamp every recurrent weight to +-limit, in place: training does so after each update."""
+        """Clamp every recurrent weight to +-limit in place. Training calls it after each update."""
         for weight in self.recurrent_parameters():
             weight.clamp_(-limit, limit)
 
@@ -71,10 +74,12 @@ class Cell(HasMode, Recurrence):
         cu_seqlens: Tensor | None = None,
         mode: str | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """y (as x, last dimension D) and final_state (B, N, D), both float32, or float64 for a float64 cell.
+        """Return y (as x, last dimension D) and final_state (B, N, D).
 
-        x: (B, T, Din); or packed (T, Din), with cu_seqlens (B+1,) int32, without it one sequence
-        initial_state: (B, N, D), or (B, D) where N is 1; None is zeros; mode: None is the cell's own
+        Both are float32, or float64 for a float64 cell.
+        x: (B, T, Din); or packed (T, Din) with cu_seqlens (B+1,) int32; without cu_seqlens it is one sequence
+        initial_state: (B, N, D), or (B, D) where N is 1; None is zeros
+        mode: as `recurrence` takes it
         The final state of a sequence without tokens is its initial state. Raises ValueError naming the input.
         """
         check_x(x, self.input_dim, self.compute_dtype, cu_seqlens)
@@ -99,40 +104,42 @@ class Cell(HasMode, Recurrence):
         else:
             by_head = x.to(dtype).view(*x.shape[:-1], heads, self.input_dim // heads)
             projected = torch.einsum("...hi,higk->...ghk", by_head, self.B.to(dtype)).flatten(-2)
-        # Autocast may have narrowed the product; the recurrence takes its own dtype.
+        # Autocast may have narrowed the product, but the recurrence needs its own dtype.
         return projected.to(dtype) + self.b.to(dtype)
 
     def recurrence(
         self, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, mode: str | None = None
     ) -> Tensor:
-        """States (T, N, D) of a packed batch; differentiable in every mode, any number of times.
+        """Return the states (T, N, D) of a packed batch, differentiable any number of times in every mode.
 
         bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
-        mode: None, that of the cell; "sequential", step by step; "parallel", Newton; on a CUDA device also
-        "parallel_cuda", Newton whose linear recurrences a kernel solves, for any cell in float32, and
-        "parallel_fused", all in one kernel, for the cells in CELLS; "auto", the native kernel that is
-        fastest if one knows cell and dtype, else on a CPU step by step and elsewhere Newton.
+        mode: None, the cell's own mode; "sequential", step by step; "parallel", Newton's method in torch;
+        "parallel_cuda", Newton's method with a CUDA kernel for its linear recurrences, any cell in float32;
+        "parallel_fused", Newton's method in one CUDA kernel, for the cells in CELLS;
+        "auto", the fastest native kernel for this cell and dtype. Where none exists, "auto" is "sequential"
+        on a CPU and "parallel" elsewhere.
         """
         sizes = (self.num_gates, self.num_states, self.state_dim)
         check_recurrence(bx, initial_state, cu_seqlens, sizes, self.compute_dtype)
         solver = self._solver(self.mode if mode is None else mode_named(mode), bx, cu_seqlens)
         self.last_solve = None
+        # Newton converges to a tolerance of float32, which narrower arithmetic never reaches.
         with torch.autocast(bx.device.type, enabled=False):
             return solve(solver, self, bx, initial_state, cu_seqlens)
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """float64 for float64 parameters, else float32: narrower ones are widened where they are used."""
+        """Type of the arithmetic: float64 for float64 parameters, else float32. Narrower ones are widened."""
         return torch.float64 if self.b.dtype == torch.float64 else torch.float32
 
     def extra_repr(self) -> str:
-        """Sizes, for repr()."""
+        """Return the sizes, for repr()."""
         return f"input_dim={self.input_dim}, state_dim={self.state_dim}, num_heads={self.num_heads}"
 
     def _solver(self, mode: str, bx: Tensor, cu_seqlens: Tensor) -> Solver:
         if mode in ("parallel_cuda", "parallel_fused"):
             fused = mode == "parallel_fused"
-            problem = kernels.why_not(self, bx, fused)
+            problem = kernels.unsupported_reason(self, bx, fused)
             if problem is not None:
                 raise ValueError(f"mode: {mode!r} {problem}; use 'parallel' or 'auto'")
             return kernels.PARALLEL_FUSED if fused else kernels.PARALLEL_CUDA
@@ -141,7 +148,7 @@ class Cell(HasMode, Recurrence):
         if mode == "sequential":
             return _SEQUENTIAL
         if bx.device.type != "cpu":
-            known = kernels.why_not(self, bx, fused=True) is None
+            known = kernels.unsupported_reason(self, bx, fused=True) is None
             return kernels.fastest(self, bx, cu_seqlens) if known else _NEWTON
         known = self.native_name is not None and bx.dtype == torch.float32 and ops.is_available()
         return native.STEP_BY_STEP if known else _SEQUENTIAL

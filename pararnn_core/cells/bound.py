@@ -1,4 +1,4 @@
-"""A cell whose parameters are other tensors for a while: those that a derivative is taken by."""
+"""A call of a cell with other tensors as its parameters, so that derivatives with respect to them exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class _Holder(nn.Module):
-    """functional_call swaps the parameters of a module during its forward, so the task is its forward."""
+    """A module whose forward runs a task. functional_call swaps parameters only during a forward."""
 
     def __init__(self, cell: Recurrence) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class _Holder(nn.Module):
 def with_parameters(
     cell: Recurrence, parameters: Sequence[Tensor], task: Callable[[Recurrence], Result]
 ) -> Result:
-    """Return task(cell) while cell.solved_parameters() are these tensors."""
+    """Return task(cell), run with these tensors in the place of cell.solved_parameters()."""
     named = {
         f"cell.{name}": tensor for name, tensor in zip(cell.solved_parameters(), parameters, strict=True)
     }

@@ -1,4 +1,4 @@
-"""The result of a cell's self-check, and the sentences that it prints."""
+"""The result of a cell's self-check, with the text that it prints."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class CellCheck:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """One sentence for each problem: what is wrong and what to do."""
+        """One sentence for each problem, with the cause and the remedy."""
         return tuple(self._problems())
 
-    # A comparison with NaN is false, so each is written to be true where all is well.
+    # A comparison with NaN is false. So each one is true for a good value, and NaN counts as a problem.
     def _problems(self) -> Iterator[str]:
         step = f"{self.cell}.recurrence_step"
         if not self.outside_structure <= JACOBIAN_TOLERANCE:

@@ -33,16 +33,16 @@ def check_cell(
 
     x: (B, T, Din) or (T, Din), as the cell takes it; None draws two sequences of `tokens` tokens from `seed`
     initial_state: (B, N, D); None draws one
-    The cell, its last_solve and the global generator stay as they are. Raises TypeError, ValueError or
-    RuntimeError that names recurrence_step where a step cannot be solved at all, in float64 too.
+    The cell, its last_solve and torch's global random generator do not change. If a step cannot be computed,
+    in the cell's dtype or in float64, a TypeError, ValueError or RuntimeError names recurrence_step.
     """
     if isinstance(cell.B, QuantizedMatrix):
-        raise ValueError("cell: is quantised and only serves; check the float cell it was made of")
+        raise ValueError("cell: is quantised and has no gradients; check the float cell it was made from")
     own, exact = deepcopy(cell), deepcopy(cell).double()
     inputs = _inputs(own, x, initial_state, tokens, seed)
     in_float64 = _Inputs(inputs.bx.double(), inputs.initial_state.double(), inputs.cu_seqlens)
     with warnings.catch_warnings():
-        # The report says it.
+        # The result already counts the fallbacks.
         warnings.filterwarnings("ignore", ".*Newton converged nowhere", RuntimeWarning)
         states = _solved(own, inputs, "parallel")
         result = own.last_solve
@@ -98,7 +98,7 @@ def _solved(cell: Cell, at: _Inputs, mode: str) -> Tensor:
 
 
 def _some_steps(states: Tensor, at: _Inputs) -> tuple[Tensor, Tensor]:
-    """Return h (n, N, D) and bx (n, G, D) of a few steps, the first of the first sequence among them."""
+    """Return h (n, N, D) and bx (n, G, D) of a few steps of the first sequence, its first step included."""
     end = int(at.cu_seqlens[1])
     previous = torch.cat((at.initial_state[:1], states[: end - 1]))
     rows = torch.linspace(0, end - 1, min(JACOBIANS, end)).long()
@@ -119,7 +119,7 @@ def _gradient_error(cell: Cell, at: _Inputs, seed: int) -> float:
 
 
 def _plain_loop(cell: Cell, at: _Inputs) -> Tensor:
-    """Return the states (T, N, D) of equally long sequences, token after token, for autograd alone."""
+    """Return the states (T, N, D) of equally long sequences, computed token by token for autograd."""
     sequences = at.initial_state.shape[0]
     h, states = at.initial_state, []
     for bx in at.bx.view(sequences, -1, *at.bx.shape[1:]).unbind(1):
@@ -129,7 +129,7 @@ def _plain_loop(cell: Cell, at: _Inputs) -> Tensor:
 
 
 def _error(value: Tensor, true: Tensor) -> float:
-    """Return the largest difference over the largest true value; NaN where either is no number."""
+    """Return the largest difference divided by the largest true value; NaN if either tensor holds NaN."""
     if not value.numel():
         return 0.0
     scale = true.abs().max().clamp(min=torch.finfo(torch.float32).tiny)

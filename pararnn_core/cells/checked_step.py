@@ -1,4 +1,4 @@
-"""A step of a user's cell, and the errors where it gives no state. Each names recurrence_step."""
+"""A step of a user's cell with checks of its result. Every error names recurrence_step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _RAISED_BY_OPERATIONS = (RuntimeError, IndexError, TypeError, ValueError)
 
 
 def checked_step(step: Callable[[Tensor, Tensor], Any], name: str, h: Tensor, bx: Tensor) -> Tensor:
-    """Return step(h, bx), the next state. Raises TypeError or ValueError for anything else than a state.
+    """Return step(h, bx), the next state. Raises TypeError or ValueError if the result is no state.
 
-    The step gets copies: it may change them in place, and solvers read a state again.
+    The step receives copies, because it may change them in place and solvers read a state again.
     """
     try:
         value = step(h.clone(), bx.clone())

@@ -12,7 +12,9 @@ from pararnn_core.cells.recurrence import JacobianStructure
 
 
 class ParaGRU(Cell):
-    """Rows of A, B, b and bx: z, r, n.  State: h.  z weighs the new value, the opposite of torch.nn.GRU.
+    """A gated recurrent unit. Rows of A, B, b and bx: z, r, n. State: h.
+
+    z is the weight of the new value. In torch.nn.GRU it is the weight of the old one.
 
     z = s(a_z h + bx_z);  r = s(a_r h + bx_r);  n = tanh(a_n (h r) + bx_n);  h' = (1 - z) h + z n
     """

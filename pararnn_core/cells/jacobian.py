@@ -10,12 +10,12 @@ from pararnn_core.solvers.sequential import Step
 
 
 def linearize_per_channel(step: Step, h: Tensor, bx: Tensor) -> tuple[Tensor, Tensor]:
-    """step(h, bx) (n, N, D) and its Jacobian by h (n, N, N, D), for channels that do not mix.
+    """Return step(h, bx) (n, N, D) and its Jacobian with respect to h (n, N, N, D); channels must not mix.
 
-    h: (n, N, D); bx: (n, G, D). One evaluation per state: a tangent that is 1 in all channels at once gives
-    one column of every channel's block.
+    h: (n, N, D); bx: (n, G, D)
     """
     values, columns = [], []
+    # A tangent that is 1 in all channels at once gives one column of every channel's block.
     for tangent in torch.eye(h.shape[1], dtype=h.dtype, device=h.device):
         value, column = jvp(
             lambda state: step(state, bx), (h,), (tangent[:, None].expand_as(h).contiguous(),)
@@ -26,7 +26,7 @@ def linearize_per_channel(step: Step, h: Tensor, bx: Tensor) -> tuple[Tensor, Te
 
 
 def linearize_dense(step: Step, h: Tensor, bx: Tensor) -> tuple[Tensor, Tensor]:
-    """step(h, bx) (n, N, D) and its Jacobian by h (n, N*D, N*D), for channels that mix.
+    """Return step(h, bx) (n, N, D) and its Jacobian with respect to h (n, N*D, N*D); channels may mix.
 
     h: (n, N, D); bx: (n, G, D)
     """

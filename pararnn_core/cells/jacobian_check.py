@@ -1,4 +1,4 @@
-"""A cell's Jacobian against central differences of its step, entry by entry, also where it declares zeros."""
+"""Comparison of a cell's Jacobian with central differences of its step, also where it declares zeros."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pararnn_core.cells.recurrence import Recurrence
 
 _CHANGE = 1e-6
 _COLUMNS = 64
-"""Columns that are taken at once: they bound the memory."""
+"""Columns computed at once. The number bounds the memory."""
 
 
 @torch.no_grad()
 def jacobian_errors(cell: Recurrence, h: Tensor, bx: Tensor) -> tuple[float, float]:
-    """Return the largest errors inside and outside of the declared structure, over the largest entry or 1.
+    """Return the largest error inside and the largest outside of the declared structure.
 
-    h: (n, N, D); bx: (n, G, D), both float64
+    Both are divided by the largest entry, or by 1 if that is smaller. h: (n, N, D); bx: (n, G, D), float64.
     """
     declared = cell.linearize(h, bx)[1]
     inside = outside = declared.new_zeros(())
@@ -44,7 +44,7 @@ def _differences(cell: Recurrence, h: Tensor, bx: Tensor, columns: Tensor) -> Te
 
 
 def _declared_columns(declared: Tensor, columns: Tensor, sizes: torch.Size) -> tuple[Tensor, Tensor]:
-    """Return columns (N*D, c) of a Jacobian (N*D, N*D) or (N, N, D), and where it may differ from zero."""
+    """Return columns (N*D, c) of a Jacobian (N*D, N*D) or (N, N, D), and a mask of the declared entries."""
     if declared.dim() == 2:
         wanted = declared[:, columns]
         return wanted, torch.ones_like(wanted, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""A cell's recurrence through the CUDA kernels, each with the reverse scan that its derivative takes."""
+"""Solvers of a cell's recurrence that call CUDA kernels, with the reverse scan of their derivative."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from pararnn_core.solvers.varlen import Tile
 
 
 def kernel_scan(jacobian: Tensor, source: Tensor, tile: Tile) -> Tensor:
-    """scan.scan_tile, by the kernel."""
+    """Return the same as scan.scan_tile, computed by the kernel."""
     return _scan(jacobian, source, tile, reverse=False)
 
 
 def kernel_reverse_scan(jacobian: Tensor, source: Tensor, tile: Tile) -> Tensor:
-    """scan.reverse_scan_tile, by the kernel."""
+    """Return the same as scan.reverse_scan_tile, computed by the kernel."""
     return _scan(jacobian, source, tile, reverse=True)
 
 
 def _scan(jacobian: Tensor, source: Tensor, tile: Tile, reverse: bool) -> Tensor:
-    """A dense Jacobian (n, N*D, N*D) is that of one channel with N*D states."""
     rows = source
     if jacobian.dim() == 3:
+        # The kernel takes a dense Jacobian (n, N*D, N*D) as that of one channel with N*D states.
         jacobian, rows = jacobian.unsqueeze(3), source.reshape(len(source), -1, 1)
-    # From what the host knows: a look at `starts` would wait for the device, once a tile.
+    # The host knows these bounds. To read them from `starts` would wait for the device in every tile.
     bounds = torch.cat((tile.first, tile.last[-1:] + 1)).int()
     x, _ = ops.linear_scan(jacobian.contiguous(), rows.contiguous(), None, bounds, reverse)
     return x.view_as(source)
@@ -57,7 +57,7 @@ def _newton_with_scan(
 def _fused_newton(
     cell: Recurrence, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor, time_warps: int
 ) -> tuple[Tensor, NewtonResult]:
-    """What does not converge is always finished step by step, also with cell.newton.fallback off."""
+    # The kernel always solves units that do not converge step by step, also with cell.newton.fallback off.
     name, a, c = weights(cell)
     options = cell.newton
     tol = default_tolerance(bx.dtype) if options.tol is None else options.tol
@@ -85,10 +85,10 @@ def _fused_newton(
 
 
 def _units(bx: Tensor, cu_seqlens: Tensor, time_warps: int) -> int:
-    """Channels and tiles that the fused kernel solves on its own."""
+    """Return the number of units (sequence, channel, tile) that the fused kernel solves independently."""
     lengths, channels = cu_seqlens.diff(), bx.shape[2]
     if time_warps == 0:
-        # Written as in newton_scan.cu, which decides it: the most with which all channels are on the chip.
+        # The same rule as in newton_scan.cu: the most warps with which all channels still fit on the chip.
         room = 16 * (multiprocessors(bx.device) if bx.device.type == "cuda" else 1)
         wanted = len(lengths) * channels
         time_warps = next(warps for warps in (4, 2, 1) if warps == 1 or wanted * warps <= room)
@@ -101,7 +101,7 @@ _KERNEL_ADJOINT = functools.partial(adjoint, reverse_scan=kernel_reverse_scan)
 
 @functools.cache
 def fused_solver(time_warps: int) -> Solver:
-    """time_warps: as of ops.newton_recurrence."""
+    """Return the fused solver with this number of time warps; 0 lets the kernel choose."""
     return Solver(functools.partial(_fused_newton, time_warps=time_warps), _KERNEL_ADJOINT)
 
 
@@ -110,8 +110,11 @@ PARALLEL_FUSED = fused_solver(0)
 SEQUENTIAL = Solver(step_by_step, _KERNEL_ADJOINT)
 
 
-def why_not(cell: Recurrence, bx: Tensor, fused: bool) -> str | None:
-    """What keeps the kernels from this recurrence; None if nothing does. fused: those that know the cell."""
+def unsupported_reason(cell: Recurrence, bx: Tensor, fused: bool) -> str | None:
+    """Return the reason why the kernels cannot solve this recurrence; None if they can.
+
+    fused: asks for the kernels that are compiled for one cell
+    """
     if bx.device.type != "cuda":
         return f"needs a CUDA device, and the input is on {bx.device}"
     if not ops.has_cuda_kernels():
@@ -119,12 +122,12 @@ def why_not(cell: Recurrence, bx: Tensor, fused: bool) -> str | None:
     if bx.dtype != torch.float32:
         return f"computes in float32, and this cell in {bx.dtype}"
     if fused and cell.native_name is None:
-        return f"knows the cells of pararnn_core, and {type(cell).__name__} is none"
+        return f"supports only the cells of pararnn_core, and {type(cell).__name__} is not one of them"
     return None
 
 
 def fastest(cell: Recurrence, bx: Tensor, cu_seqlens: Tensor) -> Solver:
-    """Of the kernels that know the cell, by the project's table."""
+    """Return the solver that the project's table names for this cell and these lengths."""
     lengths = cu_seqlens.diff()
     longest = int(lengths.max()) if len(lengths) else 0
     time_warps = read_table().time_warps(

@@ -20,7 +20,9 @@ class _Gates(NamedTuple):
 
 
 class ParaLSTM(Cell):
-    """Rows of A, B, b and bx: f, o, g.  Rows of C, the peepholes: f, o.  State: (c, h); y is h.
+    """A long short-term memory with peepholes. State: (c, h); y is h.
+
+    Rows of A, B, b and bx: f, o, g. Rows of C, the peepholes: f, o.
 
     f = s(a_f h + p_f c + bx_f);  g = tanh(a_g h + bx_g);  c' = f c + (1 - f) g
     o = s(a_o h + p_o c' + bx_o);  h' = o tanh(c').  The output peephole sees the new c'.

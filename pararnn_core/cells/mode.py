@@ -9,10 +9,8 @@ MODES = ("auto", "sequential", "parallel", "parallel_cuda", "parallel_fused")
 
 
 def mode_named(name: Any) -> str:
-    """Return the mode of this name in any case: the original says parallel_CUDA and parallel_FUSED.
-
-    Raises ValueError that lists the modes.
-    """
+    """Return the mode of this name in any letter case. Raises ValueError that lists the modes."""
+    # The original code spells two of them parallel_CUDA and parallel_FUSED.
     mode = name.lower() if isinstance(name, str) else name
     if mode not in MODES:
         raise ValueError(f"mode: {name!r} is unknown; use one of {', '.join(MODES)}")
@@ -20,13 +18,13 @@ def mode_named(name: Any) -> str:
 
 
 class HasMode:
-    """`mode` may be assigned. An attribute that looks like a misspelt `mode` is refused."""
+    """A `mode` that may be assigned. Assigning a mode to a misspelt name such as `mod` is an error."""
 
     _mode: str = "auto"
 
     @property
     def mode(self) -> str:
-        """The mode of calls that name none: one of MODES."""
+        """Mode of calls that pass none: one of MODES."""
         return self._mode
 
     @mode.setter

@@ -1,4 +1,4 @@
-"""A known cell's recurrence and its derivative by the native kernels of the CPU."""
+"""The recurrence of the package's own cells, and its derivative, by the native CPU kernels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pararnn_core.cells.solve import Solver
 
 
 def weights(cell: Recurrence) -> tuple[str, Tensor, Tensor | None]:
-    """Return what the kernels that know the cell take: its name, a and c."""
+    """Return the cell's name and its weights a and c for the kernels; c is None without peepholes."""
     c = cast("Tensor", cell.C).contiguous() if cell.num_peepholes else None
     return str(cell.native_name), cell.A.contiguous(), c
 
@@ -22,7 +22,7 @@ def weights(cell: Recurrence) -> tuple[str, Tensor, Tensor | None]:
 def step_by_step(
     cell: Recurrence, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor
 ) -> tuple[Tensor, None]:
-    """Return all states, as ops.recurrence; a Run."""
+    """Return the states of ops.recurrence, which computes them step by step."""
     name, a, c = weights(cell)
     tensors = (bx.contiguous(), a, c, initial_state.contiguous(), cu_seqlens.contiguous())
     return ops.recurrence(name, *tensors), None
@@ -43,7 +43,7 @@ def _backward(cell: Recurrence, at: Trajectory, grad_states: Tensor) -> Gradient
         at.cu_seqlens.contiguous(),
     )
     known = {"A": grad_a, "C": grad_c}
-    # A subclass may have parameters that the step does not read.
+    # A subclass may have parameters that the step does not read. Their gradients are zero.
     return grad_bx, grad_initial, *(known[n] if n in known else torch.zeros_like(given[n]) for n in names)
 
 

@@ -1,7 +1,6 @@
-"""The rules of a user's recurrence_step that a look at one step cannot check.
+"""Checks of a user's recurrence_step that need several calls: that it is not random and does not mix rows.
 
-The first solve tries the step on a few rows, so that every mode gives the same error, which names
-recurrence_step.
+They run in the first solve, so that every mode raises the same error, which names recurrence_step.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
 def probe_step(cell: Recurrence, like: Tensor) -> None:
-    """Raise an error for a step that is random, or whose rows influence each other. like: bx (T, G, D).
+    """Raise ValueError if the step is random or its rows influence each other. like: bx (T, G, D).
 
-    Tried once for each dtype, device and training mode. The cells of this package are known to be right.
+    The check runs once for each dtype, device and training mode. The cells of this package are not checked.
     """
     if cell.native_name is not None or not len(like):
         return
-    # The parameters are swapped while this runs, but `cell` is the user's own object.
+    # `cell` is the user's own object, although its parameters are swapped during this call.
     key = (like.dtype, like.device, tuple(module.training for module in cell.modules()))
     if cell.__dict__.get("_probed") == key:
         return
@@ -37,7 +36,7 @@ def probe_step(cell: Recurrence, like: Tensor) -> None:
 
 
 def _waves(like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Values of both signs within +-0.7, no two alike."""
+    """Return different values of both signs within +-0.7."""
     count = torch.Size(shape).numel()
     return (0.7 * torch.cos(torch.arange(count, dtype=torch.float64) * 1.3)).to(like).view(shape)
 
@@ -65,13 +64,13 @@ def _refuse_mixed_rows(cell: Recurrence, h: Tensor, bx: Tensor) -> None:
     error = (together - alone).abs() / (1 + alone.abs())
     if bool((error > _TOLERANCE[h.dtype]).any()):
         raise ValueError(
-            f"{type(cell).__name__}.recurrence_step mixes rows: a row of h {tuple(h.shape)} has another next "
-            "state alone than beside others. The first dimension is the batch; reduce over the last ones only"
+            f"{type(cell).__name__}.recurrence_step mixes rows: the next state of a row of h {tuple(h.shape)}"
+            " changes when other rows are present. The first dimension is the batch; reduce over the others"
         )
 
 
 def warn_of_fallback(cell: Recurrence, result: NewtonResult) -> None:
-    """Say once for each cell that Newton was of no use."""
+    """Warn, once for each cell, that Newton's method converged for no unit."""
     if cell.newton.max_iterations == 0 or cell.__dict__.get("_warned_of_fallback"):
         return
     cell.__dict__["_warned_of_fallback"] = True

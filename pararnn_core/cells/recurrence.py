@@ -1,4 +1,4 @@
-"""A recurrence as solvers see it: a step, its Jacobian, and the parameters that both read."""
+"""The interface between a cell and the solvers: a step, its Jacobian, and the parameters that both read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ JacobianStructure = Literal["diagonal", "block_diagonal", "dense"]
 
 
 class Recurrence(nn.Module):
-    """h_t = f(h_{t-1}, bx_t). A subclass sets class attributes, writes recurrence_step and makes A.
+    """A recurrence h_t = f(h_{t-1}, bx_t). A subclass sets class attributes, defines recurrence_step and A.
 
-    Solvers read it and know no cell; Cell adds the input projection and chooses a solver.
+    Solvers depend on this class alone. Cell adds the input projection and chooses a solver.
     """
 
     num_gates: ClassVar[int] = 1
@@ -24,59 +24,65 @@ class Recurrence(nn.Module):
     num_peepholes: ClassVar[int] = 0
     jacobian_structure: ClassVar[JacobianStructure] = "diagonal"
     native_name: ClassVar[str | None] = None
-    """Name of this very recurrence_step in ops.recurrence; None if it has no kernel there."""
+    """Name of this recurrence_step in ops.recurrence; None if it has no kernel there."""
 
     A: nn.Parameter
     state_dim: int
     last_solve: NewtonResult | None
-    """Report of Newton in the latest call; None if that was solved step by step."""
+    """Newton's result of the latest call; None if that call was solved step by step."""
     newton: NewtonOptions
-    """Options of the modes that use Newton; may be assigned."""
+    """Options of the modes that use Newton's method. They may be assigned."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.jacobian_structure not in get_args(JacobianStructure):
-            raise ValueError(f"jacobian_structure: must be one of {get_args(JacobianStructure)}")
+            raise ValueError(
+                f"jacobian_structure: must be one of {', '.join(get_args(JacobianStructure))}, "
+                f"got {cls.jacobian_structure!r}"
+            )
         if cls.jacobian_structure == "diagonal" and cls.num_states != 1:
-            raise ValueError("jacobian_structure: 'diagonal' means one state a channel; use 'block_diagonal'")
+            raise ValueError(
+                f"jacobian_structure: 'diagonal' needs num_states 1, got {cls.num_states}; "
+                "use 'block_diagonal'"
+            )
         if "recurrence_step" in vars(cls):
-            # What a parent knew about its own step is not true of another one.
+            # The parent's kernel and closed-form Jacobian belong to the parent's step, not to this one.
             inherited = {"native_name": None, "linearize": Recurrence.linearize}
             for name in inherited.keys() - vars(cls).keys():
                 setattr(cls, name, inherited[name])
 
     def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
-        """h (..., N, D), or (..., D) where N is 1; bx (..., G, D) -> the next h, of the same shape.
+        """Return the next h, in the shape of h. h: (..., N, D), or (..., D) where N is 1; bx: (..., G, D).
 
-        To be written in differentiable torch operations, without random numbers; leading dimensions must not
-        influence each other. It gets copies, which it may change in place.
+        Write it in differentiable torch operations, without random numbers. Rows of the leading dimensions
+        must not influence each other. The arguments are copies, which the method may change in place.
         """
         raise NotImplementedError(f"{type(self).__name__} must define recurrence_step(h, bx)")
 
     def solved_parameters(self) -> dict[str, nn.Parameter]:
-        """Those that recurrence_step may read: of a user's cell all, by name."""
+        """Return the parameters that recurrence_step may read, by name: all of them for a user's cell."""
         parameters = dict(self.named_parameters())
         if self.native_name is not None:
             return {name: p for name, p in parameters.items() if name not in ("B", "b")}
         return parameters
 
     def advance(self, h: Tensor, bx: Tensor) -> Tensor:
-        """recurrence_step with the state always (n, N, D); bx (n, G, D)."""
+        """Return the next state (n, N, D) by recurrence_step. h: (n, N, D), also for N 1; bx: (n, G, D)."""
         if self.num_states == 1:
             return self._step(h.squeeze(1), bx).unsqueeze(1)
         return self._step(h, bx)
 
     def linearize(self, h: Tensor, bx: Tensor) -> tuple[Tensor, Tensor]:
-        """h (n, N, D), bx (n, G, D) -> the next state (n, N, D) and its Jacobian by h.
+        """Return the next state (n, N, D) and its Jacobian with respect to h: (n, N, D); bx: (n, G, D).
 
-        The Jacobian is (n, N, N, D), or (n, N*D, N*D) for "dense"; a subclass may know it in closed form.
+        The Jacobian is (n, N, N, D), or (n, N*D, N*D) for "dense". A subclass may give it in closed form.
         """
         linearize = linearize_dense if self.jacobian_structure == "dense" else linearize_per_channel
         return linearize(self.advance, h, bx)
 
     @property
     def tile_span(self) -> int:
-        """Time steps in a tile: bounds the working memory of Newton and of backward."""
+        """Time steps in a tile. The number bounds the working memory of Newton's method and of backward."""
         return 64 if self.jacobian_structure == "dense" else 256
 
     def _step(self, h: Tensor, bx: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Solving a cell's recurrence, with derivatives that are the same whatever the solver was.
+"""Solving a cell's recurrence, with derivatives that do not depend on the solver.
 
-_Solve has one reverse scan as its derivative. _Adjoint is that scan, and has a derivative in differentiable
-torch. So second derivatives and forward mode are right in every mode, and first ones as fast as the solver's.
+The derivative of _Solve is one reverse scan, which _Adjoint computes, by a kernel where there is one. The
+derivative of _Adjoint is written in differentiable torch. So second derivatives and forward mode work in
+every mode, and first derivatives are as fast as the solver's own.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from pararnn_core.cells.tangent import tangent
 from pararnn_core.solvers.newton import NewtonResult
 
 Run = Callable[[Recurrence, Tensor, Tensor, Tensor], tuple[Tensor, NewtonResult | None]]
-"""(cell, bx (T, G, D), initial_state (S, N, D), cu_seqlens) -> states (T, N, D) and how the solve went."""
+"""(cell, bx (T, G, D), initial_state (S, N, D), cu_seqlens) -> states (T, N, D), Newton's result or None."""
 FirstDerivative = Callable[[Recurrence, Trajectory, Tensor], Gradients]
-"""adjoint.adjoint, or a kernel that gives the same."""
+"""adjoint.adjoint, or a kernel with the same result."""
 
 
 class Solver(NamedTuple):
-    """A way to the states, and one to the gradients of a loss. Neither needs to be differentiable."""
+    """A function for the states and one for the gradients of a loss. Neither needs to be differentiable."""
 
     run: Run
     adjoint: FirstDerivative = adjoint
 
 
 class _Call:
-    """One solve: what its derivatives need beside tensors."""
+    """One solve, with everything that its derivatives need except tensors."""
 
     def __init__(self, solver: Solver, cell: Recurrence) -> None:
         self.solver, self.cell = solver, cell
@@ -54,7 +55,7 @@ def solve(solver: Solver, cell: Recurrence, bx: Tensor, initial_state: Tensor, c
     """Return states (T, N, D), differentiable in bx, initial_state and the cell's parameters.
 
     Parameters narrower than bx are widened to its dtype. Sets cell.last_solve. Backward raises RuntimeError
-    where the solve did not converge or the step's Jacobian is not of the structure that the cell declares.
+    if the solve did not converge or the step's Jacobian has not the structure that the cell declares.
     """
     parameters = [p.to(bx.dtype) for p in cell.solved_parameters().values()]
     tensors = (cu_seqlens, bx, initial_state, *parameters)
@@ -71,7 +72,7 @@ def _trajectory(
 def _each(
     function: type[torch.autograd.Function], size: int, in_dims: tuple[int | None, ...], args: Any
 ) -> Any:
-    """Apply the function to each entry of a vmapped dimension: (outputs with that dimension first, 0)."""
+    """Apply the function to each entry of a vmapped dimension; return the outputs and their new dimension."""
     results = [
         function.apply(  # type: ignore[no-untyped-call]  # torch has no types here
             *(arg if dim is None else arg.select(dim, i) for arg, dim in zip(args, in_dims, strict=True))
@@ -126,7 +127,7 @@ class _Solve(torch.autograd.Function):
 
 
 class _Adjoint(torch.autograd.Function):
-    """(call, grad_states, states, cu_seqlens, bx, initial_state, *parameters) -> Gradients."""
+    """The adjoint: (call, grad_states, states, cu_seqlens, bx, initial_state, *parameters) -> Gradients."""
 
     @staticmethod
     def forward(call: _Call, grad_states: Tensor, *tensors: Tensor) -> Gradients:
@@ -158,7 +159,7 @@ class _Adjoint(torch.autograd.Function):
 
     @staticmethod
     def _again(ctx: Any) -> tuple[Callable[..., Gradients], tuple[Tensor, ...]]:
-        """Return the adjoint as a differentiable function, and where it was taken."""
+        """Return the adjoint as a differentiable function, and the arguments it was called with."""
         grad_states, states, cu_seqlens, *inputs = ctx.saved_tensors
 
         def gradients(grad_states: Tensor, states: Tensor, *inputs: Tensor) -> Gradients:
@@ -182,5 +183,5 @@ def _advice_on_forward_mode() -> Iterator[None]:
 
 
 def _filled(tangents: tuple[Tensor | None, ...], at: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Replace a tangent that torch leaves out by zeros."""
+    """Replace each tangent that torch leaves out by zeros."""
     return tuple(torch.zeros_like(x) if t is None else t for t, x in zip(tangents, at, strict=True))

@@ -1,4 +1,4 @@
-"""The derivative of a trajectory along a direction: one forward scan, tile by tile."""
+"""The directional derivative of a trajectory: one forward scan, tile by tile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from pararnn_core.solvers.varlen import time_tiles
 
 
 def tangent(cell: Recurrence, at: Trajectory, along: tuple[Tensor, ...]) -> Tensor:
-    """Return the change of the states (T, N, D) as bx, initial_state and the parameters change by `along`."""
+    """Return the derivative of the states (T, N, D) in the direction `along`.
+
+    along: changes of bx, of initial_state and of each parameter
+    """
     by_bx, by_initial, *by_parameters = along
     layout = time_tiles(at.cu_seqlens, cell.tile_span)
     entry = at.initial_state[layout.by_length]
@@ -38,7 +41,7 @@ def tangent(cell: Recurrence, at: Trajectory, along: tuple[Tensor, ...]) -> Tens
 def _step(
     cell: Recurrence, at: Trajectory, previous: Tensor, bx: Tensor, along: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Return the step's Jacobian by the state, and its change by all else, at each token of a tile."""
+    """Return, at each token of a tile, the step's Jacobian and its change through bx and the parameters."""
 
     def step(bx: Tensor, *parameters: Tensor) -> Tensor:
         return with_parameters(cell, parameters, lambda bound: bound.advance(previous, bx))

@@ -1,4 +1,4 @@
-"""Checkpoints: directories in the Hugging Face layout, checked from end to end before they become a model."""
+"""Loading of checkpoints: directories in the Hugging Face layout, checked completely before use."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ VERIFIED_BY_DEFAULT_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What config.json and the headers say. fingerprint is None where config.json has none."""
+    """The contents of config.json and of the weights' headers. fingerprint: None if config.json has none."""
 
     config: ModelConfig
     fingerprint: str | None
@@ -57,7 +57,7 @@ class CheckpointInfo:
 
 
 def checkpoint_info(path: str | os.PathLike[str]) -> CheckpointInfo:
-    """Reads no weight; makes the checks that load_checkpoint makes before it reads one."""
+    """Return a checkpoint's description without reading a weight. Checks names, shapes, dtypes and sizes."""
     with CheckpointDirectory(Path(path)) as directory:
         return CheckpointInfo(
             directory.config,
@@ -76,14 +76,15 @@ def load_checkpoint(
     progress: Progress | None = None,
     verify: bool | None = None,
 ) -> ParaRNNForCausalLM:
-    """The model of a checkpoint directory. CheckpointError for every checkpoint that is not whole and sound.
+    """Load the model of a checkpoint directory. Raises CheckpointError if the checkpoint is damaged.
 
-    dtype: "float32" or "bfloat16" instead of the weights' own.
-    pack: ready to serve, with the activation dtype of the device in its config. On CUDA nothing is packed.
-    progress(bytes read, bytes in all) is called from the calling thread.
-    verify: recompute the fingerprint from all bytes (about 1 s per GB); None: do so up to 256 MiB of weights.
-    Names, shapes, dtypes, sizes and finiteness are always checked. A quantised checkpoint takes no dtype; on
-    CUDA its matrices stay quantised. DeviceUnavailable for a device that is not there.
+    dtype: "float32" or "bfloat16" converts the weights; None keeps their type. Quantised ones take no dtype.
+    pack: prepares the model to serve, and sets its config's activation dtype to that of the device. On CUDA
+        the matrices stay as they are.
+    progress: progress(bytes read, bytes in all), called in the calling thread
+    verify: recomputes the fingerprint from all bytes, about 1 s per GB; None does so up to 256 MiB of weights
+    Names, shapes, dtypes, sizes and finiteness are always checked. Raises DeviceUnavailable if this machine
+    has no such device.
     """
     if dtype is not None and dtype not in STORED_DTYPES:
         raise ValueError(f"dtype must be float32 or bfloat16, not {dtype!r}")
@@ -101,6 +102,8 @@ def load_checkpoint(
         model = empty_model(config)
         if not on_cpu:
             _check_room(directory, config, where)
+        # Packing places need all shapes first. Then each matrix is packed as soon as it is read, and memory
+        # holds only one row-major matrix at a time.
         if pack and on_cpu:
             for name, weight in _without_memory(directory):
                 model.set_weight(*_prepared(name, weight, config, "meta"))
@@ -109,6 +112,7 @@ def load_checkpoint(
             for name, weight in reader.read_weights():
                 model.set_weight(*_prepared(name, weight, config, where))
         fingerprint = reader.checked_fingerprint()
+        # Other weight types give other states, so that sessions must not be shared with the original.
         if config != directory.config:
             fingerprint = sha256(f"{fingerprint} as {dtype}".encode()).hexdigest()
     model.fingerprint = fingerprint
@@ -121,7 +125,7 @@ def load_checkpoint(
 
 
 def verify_checkpoint(path: str | os.PathLike[str], progress: Progress | None = None) -> str:
-    """Reads every byte. The fingerprint, if all weights are finite and config.json has the same or none."""
+    """Read every byte and return the fingerprint. Raises CheckpointError if config.json has another one."""
     with CheckpointDirectory(Path(path)) as directory:
         reader = _WeightReader(directory, True, progress)
         for _ in reader.read_weights():
@@ -130,7 +134,7 @@ def verify_checkpoint(path: str | os.PathLike[str], progress: Progress | None = 
 
 
 class _WeightReader:
-    """Reads weights in the order of names: hashes them, checks their values, reports progress."""
+    """Reader of all weights in the order of names. It hashes them, checks their values, reports progress."""
 
     def __init__(self, directory: CheckpointDirectory, hashed: bool, progress: Progress | None) -> None:
         self._directory = directory
@@ -141,7 +145,7 @@ class _WeightReader:
         self._hash = Fingerprint(directory.config_fields, directory.tokenizer) if hashed else None
 
     def read_weights(self) -> Iterator[tuple[str, torch.Tensor | QuantizedMatrix]]:
-        """By the names of parameters."""
+        """Yield each weight with the name of its parameter."""
         for name, weight in _weights_of(self._directory, self._read_tensors()):
             if isinstance(weight, QuantizedMatrix):
                 try:
@@ -165,7 +169,8 @@ class _WeightReader:
                 yield name, tensor
 
     def _check_repeated(self, name: str, tensor: torch.Tensor) -> None:
-        """The embedding comes first, in the order of names; by the head's turn it may be packed."""
+        """Raise CheckpointError if the stored head of a tied model differs from the embedding."""
+        # The embedding is read first. It may be packed before the head is read, so only its digest is kept.
         digest = sha256(tensor.contiguous().view(torch.uint8).numpy().tobytes()).digest()
         if name == EMBEDDING:
             self._embedding_digest = digest
@@ -176,13 +181,16 @@ class _WeightReader:
             )
 
     def checked_fingerprint(self) -> str:
-        """After read_weights: the fingerprint of what was read, or the stored one if nothing was hashed."""
+        """Return the fingerprint of the weights read, or the stored one if they were not hashed.
+
+        Call it after read_weights. Raises CheckpointError if the two differ.
+        """
         stored = self._directory.fingerprint
         found = stored if self._hash is None else self._hash.hexdigest()
         if found is None or stored not in (None, found):
             raise CheckpointError(
                 self._directory.path,
-                f"the files are not those that were saved: their fingerprint is {found}, config.json says "
+                f"the files are not those that were saved: their fingerprint is {found}, but config.json has "
                 f"{stored}. Copy or download the checkpoint again",
             )
         return found
@@ -196,7 +204,7 @@ class _WeightReader:
 
 
 def _without_memory(directory: CheckpointDirectory) -> Iterator[tuple[str, torch.Tensor | QuantizedMatrix]]:
-    """As _WeightReader.read_weights, but on the meta device: nothing is read."""
+    """Yield the same names and shapes as _WeightReader.read_weights, on the meta device. It reads nothing."""
     tensors = directory.weights.tensors
     if directory.repeats_head:
         del tensors[HEAD]
@@ -209,7 +217,8 @@ def _without_memory(directory: CheckpointDirectory) -> Iterator[tuple[str, torch
 def _weights_of(
     directory: CheckpointDirectory, tensors: Iterable[tuple[str, torch.Tensor]]
 ) -> Iterator[tuple[str, torch.Tensor | QuantizedMatrix]]:
-    """By the names of parameters. tensors: in the order of names, so that scales follow their qweight."""
+    """Yield each weight with the name of its parameter. tensors: in the order of names."""
+    # In the order of names the scales of a matrix follow its qweight directly.
     qweight = torch.empty(0)
     for name, tensor in tensors:
         if name.endswith(QWEIGHT):
@@ -232,7 +241,7 @@ def _prepared(
 
 
 def _check_room(directory: CheckpointDirectory, config: ModelConfig, device: torch.device) -> None:
-    """CheckpointError if the weights do not fit into what is free on the device."""
+    """Raise CheckpointError if the weights do not fit into the free memory of the device."""
     itemsize = getattr(torch, config.dtype).itemsize
     needed = sum(
         info.nbytes if name.endswith((QWEIGHT, SCALES)) else math.prod(info.shape) * itemsize
@@ -245,7 +254,8 @@ def _check_room(directory: CheckpointDirectory, config: ModelConfig, device: tor
 
 @contextmanager
 def _out_of_memory_in_words(directory: CheckpointDirectory, device: torch.device) -> Iterator[None]:
-    """Others may take memory between the check and the load."""
+    """Turn torch's out-of-memory error into a CheckpointError with sizes and advice."""
+    # _check_room cannot exclude it: other processes may take memory between the check and the load.
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:

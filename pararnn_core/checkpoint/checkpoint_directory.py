@@ -40,7 +40,7 @@ _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class StoredTensor(NamedTuple):
-    """What a checkpoint must hold under a name; dtype as torch spells it."""
+    """The shape and dtype that a checkpoint must hold under a name; dtype as torch spells it."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -52,10 +52,11 @@ def config_fields(path: Path) -> dict[str, Any]:
 
 
 class CheckpointDirectory:
-    """Open for reading; a context manager. CheckpointError unless names, shapes, dtypes and sizes are right.
+    """A checkpoint opened for reading; a context manager.
 
-    config_fields: config.json as it stands, what the fingerprint covers.  config: the same, checked.
-    repeats_head: the files hold a head beside a tied embedding; whoever reads it checks that both are equal.
+    Raises CheckpointError unless names, shapes, dtypes and sizes are right.
+    config_fields: config.json as read, which the fingerprint covers; config: the same, checked
+    repeats_head: the files hold a head although it is tied; the reader must compare it with the embedding
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,24 +87,25 @@ class CheckpointDirectory:
         self.weights.close()
 
     def matrix(self, name: str, qweight: torch.Tensor, scales: torch.Tensor) -> QuantizedMatrix:
-        """The matrix of that name from its two tensors, whose shapes were checked against the config."""
+        """Return the matrix of that name, made of its two tensors. Their shapes were checked before."""
         if self.config.quantization is None:
             raise ValueError(f"{name}: this checkpoint is not quantised")
-        its = self.config.quantization.format_of(name)
-        return QuantizedMatrix(qweight, scales, its.bits, its.group_size, self.inputs_of(name))
+        matrix_format = self.config.quantization.format_of(name)
+        bits, group_size = matrix_format.bits, matrix_format.group_size
+        return QuantizedMatrix(qweight, scales, bits, group_size, self.inputs_of(name))
 
     def inputs_of(self, name: str) -> int:
-        """I of the matrix of that name."""
+        """Return the number of inputs of the matrix of that name."""
         return matrix_sizes(self._shapes[name]).inputs
 
     @property
     def has_chat_template(self) -> bool:
-        """Tell whether there is one, in a file of its own or in tokenizer_config.json."""
+        """True if there is a chat template, in a file of its own or in tokenizer_config.json."""
         return bool(CheckpointText(self.path).chat_templates())
 
 
 def _repeats_head(tensors: Mapping[str, TensorInfo], config: ModelConfig) -> bool:
-    """Other programs save a tied head a second time, under the head's own name."""
+    """Return True if the files hold a tied head a second time, as other programs write it."""
     head, embedding = tensors.get(HEAD), tensors.get(EMBEDDING)
     if head is None or embedding is None or not config.tie_embeddings:
         return False
@@ -111,7 +113,7 @@ def _repeats_head(tensors: Mapping[str, TensorInfo], config: ModelConfig) -> boo
 
 
 def empty_model(config: ModelConfig) -> ParaRNNForCausalLM:
-    """A model without memory or values: every parameter on the meta device, matrices as if not quantised."""
+    """Return a model whose parameters are all on the meta device, matrices as if they were not quantised."""
     with skeleton():
         model = ParaRNNForCausalLM(replace(config, quantization=None))
     model.config = config
@@ -119,7 +121,7 @@ def empty_model(config: ModelConfig) -> ParaRNNForCausalLM:
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, StoredTensor]:
-    """Every tensor that a checkpoint of this config holds, by name."""
+    """Return all tensors that a checkpoint of this config holds, by name."""
     shapes = _parameter_shapes(config)
     expected: dict[str, StoredTensor] = {}
     if config.quantization is not None:
@@ -135,12 +137,17 @@ def _parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def check_shapes(
     path: Path, shapes: Mapping[str, tuple[int, ...]], config: ModelConfig
 ) -> dict[str, StoredTensor]:
-    """What was expected. CheckpointError that lists the first missing, unexpected and mismatching tensors."""
-    # All names are made to compare: so not of any number of layers.
+    """Compare shapes with those of the config, and return the expected tensors.
+
+    Raises CheckpointError that lists the first missing, unexpected and mismatching tensors.
+    """
+    # The comparison makes all expected names. A config with absurdly many layers must not get that far.
     least_tensors = config.num_hidden_layers * len(MATRICES_OF_A_LAYER)
     if least_tensors > len(shapes) or config.num_parameters > _LARGEST_MODEL:
         raise CheckpointError(
-            path, f"the config describes a far larger model than these {len(shapes)} tensors"
+            path,
+            f"the config describes a far larger model than these {len(shapes)} tensors: copy or download "
+            "config and weights of one model again",
         )
     expected = expected_tensors(config)
     problems = [
@@ -153,7 +160,7 @@ def check_shapes(
         ),
     ]
     if problems:
-        raise CheckpointError(path, f"weights and config are not of one model: {'; '.join(problems)}")
+        raise CheckpointError(path, f"weights and config belong to different models: {'; '.join(problems)}")
     return expected
 
 
@@ -168,11 +175,13 @@ def _check_dtypes(
         raise CheckpointError(path, f"{CONFIG} says dtype {dtype}, but {'; '.join(_first(wrong))}")
 
 
-def _quantized_tensors(name: str, shape: tuple[int, ...], its: MatrixFormat) -> dict[str, StoredTensor]:
+def _quantized_tensors(
+    name: str, shape: tuple[int, ...], matrix_format: MatrixFormat
+) -> dict[str, StoredTensor]:
     sizes = matrix_sizes(shape)
-    qweight, scales = shapes_of(sizes.rows, sizes.inputs, its.bits, its.group_size)
+    qweight, scales = shapes_of(sizes.rows, sizes.inputs, matrix_format.bits, matrix_format.group_size)
     return {
-        name + QWEIGHT: StoredTensor(qweight, "int8" if its.bits == 8 else "uint8"),
+        name + QWEIGHT: StoredTensor(qweight, "int8" if matrix_format.bits == 8 else "uint8"),
         name + SCALES: StoredTensor(scales, "bfloat16"),
     }
 
@@ -192,7 +201,7 @@ def _check_is_directory(path: Path) -> None:
 def _read_config(path: Path, fields: Mapping[str, Any]) -> ModelConfig:
     for name, value in fields.items():
         if isinstance(value, int) and abs(value) > _LARGEST_SIZE:
-            raise CheckpointError(path, f"{name} is larger than any model's")
+            raise CheckpointError(path, f"{name} must be at most {_LARGEST_SIZE}")
     try:
         return ModelConfig.from_dict({key: value for key, value in fields.items() if key != "fingerprint"})
     except (ValueError, TypeError) as error:

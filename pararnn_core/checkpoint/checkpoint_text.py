@@ -1,4 +1,4 @@
-"""Files that say how a checkpoint reads and writes text: its tokenizer, its chat templates, its defaults."""
+"""A checkpoint's files about text: tokenizer, chat templates and defaults of generation."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ TEXT_FILES = (*_LIMITS, NAMED_TEMPLATES)
 
 
 class CheckpointText:
-    """Read the text files of one directory, each when it is asked for. CheckpointError for a broken one."""
+    """Reader of the text files of one directory. Raises CheckpointError for a broken file when it is read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def has(self, name: str) -> bool:
-        """Tell whether the directory has the file."""
+        """Return True if the directory has the file."""
         return is_present(self.folder / name)
 
     def fields(self, name: str) -> dict[str, Any]:
-        """Return the object of a JSON file, {} for a file that is not there."""
+        """Return the object of a JSON file, {} for a file that does not exist."""
         if not self.has(name):
             return {}
         return read_json(self.folder / name, _LIMITS[name], within=self.folder)
@@ -118,7 +118,7 @@ def _templates_in(folder: Path) -> Iterator[Path]:
 
 
 def _named(entry: object) -> dict[str, str] | None:
-    """The templates of a list of {"name", "template"}, or of a mapping; None for anything else."""
+    """Return the templates of a list of {"name", "template"} or of a mapping; None for anything else."""
     if isinstance(entry, list) and all(isinstance(each, dict) for each in entry):
         entry = {each.get("name"): each.get("template") for each in entry}
     if not isinstance(entry, dict) or not entry:

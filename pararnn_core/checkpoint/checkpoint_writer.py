@@ -1,4 +1,4 @@
-"""Writing a checkpoint: whole or not at all."""
+"""Writing of checkpoints, completely or not at all."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def save_checkpoint(
     generation: Mapping[str, Any] | None = None,
     dtype: str | None = None,
 ) -> str:
-    """As `write_checkpoint`, for a model, packed or not; dtype (float32, bfloat16) replaces the config's."""
+    """Write a model, packed or not, as `write_checkpoint` does. dtype: float32 or bfloat16; None keeps it."""
     config = model.config if dtype is None else replace(model.config, dtype=dtype)
     return write_checkpoint(
         config,
@@ -74,15 +74,15 @@ def write_checkpoint(
     generation: Mapping[str, Any] | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> str:
-    """Writes the directory `path` and returns its fingerprint. CheckpointError if it cannot or must not.
+    """Write the directory `path` and return its fingerprint. Raises CheckpointError if that is not possible.
 
-    tensors: by the names of the format; floats are rounded to config.dtype, integers and scales stay.
-    tokenizer: a tokenizer.json, or a directory with one. Of a directory all text files are copied: chat
+    tensors: by their names in the format; floats are rounded to config.dtype, integers and scales are not
+    tokenizer: a tokenizer.json, or a directory with one. From a directory all text files are copied: chat
         templates, tokenizer files and generation_config.json.
-    chat_template: the only template, whatever that directory has.
-    card: README.md; a plain description if None.
-    generation: defaults for generation_config.json beside bos and eos; None: those of the directory.
-    A checkpoint at `path` is replaced, its other files are kept. At no instant does `path` hold half of one.
+    chat_template: becomes the only template, even if that directory has others
+    card: text of README.md; None writes a plain description
+    generation: defaults in generation_config.json beside bos and eos; None takes those of the directory
+    A checkpoint at `path` is replaced; other files there are kept. `path` never holds half a checkpoint.
     """
     target = Path(path).resolve()
     check_shapes(target, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
@@ -109,12 +109,13 @@ def write_checkpoint(
 
 
 def _stored(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """By name, as they go to the file. Each in memory of its own: safetensors refuses all else."""
+    """Return the tensors as the files hold them, in the order of names."""
     stored: dict[str, torch.Tensor] = {}
     storages: set[int] = set()
     for name in sorted(tensors):
         kept = name.endswith((QWEIGHT, SCALES))
         tensor = tensors[name].detach().to("cpu", None if kept else dtype).contiguous()
+        # safetensors refuses tensors that share memory, such as a tied head.
         storage = tensor.untyped_storage().data_ptr()
         stored[name] = tensor.clone() if storage in storages else tensor
         storages.add(storage)
@@ -127,7 +128,7 @@ def _fingerprint(
     fingerprint = Fingerprint(fields, tokenizer)
     for name, tensor in stored.items():
         if tensor.is_floating_point() and not is_finite(tensor):
-            raise CheckpointError(path, f"is not written: {name} holds NaN or infinity")
+            raise CheckpointError(path, f"cannot be written: {name} holds NaN or infinity")
         fingerprint.begin_tensor(
             name, STORED_DTYPES[str(tensor.dtype).removeprefix("torch.")], tuple(tensor.shape)
         )
@@ -136,10 +137,10 @@ def _fingerprint(
 
 
 def _text_files(config: ModelConfig, source: PathLike | None, chat_template: str | None) -> dict[str, bytes]:
-    """By path below the checkpoint's directory."""
+    """Return the bytes of all text files, by path below the checkpoint's directory."""
     if source is None:
         if chat_template is not None:
-            raise ValueError("chat_template needs a tokenizer")
+            raise ValueError("chat_template: needs a tokenizer; give tokenizer too")
         return {}
     path = Path(source)
     folder = path if path.is_dir() else None
@@ -178,7 +179,7 @@ def _write_weights(directory: Path, stored: Mapping[str, torch.Tensor], max_shar
 
 
 def _shards(stored: Mapping[str, torch.Tensor], max_shard_bytes: int) -> list[list[str]]:
-    """Names in order, cut before a tensor that would make a shard too large."""
+    """Split the names, in order, into shards of at most max_shard_bytes; a larger tensor is a shard alone."""
     shards: list[list[str]] = [[]]
     size = 0
     for name, tensor in stored.items():
@@ -191,10 +192,8 @@ def _shards(stored: Mapping[str, torch.Tensor], max_shard_bytes: int) -> list[li
 
 
 def check_replaceable(target: Path) -> None:
-    """CheckpointError unless nothing is there, or an empty directory, or a checkpoint of ours.
-
-    A mistyped path must not cost anyone's files.
-    """
+    """Raise CheckpointError if target exists, unless it is empty or a checkpoint of this project."""
+    # A mistyped path must not cost anyone's files.
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     config = target / CONFIG

@@ -1,4 +1,4 @@
-"""What identifies a model: states, caches and sessions of one fingerprint are never used with another."""
+"""The fingerprint of a model. A state, cache or session is used only with the fingerprint that made it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 
 class Fingerprint:
-    """SHA-256 over the config, the tokenizer and the weights, whatever files the weights lie in.
+    """SHA-256 of the config, the tokenizer and the weights, however the weights are divided into files.
 
-    Hashed in this order, each after its length as 8 bytes, little end first: a format name; config.json
-    without its fingerprint, as JSON with sorted keys and no spaces; tokenizer.json (nothing if there is
-    none); then for every tensor, by name: [name, dtype, shape] as such JSON, and its bytes without a length.
+    It covers these sections, in this order: a format name; config.json without its fingerprint, as JSON with
+    sorted keys and no spaces; tokenizer.json, empty if there is none; then for each tensor, by name,
+    [name, dtype, shape] as such JSON, followed by its bytes. Before each section, but not before a tensor's
+    bytes, comes its length as 8 bytes, little-endian.
     """
 
     def __init__(self, config: Mapping[str, Any], tokenizer: bytes | None) -> None:
@@ -24,18 +25,18 @@ class Fingerprint:
         self._section(tokenizer or b"")
 
     def begin_tensor(self, name: str, dtype: str, shape: tuple[int, ...]) -> None:
-        """To be called in the order of names, then `add` with all of the tensor's bytes."""
+        """Begin the next tensor, in the order of names. Call `add` with all of its bytes afterwards."""
         if name <= self._last:
             raise ValueError(f"tensors must come by name: {name} after {self._last}")
         self._last = name
         self._section(_canonical([name, dtype, list(shape)]))
 
     def add(self, data: memoryview | bytes) -> None:
-        """The next bytes of the tensor begun."""
+        """Hash the next bytes of the tensor."""
         self._hash.update(data)
 
     def hexdigest(self) -> str:
-        """64 hexadecimal digits."""
+        """Return the fingerprint, 64 hexadecimal digits."""
         return self._hash.hexdigest()
 
     def _section(self, data: bytes) -> None:

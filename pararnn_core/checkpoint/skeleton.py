@@ -1,4 +1,4 @@
-"""Modules without memory: names and shapes, to be compared or to be filled."""
+"""Modules without memory, which have only names and shapes until they are filled."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def skeleton() -> Iterator[None]:
-    """Modules built inside have parameters on the meta device and draw no initial values."""
+    """Build modules whose parameters are on the meta device and get no initial values."""
     with torch.device("meta"), _WithoutValues():
         yield
 
 
 class _WithoutValues(TorchFunctionMode):
-    """Skips what works in place, nn.init too: on the meta device it imports torch's compiler, for seconds."""
+    """A mode that skips in-place operations, such as those of nn.init.
+
+    On the meta device they import torch's compiler, which takes seconds.
+    """
 
     def __torch_function__(
         self,

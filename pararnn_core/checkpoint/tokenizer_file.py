@@ -1,4 +1,4 @@
-"""`tokenizer.json` as far as a checkpoint needs it: its bytes, its highest id, the text of a token."""
+"""The parts of `tokenizer.json` that a checkpoint needs: its bytes and the text of each token."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pararnn_core.storage.untrusted_file import CheckpointError, parse_json, rea
 
 @dataclass(frozen=True)
 class TokenizerFile:
-    """data: the file's bytes.  tokens: text by id, added tokens included."""
+    """A tokenizer.json. data: the file's bytes; tokens: text by id, added tokens included."""
 
     data: bytes
     tokens: dict[int, str]
 
     @classmethod
     def read(cls, path: Path, *, within: Path | None) -> TokenizerFile:
-        """CheckpointError for a file that is no tokenizer.json with a vocabulary.
+        """Read a file. Raises CheckpointError if it is no tokenizer.json with a vocabulary.
 
         within: as `open_regular_file` takes it.
         """
@@ -30,12 +30,12 @@ class TokenizerFile:
             raise CheckpointError(path, f"is no tokenizer.json with a vocabulary: {error}") from None
 
     def check_fits(self, path: Path, vocab_size: int) -> None:
-        """CheckpointError if the tokenizer can give an id that the model has no row for."""
+        """Raise CheckpointError if the tokenizer has a token id that is not in the model's vocabulary."""
         highest = max(self.tokens, default=0)
         if highest >= vocab_size:
             raise CheckpointError(
                 path,
-                f"gives token {highest}, but vocab_size is {vocab_size}: it is another model's tokenizer",
+                f"has token id {highest}, but vocab_size is {vocab_size}: use this model's own tokenizer",
             )
 
 

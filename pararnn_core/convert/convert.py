@@ -1,4 +1,4 @@
-"""Weights trained elsewhere -> a checkpoint, or a single cell."""
+"""Conversion of weights that were trained elsewhere to a checkpoint, or to cells."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SHOW_SIZES = ("embedding.weight", "layers.0.cell.B", "layers.0.conv.weight", "l
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written. notes: what the result still needs, one sentence each."""
+    """The result of a conversion. notes: sentences about things that the checkpoint still lacks."""
 
     config: ModelConfig
     fingerprint: str
@@ -39,7 +39,7 @@ class Conversion:
 
     @property
     def num_parameters(self) -> int:
-        """Of the model, exact."""
+        """Exact number of the model's parameters."""
         return self.config.num_parameters
 
 
@@ -52,14 +52,15 @@ def convert_checkpoint(
     tokenizer: PathLike | None = None,
     chat_template: str | None = None,
 ) -> Conversion | ConvertedCells:
-    """Convert `src` into the checkpoint directory `dst`; CheckpointError, and nothing written, if it cannot.
+    """Convert `src` into the checkpoint directory `dst`. Raises CheckpointError and then writes nothing.
 
-    src: a safetensors file, a directory with such files, or (allow_pickle) a pickled state dict, read with
-    weights_only. Without a key_map it must be the state dict of the public fork's trainer; a key_map is the
-    JSON file that KeyMap describes. Sizes are read off the shapes; overrides are fields of ModelConfig, and
-    win over all else. Cells of pararnn-torch become ours, clamped to recurrent_clip or 0.5: for a key map
-    their names end in A, B, b and C. A source with nothing but cells makes a directory for load_cell.
-    tokenizer: as write_checkpoint takes it; None: the directory `src`, if it holds a tokenizer.json.
+    src: a safetensors file, a directory with such files, or a pickled state dict
+    key_map: a JSON file as KeyMap describes it; None expects the state dict of the public fork's trainer
+    allow_pickle: permits a pickled state dict, which is read with weights_only
+    overrides: fields of ModelConfig, which replace stated ones and those that the shapes show
+    tokenizer: as write_checkpoint takes it; None takes the directory `src` if it holds a tokenizer.json
+    Cells of pararnn-torch become cells of this package, clamped to recurrent_clip or 0.5. A key map names
+    their tensors A, B, b and C. A source of cells alone becomes a directory for load_cell.
     """
     source = Path(src)
     keys = FORK_KEYS if key_map is None else _read_key_map(Path(key_map), overrides or {})
@@ -90,7 +91,7 @@ def convert_checkpoint(
 
 
 def _generation(source: Path, tokenizer: PathLike | None) -> dict[str, Any]:
-    """The defaults that lie beside the tokenizer, else those beside the weights."""
+    """Return the generation defaults in the tokenizer's directory, else those in the source's."""
     for folder in (tokenizer, source):
         if (
             folder is not None
@@ -126,14 +127,15 @@ def _renamed(source: Path, tensors: Mapping[str, torch.Tensor], keys: KeyMap) ->
 
 
 def _fitted(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """A depthwise convolution's weight is (D, 1, K) in torch, (D, K) here; a scale may be a scalar."""
+    """Return the tensor in this package's shape."""
+    # A depthwise convolution's weight is (D, 1, K) in torch, (D, K) here. A scale may be a scalar.
     if name.endswith(".conv.weight") and tensor.dim() == 3 and tensor.shape[1] == 1:
         return tensor.squeeze(1)
     return tensor.reshape(1) if name.endswith(".residual_scale") and tensor.dim() == 0 else tensor
 
 
 def _config(source: Path, weights: Mapping[str, torch.Tensor], stated: Mapping[str, Any]) -> ModelConfig:
-    """Sizes from shapes, the rest as stated. CheckpointError names what is missing."""
+    """Make the config from the weights' shapes and the stated fields. Raises CheckpointError."""
     missing = [name for name in _SHOW_SIZES if name not in weights]
     if missing:
         raise CheckpointError(source, f"nothing is mapped to {', '.join(missing)}: add them to the map")

@@ -1,4 +1,4 @@
-"""Recurrent cells that were trained elsewhere, without a language model around them."""
+"""Conversion of single recurrent cells that were trained elsewhere, without a language model."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _OF_A_CELL = re.compile(r"(.*\.)?[ABbC]")
 
 
 class ConvertedCells(NamedTuple):
-    """The cells that were written: the prefix of each one's names, and its kind."""
+    """The cells that were written. kinds: class name by the prefix of the cell's tensor names."""
 
     kinds: dict[str, str]
 
 
 def prefixes_of(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Return the prefix of each cell's names, if there is nothing but cells; else nothing."""
+    """Return the name prefix of each cell if all tensors belong to cells, else nothing."""
     if not all(_OF_A_CELL.fullmatch(name) for name in tensors):
         return []
     return sorted({name[:-1] for name in tensors})
 
 
 def write_cells(source: Path, tensors: Mapping[str, Tensor], target: Path) -> ConvertedCells:
-    """Write cells, checked, into the directory `target`, which must be new; load_cell reads them."""
+    """Check the cells and write them into the new directory `target`, from which load_cell reads them."""
     if target.exists():
-        raise CheckpointError(target, "exists: cells are written into a new directory")
+        raise CheckpointError(target, "exists: cells are written into a new directory; give another path")
     cells = {prefix: cell_of(source, tensors, prefix) for prefix in prefixes_of(tensors)}
     with replacing(target, keep=lambda name: False) as fresh:
         save_file({name: t.contiguous() for name, t in tensors.items()}, fresh / WEIGHTS, {"format": "pt"})
@@ -55,11 +55,12 @@ def load_cell(
     prefix: str = "",
     max_recurrent_norm: float | None = MAX_RECURRENT_NORM,
 ) -> Cell:
-    """Load the original's parameters A (G, D), B (H, Din/H, G, D/H), b (G, D) and C (P, D) as a cell.
+    """Load a cell from the original's parameters A (G, D), B (H, Din/H, G, D/H), b (G, D) and C (P, D).
 
-    Cells of pararnn-torch are read too; max_recurrent_norm is the bound that theirs had.
-    key_map: "A", "B", "b", "C" -> names in the source, themselves by default; prefix: of all names, such as
-    "layers.0."; of a source with one cell it may be left out. The dtype stays.
+    key_map: "A", "B", "b", "C" -> names in the source; each is its own name by default
+    prefix: of all names, such as "layers.0."; optional for a source with one cell
+    max_recurrent_norm: the bound of a cell of pararnn-torch when it was trained
+    The dtype does not change. Cells of pararnn-torch are read too.
     """
     path = Path(src)
     tensors = with_our_cells(path, read_source(path, allow_pickle), max_recurrent_norm)
@@ -74,7 +75,7 @@ def load_cell(
 def cell_of(
     path: Path, tensors: Mapping[str, Tensor], prefix: str, key_map: Mapping[str, str] | None = None
 ) -> Cell:
-    """Make a cell of the tensors that are named so. Raises CheckpointError."""
+    """Make a cell of the tensors with these names. Raises CheckpointError."""
     names = {name: prefix + (key_map or {}).get(name, name) for name in _NAMES}
     found = {ours: tensors[theirs] for ours, theirs in names.items() if theirs in tensors}
     missing = [names[name] for name in ("A", "B", "b") if name not in found]
@@ -93,5 +94,5 @@ def cell_of(
             cell = cell_type(heads * inputs, heads * channels, heads)
         cell.load_state_dict(found, assign=True)
     except (RuntimeError, ValueError) as error:
-        raise CheckpointError(path, f"is no cell: {error}") from None
+        raise CheckpointError(path, f"holds no cell that is known here: {error}") from None
     return cell

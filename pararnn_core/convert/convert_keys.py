@@ -1,4 +1,4 @@
-"""Names of weights elsewhere and here."""
+"""Maps from this package's names of weights to those of other programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from pararnn_core.storage.untrusted_file import CheckpointError, read_json
 
-# What decides the result and cannot be read off the weights: a guess would be silently wrong.
+# These fields change results, and the weights do not show them. A wrong guess would not be noticed.
 STATED_CONFIG = ("conv_activation", "gate_order", "mlp_residual", "norm_eps")
 
 _MAX_KEY_MAP_BYTES = 4 << 20
@@ -21,9 +21,11 @@ _INDEX = re.compile(r"\{([1-9]\d*)?i(?:\+(\d+))?\}")
 
 @dataclass(frozen=True)
 class KeyMap:
-    """keys: our name -> the source's. In both, {i} is the layer; a source may also say {2i} or {2i+1}.
+    """A map of names.
 
-    config: fields of the model's config.  ignore: patterns (* and ?) of source names that are left behind.
+    keys: our name -> the source's. In both, {i} is the layer; a source may also use {2i} or {2i+1}.
+    config: fields of the model's config
+    ignore: patterns (* and ?) of source names that are not converted
     """
 
     keys: Mapping[str, str]
@@ -32,11 +34,13 @@ class KeyMap:
 
     @classmethod
     def read(cls, path: Path) -> KeyMap:
-        """A JSON object {"keys": {...}, "config": {...}, "ignore": [...]}; CheckpointError if it is not."""
+        """Read {"keys": {...}, "config": {...}, "ignore": [...]}. Raises CheckpointError for other JSON."""
         fields = read_json(path, _MAX_KEY_MAP_BYTES, within=None)
         unknown = sorted(fields.keys() - {"keys", "config", "ignore"})
         if unknown:
-            raise CheckpointError(path, f"unknown entries {', '.join(unknown)}: use keys, config and ignore")
+            raise CheckpointError(
+                path, f"has unknown entries {', '.join(unknown)}: use keys, config and ignore"
+            )
         keys, config, ignore = fields.get("keys"), fields.get("config", {}), fields.get("ignore", [])
         if not isinstance(keys, dict) or not keys or not all(isinstance(k, str) for k in keys.values()):
             raise CheckpointError(path, "keys must map our names of weights to the source's")
@@ -50,7 +54,7 @@ class KeyMap:
         return cls(keys, config, tuple(ignore))
 
     def resolve(self, names: Collection[str]) -> dict[str, str]:
-        """Our name -> the source's, for every rule that finds its source among `names`; layers from 0 on."""
+        """Return our name -> the source's for all keys whose source is in `names`, layer by layer from 0."""
         found = {
             ours: theirs for ours, theirs in self.keys.items() if not _has_index(ours) and theirs in names
         }
@@ -67,13 +71,13 @@ class KeyMap:
         raise AssertionError("count() ended")
 
     def left_over(self, names: Collection[str]) -> list[str]:
-        """Source names that no rule takes and no pattern ignores."""
+        """Return the source names that no key uses and no pattern ignores."""
         used = set(self.resolve(names).values())
         return sorted(name for name in names if name not in used and not is_ignored(name, self.ignore))
 
 
 def is_ignored(name: str, patterns: Collection[str]) -> bool:
-    """Whether any pattern (* and ?) matches the whole name."""
+    """Return True if any pattern (* and ?) matches the whole name."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 

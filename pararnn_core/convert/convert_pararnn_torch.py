@@ -1,8 +1,8 @@
-"""Cells of the package pararnn-torch (its ParaGRU with mix='diag', and its ParaLSTM) as ours, exactly.
+"""Exact conversion of cells of the package pararnn-torch: its ParaGRU with mix='diag', and its ParaLSTM.
 
-Theirs keep a vector (D,) for each gate, a_z, a_r, a_n of a GRU, a_f, a_z, a_o, c_f, c_o of an LSTM, and one
-linear layer for all gates: W_x.weight (3 D, Din) and W_x.bias (3 D,), rows gate by gate, z, r, n of a GRU and
-f, z, o of an LSTM, whose z is our g. They clamp recurrent weights whenever they use them.
+They keep a vector (D,) for each gate: a_z, a_r, a_n of a GRU, and a_f, a_z, a_o, c_f, c_o of an LSTM.
+One linear layer serves all gates: W_x.weight (3 D, Din) and W_x.bias (3 D,). Its rows are gate by gate:
+z, r, n of a GRU, and f, z, o of an LSTM, whose z is our g. They clamp recurrent weights at every use.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch import Tensor
 from pararnn_core.storage.untrusted_file import CheckpointError
 
 MAX_RECURRENT_NORM = 0.5
-"""The package's default; a state dict does not hold it."""
+"""Default of that package. A state dict does not contain the bound."""
 
 
 class _Layout(NamedTuple):
-    """Their names in our order of rows; where each of our gates is in their linear layer."""
+    """Their names of a and c in our order of rows; the place of each of our gates in their linear layer."""
 
     a: tuple[str, ...]
     c: tuple[str, ...]
     gates: tuple[int, ...]
 
 
-# The LSTM first: its names contain one of the GRU's.
+# The LSTM comes first, because both have a_z.
 _LAYOUTS = (
     _Layout(a=("a_f", "a_o", "a_z"), c=("c_f", "c_o"), gates=(0, 2, 1)),
     _Layout(a=("a_z", "a_r", "a_n"), c=(), gates=(0, 1, 2)),
@@ -41,7 +41,7 @@ def with_our_cells(
 ) -> dict[str, Tensor]:
     """Replace the tensors of each such cell by A, B, b and C under the same prefix; keep all others.
 
-    limit: their max_recurrent_norm. CheckpointError names a cell whose shapes do not fit together.
+    limit: their max_recurrent_norm. Raises CheckpointError that names a cell whose shapes do not match.
     """
     result = dict(tensors)
     for name in tensors:
@@ -63,7 +63,7 @@ def _replace(
     wrong = [part for part, shape in wanted.items() if tuple(taken[part].shape) != shape]
     if wrong or weight.dim() != 2 or weight.shape[0] != gates * channels or not channels:
         names = ", ".join(f"{prefix}{part}" for part in wrong or [_WEIGHT])
-        raise CheckpointError(source, f"is no cell of pararnn-torch: {names} has a shape that does not fit")
+        raise CheckpointError(source, f"holds no cell of pararnn-torch: {names} has a shape of another cell")
     order = list(layout.gates)
     by_gate = weight.view(gates, channels, weight.shape[1])[order]
     tensors[f"{prefix}A"] = _clamped([taken[part] for part in layout.a], limit)

@@ -1,4 +1,4 @@
-"""Weights from elsewhere, as a flat mapping of names to tensors."""
+"""Reading of weights that other programs wrote, as a flat mapping of names to tensors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
 
 def read_source(path: Path, allow_pickle: bool, ignore: Collection[str] = ()) -> dict[str, torch.Tensor]:
-    """Every tensor of a safetensors file, a directory with such files, or (if allowed) a pickled state dict,
-    but those whose names in the file match a pattern in `ignore`.
+    """Return all tensors of a safetensors file, a directory with such files, or a pickled state dict.
 
-    A state dict may lie below "model", "state_dict" or "model_state_dict", beside an optimizer's; prefixes
-    that wrappers add to every name are dropped. CheckpointError for all else.
+    allow_pickle: permits the pickle
+    ignore: patterns of names in the file that are left out
+    The state dict may be at "model", "state_dict" or "model_state_dict" of the pickled object. Prefixes that
+    wrappers add to every name are removed. Raises CheckpointError for all other contents.
     """
     if not path.exists():
         raise CheckpointError(path, "does not exist")
@@ -43,7 +44,7 @@ def read_source(path: Path, allow_pickle: bool, ignore: Collection[str] = ()) ->
 
 
 def _file_of_directory(path: Path) -> Path:
-    """The directory itself if it holds safetensors weights, else its only pickle."""
+    """Return the directory's only pickle if it holds no safetensors weights, else the directory itself."""
     if is_present(path / WEIGHTS) or is_present(path / INDEX):
         return path
     pickles = [entry for entry in path.iterdir() if entry.suffix in PICKLE_SUFFIXES]
@@ -53,7 +54,7 @@ def _file_of_directory(path: Path) -> Path:
 def _read_pickle(path: Path, file: BinaryIO, ignore: Collection[str]) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile or broken pickle may raise anything
+    except Exception as error:  # A hostile or broken pickle may raise anything.
         raise CheckpointError(path, f"cannot be read as plain tensors: {error}") from None
     for key in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -75,6 +76,7 @@ def _only_tensors(path: Path, content: Any, ignore: Collection[str]) -> dict[str
 
 
 def _without_wrappers(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    # Twice, because torch.compile and DistributedDataParallel wrap a model in either order.
     for prefix in _WRAPPER_PREFIXES * 2:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}

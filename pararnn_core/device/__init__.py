@@ -1,1 +1,1 @@
-"""What serves a model on a GPU below the architecture: plans, products, rows, graphs."""
+"""Parts for serving any architecture on a GPU: plans, products, row operations, graphs."""

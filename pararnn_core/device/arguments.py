@@ -1,4 +1,4 @@
-"""What a step is asked for, checked on the host, where its values are known before the device sees them."""
+"""Arguments of a step, checked on the host before any of them goes to the device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INTEGERS = (torch.int32, torch.int64)
 
 
 class StepArguments(NamedTuple):
-    """As of NativeModel.step, without the choices that stand for something else.
+    """The arguments of NativeModel.step with its defaults filled in.
 
     tokens: (T,); cu_seqlens: (S+1,); slots: (S,); has_initial_state: (S,); logits_indices: (M,)
     """
@@ -40,9 +40,9 @@ def check_arguments(
     vocab_size: int,
     num_slots: int,
 ) -> StepArguments:
-    """Raises ValueError that names the argument, in the words of the native library.
+    """Return the checked arguments. Raises ValueError that names the argument, worded as the native library.
 
-    Tensors of a device are copied to the host, which waits for it.
+    Tensors on a device are copied to the host, and the host waits for that.
     """
     ids = _array("tokens", tokens, _INTEGERS, None).astype(np.int64)
     _check_range("tokens", ids, vocab_size)

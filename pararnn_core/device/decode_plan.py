@@ -1,4 +1,4 @@
-"""The plan of a decode, filled up to a number of sequences: most of it is the same at every step."""
+"""Plans of decodes, padded to a fixed number of sequences. Most of a plan is the same at every step."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pararnn_core.state.state import PAD_SLOT_ID
 
 
 class DecodePlanner:
-    """What plan_step gives for one token a sequence, in a fraction of its time."""
+    """A faster plan_step for steps with one token in each sequence."""
 
     def __init__(self, bitmap_bytes: int) -> None:
-        """As of plan_step."""
+        """bitmap_bytes: bytes of one slot's `seen` bitmap."""
         self._bitmap_bytes = bitmap_bytes
         self._templates: dict[int, StepPlan] = {}
 
     def plan(self, decode: StepArguments, count: int) -> StepPlan | None:
-        """count: sequences of the plan; those beyond the decode's are skipped. None if all are."""
+        """Return the plan of a decode, padded to `count` sequences; None if all of them are skipped."""
         given = len(decode.slots)
         slots = np.full(count, PAD_SLOT_ID, np.int32)
         slots[:given] = decode.slots
@@ -45,14 +45,14 @@ class DecodePlanner:
         )
 
     def feed(self, inputs: StepInputs, ids: Tensor) -> None:
-        """Puts ids (S,) of the device, those of the first sequences, into the inputs of a plan."""
+        """Write ids (S,), which are on the device, into a plan's inputs as the first sequences' tokens."""
         inputs.tokens[: len(ids)] = ids.clamp(min=0)
         fed = inputs.tokens[inputs.last_rows]
         inputs.seen_bytes.copy_(inputs.homes * self._bitmap_bytes + (fed >> 3))
         inputs.seen_bits.copy_(torch.bitwise_left_shift(1, fed & 7))
 
     def _template(self, count: int) -> StepPlan:
-        """Of so many sequences in slots of their own."""
+        """Return the plan of `count` sequences in slots 0 to count - 1, made once."""
         if count not in self._templates:
             rows = np.arange(count)
             arguments = StepArguments(

@@ -1,7 +1,7 @@
-"""Decode steps as CUDA graphs: all launches of a step in one, so that small batches are not bound by them.
+"""Decode steps as CUDA graphs. A graph is one launch for a whole step, so launch time limits no small batch.
 
-One graph for each number of sequences in BUCKETS. A step with fewer is filled up with sequences that are
-skipped; one with more, or with anything else than one token a sequence, runs launch by launch.
+There is one graph for each number of sequences in BUCKETS. A step with fewer sequences is padded with skipped
+ones. A step with more, or with several tokens in a sequence, runs without a graph.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from pararnn_core.device.plan import StepInputs, StepPlan
 BUCKETS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 Work = Callable[[StepInputs], Tensor]
-"""A step whose plan is on the device; returns logits."""
+"""A step whose plan is on the device. It returns logits."""
 
 logger = logging.getLogger(__name__)
 
 
 class Captured(NamedTuple):
-    """replay: does the work again, with what its inputs hold by then. output: where its result is."""
+    """A recorded step. replay: runs it again on the current contents of its inputs; output: its result."""
 
     replay: Callable[[], None]
     output: Tensor
 
 
 class Capturer(Protocol):
-    """What records work on a device."""
+    """A recorder of work on a device."""
 
     def capture(self, work: Callable[[], Tensor]) -> Captured:
-        """Records `work`, without doing it. RuntimeError for what cannot be recorded."""
+        """Record `work` without running it. Raises RuntimeError if it cannot be recorded."""
 
 
 class CudaCapturer:
-    """CUDA graphs that share one pool of memory, as no two of them run at a time."""
+    """Recorder of CUDA graphs. All share one memory pool, because no two of them run at the same time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -50,10 +50,10 @@ class CudaCapturer:
         self._stream: Any = None
 
     def capture(self, work: Callable[[], Tensor]) -> Captured:
-        """As of Capturer. What `work` needs must be loaded: let it run once before."""
+        """Record `work`. Run it once before, so that its kernels are loaded."""
         with torch.cuda.device(self._device):
-            # Torch's own choice is one stream for all graphs, on the device that was current for the first:
-            # the work of another device would not be recorded.
+            # Torch's default is one stream for all graphs, on the device of the first one. It would not
+            # record the work of another device.
             self._stream = self._stream or _new_stream(self._device)
             graph = torch.cuda.CUDAGraph()
             before = torch.cuda.current_stream(self._device)
@@ -63,7 +63,7 @@ class CudaCapturer:
                 ):
                     output = work()
             finally:
-                # Where a capture fails torch leaves the thread on the stream of the capture.
+                # After a failed capture torch leaves the thread on the capture's stream.
                 torch.cuda.set_stream(before)
         self._pool = graph.pool()
         return Captured(graph.replay, output)
@@ -74,13 +74,13 @@ def _new_stream(device: torch.device) -> Any:
 
 
 def bucket_of(count: int) -> int | None:
-    """Sequences of the graph that takes so many; None if none does."""
+    """Return the size of the smallest graph for `count` sequences; None if there is none."""
     place = bisect_left(BUCKETS, count)
     return BUCKETS[place] if count > 0 and place < len(BUCKETS) else None
 
 
 def is_decode(arguments: StepArguments) -> bool:
-    """Whether every sequence has one token, and the logits of each are asked for in order."""
+    """Return True if every sequence has one token and the request is for all their logits in order."""
     count = len(arguments.slots)
     rows = arguments.logits_indices
     return len(arguments.tokens) == count == len(rows) and bool((rows == np.arange(count)).all())
@@ -89,9 +89,9 @@ def is_decode(arguments: StepArguments) -> bool:
 class DecodeGraphs:
     """The graphs of one model and one state pool.
 
-    `record` makes those of a pool before anybody waits. In a bucket without a graph the first step runs
-    launch by launch and gives the result; then its graph is recorded. A bucket that cannot be recorded runs
-    without one, and the log says so once.
+    `record` makes all graphs of a pool at start, so that no request waits for it. In a bucket without a graph
+    the first step runs without one and returns its result; then the graph is recorded. A bucket that cannot
+    be recorded keeps running without a graph, and the log says so once.
     """
 
     def __init__(self, work: Work, planner: DecodePlanner, device: torch.device, capturer: Capturer) -> None:
@@ -103,11 +103,11 @@ class DecodeGraphs:
         self._captured: dict[int, Captured | None] = {}
 
     def record(self, num_slots: int) -> None:
-        """Record the graphs of all steps of a pool of so many slots. Slot 0 is written to."""
+        """Record the graphs for all steps of a pool with num_slots slots. It overwrites slot 0."""
         largest = bucket_of(min(num_slots, BUCKETS[-1])) or 0
-        # The largest first: what the others need fits into its memory.
+        # The largest comes first, because the others then fit into its memory.
         for bucket in sorted((b for b in BUCKETS if b <= largest), reverse=True):
-            # All sequences but the first are skipped, and those write where the first one does.
+            # All sequences but the first are skipped, and a skipped one writes where the first one does.
             one = StepArguments(
                 tokens=np.zeros(1, np.int64),
                 cu_seqlens=np.arange(2, dtype=np.int32),
@@ -120,19 +120,21 @@ class DecodeGraphs:
                 self._run(bucket, plan)
 
     def takes(self, arguments: StepArguments) -> bool:
-        """Whether there is a graph for this step, or will be."""
+        """Return True if this step has a graph or will get one."""
         return is_decode(arguments) and bucket_of(len(arguments.slots)) is not None
 
     def step(self, decode: StepArguments) -> Tensor | None:
-        """A step that it takes. Logits (S, V), the caller's to keep; None if all sequences are skipped."""
+        """Run a step that `takes` accepts. Returns new logits (S, V); None if all sequences are skipped."""
         count = len(decode.slots)
         bucket = bucket_of(count) or count
         plan = self._planner.plan(decode, bucket)
         return None if plan is None else self._run(bucket, plan)[:count]
 
     def step_from(self, ids: Tensor, slots: Tensor) -> Tensor:
-        """The same for ids (S,) int64 that are on the device and that the host does not know: one below 0
-        stands for 0. slots: (S,) int32, on the host, all of the pool.
+        """Run a decode whose ids the host does not know, and return logits (S, V).
+
+        ids: (S,) int64 on the device; an id below 0 is taken as 0
+        slots: (S,) int32 on the host, none skipped
         """
         count = len(slots)
         rows = np.arange(count)
@@ -146,7 +148,7 @@ class DecodeGraphs:
         bucket = bucket_of(count) or count
         plan = self._planner.plan(decode, bucket)
         if plan is None:
-            raise ValueError("slots: expected one that is not skipped")
+            raise ValueError("slots: expected at least one that is not skipped")
         return self._run(bucket, plan, ids)[:count]
 
     def _run(self, bucket: int, plan: StepPlan, ids: Tensor | None = None) -> Tensor:

@@ -1,8 +1,8 @@
-"""Products with matrices as a checkpoint holds them, on any device: nothing is packed or copied.
+"""Products with matrices in the form in which a checkpoint holds them, on any device, without packed copies.
 
-Rows enter a product and leave it in one type, the narrow one: that of float weights, and of quantised ones
-bfloat16 on CUDA and float32 elsewhere. Each element of a result is added up in float32 and rounded once; but
-torch may round the parts of a sum that it splits, unless a process turns off
+Rows enter and leave a product in one type, called narrow. It is the type of float weights. For quantised
+weights it is bfloat16 on CUDA and float32 elsewhere. Each element of a result is summed in float32 and
+rounded once. But torch may round parts of a sum that it splits, unless the process turns off
 `torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction`.
 """
 
@@ -20,7 +20,7 @@ from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 Weight = nn.Parameter | QuantizedMatrix
 
 BLOCK_WEIGHTS = 1 << 24
-"""Of a quantised matrix that are dequantised at a time: 32 MiB in bfloat16."""
+"""Weights of a quantised matrix that are dequantised at a time: 32 MiB in bfloat16."""
 
 
 class HoldsMatrix(Protocol):
@@ -30,12 +30,12 @@ class HoldsMatrix(Protocol):
 
 
 def multiply(x: Tensor, weight: Tensor, out: Tensor) -> None:
-    """out (T, O) = x (T, I) weight (I, O), or all with a first dimension H, one product for each head.
+    """Write x (T, I) weight (I, O) into out (T, O). All may have a first dimension H, one product per head.
 
-    x and weight of one type, out of that type, or (T, O) of float32; any strides between rows.
+    x and weight have one type. out has the same type, or is (T, O) float32. Rows may have any stride.
     """
     if not x.is_cuda:
-        # The same numbers where torch has no product of narrow rows to wide sums.
+        # Here torch has no product of narrow rows with float32 sums. Widening gives the same numbers.
         out.copy_(torch.matmul(x.float(), weight.float()))
     elif out.dtype != x.dtype:
         torch.mm(x, weight, out_dtype=out.dtype, out=out)
@@ -46,19 +46,19 @@ def multiply(x: Tensor, weight: Tensor, out: Tensor) -> None:
 
 
 class DeviceMatrix:
-    """heads blocks of (gates * O / gates, I), one below the other.
+    """A matrix of `heads` blocks of (gates * O / gates, I), one below the other.
 
-    Products of few rows read a quantised one in place where there are kernels for that (products.py). Else
-    it is dequantised for each product, a block of rows at a time: that takes little memory, but reads and
-    writes more than a float matrix.
+    Products of few rows read a quantised matrix in place if there are kernels for it (products.py). Otherwise
+    it is dequantised for each product, a block of rows at a time. That takes little memory, but it reads and
+    writes more bytes than a float matrix.
     """
 
     def __init__(
         self, weight: Weight, heads: int = 1, gates: int = 1, kernels: ProductKernels | None = None
     ) -> None:
-        """weight: (O, I); of a cell (H, I, gates, O / gates), or quantised with the rows head by head.
+        """weight: (O, I); a cell's is (H, I, gates, O / gates), or quantised with its rows head by head.
 
-        kernels: None stands for what the device has for this matrix.
+        kernels: None takes the device's kernels for this matrix, if it has any.
         """
         self._weight = weight.detach() if isinstance(weight, Tensor) else weight
         self._heads = heads
@@ -67,25 +67,25 @@ class DeviceMatrix:
 
     @property
     def nbytes(self) -> int:
-        """As held on the device."""
+        """Bytes on the device."""
         return self._weight.nbytes
 
     @property
     def narrow(self) -> torch.dtype:
-        """The type of a product's rows."""
+        """Type of the rows that enter and leave a product."""
         if not isinstance(self._weight, QuantizedMatrix):
             return self._weight.dtype
         on_cuda = self._kernels is not None or self._weight.qweight.is_cuda
         return torch.bfloat16 if on_cuda else torch.float32
 
     def rows(self, tokens: Tensor) -> Tensor:
-        """tokens (T,) -> those rows (T, I) float32, the caller's own."""
+        """Return a new tensor with the matrix's rows for tokens (T,): (T, I) float32."""
         if isinstance(self._weight, QuantizedMatrix):
             return self._dequantized(self._weight, tokens, torch.float32)
         return F.embedding(tokens, self._weight).float()
 
     def product(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """x (T, I) narrow -> (T, O) in `dtype`: narrow if None, or float32."""
+        """Return the product (T, O) of x (T, I), which is narrow. dtype: float32, or None for narrow."""
         weight = self._weight
         kernels = self._kernels_of_rows(len(x))
         if kernels is not None:
@@ -102,7 +102,7 @@ class DeviceMatrix:
         return out
 
     def product_by_head(self, x: Tensor) -> Tensor:
-        """x (T, H * I) narrow -> (T, gates, H * O / gates) narrow, head h from its own inputs."""
+        """Return the block-diagonal product (T, gates, H * O / gates) of x (T, H * I), both narrow."""
         heads, gates = self._heads, self._gates
         kernels = self._kernels_of_rows(len(x))
         if kernels is not None:
@@ -118,7 +118,7 @@ class DeviceMatrix:
             multiply(x, blocks[0].flatten(1), out.flatten(1))
             return out
         by_head = x.view(len(x), heads, -1).transpose(0, 1)
-        # Straight to where the rows belong: of one gate they are evenly apart.
+        # Only the rows of one gate are evenly spaced in the output, so each gate is a product of its own.
         for gate in range(gates):
             multiply(by_head, blocks[:, :, gate], out[:, gate].view(len(x), heads, -1).transpose(0, 1))
         return out

@@ -1,10 +1,10 @@
-"""Where everything of a step is read and written, worked out on the host once and used by all layers.
+"""The plan of a step: all indices that its layers need, computed once on the host.
 
-T tokens of S sequences, M rows of logits. Nothing here depends on the model's weights,
-and nothing on the device has to look at a value to know what to do: so a step never waits for the device.
+T tokens of S sequences, M rows of logits. The plan holds every decision that depends on values. So no layer
+has to read a value back from the device, and a step never waits for it.
 
-A skipped sequence has no place to write to. Where rows go to slots it stands for the first sequence that is
-not skipped: the same values go to the same place twice.
+A skipped sequence has no slot to write to. Wherever rows go to slots, it repeats the first sequence that is
+not skipped: the same values are written to the same place twice. So shapes do not depend on skipped ones.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class StepPlan(NamedTuple):
     """A step's arguments and indices as arrays.
 
     tokens: (T,)
-    homes: (S,), slots that states go to
-    kept: (U,), rows of tokens that something reads once the last recurrence is done
-    logits_rows: (M,), last_rows: (S,), rows of those
-    seen_bytes: (T,), places in all bitmaps one after the other; seen_bits: (T,), what to set there
-    cu_seqlens: (S+1,); slots: (S,), as given; has_initial_state: (S,), of the sequences that stand in homes
+    homes: (S,), slots that states are written to
+    kept: (U,), rows of tokens that are needed after the last recurrence
+    logits_rows: (M,), last_rows: (S,), indices into kept
+    seen_bytes: (T,), indices into all slots' bitmaps laid end to end; seen_bits: (T,), bits to set there
+    cu_seqlens: (S+1,); slots: (S,), as given; has_initial_state: (S,), that of the sequence in homes
     """
 
     tokens: Int64s
@@ -48,18 +48,18 @@ class StepPlan(NamedTuple):
         return int(np.diff(self.cu_seqlens).max())
 
     def on(self, device: torch.device) -> StepInputs:
-        """All of it, in one transfer."""
+        """Copy the plan to the device in one transfer."""
         buffer = self.pack(pin=device.type == "cuda")
         return self.inputs(buffer.to(device, non_blocking=True))
 
     def pack(self, pin: bool = False) -> Tensor:
-        """(nbytes,) uint8: the arrays end to end, those of wider numbers first, so that all are aligned."""
+        """Return the arrays end to end, (nbytes,) uint8. Wider types come first, so that all are aligned."""
         buffer = torch.empty(sum(array.nbytes for array in self), dtype=torch.uint8, pin_memory=pin)
         np.concatenate([array.reshape(-1).view(np.uint8) for array in self], out=buffer.numpy())
         return buffer
 
     def inputs(self, buffer: Tensor) -> StepInputs:
-        """Tensors of these shapes that share the memory of what `pack` gave, wherever it is now."""
+        """Return the arrays as tensors that share the memory of `buffer`, a copy of the result of `pack`."""
         views, start = [], 0
         for array in self:
             end = start + array.nbytes
@@ -87,7 +87,7 @@ _DTYPES = {"int64": torch.int64, "int32": torch.int32, "uint8": torch.uint8, "bo
 
 
 def plan_step(arguments: StepArguments, bitmap_bytes: int) -> StepPlan | None:
-    """None if there is no sequence that is not skipped. bitmap_bytes: of one slot."""
+    """Return the plan of a step; None if all sequences are skipped. bitmap_bytes: of one slot's `seen`."""
     tokens, bounds, slots, held, logits_indices = arguments
     real = slots != PAD_SLOT_ID
     if not real.any():
@@ -111,7 +111,11 @@ def plan_step(arguments: StepArguments, bitmap_bytes: int) -> StepPlan | None:
 
 
 def _seen(arguments: StepArguments, real: Bools, bitmap_bytes: int) -> tuple[Int64s, npt.NDArray[np.uint8]]:
-    """Tokens that share a byte all set the bits of all; those of skipped sequences do what the first does."""
+    """Return seen_bytes and seen_bits of a plan.
+
+    Tokens in the same byte each set all of their bits, because the device writes whole bytes in any order.
+    Tokens of skipped sequences repeat the first one that is fed.
+    """
     owner = np.repeat(np.arange(len(real)), np.diff(arguments.cu_seqlens))
     fed = real[owner]
     tokens = arguments.tokens

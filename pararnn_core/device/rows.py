@@ -1,7 +1,7 @@
-"""What a layer does between its products, row by row: the operations, and what they are in torch.
+"""Row operations: the work of a layer between its products, and its reference in torch.
 
-T rows of a step, S sequences, d = D channels, K convolution width. Arithmetic is float32; "narrow" is the
-type of the rows that products take and give (see matrix.py).
+T rows of a step, S sequences, d = D channels, K taps of the convolution. Arithmetic is float32; "narrow" is
+the type of the rows that enter and leave products (see matrix.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pararnn_core import ops
 
 
 class RowOperations(Protocol):
-    """As of pararnn_core.ops, which has each as one kernel of a CUDA device."""
+    """The row operations. pararnn_core.ops has one CUDA kernel for each."""
 
     def add_rms_norm_(
         self,
@@ -51,12 +51,12 @@ class RowOperations(Protocol):
 
 
 def row_operations_on(device: torch.device) -> RowOperations:
-    """Kernels on a CUDA device, torch elsewhere."""
+    """Return the kernels for a CUDA device, torch's operations elsewhere."""
     return ops if device.type == "cuda" else TorchRows()
 
 
 class TorchRows:
-    """The reference of the kernels. It looks at no value on the host either."""
+    """The reference of the kernels in torch. Like them it reads no value back to the host."""
 
     def add_rms_norm_(
         self,
@@ -68,7 +68,7 @@ class TorchRows:
         dtype: torch.dtype,
         replaces: bool = False,
     ) -> Tensor:
-        """As of ops.add_rms_norm_."""
+        """See ops.add_rms_norm_."""
         if update is not None:
             if replaces:
                 x.copy_(update)
@@ -87,7 +87,7 @@ class TorchRows:
         has_initial_state: Tensor,
         conv_state: Tensor,
     ) -> Tensor:
-        """As of ops.causal_conv1d_."""
+        """See ops.causal_conv1d_."""
         starts, ends = cu_seqlens[:-1].long(), cu_seqlens[1:].long()
         is_fed = slots >= 0
         past = conv_state[slots.clamp(min=0).long()]
@@ -95,7 +95,7 @@ class TorchRows:
         rounded = v.to(conv_state.dtype)
 
         def value(owner: Tensor, row: Tensor) -> Tensor:
-            """Of sequence `owner` at a row that may lie before its first."""
+            """Return the input of sequence `owner` at `row`; rows before its first come from its state."""
             before = past[owner, (past.shape[1] + row - starts[owner]).clamp(0, past.shape[1] - 1)]
             return torch.where((row >= starts[owner])[:, None], rounded[row.clamp(min=0)], before)
 
@@ -104,12 +104,12 @@ class TorchRows:
         out = v.new_zeros(v.shape, dtype=torch.float32) if bias is None else bias.expand_as(v)
         width = weight.shape[1]
         for tap in range(width):
-            # The newest row is itself's, also where there is no row of a state.
+            # The newest row needs no lookup. With a kernel of width 1 there would be no state to look in.
             met = value(owner, rows + tap - (width - 1)) if tap < width - 1 else rounded
             out = torch.addcmul(out, met.float(), weight[:, tap])
         if activation == "silu":
             out = F.silu(out)
-        # A skipped sequence writes what the first other one writes, to the same place.
+        # A skipped sequence writes the same values to the same place as the first one that is not skipped.
         sequences = torch.arange(len(slots), device=v.device)
         writer = torch.where(is_fed, sequences, is_fed.int().argmax())
         tails = [value(writer, ends[writer] + back) for back in range(1 - width, 0)]
@@ -118,14 +118,14 @@ class TorchRows:
         return torch.where(is_fed[owner][:, None], out, 0.0).to(v.dtype)
 
     def gated_rms_norm(self, y: Tensor, gate: Tensor, weight: Tensor, eps: float, gate_order: str) -> Tensor:
-        """As of ops.gated_rms_norm."""
+        """See ops.gated_rms_norm."""
         opening = F.silu(gate.float())
         if gate_order == "gate_then_norm":
             return _rms_norm(y * opening, weight, eps).to(gate.dtype)
         return (_rms_norm(y, weight, eps) * opening).to(gate.dtype)
 
     def silu_mul(self, gate: Tensor, up: Tensor) -> Tensor:
-        """As of ops.silu_mul."""
+        """See ops.silu_mul."""
         return (F.silu(gate.float()) * up.float()).to(gate.dtype)
 
 

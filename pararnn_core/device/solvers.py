@@ -1,4 +1,4 @@
-"""What solves the recurrences of a step, and how Newton went where it did."""
+"""The choice of a solver for the recurrences of a step, and Newton's report."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ Recurrence = Callable[
 
 
 class SolverChoice(Protocol):
-    """What a model asks before the recurrences of a step."""
+    """The interface through which a model chooses a solver for each step."""
 
     def choose(self, channels: int, longest: int) -> Recurrence:
-        """channels: of all sequences together; longest: tokens of the longest sequence."""
+        """Return the solver. channels: of all sequences together; longest: tokens of the longest sequence."""
 
     def take_report(self) -> NewtonReport | None:
-        """None if Newton solved nothing since the last one was taken."""
+        """Return Newton's report since the last call; None if Newton solved nothing."""
 
 
 def solvers_on(device: torch.device, cell: str, dtype: torch.dtype = torch.float32) -> SolverChoice:
-    """The choice that the device leaves. dtype: of bx."""
+    """Return the choice of solvers on this device. dtype: of bx."""
     return Solvers(cell, device, dtype) if device.type == "cuda" else StepByStep()
 
 
 class Solvers:
-    """The ways through a recurrence on a CUDA device.
+    """The solvers of a CUDA device.
 
-    What Newton reports stays on the device until somebody asks: asking waits for the device.
+    Newton's reports stay on the device until take_report is called, which waits for the device.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Solvers:
         dtype: torch.dtype = torch.float32,
         table: SolverTable | None = None,
     ) -> None:
-        """dtype: of bx; table: None is that of the project."""
+        """dtype: of bx; table: None takes the project's own."""
         if not ops.has_cuda_kernels():
             raise NativeLibraryMissing(
-                "this build has no CUDA kernels: install again where nvcc is, with a torch that has CUDA"
+                "this build has no CUDA kernels: install it again where nvcc and a torch with CUDA are"
             )
         self._cell = cell
         self._dtype = str(dtype).removeprefix("torch.")
@@ -61,12 +61,12 @@ class Solvers:
         self._tally = _Tally(device)
 
     def choose(self, channels: int, longest: int) -> Recurrence:
-        """channels: of all sequences together; longest: tokens of the longest sequence."""
+        """Return the solver that the table names for these sizes, see SolverChoice.choose."""
         warps = self._table.time_warps(self._cell, self._dtype, channels, longest, self._multiprocessors)
         return ops.recurrence_ if warps == STEP_BY_STEP else functools.partial(self._newton, warps)
 
     def take_report(self) -> NewtonReport | None:
-        """None if Newton solved nothing since the last one was taken."""
+        """Return Newton's report since the last call; None if Newton solved nothing."""
         return self._tally.take()
 
     def _newton(
@@ -89,19 +89,19 @@ class Solvers:
 
 
 class StepByStep:
-    """In the place of Solvers where there is but one way: on a CPU."""
+    """The only solver of a CPU: step by step."""
 
     def choose(self, channels: int, longest: int) -> Recurrence:
-        """Always the same."""
+        """Return ops.recurrence_."""
         return ops.recurrence_
 
     def take_report(self) -> NewtonReport | None:
-        """Nothing to tell."""
+        """Return None: Newton solves nothing here."""
         return None
 
 
 class _Tally:
-    """Sums and maxima on the device. A residual that is NaN stays."""
+    """Totals of Newton's reports, kept on the device. A residual that is NaN stays NaN."""
 
     def __init__(self, device: torch.device) -> None:
         self._iterations = torch.zeros((), dtype=torch.int32, device=device)

@@ -1,4 +1,4 @@
-"""How long the stages of a step take on a device that works on its own time."""
+"""Time of the stages of a step on a device that runs asynchronously."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pararnn_core.ops import STEP_STAGES
 
 
 class StageClock:
-    """Adds the seconds of each stage to `seconds` (len(STEP_STAGES),) float64.
+    """A clock that adds the seconds of each stage to `seconds` (len(STEP_STAGES),) float64.
 
-    Waits for the device between stages, so that a step that is measured is slower than others.
+    It waits for the device between stages, so a measured step is slower than others.
     """
 
     def __init__(self, seconds: Tensor, device: torch.device) -> None:
@@ -28,12 +28,12 @@ class StageClock:
         self._began = 0.0
 
     def mark(self, stage: str) -> None:
-        """What comes now is this stage."""
+        """Begin a stage, and end the one before."""
         self.stop()
         self._stage, self._began = STEP_STAGES.index(stage), time.perf_counter()
 
     def stop(self) -> None:
-        """The last stage is over."""
+        """End the last stage."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         if self._stage is not None:
@@ -42,4 +42,4 @@ class StageClock:
 
 
 def unmeasured(stage: str) -> None:
-    """In the place of StageClock.mark where nobody asked."""
+    """Do nothing, in the place of StageClock.mark in a step that is not measured."""

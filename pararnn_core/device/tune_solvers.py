@@ -1,6 +1,6 @@
 """`python -m pararnn_core.device.tune_solvers` measures which solver is faster here and rewrites the table.
 
-All ways solve one sequence of so many channels and tokens, in turn; what counts is the median.
+For each number of channels and tokens all solvers take turns on one sequence, and their medians are compared.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ DTYPES = (torch.float32, torch.bfloat16)
 REPETITIONS = 9
 WAYS = (STEP_BY_STEP, 1, 2, 4)
 LEAST_GAIN = 1.03
-"""Another number of time warps is worth a step of the table if it is faster by so much."""
+"""Speedup from which another number of time warps gets its own step in the table."""
 
 Timing = Mapping[int, float]
-"""Seconds by time warps, and of STEP_BY_STEP."""
+"""Seconds by number of time warps; STEP_BY_STEP is one of the keys."""
 
 Timings = Mapping[float, Mapping[int, Timing]]
-"""By channels per multiprocessor, then by tokens."""
+"""Timings by channels per multiprocessor, then by tokens."""
 
 
 def rows(timings: Timings) -> list[tuple[float, list[tuple[int, int]]]]:
-    """Of the table; they end before the first number of channels for which Newton never was faster."""
+    """Return the table's rows. They end before the first number of channels at which Newton never wins."""
     found = []
     for room in sorted(timings):
         steps = _steps(timings[room])
@@ -46,7 +46,10 @@ def rows(timings: Timings) -> list[tuple[float, list[tuple[int, int]]]]:
 
 
 def _steps(timings: Mapping[int, Timing]) -> list[tuple[int, int]]:
-    """From the fewest tokens from which on Newton always was faster; then where others gain enough."""
+    """Return (tokens, time warps) pairs of one row.
+
+    The first pair has the fewest tokens beyond which Newton always wins. A later pair needs LEAST_GAIN.
+    """
     lengths = sorted(timings)
     lost = [tokens for tokens in lengths if _fastest(timings[tokens]) == STEP_BY_STEP]
     steps: list[tuple[int, int]] = []
@@ -64,7 +67,7 @@ def _fastest(timing: Timing) -> int:
 
 
 def measure(cell: str, dtype: torch.dtype, channels: int, tokens: int, device: torch.device) -> Timing:
-    """Time each way through one sequence, as hard as those of trained models."""
+    """Time all solvers on one sequence that is as hard as those of trained models."""
     bx = draw_inputs(cell, tokens, channels, device).to(dtype)
     a, c = draw_weights(cell, channels, device)
     state = torch.zeros(1, CELLS[cell].num_states, channels, device=device)
@@ -87,7 +90,7 @@ def _in_turn(device: torch.device, ways: Mapping[int, Callable[[], object]]) -> 
 
 
 def lines(title: str, timings: Timings) -> list[str]:
-    """A table to read: microseconds of the sequential scan / of Newton, by time warps."""
+    """Return a Markdown table: microseconds of the sequential scan / of Newton, by time warps."""
     lengths = sorted(next(iter(timings.values())))
     columns = " | ".join(map(str, lengths))
     ways = " / ".join("sequential" if way == STEP_BY_STEP else f"newton {way}" for way in WAYS)
@@ -103,7 +106,7 @@ def lines(title: str, timings: Timings) -> list[str]:
 
 
 def tune(device: torch.device) -> SolverTable:
-    """Measures all cells and types, and prints what it finds."""
+    """Measure all cells and types, print the timings, and return the table."""
     table: dict[str, dict[str, Rows]] = {}
     for cell in CELLS:
         table[cell] = {}
@@ -122,7 +125,7 @@ def tune(device: torch.device) -> SolverTable:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Measure when Newton is faster, and rewrite the table.")
     parser.add_argument("--out", type=Path, default=TABLE_PATH, help="the table's file")
     options = parser.parse_args(arguments)

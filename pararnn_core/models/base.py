@@ -1,4 +1,4 @@
-"""The interface between a model and all that serves it: the engine, generation, benchmarks."""
+"""The interface between a model and the code that runs it: the engine, generation, benchmarks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pararnn_core.state.state import RecurrentState, StateParts
 
 
 class NewtonReport(NamedTuple):
-    """Solves since the last report: most updates, largest residual, units finished step by step."""
+    """Newton's solves since the last report: most updates, largest residual, units finished step by step."""
 
     iterations: int
     residual: float
@@ -20,7 +20,7 @@ class NewtonReport(NamedTuple):
 
 
 class ServingConfig(Protocol):
-    """Sizes of a model that all architectures have."""
+    """The sizes that models of all architectures have."""
 
     @property
     def vocab_size(self) -> int:
@@ -32,7 +32,7 @@ class ServingConfig(Protocol):
 
     @property
     def architecture(self) -> str:
-        """The name that people know the architecture by."""
+        """The architecture's name as users know it."""
 
     @property
     def num_parameters(self) -> int:
@@ -44,7 +44,7 @@ class ServingConfig(Protocol):
 
 
 class ServingModel(Protocol):
-    """A model that moves the states of many sessions on, by slots of a pool.
+    """A model that advances the states of many sessions, which are slots of a pool.
 
     S sequences of a packed batch, T tokens in all, V ids in the vocabulary.
     """
@@ -55,28 +55,28 @@ class ServingModel(Protocol):
 
     @property
     def fingerprint(self) -> str | None:
-        """The fingerprint of the checkpoint that it was loaded from, if it was."""
+        """The fingerprint of the model's checkpoint; None if it was not loaded from one."""
 
     @property
     def device(self) -> torch.device:
-        """Where weights and pools are."""
+        """The device of weights and pools."""
 
     @property
     def state_parts(self) -> StateParts:
-        """The layout of a session's state, as this device keeps it."""
+        """The layout of a session's state on this device."""
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the matrices in the form in which `step` reads them."""
+        """Bytes of the matrices in the form that `step` reads."""
 
     def step_bytes(self, num_tokens: int) -> int:
-        """Device memory that a step of so many tokens takes beside weights and states, at most.
+        """Return a bound of the device memory that a step of num_tokens needs beside weights and states.
 
-        0 on a CPU, where a step's memory is not set aside beforehand.
+        It is 0 on a CPU, where a step's memory is not reserved in advance.
         """
 
     def new_state(self, num_slots: int) -> RecurrentState:
-        """A pool for `step`, on the model's device."""
+        """Return a new pool for `step`, on the model's device."""
 
     def step(
         self,
@@ -88,36 +88,35 @@ class ServingModel(Protocol):
         logits_indices: Tensor | None = None,
         stage_seconds: Tensor | None = None,
     ) -> Tensor:
-        """One packed batch of prefill chunks and decodes; `state` moves on in place by slot.
+        """Run one packed batch of prefill chunks and decodes, and update `state` in place by slot.
 
-        tokens (T,) int32 or int64; cu_seqlens (S+1,) int32; slots (S,) int32, each once, -1 to skip a
-        sequence (its logits mean nothing); has_initial_state (S,) bool, False starts from zeros whatever the
-        slot holds, default all True; logits_indices (M,) rows of tokens, default the last of each sequence;
-        stage_seconds (len(ops.STEP_STAGES),) float64, the time spent on each is added to it.
-        Returns logits (M, V) float32. Raises ValueError naming the argument, before any state is touched.
+        tokens: (T,) int32 or int64; cu_seqlens: (S+1,) int32
+        slots: (S,) int32, each once; -1 skips a sequence, whose logits are then undefined
+        has_initial_state: (S,) bool, False starts from zeros instead of the slot's state; default all True
+        logits_indices: (M,) rows of tokens; default the last of each sequence
+        stage_seconds: (len(ops.STEP_STAGES),) float64, to which the time of each stage is added
+        Returns logits (M, V) float32. Raises ValueError naming the argument, before any state changes.
         """
 
     def head(self, state: RecurrentState, slots: Sequence[int]) -> Tensor:
-        """Logits (len(slots), V) after the last token of each slot, bit-equal to those that `step` gave."""
+        """Return logits (len(slots), V) after the last token of each slot, bit-equal to those of `step`."""
 
     def capture_decodes(self, state: RecurrentState) -> None:
-        """Make decodes of this pool, and of no other, as fast as the device can, if it can do more."""
+        """Prepare faster decodes of this pool, and of no other, if the device has any."""
 
     def decodes_ahead(self, state: RecurrentState, count: int) -> bool:
-        """Return True if `decode_ahead` takes so many sequences of the pool."""
+        """Return True if `decode_ahead` can run `count` sequences of the pool."""
 
     def decode_ahead(self, ids: Tensor, slots: Tensor, state: RecurrentState) -> Tensor:
-        """`step` of one token a sequence, whose ids (S,) int64 the host does not know yet.
+        """Run a `step` of one token in each sequence, whose ids the host does not know yet.
 
-        ids: on the device, one below 0 stands for 0. slots: (S,) int32, on the host, none skipped.
+        ids: (S,) int64 on the device; an id below 0 is taken as 0
+        slots: (S,) int32 on the host, none skipped
         Returns logits (S, V). Raises ValueError unless `decodes_ahead`.
         """
 
     def wait(self) -> None:
-        """Return once the device has done all that it was asked for."""
+        """Wait until the device has finished all work."""
 
     def take_newton_report(self) -> NewtonReport | None:
-        """Report the solves of `step` since the last call; None if there were none.
-
-        Waits for the device.
-        """
+        """Return Newton's report since the last call; None if Newton solved nothing. Waits for the device."""

@@ -1,4 +1,4 @@
-"""One reply at a time, without a server."""
+"""Generation of one reply at a time, without a server."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def generate(
     state: RecurrentState | None = None,
     slot: int = 0,
 ) -> Iterator[int]:
-    """Token ids, each as soon as it is chosen; the token that stops the reply is not among them.
+    """Yield the token ids of a reply, each as soon as it is chosen, without the token that stops the reply.
 
-    Goes on from what `state` holds in `slot`, from nothing if state is None. After a stop token the slot has
-    prompt and reply; at max_tokens, or when the caller leaves early, all but the last token given out: feed
-    that one first to go on.
-    Raises ValueError for an empty prompt, ids outside of the vocabulary, a slot outside of the pool, and the
-    parameters that yield no ids (stop strings, log-probabilities), before the slot is touched.
+    Generation resumes from `slot` of `state`; if state is None it starts from an empty state. After a stop
+    token the slot covers prompt and reply. After max_tokens, or if the caller stops early, the last token
+    yielded is not yet in it: feed that one first to continue.
+    Raises ValueError before the slot changes: for an empty prompt, ids outside of the vocabulary, a slot
+    outside of the pool, and parameters that this function does not support (stop strings, log-probabilities).
     """
     if not prompt_ids:
         raise ValueError("prompt_ids must hold at least one token")
@@ -40,7 +40,7 @@ def generate(
         raise ValueError(f"prompt_ids must be in [0, {vocab_size}), got {wrong}")
     for name in _NEED_TEXT_OR_SERVER:
         if getattr(params, name) not in ((), None):
-            raise InvalidSamplingParams(name, "is not supported here: only token ids are generated")
+            raise InvalidSamplingParams(name, "is not supported here, where only token ids are generated")
     params.check_vocabulary(vocab_size)
     if state is None:
         state = model.new_state(1)
@@ -72,7 +72,7 @@ def _replies(
 
 
 def _feed(model: ServingModel, tokens: list[int], state: RecurrentState, slot: int) -> torch.Tensor:
-    """Logits (1, V) after the last token; long prompts go in pieces, so that memory stays the same."""
+    """Return logits (1, V) after the last token. Long prompts are fed in pieces, to bound the memory."""
     for start in range(0, len(tokens), PREFILL_CHUNK_TOKENS):
         piece = tokens[start : start + PREFILL_CHUNK_TOKENS]
         is_last = start + len(piece) == len(tokens)

@@ -23,7 +23,7 @@ def _backward_recurrence(ctx: Any, grad_states: Tensor) -> Gradients:
 
 
 def _refuse_second_derivative(ctx: Any, *grads: Tensor) -> None:
-    # once_differentiable would miss this where the gradient of the states itself needs none.
+    # once_differentiable would not notice this if the gradient of the states needs no gradient itself.
     raise RuntimeError(
         "the native recurrence is differentiable once; differentiate twice through a cell of pararnn_core"
     )
@@ -55,7 +55,7 @@ def _fake_recurrence_backward(
 
 
 def register() -> None:
-    """Called once, after the library is loaded."""
+    """Register gradients and fake tensors. Call it once, after the library is loaded."""
     torch.library.register_autograd(
         "pararnn::recurrence", _backward_recurrence, setup_context=_setup_recurrence
     )

@@ -1,4 +1,4 @@
-"""Which build of the native library runs, and at which level."""
+"""The tag of the native library's build and instruction set level."""
 
 import functools
 import hashlib
@@ -12,10 +12,10 @@ from pararnn_core.ops.threads import isa_level
 
 @functools.cache
 def build_tag(device_type: str = "cpu") -> str:
-    """The same tag, the same bits: 12 digits of the library file's SHA-256 and the instruction set level.
+    """Return a tag. Processes with the same tag compute the same bits on a CPU.
 
-    "reference" where there is no library. On "cuda", whose bits may depend on the batch, torch's version and
-    the GPU's name, too.
+    It has 12 digits of the library file's SHA-256 and the instruction set level; "reference" without a
+    library. On "cuda" it has torch's version and the GPU's name, and bits may depend on the batch.
     """
     path = library_path()
     if path is None:

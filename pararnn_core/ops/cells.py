@@ -1,4 +1,4 @@
-"""The cells that the native library knows: csrc/params/cells.h."""
+"""The cells of the native library."""
 
 import functools
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from pararnn_core.ops.library import native
 
 
 class CellSizes(NamedTuple):
-    """Rows of a channel: gates of bx and of a, states, peepholes (rows of c)."""
+    """Rows of a channel. gates: of bx and of a; states: of the state; peepholes: of c."""
 
     gates: int
     states: int
@@ -17,12 +17,12 @@ class CellSizes(NamedTuple):
 
 @functools.cache
 def native_cells() -> dict[str, CellSizes]:
-    """All cells by name, in the order of the library."""
+    """Return the sizes of all cells by name, in the order of the library."""
     lines = (line.split() for line in str(native().cells()).splitlines())
     return {name: CellSizes(*map(int, sizes)) for name, *sizes in lines}
 
 
 @functools.cache
 def cell_number(cell: str) -> int:
-    """The number by which native operations know a cell. Raises RuntimeError for one that none knows."""
+    """Return the number of a cell in native operations. Raises RuntimeError for an unknown cell."""
     return number("cell", cell, {name: i for i, name in enumerate(native_cells())})

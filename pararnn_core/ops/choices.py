@@ -1,4 +1,4 @@
-"""Choices by name, as the numbers that native operations take: torch leaks every str argument."""
+"""Named choices and their numbers. Native operations take numbers, because torch leaks every str argument."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ GATE_ORDERS = {"gate_then_norm": 0, "norm_then_gate": 1}
 
 
 def number(argument: str, name: str, choices: Mapping[str, int]) -> int:
-    """RuntimeError that names the argument, as native operations raise it, for a name that is no choice."""
+    """Return the number of a choice. Raises RuntimeError, as native operations do, for an unknown name."""
     if name not in choices:
         expected = " or ".join(f'"{choice}"' for choice in choices)
         raise RuntimeError(f'{argument}: expected {expected}, got "{name}"')

@@ -1,4 +1,4 @@
-"""Which devices a model can be on."""
+"""Devices that a model can use."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 
 KINDS = ("cpu", "cuda")
 LEAST_CAPABILITY = (8, 0)
-"""The least compute capability of a GPU: the kernels are built for sm_80 and later."""
+"""Lowest compute capability of a GPU. The kernels are built for sm_80 and later."""
 
 
 class DeviceUnavailable(ValueError):
-    """Not a device, or none that this machine has, or one that this build cannot use."""
+    """Error for a device that does not exist, or that this machine or build does not have."""
 
 
 def multiprocessors(device: torch.device) -> int:
-    """Of a CUDA device."""
+    """Return the number of multiprocessors of a CUDA device."""
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
 def seconds_on(device: torch.device, work: Callable[[], object]) -> float:
-    """From when the device begins with what `work` asks of it until it has done it; waits for that."""
+    """Return the seconds from the begin to the end of `work` on the device. Waits for the end."""
     if device.type != "cuda":
         start = time.perf_counter()
         work()
@@ -42,12 +42,12 @@ def _event() -> torch.cuda.Event:
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on the device, which nobody waits for; the same one on a CPU."""
+    """Return a host tensor's copy on the device without waiting for it; the same tensor on a CPU."""
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def usable_device(device: str | torch.device) -> torch.device:
-    """With its index, if it has one. DeviceUnavailable if this machine has none such."""
+    """Return the device, a CUDA device with its index. Raises DeviceUnavailable if this machine has none."""
     try:
         where = torch.device(device)
     except RuntimeError:
@@ -62,7 +62,7 @@ def usable_device(device: str | torch.device) -> torch.device:
     count = torch.cuda.device_count()
     index = torch.cuda.current_device() if where.index is None else where.index
     if index >= count:
-        raise DeviceUnavailable(f"device must be below cuda:{count}, got {str(device)!r}")
+        raise DeviceUnavailable(f"device must be between cuda:0 and cuda:{count - 1}, got {str(device)!r}")
     capability = torch.cuda.get_device_capability(index)
     if capability < LEAST_CAPABILITY:
         found = "{}.{}".format(*capability)

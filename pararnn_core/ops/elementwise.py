@@ -1,7 +1,7 @@
-"""Norms, gates, residual sums and the causal convolution of the block. All float32 arithmetic, row by row.
+"""Norms, gates, residual sums and the causal convolution of a layer. All arithmetic is float32, row by row.
 
-On CUDA what products take and give may be bfloat16: the gate and result of gated_rms_norm, all of silu_mul, v
-and the result of causal_conv1d_. Results are in that type. Values of cu_seqlens and slots are taken on trust.
+On CUDA these may be bfloat16: the gate and result of gated_rms_norm, all of silu_mul, v and the result of
+causal_conv1d_. The values of cu_seqlens and slots are not checked there.
 """
 
 import torch
@@ -12,7 +12,7 @@ from pararnn_core.ops.library import native
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x: (T, d); weight: (d,). Returns x / sqrt(mean(x^2) + eps) * weight."""
+    """Return x / sqrt(mean(x^2) + eps) * weight. x: (T, d); weight: (d,)."""
     out: Tensor = native().rms_norm(x, weight, eps)
     return out
 
@@ -26,9 +26,9 @@ def add_rms_norm_(
     dtype: torch.dtype,
     replaces: bool = False,
 ) -> Tensor:
-    """x becomes scale * x + update, or update where that replaces it; the result is its norm. On CUDA only.
+    """Set x to scale * x + update, or to update if `replaces`, and return the norm of x. On CUDA only.
 
-    x: (T, d) float32, the residual stream; update: (T, d) float32 or bfloat16, None leaves x as it is
+    x: (T, d) float32, the residual stream; update: (T, d) float32 or bfloat16, None does not change x
     scale: (1,) float32 or None for 1; weight: (d,) float32
     Returns x / sqrt(mean(x^2) + eps) * weight, (T, d) in dtype: float32 or bfloat16.
     """
@@ -38,7 +38,7 @@ def add_rms_norm_(
 
 
 def gated_rms_norm(y: Tensor, gate: Tensor, weight: Tensor, eps: float, gate_order: str) -> Tensor:
-    """y: (T, d); gate: (T, d), its last dimension contiguous; weight: (d,).
+    """Return y gated and normalised. y: (T, d); gate: (T, d), its last dimension contiguous; weight: (d,).
 
     gate_order "gate_then_norm": rms_norm(y * silu(gate)); "norm_then_gate": rms_norm(y) * silu(gate).
     """
@@ -48,13 +48,13 @@ def gated_rms_norm(y: Tensor, gate: Tensor, weight: Tensor, eps: float, gate_ord
 
 
 def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
-    """gate, up: (T, m), their last dimension contiguous. Returns silu(gate) * up."""
+    """Return silu(gate) * up. gate, up: (T, m), their last dimension contiguous."""
     out: Tensor = native().silu_mul(gate, up)
     return out
 
 
 def add_scaled(x: Tensor, scale: Tensor | None, y: Tensor) -> Tensor:
-    """x, y: (T, d); scale: (1,) or None for 1. Returns scale * x + y."""
+    """Return scale * x + y. x, y: (T, d); scale: (1,) or None for 1."""
     out: Tensor = native().add_scaled(x, scale, y)
     return out
 
@@ -69,13 +69,13 @@ def causal_conv1d_(
     has_initial_state: Tensor,
     conv_state: Tensor,
 ) -> Tensor:
-    """Depthwise causal convolution of packed sequences; conv_state[slots[s]] becomes the tail of sequence s.
+    """Convolve packed sequences, depthwise and causal, and store each sequence's tail in its slot.
 
-    v: (T, D) float32, its last dimension contiguous, rounded to conv_state's dtype before use;
-    weight: (D, K) float32, [:, K-1] meets the newest row, contiguous, on CUDA the transpose of what is;
-    bias: (D,) or None; activation: "silu" or "none";
-    cu_seqlens: (S+1,) int32; slots: (S,) int32, -1 skips the sequence (its rows of the result are 0);
-    has_initial_state: (S,) bool; conv_state: (slots, K-1, D) float32 or bfloat16, oldest first.
+    v: (T, D) float32, its last dimension contiguous, rounded to conv_state's dtype before use
+    weight: (D, K) float32 contiguous, [:, K-1] multiplies the newest row; on CUDA its transpose is contiguous
+    bias: (D,) or None; activation: "silu" or "none"
+    cu_seqlens: (S+1,) int32; slots: (S,) int32, -1 skips the sequence (its rows of the result are 0)
+    has_initial_state: (S,) bool; conv_state: (slots, K-1, D) float32 or bfloat16, oldest first
     Returns (T, D) float32.
     """
     kind = number("activation", activation, ACTIVATIONS)

@@ -1,4 +1,4 @@
-"""What the machine can do at most: the measures that speeds are held against."""
+"""Measurements of the machine's limits, with which speeds are compared."""
 
 from torch import Tensor
 
@@ -9,19 +9,19 @@ UNITS = {"float32": 0, "int8": 1}
 
 
 def read_bytes(data: Tensor, passes: int) -> int:
-    """Reads data: (n,) uint8 with all threads, `passes` times; returns the sum of all 32-bit words read.
+    """Read data (n,) uint8 with all threads, `passes` times; return the sum of all 32-bit words read.
 
-    Every thread reads its own part, as fast as it can. Bytes that fill no line of each of a thread's four
-    streams are left out, so let n be a multiple of 256 times the threads.
+    Each thread reads a part of its own in four streams. Bytes that do not fill a cache line of each stream
+    are left out, so make n a multiple of 256 times the number of threads.
     """
     seen: int = native().read_bytes(data, passes)
     return seen
 
 
 def multiply_add(unit: str, rounds: int) -> int:
-    """Multiply-adds in registers, with all threads; returns how many. Proportional to rounds.
+    """Run multiply-adds in registers with all threads; return their number, which is proportional to rounds.
 
-    unit: "float32", or "int8" for products of bytes that are added up as 32-bit integers.
+    unit: "float32", or "int8" for products of bytes that are summed as 32-bit integers
     """
     done: int = native().multiply_add(number("unit", unit, UNITS), rounds)
     return done

@@ -19,7 +19,7 @@ _HUGE_PAGE = 2 << 20
 
 
 class WeightFormat(IntEnum):
-    """Formats of the weights in a packed matrix; the numbers are those of csrc/params/matrix.h."""
+    """Formats of the weights in a packed matrix. Native code has the same numbers."""
 
     FLOAT32 = 0
     BFLOAT16 = 1
@@ -34,10 +34,11 @@ _BITS = {number: bits for bits, number in INTEGER_FORMATS.items()}
 
 
 class PackedMatrix(NamedTuple):
-    """heads x gates blocks of (outputs, inputs); a plain matrix is one block. data: (nbytes,) uint8.
+    """A packed matrix of heads x gates blocks, each (outputs, inputs). A plain matrix is one block.
 
-    The bytes of a block follow those of the one before, heads outermost: two plain matrices packed one after
-    the other are one of two gates. group_size is 0 for floats.
+    data: (nbytes,) uint8, the blocks end to end, heads outermost. So two plain matrices with adjacent data
+    are also one matrix of two gates.
+    group_size: 0 for floats
     """
 
     data: Tensor
@@ -50,16 +51,17 @@ class PackedMatrix(NamedTuple):
 
     @property
     def key(self) -> tuple[int, int, int, int, int, int]:
-        """What native operations are told beside the data."""
+        """Arguments that native operations take beside the data."""
         return self.format, self.heads, self.gates, self.inputs, self.outputs, self.group_size
 
 
 def pack(
     weight: Tensor | QuantizedMatrix, heads: int = 1, gates: int = 1, out: Tensor | None = None
 ) -> PackedMatrix:
-    """weight: (O, I) or (H, I, gates, O), float32 or bfloat16; or integers (H * gates * O, I).
+    """Pack a matrix for this machine.
 
-    out: (packed_nbytes,) uint8, its start a multiple of 64 bytes.
+    weight: (O, I) or (H, I, gates, O), float32 or bfloat16; or integers (H * gates * O, I)
+    out: (packed_nbytes,) uint8 aligned to 64 bytes; None allocates it
     """
     matrix = _description(weight, heads, gates)
     data = torch.empty(packed_nbytes(weight, heads, gates), dtype=torch.uint8) if out is None else out
@@ -69,13 +71,13 @@ def pack(
 
 
 def packed_nbytes(weight: Tensor | QuantizedMatrix, heads: int = 1, gates: int = 1) -> int:
-    """Bytes of `weight` once it is packed, a multiple of 64."""
+    """Return the bytes of `weight` after packing, a multiple of 64."""
     size: int = native().packed_bytes(*_description(weight, heads, gates).key)
     return size
 
 
 def unpack(matrix: PackedMatrix) -> Tensor | QuantizedMatrix:
-    """The weight that was packed, bit for bit: (O, I), or (H, I, gates, O), or integers."""
+    """Return the weight before packing, bit for bit: (O, I), or (H, I, gates, O), or integers."""
     rows = matrix.heads * matrix.gates * matrix.outputs
     if matrix.format in _DTYPES:
         plain = (rows, matrix.inputs)
@@ -93,24 +95,25 @@ def unpack(matrix: PackedMatrix) -> Tensor | QuantizedMatrix:
 
 
 def linear(x: Tensor, weight: PackedMatrix, bias: Tensor | None = None) -> Tensor:
-    """x: (T, heads * inputs) float32; bias: (gates, heads * outputs) float32, added last.
+    """Return the product (T, gates * heads * outputs) float32 of x with a packed weight.
 
-    Returns (T, gates * heads * outputs) float32. bfloat16 weights are widened exactly; with integers the
-    activations are quantised too, as `QuantizedMatrix.reference_linear` does.
+    x: (T, heads * inputs) float32; bias: (gates, heads * outputs) float32, added last
+    bfloat16 weights are widened exactly. With integer weights activations are quantised too, as in
+    `QuantizedMatrix.reference_linear`.
     """
     out: Tensor = native().linear(x, weight.data, bias, *weight.key)
     return out
 
 
 def embedding(tokens: Tensor, weight: PackedMatrix) -> Tensor:
-    """tokens: (T,) int32 or int64, each in [0, V); weight: V outputs of d inputs. Returns (T, d) float32."""
+    """Return the rows (T, d) float32 of a weight (V, d). tokens: (T,) int32 or int64, each in [0, V)."""
     format_, _, _, inputs, outputs, group_size = weight.key
     rows: Tensor = native().embedding(tokens, weight.data, format_, inputs, outputs, group_size)
     return rows
 
 
 def huge_page_arena(nbytes: int) -> Tensor:
-    """(nbytes,) uint8, uninitialised, on a 2 MiB boundary; the system is asked for huge pages."""
+    """Return (nbytes,) uint8, uninitialised, aligned to 2 MiB; the system is advised to use huge pages."""
     room = torch.empty(math.ceil(nbytes / _HUGE_PAGE) * _HUGE_PAGE + _HUGE_PAGE, dtype=torch.uint8)
     start = -room.data_ptr() % _HUGE_PAGE
     native().advise_huge_pages(room[start : start + math.ceil(nbytes / _HUGE_PAGE) * _HUGE_PAGE])

@@ -1,4 +1,4 @@
-"""A whole model behind one native call: embedding to logits over a batch of slots."""
+"""A step of a whole model as one native call: from tokens to logits over a batch of slots."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ STEP_STAGES = (
     "final rows",
     "head",
 )
-"""What a step spends its time on, in the order of the native library."""
+"""The stages of a step, in the order of the native library."""
 
 
 class ModelShape(NamedTuple):
-    """What the native library has to know besides the weights; names as in ModelConfig."""
+    """The sizes and choices that the native library needs beside the weights; names as in ModelConfig."""
 
     cell: str
     num_layers: int
@@ -49,12 +49,12 @@ class ModelShape(NamedTuple):
 
 
 LayerWeights = dict[str, Tensor | PackedMatrix]
-"""The tensors of a layer by name, in the order of PARARNN_LAYER_TENSORS in csrc/model.h: matrices packed,
-vectors float32, without elements where the model has none."""
+"""The tensors of a layer by name, in the order of PARARNN_LAYER_TENSORS in native code. Matrices are packed;
+vectors are float32, without elements if the model has none."""
 
 
 class NativeModel:
-    """Handle of a model in the native library, which shares the memory of the weights; freed with this."""
+    """A model in the native library. It shares the memory of the weights and is freed with this object."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class NativeModel:
         norm: Tensor,
         head: PackedMatrix,
     ) -> None:
-        """Raises RuntimeError that names the weight that does not fit the shape."""
+        """Raise RuntimeError that names a weight if it does not fit the shape."""
         tensors: list[Tensor] = []
         formats: list[int] = []
 
@@ -108,14 +108,14 @@ class NativeModel:
         state: Sequence[Tensor],
         stage_seconds: Tensor | None = None,
     ) -> Tensor:
-        """One packed batch; the parts of the state move on in place by slot.
+        """Run one packed batch, and update the parts of the state in place by slot.
 
-        tokens: (T,) int32 or int64; cu_seqlens: (S+1,) int32, no sequence empty; slots: (S,) int32, -1 skips
-        one; has_initial_state: (S,) bool, None: all True;
-        logits_indices: (M,) int32 or int64, rows of tokens, None: the last of each sequence;
-        state: the parts that state_layout.state_parts lists, in that order, each of all slots;
-        stage_seconds: (len(STEP_STAGES),) float64, the time of each is added to it.
-        Returns logits (M, V) float32. Raises ValueError that names the argument before any state is touched.
+        tokens: (T,) int32 or int64; cu_seqlens: (S+1,) int32, without empty sequences
+        slots: (S,) int32, -1 skips a sequence; has_initial_state: (S,) bool, None: all True
+        logits_indices: (M,) int32 or int64, rows of tokens; None: the last of each sequence
+        state: the parts that state_layout.state_parts lists, in that order, each with all slots
+        stage_seconds: (len(STEP_STAGES),) float64, to which the time of each stage is added
+        Returns logits (M, V) float32. Raises ValueError that names the argument, before any state changes.
         """
         try:
             logits: Tensor = native().model_step(
@@ -129,8 +129,8 @@ class NativeModel:
                 stage_seconds,
             )
         except RuntimeError as error:
-            # Nothing but its arguments can fail a step, and memory.
+            # A step can fail only for lack of memory or because of its arguments.
             if "bad_alloc" in str(error):
-                raise MemoryError("no memory for a step of so many tokens") from None
+                raise MemoryError(f"no memory for a step of {len(tokens)} tokens: feed fewer") from None
             raise ValueError(str(error).partition("\n")[0]) from None
         return logits

@@ -1,11 +1,11 @@
 """The cells' recurrences over packed sequences.
 
 T tokens of S sequences laid end to end. A cell has D channels; each has G gates, N states and P peepholes.
-cells.native_cells names the cells and their sizes; the states of "gru" are h, those of "lstm" are c and h.
-cu_seqlens: (S+1,) int32, sequence s owns rows cu_seqlens[s] to cu_seqlens[s+1]; a sequence may be empty.
+cells.native_cells lists the cells and their sizes. The states of "gru" are h, those of "lstm" are c and h.
+cu_seqlens: (S+1,) int32, sequence s has rows cu_seqlens[s] to cu_seqlens[s+1]; a sequence may be empty.
 
-On CUDA all tensors are on one device, bx may be bfloat16 everywhere, and the values of cu_seqlens and slots
-are taken on trust: reading them would wait for the device.
+On CUDA all tensors are on one device and bx may be bfloat16. The values of cu_seqlens and slots are not
+checked there, because reading them would wait for the device.
 """
 
 import torch
@@ -19,15 +19,16 @@ from pararnn_core.ops.library import native
 def recurrence(
     cell: str, bx: Tensor, a: Tensor, c: Tensor | None, initial_state: Tensor, cu_seqlens: Tensor
 ) -> Tensor:
-    """All states of all sequences. Differentiable once, in reverse mode; a cell has no such limit.
+    """Return the states (T, N, D) float32 of all sequences.
 
     cell: of native_cells; bx: (T, G, D); a: (G, D); c: (P, D), None without peepholes
-    initial_state: (S, N, D); all float32 and contiguous
-    Returns states (T, N, D) float32. Raises RuntimeError that names the bad argument.
+    initial_state: (S, N, D); all tensors float32 and contiguous
+    Differentiable once, in reverse mode; a cell has no such limit.
+    Raises RuntimeError that names the argument.
     """
     kind = cell_number(cell)
     for name, tensor in (("bx", bx), ("a", a), ("c", c), ("initial_state", initial_state)):
-        # The dispatcher would drop the tangent without a word.
+        # The dispatcher would drop the tangent silently.
         if tensor is not None and _has_tangent(tensor):
             raise RuntimeError(
                 f"{name}: this operation has no forward-mode derivative; use a cell of pararnn_core"
@@ -50,10 +51,10 @@ def recurrence_backward(
     initial_state: Tensor,
     cu_seqlens: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients by bx, a, c and initial_state of a loss, given that by the states: grad_states (T, N, D).
+    """Return the gradients of bx, a, c and initial_state; that of c has no rows without peepholes.
 
-    states: (T, N, D), what `recurrence` gave for the others. All float32 and contiguous. The gradient by c
-    has no rows without peepholes. Not differentiable.
+    grad_states: (T, N, D), the gradient of the states; states: (T, N, D), the result of `recurrence`
+    All tensors are float32 and contiguous. Not differentiable.
     """
     kind = cell_number(cell)
     gradients: tuple[Tensor, Tensor, Tensor, Tensor] = native().recurrence_backward(
@@ -73,13 +74,13 @@ def recurrence_(
     state: Tensor,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """Outputs of all sequences; the final state of sequence s is written to state[slots[s]].
+    """Return the outputs y (T, D) float32, and write the final state of sequence s to state[slots[s]].
 
     bx: (T, G, D) float32 or bfloat16; bias: (G, D) float32, added to every row of bx in float32
     slots: (S,) int32, -1 skips the sequence (its rows of the result are 0)
     has_initial_state: (S,) bool, False starts from zeros
     state: (slots, N, D) float32, the last dimension contiguous
-    Returns y (T, D) float32. Raises RuntimeError for a slot out of range or used twice.
+    Raises RuntimeError for a slot that is out of range or used twice.
     """
     kind = cell_number(cell)
     if bx.device.type == "cpu":
@@ -89,7 +90,7 @@ def recurrence_(
 
 
 def _with_bias(bx: Tensor, bias: Tensor | None) -> Tensor:
-    """What the kernel of a CPU reads: it knows float32 alone and adds nothing."""
+    """Return bx in float32 with the bias added, because the CPU's kernel does neither."""
     wide = bx.float() if bx.dtype == torch.bfloat16 else bx
     if bias is None:
         return wide

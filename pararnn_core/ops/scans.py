@@ -1,4 +1,4 @@
-"""Parallel scans over the time of packed sequences, on CUDA only. See recurrence.py for the letters."""
+"""Parallel scans over the time of packed sequences, on CUDA only. recurrence.py explains the letters."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from pararnn_core.ops.library import native
 
 @dataclass(frozen=True)
 class ScanReport:
-    """How Newton went, of each sequence, on the device: (S,) each. Skipped and empty sequences have 0.
+    """Newton's result for each sequence, on the device: (S,) each. Skipped and empty sequences have 0.
 
-    residual: float32, max |f(h_{t-1}, x_t) - h_t| / (1 + |h_t|) of what is returned; NaN if it is not finite
+    residual: float32, max |f(h_{t-1}, x_t) - h_t| / (1 + |h_t|) of the states returned; NaN if not finite
     iterations: int32, most updates that a unit (channel, tile of 128 steps for each time warp) took
     fallbacks: int32, units that did not converge and were finished step by step
     """
@@ -33,11 +33,11 @@ def newton_recurrence(
     max_iterations: int = 8,
     time_warps: int = 0,
 ) -> tuple[Tensor, ScanReport]:
-    """All states of all sequences, (T, N, D) float32, as `recurrence` gives them. Not differentiable.
+    """Return the states (T, N, D) float32 of `recurrence`, solved by Newton's method. Not differentiable.
 
     bx: (T, G, D) float32 or bfloat16; tolerance: of updates and residuals, relative to 1 + |h|
-    time_warps: 1, 2 or 4 warps solve a channel, 128 steps each at once; 0: what fills the chip
-    Raises RuntimeError that names the bad argument.
+    time_warps: warps for each channel, 1, 2 or 4, each with 128 steps; 0: the number that fills the chip
+    Raises RuntimeError that names the argument.
     """
     kind = cell_number(cell)
     states, *report = native().newton_recurrence(
@@ -60,9 +60,9 @@ def newton_recurrence_(
     max_iterations: int = 8,
     time_warps: int = 0,
 ) -> tuple[Tensor, ScanReport]:
-    """Outputs of all sequences, (T, D) float32; final states go to their slots, as with `recurrence_`.
+    """Do the work of `recurrence_` by Newton's method; return the outputs (T, D) float32 and a report.
 
-    bias: (G, D) float32, added to every row of bx in float32; time_warps as with `newton_recurrence`
+    bias: (G, D) float32, added to every row of bx in float32; time_warps: see `newton_recurrence`
     """
     kind = cell_number(cell)
     y, *report = native().newton_recurrence_(
@@ -85,12 +85,13 @@ def newton_recurrence_(
 def linear_scan(
     jacobian: Tensor, source: Tensor, entry: Tensor | None, cu_seqlens: Tensor, reverse: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """x_t = J_t x_{t-1} + source_t; reverse: x_t = source_t + v_{t+1} with v_t = J_t^T x_t.
+    """Solve x_t = J_t x_{t-1} + source_t; in reverse x_t = source_t + v_{t+1} with v_t = J_t^T x_t.
 
-    jacobian: (T, N, N, D); source: (T, N, D); all float32 and contiguous. Any N: up to 4 parallel in time,
-    beyond step after step, parallel in the N^2 products of a step. Matrices over all channels: D is 1.
+    jacobian: (T, N, N, D), with D = 1 for matrices over all channels; source: (T, N, D)
     entry: (S, N, D), x before each sequence's first step, in reverse v after its last; None is 0
-    Returns x (T, N, D) and (S, N, D) the last x, in reverse the first v.
+    All tensors are float32 and contiguous. Up to N = 4 the scan is parallel in time. A larger one goes step
+    by step and is parallel in the N^2 products of a step.
+    Returns x (T, N, D), and (S, N, D): the last x, in reverse the first v.
     """
     x, leaving = native().linear_scan(jacobian, source, entry, cu_seqlens, reverse)
     return x, leaving

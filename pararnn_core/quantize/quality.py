@@ -1,4 +1,4 @@
-"""How far a quantised model is from the float one, on text, with the arithmetic that is served."""
+"""Comparison of a quantised model with its float model on text, in the arithmetic of serving."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ CHUNK = 512
 
 @dataclass(frozen=True)
 class Quality:
-    """tokens: predicted ones. Divergences are KL(float || quantised) in nats a token.
+    """The quality of a quantised model beside its float model.
 
-    top1_agreement: share of tokens for which both models hold the same id the likeliest.
+    tokens: number of predicted tokens; divergences: KL(float || quantised) in nats a token
+    top1_agreement: share of tokens for which both models have the same likeliest id
     """
 
     tokens: int
@@ -31,12 +32,12 @@ class Quality:
 
     @property
     def increase(self) -> float:
-        """Of the perplexity, as a share of the float model's."""
+        """Increase of the perplexity, as a share of the float model's."""
         return self.perplexity / self.float_perplexity - 1
 
 
 def num_predicted(documents: Iterable[Tensor]) -> int:
-    """Tokens that have one before them in their document. ValueError if there are none."""
+    """Return the number of tokens with a predecessor in their document. Raises ValueError if it is 0."""
     total = sum(max(len(ids) - 1, 0) for ids in documents)
     if not total:
         raise ValueError("the text for evaluation has no token to predict")
@@ -46,7 +47,7 @@ def num_predicted(documents: Iterable[Tensor]) -> int:
 def served_logits(
     model: ParaRNNForCausalLM, ids: Tensor, chunk: int = CHUNK
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """ids (T + 1,) from a zero state -> logits (n, V) and what came, (n,) of ids[1:], `chunk` at a time."""
+    """Yield logits (n, V) and their targets (n,), from ids (T + 1,) and a zero state, `chunk` at a time."""
     state = model.new_state(1)
     slots = torch.zeros(1, dtype=torch.int32)
     for start in range(0, len(ids) - 1, chunk):
@@ -63,9 +64,11 @@ def measure_quality(
     documents: Sequence[Tensor],
     progress: Callable[[int, int], None] | None = None,
 ) -> Quality:
-    """documents: token ids (T + 1,) int64, each read from a zero state; its first token is not predicted.
+    """Measure a quantised model on documents.
 
-    progress(tokens done, in all). Keeps 4 bytes a token. ValueError where no token is to be predicted.
+    documents: token ids (T + 1,) int64, each read from a zero state; the first token is not predicted
+    progress: progress(tokens done, in all)
+    Memory grows by 4 bytes a token. Raises ValueError if there is no token to predict.
     """
     losses, agreements, divergences = torch.zeros(2, dtype=torch.float64), 0, list[Tensor]()
     tokens, total = 0, num_predicted(documents)

@@ -1,4 +1,4 @@
-"""A float checkpoint -> a quantised one, measured and described."""
+"""Quantisation of a float checkpoint, with measured quality and a card."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAX_CARD_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Text:
-    """documents: the token ids of each, read once.  description: what the card calls the text."""
+    """A text. documents: the token ids of each, read once; description: the text's name on the card."""
 
     documents: Iterable[Sequence[int]]
     description: str
@@ -46,29 +46,29 @@ def quantize_checkpoint(
     evaluation: Text | None = None,
     progress: Progress | None = None,
 ) -> Quantized:
-    """Writes the directory `dst`: `src` with integers for matrices; tokenizer, defaults and card are kept.
+    """Write the directory `dst`: `src` with integers for matrices, and the same tokenizer, defaults and card.
 
-    bits: 8 or 4, of most matrices.  group_size: inputs that share a scale; None: the usual one of these bits.
-    calibration: rounding makes up for its errors on windows of this text; None: each weight by itself.
-    evaluation: both models are measured on all of this text; None: not at all.
-    progress(what is being done, done, in all).
+    bits: 8 or 4, for most matrices; group_size: inputs that share a scale, None is the default for these bits
+    calibration: a text on which rounding compensates for its errors; None rounds each weight by itself
+    evaluation: a text on all of which both models are measured; None measures nothing
+    progress: progress(name of the task, done, in all)
     Memory besides the two models: 4 d bytes for each token of at most MAX_WINDOWS windows, and 48 I^2 for the
-    I inputs of the widest matrix; 0.5 and 1.5 GB for the 1.4b preset. An evaluation needs 12 bytes a token.
-    ValueError for a format that no matrix has and for a text without tokens, CheckpointError for the
-    directories: then nothing is written.
+    I inputs of the widest matrix. That is 0.5 and 1.5 GB for the 1.4b preset. An evaluation needs 12 bytes a
+    token. Raises ValueError for a wrong format or a text without tokens, and CheckpointError for a wrong
+    directory, before anything is written.
     """
-    source, target, its = Path(src), Path(dst), format_for(bits, group_size)
+    source, target, matrix_format = Path(src), Path(dst), format_for(bits, group_size)
     info = _check(source, target)
     windows = None if calibration is None else calibration_windows(calibration.documents)
     documents = None if evaluation is None else _as_tensors(evaluation)
     method = "round" if windows is None else "gptq"
-    quantization = QuantizationConfig.usual(method, its, info.config.tie_embeddings)
+    quantization = QuantizationConfig.usual(method, matrix_format, info.config.tie_embeddings)
     model = load_checkpoint(source, pack=False)
     quantized = quantize_model(model, quantization, windows, _about("quantising", progress))
     weight_bytes, bits_per_weight = _sizes(quantized)
     quality = None
     if documents is not None:
-        # Packed models give up their row-major copies, and save them again bit for bit.
+        # Packing frees the row-major copies. A packed model is still saved bit for bit.
         quality = measure_quality(model.pack(), quantized.pack(), documents, _about("measuring", progress))
     made = Quantized(
         source=_name(source),
@@ -87,15 +87,15 @@ def quantize_checkpoint(
 
 
 def _name(folder: Path) -> str:
-    """Return what a card calls the folder: U+FFFD for bytes of its name that are no UTF-8."""
+    """Return the folder's name for a card, with U+FFFD for bytes that are not UTF-8."""
     return folder.resolve().name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _check(source: Path, target: Path) -> CheckpointInfo:
-    """Before any work: what would be refused after it."""
+    """Check source and target before the work begins. Raises CheckpointError."""
     info = checkpoint_info(source)
     if info.config.quantization is not None:
-        raise CheckpointError(source, "is quantised already: take the float checkpoint that it was made from")
+        raise CheckpointError(source, "is quantised already: give the float checkpoint that it was made from")
     if target.resolve() == source.resolve():
         raise CheckpointError(target, "is the source itself: choose another path for the quantised one")
     check_replaceable(target.resolve())
@@ -113,7 +113,7 @@ def _about(what: str, progress: Progress | None) -> Callable[[int, int], None] |
 
 
 def _sizes(model: ParaRNNForCausalLM) -> tuple[int, float]:
-    """Bytes of all tensors, and bits per weight of a matrix, scales included."""
+    """Return the bytes of all tensors, and the bits per weight of a matrix, scales included."""
     matrices = [matrix for _, matrix in model.quantized_matrices()]
     weights = sum(matrix.out_features * matrix.in_features for matrix in matrices)
     nbytes = sum(tensor.nbytes for _, tensor in model.weights())

@@ -1,4 +1,4 @@
-"""Calibration text on its way through a model that is being quantised: what each matrix really multiplies.
+"""The inputs of each matrix on a calibration text, while the model is being quantised layer by layer.
 
 W windows of T tokens, H heads, I inputs of a matrix, d hidden size.
 """
@@ -18,17 +18,18 @@ from pararnn_core.weights.quantized_matrix import group_slices, quantize_activat
 
 WINDOW = 512
 MAX_WINDOWS = 128
-# Tokens that go through a layer at once.
+# Tokens that pass through a layer at once. The number bounds the memory.
 _BATCH_TOKENS = 4096
 
 
 def calibration_windows(
     documents: Iterable[Sequence[int]], count: int = MAX_WINDOWS, length: int = WINDOW
 ) -> Tensor:
-    """At most `count` windows (W, T) of the joined documents, each as likely as any other.
+    """Draw at most `count` windows (W, T) of the joined documents, with equal probability.
 
-    documents: token ids; read once, only the windows are kept. The same documents give the same windows. A
-    text shorter than one window is a shorter window; ValueError if it has no token at all.
+    documents: token ids, read once; only the windows are kept
+    The same documents give the same windows. A text shorter than a window is one shorter window. Raises
+    ValueError if there is no token.
     """
     random, kept, window = Random(0), list[list[int]](), list[int]()
     seen = 0
@@ -46,34 +47,37 @@ def calibration_windows(
 
 
 class Calibration:
-    """The stream between two layers, for every window: W * T * d float32 are all that is kept of the text.
+    """The residual stream between two layers, for every window: W * T * d float32.
 
-    Layers may be float ones with the values of quantised matrices, whose inputs `rounding_inputs` rounds: the
-    product of integers but for the order in which a library adds up, and many times as fast.
+    A layer may have float matrices with the values of quantised ones, whose inputs `rounding_inputs` rounds.
+    That is the integer product except for the order of a library's sums, and many times as fast.
     """
 
     def __init__(self, windows: Tensor, embedding: nn.Module) -> None:
-        """windows: (W, T) int64; embedding: what they go through first."""
+        """windows: (W, T) int64; embedding: the module that maps tokens to the stream."""
         self._stream = [embedding(tokens) for tokens in batches(windows)]
 
     def inputs_of(self, module: nn.Module, within: Callable[[Tensor], object]) -> Iterator[Tensor]:
-        """What reaches `module` when `within` is run on the stream; what would come after it is not run."""
+        """Yield the inputs of `module` when `within` runs on the stream. The rest of `within` is not run."""
         for x in self._stream:
             yield _argument(module, within, x)
 
     def advance(self, block: Callable[[Tensor], Tensor]) -> None:
-        """To the other side of a layer."""
+        """Run a layer, so that the stream is that after it."""
         for i, x in enumerate(self._stream):
             self._stream[i] = block(x)
 
 
 def batches(windows: Tensor) -> tuple[Tensor, ...]:
-    """Windows (W, T), some at a time."""
+    """Split windows (W, T) into batches of bounded size."""
     return torch.split(windows, max(1, _BATCH_TOKENS // windows.shape[1]))
 
 
 def sum_of_squares(inputs: Iterable[Tensor], heads: int, group_size: int) -> Tensor:
-    """inputs (..., H * I) -> (H, I, I) float64, the sum of x x^T over their rows, rounded as in a product."""
+    """Return the sum of x x^T over the rows x of the inputs, rounded as in a product.
+
+    inputs: (..., H * I) each; the result is (H, I, I) float64
+    """
     total: Tensor | None = None
     for x in inputs:
         rounded = _as_multiplied(x.flatten(0, -2), heads, group_size)
@@ -86,7 +90,7 @@ def sum_of_squares(inputs: Iterable[Tensor], heads: int, group_size: int) -> Ten
 
 
 def rounding_inputs(module: nn.Module, heads: int, group_size: int) -> RemovableHandle:
-    """Until it is removed, `module` gets its argument as a quantised matrix multiplies it."""
+    """Round the argument of `module` as a quantised matrix does, until the returned hook is removed."""
 
     def as_multiplied(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
         (x,) = arguments
@@ -96,7 +100,7 @@ def rounding_inputs(module: nn.Module, heads: int, group_size: int) -> Removable
 
 
 class _Reached(Exception):
-    """Carries the argument out of a forward pass whose rest is of no interest."""
+    """An exception that carries the argument of a module out of a forward pass."""
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
@@ -113,11 +117,11 @@ def _argument(module: nn.Module, within: Callable[[Tensor], object], batch: Tens
         return reached.x
     finally:
         hook.remove()
-    raise ValueError("module: a pass does not reach it")
+    raise ValueError("module: the forward pass does not call it")
 
 
 def _as_multiplied(x: Tensor, heads: int, group_size: int) -> Tensor:
-    """x: (N, H * I), rounded by row and by group of each head."""
+    """Return x (N, H * I), rounded by row and by group of each head."""
     parts = []
     for head in x.float().chunk(heads, dim=1):
         for inputs in group_slices(head.shape[1], group_size):

@@ -1,4 +1,4 @@
-"""The card of a quantised checkpoint: how it was made, what that costs, then the card of its source."""
+"""The card of a quantised checkpoint: its making, its quality, then the card of its source."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pararnn_core.quantize.quality import Quality
 
 @dataclass(frozen=True)
 class Quantized:
-    """What became of a checkpoint.
+    """The result of a quantisation.
 
-    source, name: what the float checkpoint and this one are called.  config: this one's.
-    bits_per_weight: of all matrices, scales included.  weight_bytes: of all tensors.
-    calibrated_on, measured_on: the texts, as the caller describes them; None where there were none.
+    source, name: names of the float checkpoint and of this one; config: of this one
+    bits_per_weight: of all matrices, scales included; weight_bytes: of all tensors
+    calibrated_on, measured_on: descriptions of the texts; None if there was none
     """
 
     source: str
@@ -31,7 +31,7 @@ class Quantized:
 
 
 def render_card(made: Quantized, source_card: str | None) -> str:
-    """Markdown."""
+    """Return the card in Markdown."""
     parts = [_making(made), _quality(made)]
     if source_card is not None:
         parts.append(f"""## Before
@@ -42,16 +42,16 @@ What follows is the card of `{made.source}`. Its figures are those of its own we
 
 
 def describe_formats(quantization: QuantizationConfig) -> str:
-    """As in: int4, a scale for 32 inputs; int8, a scale for 128 inputs: `embedding.weight`."""
+    """Return such text: int4, a scale for 32 inputs; int8, a scale for 128 inputs: `embedding.weight`."""
     others: dict[MatrixFormat, list[str]] = {}
-    for name, its in quantization.overrides:
-        others.setdefault(its, []).append(f"`{name}`")
-    exceptions = [f"{_format(its)}: {', '.join(names)}" for its, names in others.items()]
+    for name, each in quantization.overrides:
+        others.setdefault(each, []).append(f"`{name}`")
+    exceptions = [f"{_format(each)}: {', '.join(names)}" for each, names in others.items()]
     return "; ".join([_format(quantization.default), *exceptions])
 
 
-def _format(its: MatrixFormat) -> str:
-    return f"int{its.bits}, a scale for {its.group_size} inputs"
+def _format(matrix_format: MatrixFormat) -> str:
+    return f"int{matrix_format.bits}, a scale for {matrix_format.group_size} inputs"
 
 
 def _making(made: Quantized) -> str:

@@ -1,4 +1,4 @@
-"""Rounding a matrix so that the errors of its columns make up for one another on given inputs.
+"""Rounding of a matrix so that the errors of its columns compensate for one another on given inputs.
 
 The method is GPTQ (arXiv 2210.17323). O outputs, I inputs, G inputs in a group, K groups = ceil(I / G).
 """
@@ -13,24 +13,24 @@ from pararnn_core.quantize.quantize_round import ROWS, group_scales, rounded
 from pararnn_core.quantize.torch_threads import map_in_threads
 from pararnn_core.weights.quantized_matrix import QuantizedMatrix, expand_scales
 
-# Of the mean of the diagonal, added to all of it: a larger one trusts the calibration inputs less.
+# Share of the diagonal's mean that is added to the diagonal. A larger one relies less on the calibration.
 DAMPING = 0.01
-# Columns whose errors reach the columns after them in one product.
+# Columns whose errors are applied to all later columns in one product.
 _BLOCK = 128
 
 
 def compensate_matrix(weight: Tensor, hessian: Tensor, its: MatrixFormat) -> QuantizedMatrix:
-    """The integers that nearly minimise the squared error of the outputs on the inputs behind `hessian`.
+    """Round a matrix so that the squared error of its outputs is nearly minimal on the calibration inputs.
 
-    weight: (O, I) float.  hessian: (H, I, I) float64, the sum of x x^T over the inputs x of each head, whose
-    rows are weight's in H equal parts. Only the ratio of its elements matters; one that is zero has no say.
-    ValueError for a hessian that holds NaN or infinity or is of another size.
+    weight: (O, I) float, its rows in H equal parts, one for each head
+    hessian: (H, I, I) float64, the sum of x x^T over the inputs x of each head; its scale does not matter
+    Raises ValueError for a hessian with NaN or infinity, or of another size.
     """
     heads, inputs = hessian.shape[0], weight.shape[1]
     if tuple(hessian.shape[1:]) != (inputs, inputs) or weight.shape[0] % heads:
         raise ValueError(f"hessian: no {tuple(hessian.shape)} fits a weight of {tuple(weight.shape)}")
     if not bool(torch.isfinite(hessian).all()):
-        raise ValueError("hessian holds NaN or infinity: the calibration inputs are no numbers")
+        raise ValueError("hessian: holds NaN or infinity; the calibration inputs must be finite")
     parts = [
         _compensate(rows, head, its) for rows, head in zip(weight.float().chunk(heads), hessian, strict=True)
     ]
@@ -39,11 +39,11 @@ def compensate_matrix(weight: Tensor, hessian: Tensor, its: MatrixFormat) -> Qua
 
 
 def _compensate(weight: Tensor, hessian: Tensor, its: MatrixFormat) -> tuple[Tensor, Tensor]:
-    """weight: (O, I), hessian: (I, I), one head -> its integers (O, I) and scales (O, K)."""
+    """Return the integers (O, I) and scales (O, K) of one head. weight: (O, I); hessian: (I, I)."""
     damped = _damped(hessian)
     importance = damped.diagonal() / damped.diagonal().max()
     scales = group_scales(weight, its, importance.float())
-    # What matters most goes first: all that comes later can still make up for its error.
+    # The most important column is rounded first, because all later ones can compensate for its error.
     order = torch.argsort(importance, descending=True, stable=True)
     each = expand_scales(scales, its.group_size, weight.shape[1])[:, order]
     factor = _inverse_factor(damped[order][:, order])
@@ -55,7 +55,7 @@ def _compensate(weight: Tensor, hessian: Tensor, its: MatrixFormat) -> tuple[Ten
 
 
 def _round_in_turn(weight: Tensor, scales: Tensor, factor: Tensor, bits: int) -> Tensor:
-    """Column by column: what rounding changes is taken from the columns to come, as `factor` (I, I) says."""
+    """Round column by column, and subtract each column's error, weighted by `factor`, from the later ones."""
     weight, values = weight.clone(), torch.empty_like(weight)
     for start in range(0, weight.shape[1], _BLOCK):
         end = min(start + _BLOCK, weight.shape[1])
@@ -70,13 +70,13 @@ def _round_in_turn(weight: Tensor, scales: Tensor, factor: Tensor, bits: int) ->
 
 
 def _damped(hessian: Tensor) -> Tensor:
-    """(I, I) float64 with an inverse, also where inputs were few, alike, or never anything but zero."""
+    """Return a hessian (I, I) that has an inverse, also for inputs that are few, alike, or all zero."""
     mean = hessian.diagonal().mean()
     return hessian + torch.eye(len(hessian), dtype=hessian.dtype) * torch.where(mean > 0, DAMPING * mean, 1)
 
 
 def _inverse_factor(hessian: Tensor) -> Tensor:
-    """(I, I) float64 -> the upper triangular U with U^T U = hessian^-1, float32."""
+    """Return the upper triangular U (I, I) float32 with U^T U = hessian^-1."""
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
     factor: Tensor = torch.linalg.cholesky(inverse, upper=True).float()
     return factor

@@ -1,4 +1,4 @@
-"""A float model -> the same model with integers for matrices."""
+"""Quantisation of the matrices of a model."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def quantize_model(
     windows: Tensor | None = None,
     progress: Progress | None = None,
 ) -> ParaRNNForCausalLM:
-    """A new unpacked model; `model` is unpacked and stays as it is.
+    """Return a new unpacked model with quantised matrices. `model` must be unpacked and does not change.
 
-    windows: (W, T) token ids, for method "gptq" and for no other.  progress(weights done, weights in all).
+    windows: (W, T) token ids, for method "gptq" only; progress: progress(weights done, weights in all)
     """
     if (windows is None) != (quantization.method == "round"):
-        raise ValueError(f"windows: of calibration text go with method 'gptq', not {quantization.method!r}")
+        raise ValueError(f"windows: needed for method 'gptq' and for no other, got {quantization.method!r}")
     walk = _Walk(model, quantization, progress)
     if windows is None:
         walk.round_all()
@@ -43,20 +43,21 @@ def quantize_model(
 
 
 def as_rows(parameter: Tensor) -> Tensor:
-    """(O, I) as it is; B (H, I, rows, outputs) -> (H * rows * outputs, I)."""
+    """Return a matrix as rows: (O, I) unchanged, a cell's B (H, I, G, O) as (H * G * O, I)."""
     return parameter if parameter.dim() == 2 else parameter.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
-    """What `as_rows` makes rows of, in the shape of the parameter."""
+    """Return rows in the shape of their parameter, the inverse of `as_rows`."""
     if len(shape) == 2:
         return rows
-    its = matrix_sizes(tuple(shape))
-    return rows.view(its.heads, its.gates, its.outputs, its.inputs).permute(0, 3, 1, 2).contiguous()
+    sizes = matrix_sizes(tuple(shape))
+    blocks = rows.view(sizes.heads, sizes.gates, sizes.outputs, sizes.inputs)
+    return blocks.permute(0, 3, 1, 2).contiguous()
 
 
 class _Walk:
-    """Matrix by matrix from the embedding to the head: each sees what those before it make of the text."""
+    """One pass over all matrices, from the embedding to the head."""
 
     def __init__(
         self, model: ParaRNNForCausalLM, quantization: QuantizationConfig, progress: Progress | None
@@ -71,15 +72,16 @@ class _Walk:
                 self.quantized.set_weight(name, parameter.detach().float().clone())
 
     def round_all(self) -> None:
-        """Each matrix by itself."""
+        """Round each matrix by itself."""
         for name in self._names:
             self._round(name)
 
     def compensate_all(self, windows: Tensor) -> None:
-        """Each matrix on the inputs that the quantised ones before it give."""
+        """Round each matrix for the inputs that it gets from the quantised matrices before it."""
         model, quantized = self._model, self.quantized
         if model.config.tie_embeddings:
-            # It is the first matrix and the last: as a head it is given the inputs of the float model.
+            # A tied embedding is the first matrix and also the last. Its inputs as a head are those of the
+            # float model, because the layers between are not quantised yet.
             self._put(self._compensated([EMBEDDING], (model.hidden(tokens) for tokens in batches(windows))))
         else:
             self._round(EMBEDDING)
@@ -92,7 +94,9 @@ class _Walk:
             self._put(self._compensated([HEAD], inputs))
 
     def _compensate_layer(self, i: int, calibration: Calibration) -> None:
-        """Until the layer is through, what is quantised of it stands there as floats of the same values."""
+        """Round the matrices of a layer, stage by stage."""
+        # Until the layer is finished, its quantised matrices are floats of the same values: the stream passes
+        # through them many times, and float products are faster.
         quantized, block = self.quantized, self.quantized.blocks[i]
         found: dict[str, QuantizedMatrix] = {}
         with ExitStack() as hooks:
@@ -112,10 +116,10 @@ class _Walk:
         self._put({name: round_matrix(self._rows(name), self._quantization.format_of(name))})
 
     def _compensated(self, names: list[str], inputs: Iterable[Tensor]) -> dict[str, QuantizedMatrix]:
-        """Matrices of one format that see the same inputs."""
-        its = self._quantization.format_of(names[0])
-        hessian = sum_of_squares(inputs, self._heads(names[0]), its.group_size)
-        return {name: compensate_matrix(self._rows(name), hessian, its) for name in names}
+        """Return the rounded matrices of one stage, which have the same format and inputs."""
+        matrix_format = self._quantization.format_of(names[0])
+        hessian = sum_of_squares(inputs, self._heads(names[0]), matrix_format.group_size)
+        return {name: compensate_matrix(self._rows(name), hessian, matrix_format) for name in names}
 
     def _heads(self, name: str) -> int:
         return matrix_sizes(tuple(self._model.get_parameter(name).shape)).heads

@@ -1,4 +1,4 @@
-"""Rounding a matrix to integers, each group by the scale that costs least.
+"""Rounding of a matrix to integers, with the scale of least error for each group.
 
 O outputs, I inputs, G inputs in a group.
 """
@@ -12,15 +12,15 @@ from pararnn_core.models.pararnn.quantization_config import MatrixFormat
 from pararnn_core.quantize.torch_threads import map_in_threads
 from pararnn_core.weights.quantized_matrix import QuantizedMatrix, expand_scales, group_slices, value_range
 
-# What the largest weight of a group is divided by, at the ends of the search and how often between them.
+# Divisors of a group's largest weight that the search for a scale tries: first, last, and their number.
 _DIVISORS = {8: (126.0, 132.0, 7), 4: (5.0, 9.0, 17)}
 _REFINEMENTS = 2
-# Rows that one thread rounds at a time, whatever the number of threads: so bits do not depend on it.
+# Rows that a thread rounds at a time. It is fixed, so that bits do not depend on the number of threads.
 ROWS = 1024
 
 
 def round_matrix(weight: Tensor, its: MatrixFormat, importance: Tensor | None = None) -> QuantizedMatrix:
-    """weight: (O, I) float. importance: (I,), what a squared error of a weight costs; all alike if None."""
+    """Round a weight (O, I) float. importance: (I,), cost of a squared error; None: the same for all."""
     scales = group_scales(weight, its, importance)
     each = expand_scales(scales, its.group_size, weight.shape[1])
     return QuantizedMatrix.from_values(
@@ -29,7 +29,7 @@ def round_matrix(weight: Tensor, its: MatrixFormat, importance: Tensor | None = 
 
 
 def group_scales(weight: Tensor, its: MatrixFormat, importance: Tensor | None = None) -> Tensor:
-    """Arguments as of `round_matrix` -> (O, K) bfloat16, the best scale of each group of each row."""
+    """Return the best scale of each group of each row, (O, K) bfloat16. See `round_matrix`."""
 
     def scales_of(rows: Tensor) -> Tensor:
         return torch.stack(
@@ -44,10 +44,8 @@ def group_scales(weight: Tensor, its: MatrixFormat, importance: Tensor | None = 
 
 
 def best_scale(weight: Tensor, bits: int, importance: Tensor | None = None) -> Tensor:
-    """weight: (O, n), one group -> (O,) bfloat16, the scale of least weighted squared error of those tried.
-
-    A negative scale turns the range of the integers round: 4 bits have a -8 and no 8.
-    """
+    """Return the scale (O,) bfloat16 of least weighted squared error for one group. weight: (O, n)."""
+    # A negative scale mirrors the range of the integers. That helps with 4 bits, which have a -8 and no 8.
     largest = weight.gather(1, weight.abs().argmax(dim=1, keepdim=True))
     low, high, count = _DIVISORS[bits]
     best = torch.zeros(weight.shape[0], 1, dtype=torch.bfloat16)
@@ -66,7 +64,7 @@ def best_scale(weight: Tensor, bits: int, importance: Tensor | None = None) -> T
 
 
 def rounded(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """The integers nearest to weight / scale, as float32; 0 where the scale is 0."""
+    """Return the integers nearest to weight / scale as float32; 0 where the scale is 0."""
     return torch.nan_to_num(weight / scale, nan=0.0).round().clamp(*value_range(bits))
 
 
@@ -76,7 +74,7 @@ def _cost(weight: Tensor, scale: Tensor, bits: int, importance: Tensor | None) -
 
 
 def _least_squares(weight: Tensor, scale: Tensor, bits: int, importance: Tensor | None) -> Tensor:
-    """The best scale for the integers that `scale` leads to."""
+    """Return the best scale for the integers that `scale` gives."""
     values = rounded(weight, scale, bits)
     weighted = values if importance is None else values * importance
     return torch.nan_to_num(

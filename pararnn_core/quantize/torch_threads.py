@@ -1,7 +1,7 @@
-"""Many small torch operations on several threads: each thread has rows of its own, none waits for another.
+"""Many small torch operations on several threads, each with rows of its own.
 
-Torch splits every operation between its threads and waits for all of them. Where another program has a core,
-each of thousands of operations waits until the system gives that core back.
+Torch splits every operation between its threads and waits for all of them. If another program uses a core,
+each of thousands of operations waits until that core is free. Here threads do not wait for each other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 def map_in_threads(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Return function(part) of each part, on as many threads as torch has; each has whole parts."""
+    """Return function(part) for each part, computed on as many threads as torch has."""
     gradients = torch.is_grad_enabled()
 
     def in_the_callers_mode(part: Part) -> Result:
@@ -34,7 +34,7 @@ def map_in_threads(function: Callable[[Part], Result], parts: Sequence[Part]) ->
 
 @contextmanager
 def _one_thread_an_operation() -> Iterator[int]:
-    """Torch's number of threads, which is 1 within: a thread that begins there has it too."""
+    """Set torch's number of threads to 1, also for threads that start inside, and yield the number before."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

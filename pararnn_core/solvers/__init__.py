@@ -1,1 +1,1 @@
-"""Ways through a recurrence over packed sequences: step by step, scans, and Newton's method."""
+"""Solvers of a recurrence over packed sequences: step by step, scans, and Newton's method."""

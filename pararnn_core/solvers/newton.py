@@ -1,4 +1,4 @@
-"""Newton's method for whole trajectories of a recurrence h_t = f(h_{t-1}, x_t). It knows no cell."""
+"""Newton's method for whole trajectories of a recurrence h_t = f(h_{t-1}, x_t), for any cell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pararnn_core.solvers.sequential import Step, sequential_solve
 from pararnn_core.solvers.varlen import Tile, time_tiles
 
 _ROUNDING_STEPS = 256
-"""Units of rounding that two evaluations of one step may differ by, in batches of different sizes."""
+"""Units of rounding by which a step's results may differ between batches of different sizes."""
 
 Linearize = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(h (n, N, D), bx (n, G, D)) -> step(h, bx) (n, N, D) and its Jacobian (n, N, N, D) or (n, N*D, N*D)."""
@@ -21,11 +21,11 @@ Linearize = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class NewtonOptions:
-    """When Newton stops, and what then.
+    """Options of Newton's method.
 
-    max_iterations: updates after which a unit that has not converged has failed
-    tol: of updates and residuals, relative to 1 + |h|; None is 1e-6 for float32, 1e-13 for float64
-    fallback: failed units are solved step by step; without it the result may say that it has not converged
+    max_iterations: updates after which a unit that has not converged counts as failed
+    tol: tolerance of updates and residuals relative to 1 + |h|; None: 1e-6 for float32, 1e-13 for float64
+    fallback: solves failed units step by step; without it the result may be not converged
     """
 
     max_iterations: int = 8
@@ -41,7 +41,7 @@ class NewtonOptions:
 
 @dataclass(frozen=True)
 class NewtonResult:
-    """How a solve went.
+    """The result of a solve.
 
     iterations: most updates that any tile took
     residual: max |f(h_{t-1}, x_t) - h_t| / (1 + |h_t|) of the states returned
@@ -59,12 +59,12 @@ class NewtonResult:
 
     @property
     def fell_back_everywhere(self) -> bool:
-        """Newton was of no use: it solved no unit."""
+        """True if no unit converged, so that all were solved step by step."""
         return 0 < self.units == self.fallbacks
 
 
 def default_tolerance(dtype: torch.dtype) -> float:
-    """Relative tolerance for float32 or float64 states. Raises ValueError for other dtypes."""
+    """Return the relative tolerance for float32 or float64 states. Raises ValueError for other dtypes."""
     tolerances = {torch.float32: 1e-6, torch.float64: 1e-13}
     if dtype not in tolerances:
         raise ValueError(f"bx: Newton needs float32 or float64, got {dtype}")
@@ -72,7 +72,7 @@ def default_tolerance(dtype: torch.dtype) -> float:
 
 
 def largest_residual(dtype: torch.dtype, tol: float) -> float:
-    """Residual beyond which states are no trajectory: the tolerance, or what rounding does to one step."""
+    """Return the largest residual of a trajectory: the tolerance, or the rounding error of a step."""
     return max(tol, _ROUNDING_STEPS * torch.finfo(dtype).eps)
 
 
@@ -86,11 +86,11 @@ def newton_solve(
     options: NewtonOptions | None = None,
     scan: Scan = scan_tile,
 ) -> tuple[Tensor, NewtonResult]:
-    """States (T, N, D) of a packed batch, tile after tile of tile_span steps, each from the end of the last.
+    """Solve a packed batch in tiles of tile_span steps. Returns the states (T, N, D) and Newton's result.
 
     bx: (T, G, D) float32 or float64; initial_state: (S, N, D); cu_seqlens: (S+1,) int32
-    scan: what solves the linear recurrence of an update
-    Working memory grows with tile_span and S, not with T, but for some integers per token.
+    scan: the function that solves the linear recurrence of an update
+    Working memory grows with tile_span and S, but not with T, except for some integers per token.
     """
     options = options or NewtonOptions()
     tol = default_tolerance(bx.dtype) if options.tol is None else options.tol
@@ -118,7 +118,10 @@ def _merge(results: list[NewtonResult]) -> NewtonResult:
 
 
 class _TileSolve:
-    """One tile. h: (n, N, D), the trajectory so far; value, jacobian: of the step taken from it."""
+    """The solve of one tile.
+
+    h: (n, N, D), the current trajectory; value, jacobian: those of the step at each of its states
+    """
 
     def __init__(
         self,
@@ -138,17 +141,17 @@ class _TileSolve:
         self.linearize()
 
     def linearize(self) -> None:
-        """Takes the step and its Jacobian at every time of the trajectory."""
+        """Compute the step and its Jacobian at every time of the trajectory."""
         self.value, self.jacobian = self.linearize_step(self.previous(), self.bx)
 
     def previous(self) -> Tensor:
-        """The state before each time (n, N, D)."""
+        """Return the state before each time (n, N, D)."""
         previous = self.h.roll(1, 0)
         previous[self.tile.first] = self.entry
         return previous
 
     def run(self, options: NewtonOptions) -> NewtonResult:
-        """Updates h until every unit has converged; then, if allowed, solves the others step by step."""
+        """Update h until every unit has converged or max_iterations is reached; then solve failed units."""
         iterations, failed = 0, self.units(torch.ones_like(self.h, dtype=torch.bool))
         while iterations < options.max_iterations and bool(failed.any()):
             update = self.scan(self.jacobian, self.value - self.h, self.tile)
@@ -161,31 +164,32 @@ class _TileSolve:
             self.solve_sequentially(failed)
         residual = float(self.residual())
         finite = bool(self.h.isfinite().all())
-        # Not taken for granted after the fallback: a step whose rows mix has another value beside others.
+        # The fallback does not guarantee it: a step that mixes rows gives other values beside other rows.
         exact = residual <= largest_residual(self.h.dtype, self.tol)
         converged = finite and exact and (options.fallback or not bool(failed.any()))
         return NewtonResult(iterations, residual, converged, fallbacks, failed.numel())
 
     def residual(self) -> Tensor:
-        """The largest, of all rows together and of two of them alone: rows must not depend on others."""
+        """Return the largest residual, also that of two rows computed alone."""
+        # A step that mixes rows has a small residual in the batch and a large one alone.
         previous, sampled = self.previous(), [0, -1]
         alone = [self.step(previous[i, None], self.bx[i, None]) for i in sampled]
         value, h = torch.cat((self.value, *alone)), torch.cat((self.h, self.h[sampled]))
         return ((value - h).abs() / (1 + h.abs())).max()
 
     def small(self, error: Tensor) -> Tensor:
-        """Where error (n, N, D) is within tolerance; False for NaN."""
+        """Return a mask that is True where error (n, N, D) is within tolerance, and False for NaN."""
         return error.abs() <= self.tol * (1 + self.h.abs())
 
     def units(self, failed: Tensor) -> Tensor:
-        """failed (n, N, D) -> per unit (active, D), or (active, 1) where channels mix."""
+        """Reduce failed (n, N, D) to a mask of units: (active, D), or (active, 1) if channels mix."""
         channels = failed.any(1) if self.jacobian.dim() == 4 else failed.flatten(1).any(1, keepdim=True)
         sequence = self.tile.starts.cumsum(0) - 1
         count = channels.new_zeros(self.tile.active, channels.shape[1], dtype=torch.int32)
         return count.index_add_(0, sequence, channels.int()) > 0
 
     def solve_sequentially(self, failed: Tensor) -> None:
-        """Replaces the units in failed (active, D or 1); the others keep every bit."""
+        """Solve the units in failed (active, D or 1) step by step. Other units keep every bit."""
         lengths = self.tile.last - self.tile.first + 1
         again = failed.any(1)
         rows = again.repeat_interleave(lengths)

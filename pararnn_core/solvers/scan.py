@@ -14,42 +14,43 @@ from torch import Tensor
 from pararnn_core.solvers.varlen import Tile
 
 Scan = Callable[[Tensor, Tensor, Tile], Tensor]
-"""(jacobian, source, tile) -> states, as of scan_tile or of reverse_scan_tile."""
+"""(jacobian, source, tile) -> states, like scan_tile or reverse_scan_tile."""
 
 
 def scan_tile(jacobian: Tensor, source: Tensor, tile: Tile) -> Tensor:
-    """affine_scan over the sequences of a tile."""
+    """Return affine_scan over the sequences of a tile."""
     return affine_scan(jacobian, source, tile.starts)
 
 
 def reverse_scan_tile(jacobian: Tensor, source: Tensor, tile: Tile) -> Tensor:
-    """reverse_affine_scan over the sequences of a tile."""
+    """Return reverse_affine_scan over the sequences of a tile."""
     return reverse_affine_scan(jacobian, source, tile.starts)
 
 
 def apply_jacobian(jacobian: Tensor, vector: Tensor) -> Tensor:
-    """J v.  jacobian: (n, N, N, D) or (n, N*D, N*D); vector, result: (n, N, D)."""
+    """Return J v. jacobian: (n, N, N, D) or (n, N*D, N*D); vector, result: (n, N, D)."""
     if jacobian.dim() == 4:
         return (jacobian * vector.unsqueeze(1)).sum(2)
     return (jacobian @ vector.flatten(1).unsqueeze(2)).view_as(vector)
 
 
 def compose(later: Tensor, earlier: Tensor) -> Tensor:
-    """The product `later` `earlier`; both and the result are jacobians of one kind."""
+    """Return the product `later` `earlier`. Both and the result are Jacobians of one structure."""
     if later.dim() == 4:
         return (later.unsqueeze(3) * earlier.unsqueeze(1)).sum(2)
     return later @ earlier
 
 
 def transpose(jacobian: Tensor) -> Tensor:
-    """J^T of each matrix."""
+    """Return J^T of each matrix."""
     return jacobian.transpose(1, 2)
 
 
 def affine_scan(jacobian: Tensor, source: Tensor, starts: Tensor) -> Tensor:
-    """h_t = J_t h_{t-1} + source_t, and h_t = source_t where starts_t; nothing crosses a start, not even NaN.
+    """Solve h_t = J_t h_{t-1} + source_t, with h_t = source_t at starts.
 
-    jacobian: (n, N, N, D) or (n, N*D, N*D); source, result: (n, N, D); starts: (n,) bool, the first is moot
+    jacobian: (n, N, N, D) or (n, N*D, N*D); source, result: (n, N, D)
+    starts: (n,) bool, of which the first is ignored. Nothing crosses a start, not even NaN.
     """
     length = source.shape[0]
     if length <= 1:
@@ -67,7 +68,7 @@ def affine_scan(jacobian: Tensor, source: Tensor, starts: Tensor) -> Tensor:
 
 
 def reverse_affine_scan(jacobian: Tensor, source: Tensor, starts: Tensor) -> Tensor:
-    """l_t = source_t + J_{t+1}^T l_{t+1}, and l_t = source_t where t+1 is a start or the end.
+    """Solve l_t = source_t + J_{t+1}^T l_{t+1}, with l_t = source_t where t+1 is a start or the end.
 
     jacobian: (n, N, N, D) or (n, N*D, N*D); source, result: (n, N, D); starts: (n,) bool
     """

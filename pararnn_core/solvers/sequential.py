@@ -1,4 +1,4 @@
-"""The recurrence step by step in torch: the reference for every other way of solving it."""
+"""The recurrence step by step in torch, the reference of every other solver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Step = Callable[[Tensor, Tensor], Tensor]
 
 
 def sequential_solve(step: Step, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """States (T, N, D) of a packed batch, all sequences advancing together.
+    """Return the states (T, N, D) of a packed batch. All sequences advance together.
 
     bx: (T, G, D); initial_state: (S, N, D); cu_seqlens: (S+1,) int32
     """

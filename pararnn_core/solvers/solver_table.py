@@ -1,16 +1,16 @@
-"""How a GPU goes through a recurrence: step by step, or by Newton's method and with how many warps.
+"""The choice of a GPU's solver: step by step, or Newton's method with a number of warps.
 
-A channel of the sequential scan is a thread that takes one step after the other: its time is the longest
-sequence's, whatever the number of channels, until the threads fill the chip. Newton gives a channel one, two
-or four warps, its time warps, and does several times the work, but at all times of a tile at once: 128 steps
-for each warp. So Newton wins where channels are few beside the chip's multiprocessors and sequences are long,
-and with the more warps the fewer the channels are.
+In the sequential scan a channel is a thread that takes one step after the other. Its time is that of the
+longest sequence, until the threads fill the chip. Newton gives a channel one, two or four warps, its time
+warps. It does several times the work, but for all steps of a tile at once: 128 steps for each warp. So Newton
+wins if there are few channels for each multiprocessor and sequences are long. The fewer the channels, the
+more warps are best.
 
-The table says so in numbers: per cell and type of bx, rows (channels per multiprocessor, steps), ascending.
-The first row that has room for the channels counts; its steps are pairs (tokens, time warps), ascending:
-from so many tokens of the longest sequence on, so many warps. Before the first, and where no row has room,
-step by step. `measured_on` is the GPU on which `python -m pararnn_core.device.tune_solvers` found them; null:
-they are an estimate from counting instructions (docs/gpu.md), and no GPU has been asked yet.
+For each cell and type of bx the table has rows (channels per multiprocessor, steps), ascending. The first row
+with room for the channels counts. Its steps are pairs (tokens, time warps), ascending: from this number of
+tokens in the longest sequence on, this number of warps. Shorter sequences, and more channels than any row has
+room for, go step by step. `measured_on` is the GPU on which `python -m pararnn_core.device.tune_solvers`
+measured the table. null means an estimate from counts of instructions (docs/gpu.md).
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from pathlib import Path
 TABLE_PATH = Path(__file__).with_name("solver_table.json")
 
 STEP_BY_STEP = 0
-"""In the place of a number of time warps."""
+"""Value of time_warps for the sequential scan."""
 
 Steps = Sequence[tuple[int, int]]
-"""(tokens, time warps): from so many tokens on."""
+"""Pairs (tokens, time warps): the warps apply from this number of tokens on."""
 
 Rows = Sequence[tuple[float, Steps]]
-"""(channels per multiprocessor, what counts up to there)."""
+"""Pairs (channels per multiprocessor, steps that apply up to this number)."""
 
 
 @dataclass(frozen=True)
 class SolverTable:
-    """rows: by cell, then by type of bx."""
+    """The table. measured_on: the GPU's name; rows: by cell, then by type of bx."""
 
     measured_on: str | None
     rows: Mapping[str, Mapping[str, Rows]]
 
     def time_warps(self, cell: str, dtype: str, channels: int, longest: int, multiprocessors: int) -> int:
-        """Of Newton, or STEP_BY_STEP, as for a cell or type that is not in the table.
+        """Return the number of time warps, or STEP_BY_STEP, also for cells and types outside of the table.
 
         channels: of all sequences together; longest: tokens of the longest sequence
         """
@@ -52,7 +52,7 @@ class SolverTable:
         return STEP_BY_STEP
 
     def encode(self) -> str:
-        """The text of the file, a row a line."""
+        """Return the text of the file, with one row in a line."""
         cells = ",\n".join(
             f"    {json.dumps(cell)}: {{\n{_encode_types(types)}\n    }}" for cell, types in self.rows.items()
         )
@@ -71,7 +71,7 @@ def _encode_types(types: Mapping[str, Rows]) -> str:
 
 @functools.cache
 def read_table(path: Path = TABLE_PATH) -> SolverTable:
-    """The table of the project, or another one."""
+    """Read a table, by default that of the project."""
     fields = json.loads(path.read_text(encoding="utf-8"))
     rows = {
         cell: {

@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 def check_cu_seqlens(cu_seqlens: Tensor, num_tokens: int) -> None:
-    """cu_seqlens: (S+1,) int32, from 0 to num_tokens, never falling. Raises ValueError naming cu_seqlens.
+    """Raise ValueError unless cu_seqlens is (S+1,) int32, starts at 0, never falls and ends at num_tokens.
 
-    A value that repeats is a sequence of length zero.
+    A repeated value is a sequence without tokens.
     """
     if cu_seqlens.dtype != torch.int32:
         raise ValueError(f"cu_seqlens: expected dtype int32, got {cu_seqlens.dtype}")
@@ -28,7 +28,7 @@ def check_cu_seqlens(cu_seqlens: Tensor, num_tokens: int) -> None:
 
 
 def equal_cu_seqlens(batch: int, length: int, device: torch.device) -> Tensor:
-    """cu_seqlens (batch+1,) int32 of `batch` sequences of `length` tokens each."""
+    """Return cu_seqlens (batch+1,) int32 of `batch` sequences of `length` tokens each."""
     return torch.arange(batch + 1, dtype=torch.int32, device=device) * length
 
 
@@ -36,7 +36,7 @@ def equal_cu_seqlens(batch: int, length: int, device: torch.device) -> Tensor:
 class Tile:
     """Tokens of one span of time, sequence after sequence, for the sequences that reach it.
 
-    rows: (n,) int64, where each token stands in the packed batch
+    rows: (n,) int64, the index of each token in the packed batch
     starts: (n,) bool, the first token of each sequence in this tile
     first, last: (active,) int64, positions within the tile of each sequence's first and last token
     """
@@ -48,7 +48,7 @@ class Tile:
 
     @property
     def active(self) -> int:
-        """Sequences in this tile: the `active` longest, in the order of TimeTiles.by_length."""
+        """Number of sequences in this tile: the longest ones, in the order of TimeTiles.by_length."""
         return self.first.shape[0]
 
 
@@ -56,7 +56,7 @@ class Tile:
 class TimeTiles:
     """A packed batch cut into tiles of at most `span` steps of every sequence.
 
-    by_length: (S,) int64, sequences from the longest to the shortest: those that reach a tile are a prefix
+    by_length: (S,) int64, sequences from the longest to the shortest, so those that reach a tile are a prefix
     order: (T,) int64, packed rows sorted by tile, then by place in by_length, then by time
     starts: (T,) bool, in that order
     first, last: int64, those of all tiles one after the other
@@ -72,14 +72,14 @@ class TimeTiles:
     active: list[int]
 
     def tiles(self) -> list[Tile]:
-        """Tiles in order of time; they share the memory of the whole. Does not wait for a device."""
+        """Return the tiles in order of time, without waiting for a device. They are views of this object."""
         by_token = (torch.split(each, self.tokens) for each in (self.order, self.starts))
         by_sequence = (torch.split(each, self.active) for each in (self.first, self.last))
         return [Tile(*parts) for parts in zip(*by_token, *by_sequence, strict=True)]
 
 
 def time_tiles(cu_seqlens: Tensor, span: int) -> TimeTiles:
-    """cu_seqlens: (S+1,) int32, valid; span: steps in a tile, at least 1."""
+    """Cut a packed batch into tiles. cu_seqlens: (S+1,) int32, checked; span: steps in a tile, at least 1."""
     device = cu_seqlens.device
     bounds = cu_seqlens.cpu().long()
     lengths = bounds.diff()
@@ -91,7 +91,7 @@ def time_tiles(cu_seqlens: Tensor, span: int) -> TimeTiles:
     starts = position % span == 0
     tokens, active = tile.bincount(), tile[starts].bincount()
     ends = tokens.cumsum(0).repeat_interleave(active)
-    # Positions among all tokens, then within the tile.
+    # These are positions among all tokens; below, the tile's begin is subtracted.
     first = starts[order].nonzero().squeeze(1)
     after = torch.cat((first[1:], ends[-1:]))
     begin = (tokens.cumsum(0) - tokens).repeat_interleave(active)

@@ -1,6 +1,6 @@
 """States of sessions: the pool that `step` updates in place, and snapshots, which are plain bytes.
 
-A model says which parts its states have; everything here follows from them.
+A model lists the parts of its states. Shapes and bytes of pools and snapshots follow from the parts.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pararnn_core.ops.devices import on_device, usable_device
 
 PAD_SLOT_ID = -1
 SEEN = "seen"
-"""The part that every model's states have, because the sampler reads it: (ceil(V/8),) uint8. Bit t % 8 of
-byte t // 8 is set for every token t that was fed."""
+"""Part of every model's states, because the sampler reads it: (ceil(V/8),) uint8. Bit t % 8 of byte t // 8 is
+set for every token t that was fed."""
 
 
 class StatePart(NamedTuple):
-    """One part of a session's state. `shape` is that of a single slot.
+    """One part of a session's state. shape: that of a single slot.
 
-    per_layer: the first dimension is the layer; in a pool the slots come after it.
+    per_layer: the first dimension is the layer; in a pool the dimension of slots follows it
     """
 
     name: str
@@ -37,31 +37,30 @@ class StatePart(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
     def pool_shape(self, num_slots: int) -> tuple[int, ...]:
-        """The shape of the tensor that has the part of all slots."""
+        """Return the shape of the tensor with this part of all slots."""
         if self.per_layer:
             return (self.shape[0], num_slots, *self.shape[1:])
         return (num_slots, *self.shape)
 
 
 StateParts = tuple[StatePart, ...]
-"""In the order of a snapshot's bytes: wider types before narrower ones, so that every part is aligned."""
+"""The parts in the order of a snapshot's bytes. Wider types come first, so that every part is aligned."""
 
 
 def parts_bytes(parts: StateParts) -> int:
-    """Exact bytes of one session's state, whatever its length."""
+    """Return the exact bytes of one session's state, which do not depend on its length."""
     return sum(part.nbytes for part in parts)
 
 
 def mismatch(parts: StateParts, expected: StateParts) -> str:
-    """Say why a state with these parts is none with the expected ones."""
+    """Return the reason why a state with these parts does not fit the expected parts."""
     found = {part.name: part for part in parts}
     if [part._replace(dtype=torch.uint8) for part in parts] == [
         part._replace(dtype=torch.uint8) for part in expected
     ]:
         wanted = next(part for part in expected if part.dtype != found[part.name].dtype)
-        its = _dtype_name(found[wanted.name])
-        ours = _dtype_name(wanted)
-        return f"with activations in {its}, as another device keeps them, and here they are {ours}"
+        theirs, ours = _dtype_name(found[wanted.name]), _dtype_name(wanted)
+        return f"with activations in {theirs}, as another device keeps them, and here they are {ours}"
     return "of a model with other sizes than this one's"
 
 
@@ -83,7 +82,7 @@ class StateSnapshot:
 
     @classmethod
     def from_bytes(cls, parts: StateParts, data: bytes | bytearray | memoryview) -> StateSnapshot:
-        """A copy of `data`; ValueError if its length is not that of these parts."""
+        """Make a snapshot from a copy of `data`. Raises ValueError if its length is not that of the parts."""
         expected = parts_bytes(parts)
         if len(data) != expected:
             raise ValueError(f"data: a state of this model has {expected} bytes, got {len(data)}")
@@ -91,11 +90,11 @@ class StateSnapshot:
 
     @classmethod
     def empty(cls, parts: StateParts) -> StateSnapshot:
-        """The state before any token."""
+        """Return the state before any token."""
         return cls(parts, torch.zeros(parts_bytes(parts), dtype=torch.uint8))
 
     def to_bytes(self) -> bytes:
-        """The buffer's bytes."""
+        """Return the buffer's bytes."""
         return self.buffer.numpy().tobytes()
 
     @property
@@ -104,21 +103,22 @@ class StateSnapshot:
         return self.buffer.numel()
 
     def views(self) -> dict[str, Tensor]:
-        """The parts by name, sharing the buffer's memory."""
+        """Return the parts by name; they share the buffer's memory."""
         return _parts_of(self.buffer, self.parts)
 
     def is_finite(self) -> bool:
-        """Return False if NaN or infinity reached a part that all layers lead to."""
+        """Return False if the state holds NaN or infinity."""
+        # NaN and infinity of any layer reach the parts behind all layers, so only those are checked.
         views = self.views()
         ends = (views[part.name] for part in self.parts if not part.per_layer)
         return all(bool(torch.isfinite(end).all()) for end in ends if end.is_floating_point())
 
     def clone(self) -> StateSnapshot:
-        """An independent copy."""
+        """Return an independent copy."""
         return StateSnapshot(self.parts, self.buffer.clone())
 
     def __eq__(self, other: object) -> bool:
-        """Bitwise: NaN equals the same NaN, 0.0 differs from -0.0."""
+        """Compare bits: NaN equals the same NaN, 0.0 differs from -0.0."""
         if not isinstance(other, StateSnapshot):
             return NotImplemented
         return self.parts == other.parts and torch.equal(self.buffer, other.buffer)
@@ -127,10 +127,10 @@ class StateSnapshot:
 
 
 class RecurrentState:
-    """The pool: `num_slots` session states at fixed addresses, zero at first.
+    """A pool of `num_slots` session states at fixed addresses, initially zero.
 
-    state[name] is the tensor of a part: (L, slots, ...) of one per layer, (slots, ...) of the others.
-    One thread at a time. Every method that takes a slot raises ValueError for one outside of the pool.
+    state[name] is the tensor of a part: (L, slots, ...) if it is per layer, else (slots, ...).
+    Only one thread may use it at a time. Methods raise ValueError for a slot outside of the pool.
     """
 
     def __init__(self, parts: StateParts, num_slots: int, device: str | torch.device = "cpu") -> None:
@@ -139,22 +139,22 @@ class RecurrentState:
         where = usable_device(device)
         self.parts = parts
         self.num_slots = num_slots
-        # Tensors made in inference mode could not be updated outside of it.
+        # Tensors made in inference mode cannot be updated outside of it.
         with torch.inference_mode(False), where:
             self._tensors = {
                 part.name: torch.zeros(part.pool_shape(num_slots), dtype=part.dtype) for part in parts
             }
         self.tensors = tuple(self._tensors.values())
-        """In the order of the parts, as native operations take them."""
+        """Tensors in the order of the parts, as native operations take them."""
         self._transit = None if where.type == "cpu" else StateTransit(parts, self.device)
 
     def __getitem__(self, name: str) -> Tensor:
-        """The part of all slots."""
+        """Return the tensor of a part, with all slots."""
         return self._tensors[name]
 
     @property
     def device(self) -> torch.device:
-        """Where all parts are."""
+        """The device of all parts."""
         return self.tensors[0].device
 
     @property
@@ -168,29 +168,29 @@ class RecurrentState:
         return sum(pool.nbytes for pool in self.tensors)
 
     def reset(self, slot: int) -> None:
-        """Zeros: the state before any token."""
+        """Set the slot to zeros, the state before any token."""
         for view in self._views(slot):
             view.zero_()
 
     def poison(self, slot: int) -> None:
-        """NaN, and 0xFF in integers: whatever reads a freed slot shows."""
+        """Fill the slot with NaN, and with 0xFF in integers, so that a read of a freed slot is noticed."""
         for view in self._views(slot):
             view.fill_(math.nan if view.is_floating_point() else 0xFF)
 
     def copy(self, src: int, dst: int) -> None:
-        """Slot `dst` becomes equal to slot `src`."""
+        """Copy slot `src` to slot `dst`."""
         for source, target in zip(self._views(src), self._views(dst), strict=True):
             target.copy_(source)
 
     def take(self, other: RecurrentState, slots: Tensor) -> None:
-        """slots (M,), on the host, become equal to those of another pool of the same model and device."""
+        """Copy slots (M,), given on the host, from another pool of the same model and device."""
         where = on_device(slots.long(), self.device)
-        for part, mine, its in zip(self.parts, self.tensors, other.tensors, strict=True):
+        for part, target, source in zip(self.parts, self.tensors, other.tensors, strict=True):
             dim = int(part.per_layer)
-            mine.index_copy_(dim, where, its.index_select(dim, where))
+            target.index_copy_(dim, where, source.index_select(dim, where))
 
     def snapshot(self, slot: int) -> StateSnapshot:
-        """A copy of the slot, on the host. Waits for the device."""
+        """Return a copy of the slot on the host. Waits for the device."""
         views = self._views(slot)
         if self._transit is not None:
             return StateSnapshot(self.parts, self._transit.out(views))
@@ -200,7 +200,7 @@ class RecurrentState:
         return snapshot
 
     def restore(self, slot: int, snapshot: StateSnapshot) -> None:
-        """The slot becomes the snapshot, bit for bit; ValueError if that is of another model or device."""
+        """Copy a snapshot to the slot. Raises ValueError if it is of another model or kind of device."""
         if snapshot.parts != self.parts:
             raise ValueError(f"snapshot: {mismatch(snapshot.parts, self.parts)}")
         views = self._views(slot)
@@ -221,7 +221,7 @@ class RecurrentState:
 
 
 class StateTransit:
-    """One state between a device and the host in one transfer, through memory that the device can reach."""
+    """Transfer of a state between a device and the host in one piece, through pinned memory."""
 
     def __init__(self, parts: StateParts, device: torch.device) -> None:
         self._parts = parts
@@ -231,19 +231,20 @@ class StateTransit:
             self._here = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
 
     def out(self, views: Sequence[Tensor]) -> Tensor:
-        """The views' bytes, on the host, in memory of their own: what is pinned should stay little."""
+        """Return the bytes of the views on the host, in new memory."""
+        # Pinned memory is scarce, so the result is copied out of it.
         for source, target in zip(views, _parts_of(self._there, self._parts).values(), strict=True):
             target.copy_(source)
         return self._here.copy_(self._there).clone()
 
     def into(self, buffer: Tensor) -> dict[str, Tensor]:
-        """The parts in a buffer of the host, on the device, until the next call."""
+        """Return the parts of a host buffer as tensors on the device, which are valid until the next call."""
         self._there.copy_(self._here.copy_(buffer))
         return _parts_of(self._there, self._parts)
 
 
 def _parts_of(buffer: Tensor, parts: StateParts) -> dict[str, Tensor]:
-    """Views of a flat uint8 buffer by the names of the parts that it holds."""
+    """Return views of a flat uint8 buffer by the names of its parts."""
     views, offset = {}, 0
     for part in parts:
         view = buffer[offset : offset + part.nbytes].view(part.dtype)

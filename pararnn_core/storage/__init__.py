@@ -1,1 +1,1 @@
-"""Files: read without trust, and directories replaced as a whole."""
+"""Reading of untrusted files, and replacement of whole directories."""

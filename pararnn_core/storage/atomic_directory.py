@@ -1,4 +1,4 @@
-"""A directory that is replaced as a whole."""
+"""Replacement of a whole directory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(target: Path, keep: Callable[[str], bool]) -> Iterator[Path]:
-    """A fresh directory that takes the place of `target` when the block ends well, and vanishes if not.
+    """Yield a new directory, which replaces `target` when the block succeeds and is removed if it fails.
 
-    Of an old `target`, the entries whose names `keep` accepts are copied over; the rest goes. Raises OSError.
+    From an old `target`, entries whose names `keep` accepts are copied. The others are lost. Raises OSError.
     """
     fresh = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -41,7 +41,8 @@ def _copy_kept(target: Path, fresh: Path, keep: Callable[[str], bool]) -> None:
 
 
 def _swap(fresh: Path, target: Path) -> None:
-    """rename() replaces no full directory, so the old one steps aside first and comes back if that fails."""
+    """Put fresh in the place of target."""
+    # rename() cannot replace a directory with entries. So the old one is moved aside, and back on failure.
     if not target.exists():
         fresh.rename(target)
         return

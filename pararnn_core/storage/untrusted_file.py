@@ -1,4 +1,4 @@
-"""Small files of a checkpoint that nobody vouches for."""
+"""Reading of a checkpoint's small files without trust in their contents."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any
 _MAX_MESSAGE = 1000
 _HUB_REPOSITORY = re.compile(r"(?:models|datasets|spaces)--.+")
 _HUB_SHARED_BLOB = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}")
-# O_NONBLOCK: a FIFO that replaces the file after the check must not stop the open.
+# O_NONBLOCK: a FIFO that replaces the file after the check must not block the open.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded or written: where, why, and what to do.
+    """Error for a checkpoint that cannot be loaded or written, with path, reason and remedy.
 
-    In printable characters, the others escaped: names in a file may be made to move the reader's cursor.
+    Unprintable characters are escaped, because names in a file may contain terminal commands.
     """
 
     def __init__(self, path: str | os.PathLike[str], why: str) -> None:
@@ -29,9 +29,9 @@ class CheckpointError(ValueError):
 
 
 def open_regular_file(path: Path, within: Path | None) -> FileIO:
-    """Open a regular file for reading, without a buffer; CheckpointError for everything else.
+    """Open a regular file for reading, without a buffer. Raises CheckpointError for everything else.
 
-    within: the checkpoint's directory, which no link may leave. None: a person named this very file.
+    within: the checkpoint's directory, which no link may leave; None: the user named this file
     """
     try:
         real = Path(os.path.realpath(path, strict=True))
@@ -55,7 +55,7 @@ def open_regular_file(path: Path, within: Path | None) -> FileIO:
 
 
 def read_small_file(path: Path, limit: int, *, within: Path | None) -> bytes:
-    """Read all bytes of a file of at most `limit` bytes; CheckpointError otherwise.
+    """Read all bytes of a file. Raises CheckpointError if it has more than `limit` bytes.
 
     within: as `open_regular_file` takes it.
     """
@@ -70,7 +70,7 @@ def read_small_file(path: Path, limit: int, *, within: Path | None) -> bytes:
 
 
 def read_text(path: Path, limit: int, *, within: Path | None) -> str:
-    """Read a small UTF-8 file; CheckpointError otherwise."""
+    """Read a small UTF-8 file. Raises CheckpointError for any other."""
     try:
         return read_small_file(path, limit, within=within).decode()
     except UnicodeDecodeError:
@@ -78,7 +78,7 @@ def read_text(path: Path, limit: int, *, within: Path | None) -> str:
 
 
 def read_json(path: Path, limit: int, *, within: Path | None) -> dict[str, Any]:
-    """Read a small file with a JSON object; CheckpointError otherwise."""
+    """Read a small file with a JSON object. Raises CheckpointError for any other."""
     data = read_small_file(path, limit, within=within)
     try:
         return parse_json(data)
@@ -87,15 +87,13 @@ def read_json(path: Path, limit: int, *, within: Path | None) -> dict[str, Any]:
 
 
 def is_present(path: Path) -> bool:
-    """Tell whether the directory has an entry of this name, even a link that leads nowhere.
-
-    Reading such an entry is an error. Taking it for a missing file would change the model silently.
-    """
+    """Return True if the directory has an entry of this name, even a broken link."""
+    # Reading a broken link is an error. Treating it as a missing file would change the model silently.
     return os.path.lexists(path)
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
-    """Parse a JSON object. ValueError for anything else, a key that appears twice, NaN, and deep nesting."""
+    """Parse a JSON object. Raises ValueError for other values, a repeated key, NaN, and deep nesting."""
     try:
         value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError:
@@ -111,10 +109,10 @@ def _belongs_to(real: Path, directory: Path) -> bool:
 
 
 def _is_hub_blob(real: Path, root: Path) -> bool:
-    """Tell whether the file is where the Hugging Face hub's cache keeps the files of this snapshot.
+    """Return True if the file is a blob of the Hugging Face hub's cache for this snapshot.
 
-    snapshots/<revision>/name is a link to blobs/<hash> of the same repository, which newer caches make a link
-    to <cache>/blobs/<two digits>/<hash>, shared by all repositories.
+    snapshots/<revision>/name is a link to blobs/<hash> of the same repository. In newer caches that is a link
+    to <cache>/blobs/<two digits>/<hash>, which all repositories share.
     """
     for repository in _hub_repositories(root):
         if real.parent == repository / "blobs":
@@ -130,12 +128,12 @@ def _is_hub_blob(real: Path, root: Path) -> bool:
 
 
 def _hub_repositories(root: Path) -> Iterator[Path]:
-    """Directories whose snapshot this may be, or be a folder of."""
+    """Yield the repositories of which `root` may be a snapshot or a folder of one."""
     return (parent.parent for parent in root.parents if parent.name == "snapshots")
 
 
 def _read_at_most(file: FileIO, limit: int) -> bytes:
-    # read() allocates what it is asked for, so it is not asked for the limit of a small file.
+    # read() allocates as many bytes as it may return. So a small file is not read with the whole limit.
     left = min(os.fstat(file.fileno()).st_size + 1, limit)
     pieces = []
     while left and (piece := file.read(left)):

@@ -1,7 +1,7 @@
 """A matrix of 8-bit or 4-bit integers with a scale per row and group of inputs, and its product.
 
 O outputs, I inputs, G inputs in a group, K groups = ceil(I / G); the last group of a row may be shorter.
-This file is what the native kernels are tested against.
+The native kernels are tested against this file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 QWEIGHT, SCALES = ".qweight", ".scales"
-"""What a file appends to the name of the parameter."""
+"""Suffixes of a parameter's name in files."""
 
 BITS = (8, 4)
 MIN_GROUP_SIZE, MAX_GROUP_SIZE, GROUP_SIZE_STEP = 16, 1024, 16
@@ -24,17 +24,18 @@ _ABSOLUTE = 0x7FFFFFFF
 
 
 def value_range(bits: int) -> tuple[int, int]:
-    """Smallest and largest integer of a weight: +-127 for 8 bits, so that its negative is one too."""
+    """Return the smallest and the largest integer of a weight."""
+    # 8 bits leave out -128, so that the negative of every weight is a weight.
     return (-127, 127) if bits == 8 else (-8, 7)
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedMatrix:
-    """W[o, k] = values[o, k] * scales[o, k // G].  ValueError naming the field for what is none.
+    """A quantised matrix W[o, k] = values[o, k] * scales[o, k // G]. Raises ValueError naming a wrong field.
 
-    qweight: 8 bits: int8 (O, I) in [-127, 127]; 4 bits: uint8 (O, ceil(I / 2)), a value plus 8 in each
-    nibble, even k in the low one; where I is odd the last high nibble is 8.
-    scales: bfloat16 (O, K), finite, of any sign.
+    qweight: for 8 bits int8 (O, I) in [-127, 127]; for 4 bits uint8 (O, ceil(I / 2)), a value plus 8 in each
+    nibble, even k in the low one; if I is odd, the last high nibble is 8
+    scales: bfloat16 (O, K), finite, of any sign
     """
 
     qweight: Tensor
@@ -52,64 +53,64 @@ class QuantizedMatrix:
 
     @classmethod
     def from_values(cls, values: Tensor, scales: Tensor, bits: int, group_size: int) -> QuantizedMatrix:
-        """values: (O, I) integers within value_range(bits), of any dtype; scales: (O, K) bfloat16."""
+        """Make a matrix. values: (O, I) integers within value_range(bits); scales: (O, K) bfloat16."""
         low, high = value_range(bits)
         if values.numel() and (int(values.min()) < low or int(values.max()) > high):
-            raise ValueError(f"values must lie in [{low}, {high}]")
+            raise ValueError(f"values must be in [{low}, {high}]")
         qweight = values.to(torch.int8) if bits == 8 else pack_nibbles(values)
         return cls(qweight.contiguous(), scales.contiguous(), bits, group_size, values.shape[1])
 
     @property
     def out_features(self) -> int:
-        """O."""
+        """O, the number of outputs."""
         return self.qweight.shape[0] if self.qweight.dim() else 0
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(O, I)."""
+        """Shape of the weight: (O, I)."""
         return self.out_features, self.in_features
 
     @property
     def nbytes(self) -> int:
-        """Of integers and scales."""
+        """Bytes of integers and scales."""
         return self.qweight.nbytes + self.scales.nbytes
 
     def to(self, device: str | torch.device) -> QuantizedMatrix:
-        """The same integers and scales on a device."""
+        """Return the same matrix on a device."""
         return replace(self, qweight=self.qweight.to(device), scales=self.scales.to(device))
 
     def stored(self, name: str) -> Iterator[tuple[str, Tensor]]:
-        """The tensors that stand for the parameter `name` in a file."""
+        """Yield the names and tensors that a file has for the parameter `name`."""
         yield name + QWEIGHT, self.qweight
         yield name + SCALES, self.scales
 
     def check_values(self) -> None:
-        """ValueError for what the tensors may hold and a matrix may not. One pass over the bytes at most."""
+        """Raise ValueError if a tensor holds values that no matrix has. It reads the bytes at most once."""
         if not self.qweight.numel():
             return
-        # NaN is the smallest and the largest of what holds one.
+        # If a tensor holds NaN, aminmax returns NaN.
         if not bool(torch.isfinite(torch.stack(torch.aminmax(self.scales))).all()):
             raise ValueError("scales hold NaN or infinity")
         if self.bits == 8 and int(self.qweight.min()) < value_range(8)[0]:
-            raise ValueError("qweight holds -128, which is no weight")
+            raise ValueError("qweight holds -128, but weights are from -127 to 127")
         if self.bits == 4 and self.in_features % 2 and bool((self.qweight[:, -1] >> 4 != _NIBBLE_ZERO).any()):
             raise ValueError("qweight has a value beyond the last input")
 
     def values(self, rows: Tensor | slice = slice(None)) -> Tensor:
-        """The integers (O, I) int8, or those of some rows."""
+        """Return the integers (O, I) int8, or those of some rows."""
         qweight = self.qweight[rows]
         return qweight if self.bits == 8 else unpack_nibbles(qweight, self.in_features)
 
     def dequantize(self, rows: Tensor | slice = slice(None)) -> Tensor:
-        """The weight (O, I) float32, each product exact, or some rows of it."""
+        """Return the weight (O, I) float32, or some rows of it. Each product is exact."""
         return self.values(rows).float() * expand_scales(self.scales[rows], self.group_size, self.in_features)
 
     def reference_linear(self, x: Tensor, heads: int = 1) -> Tensor:
-        """x (..., heads * I) -> (..., O) float32: activations quantised by group, integer sums exact.
+        """Return the product (..., O) float32 of x (..., heads * I). Activations are quantised by group.
 
-        heads: the rows are those of a block-diagonal weight, head by head; each sees its own I inputs.
-        Not differentiable. The sum over groups runs from the first to the last; only its roundings (fused or
-        not) may differ between machines.
+        heads: the weight is block-diagonal with its rows head by head; each head has I inputs of its own
+        Integer sums are exact. Groups are summed from the first to the last; only fused rounding may differ
+        between machines. Not differentiable.
         """
         if x.requires_grad and torch.is_grad_enabled():
             raise RuntimeError("a quantised product has no gradient: train the float weights, or use no_grad")
@@ -134,14 +135,14 @@ class QuantizedMatrix:
 
 
 def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x: (T, n), one group -> integers in [-127, 127] as float32 (T, n), and their scale (T, 1).
+    """Return integers in [-127, 127] as float32 (T, n), and their scale (T, 1), for one group x (T, n).
 
-    A row that holds NaN or infinity gets the scale NaN: its result must be no number.
+    A row with NaN or infinity gets the scale NaN, so that its result is NaN.
     """
     bits = x.contiguous().view(torch.int32) & _ABSOLUTE
     largest = bits.amax(dim=1, keepdim=True).view(torch.float32)
     limit = torch.full_like(largest, LARGEST_ACTIVATION)
-    # Tensor / Tensor rounds once; number / Tensor is a reciprocal and a product.
+    # Tensor / Tensor rounds once, but number / Tensor is a reciprocal and a product.
     factor, scale = limit / largest, largest / limit
     factor = torch.where(torch.isfinite(factor) & torch.isfinite(largest), factor, 0)
     q = torch.where(factor > 0, torch.round(x * factor), 0)
@@ -149,26 +150,26 @@ def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def group_slices(in_features: int, group_size: int) -> Iterator[slice]:
-    """The inputs of each group, in order."""
+    """Yield the inputs of each group, in order."""
     for start in range(0, in_features, group_size):
         yield slice(start, min(start + group_size, in_features))
 
 
 def expand_scales(scales: Tensor, group_size: int, in_features: int) -> Tensor:
-    """scales: (..., K) -> float32 (..., I), that of each input."""
+    """Return the scale of each input, (..., I) float32. scales: (..., K)."""
     return scales.float().repeat_interleave(group_size, dim=-1)[..., :in_features]
 
 
 def shapes_of(
     out_features: int, in_features: int, bits: int, group_size: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Of qweight and of scales."""
+    """Return the shapes of qweight and of scales."""
     columns = in_features if bits == 8 else (in_features + 1) // 2
     return (out_features, columns), (out_features, -(-in_features // group_size))
 
 
 def check_format(bits: object, group_size: object) -> None:
-    """ValueError that names the one that no matrix has."""
+    """Raise ValueError that names bits or group_size if no matrix can have it."""
     if type(bits) is not int or bits not in BITS:
         raise ValueError(f"bits must be 8 or 4, got {bits!r:.40}")
     if (
@@ -183,13 +184,13 @@ def check_format(bits: object, group_size: object) -> None:
 
 
 def pack_nibbles(values: Tensor) -> Tensor:
-    """values: (O, I) in [-8, 7] -> (O, ceil(I / 2)) uint8."""
+    """Return values (O, I) in [-8, 7] as (O, ceil(I / 2)) uint8."""
     stored = F.pad(values.to(torch.int16) + _NIBBLE_ZERO, (0, values.shape[1] % 2), value=_NIBBLE_ZERO)
     return (stored[:, 0::2] | (stored[:, 1::2] << 4)).to(torch.uint8)
 
 
 def unpack_nibbles(qweight: Tensor, in_features: int) -> Tensor:
-    """qweight: (..., ceil(I / 2)) uint8 -> (..., I) int8."""
+    """Return the values (..., I) int8 of qweight (..., ceil(I / 2)) uint8."""
     pairs = torch.stack((qweight & 15, qweight >> 4), dim=-1).flatten(-2)
     return pairs[..., :in_features].to(torch.int8) - _NIBBLE_ZERO
 

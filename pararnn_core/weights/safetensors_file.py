@@ -1,4 +1,4 @@
-"""One safetensors file, read without trust and without a mapping that outlives the read."""
+"""Reading of a safetensors file without trust in its contents and without a lasting memory mapping."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PICKLE_ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """A tensor as a file's header describes it; start and end are byte offsets in the file."""
+    """A tensor's entry in a file's header. start and end are byte offsets in the file."""
 
     name: str
     dtype: str
@@ -44,10 +44,10 @@ class TensorInfo:
 
 
 class SafetensorsFile:
-    """Open for reading; a context manager. The header is checked before anything is allocated for its claims.
+    """A safetensors file opened for reading; a context manager. Its header is checked before any allocation.
 
-    Raises CheckpointError for a file that is no safetensors file, is truncated, or whose tensors overlap,
-    leave holes, or reach beyond the end.
+    Raises CheckpointError if the file has another format or is truncated, or if tensors overlap, leave holes
+    or reach beyond the end.
     """
 
     def __init__(self, path: Path, within: Path | None = None) -> None:
@@ -67,10 +67,10 @@ class SafetensorsFile:
         self._file.close()
 
     def read(self, name: str, on_chunk: Callable[[memoryview], None] | None = None) -> torch.Tensor:
-        """The tensor in memory of its own. on_chunk sees its bytes in order, a few MiB at a time."""
+        """Read a tensor into new memory. on_chunk is called with its bytes in order, a few MiB at a time."""
         info = self.tensors[name]
         if info.dtype not in DTYPES:
-            raise CheckpointError(self.path, f"{name} is {info.dtype}, which no weight is")
+            raise CheckpointError(self.path, f"{name} is {info.dtype}: weights must be {', '.join(DTYPES)}")
         data = torch.empty(info.nbytes, dtype=torch.uint8)
         view = data.numpy().data
         self._file.seek(info.start)
@@ -128,7 +128,8 @@ class SafetensorsFile:
         return CheckpointError(self.path, f"has a broken header: {why}")
 
     def _check_layout(self, tensors: dict[str, TensorInfo], base: int, size: int) -> None:
-        """Data must lie end to end up to the end of the file, so no claim can exceed the file's own size."""
+        """Raise CheckpointError unless the tensors fill the rest of the file without holes."""
+        # So no header can claim more bytes than the file has.
         end = base
         for info in sorted(tensors.values(), key=lambda info: (info.start, info.end)):
             if info.start != end:
@@ -143,10 +144,8 @@ class SafetensorsFile:
 
 
 def is_pickle(start: bytes) -> bool:
-    """Whether a file with these first 8 bytes is a pickle, bare or in torch's zip archive.
-
-    The same two bytes can begin the header length of a safetensors file, but then that is a small number.
-    """
+    """Return True if a file with these first 8 bytes is a pickle, bare or in torch's zip archive."""
+    # A safetensors file may begin with the same two bytes, but then its header's length is a small number.
     if int.from_bytes(start, "little") <= _MAX_HEADER_BYTES:
         return False
     return start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1] in range(2, 6))

@@ -1,4 +1,4 @@
-"""The safetensors files of one set of weights: a file, or a directory of one or of shards and an index."""
+"""The safetensors files of one set of weights: a file, a directory with one, or shards with an index."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors")
 
 
 class WeightFiles:
-    """Open for reading; a context manager. Raises CheckpointError; holds descriptors, never a mapping."""
+    """A set of weights opened for reading; a context manager. Raises CheckpointError.
+
+    It holds file descriptors but never a memory mapping.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,12 +39,12 @@ class WeightFiles:
         self.close()
 
     def close(self) -> None:
-        """Closes every file."""
+        """Close every file."""
         self._stack.close()
 
     @property
     def tensors(self) -> dict[str, TensorInfo]:
-        """By name, in the order of names."""
+        """Entries of all tensors by name, in the order of names."""
         return {name: self._owners[name].tensors[name] for name in sorted(self._owners)}
 
     @property
@@ -50,7 +53,7 @@ class WeightFiles:
         return sum(info.nbytes for info in self.tensors.values())
 
     def read(self, name: str, on_chunk: Callable[[memoryview], None] | None = None) -> torch.Tensor:
-        """As SafetensorsFile.read."""
+        """See SafetensorsFile.read."""
         return self._owners[name].read(name, on_chunk)
 
 
@@ -77,7 +80,7 @@ def _check_directory(path: Path) -> None:
 
 
 def _open_shards(path: Path, stack: ExitStack) -> dict[str, SafetensorsFile]:
-    """Index and shards must name the same tensors; a shard is a plain file name beside the index."""
+    """Open all shards. Raises CheckpointError unless index and shards have the same tensors."""
     weight_map = _read_index(path)
     files = {
         name: stack.enter_context(SafetensorsFile(path / name, within=path))
@@ -107,5 +110,5 @@ def _read_index(folder: Path) -> dict[str, str]:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether no element is NaN or infinite; one pass, no temporary of the tensor's size."""
+    """Return True if no element is NaN or infinite. It needs one pass and no temporary tensor."""
     return bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())

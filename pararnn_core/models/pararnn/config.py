@@ -1,4 +1,4 @@
-"""The shape of a model: one frozen dataclass, read from and written to `config.json`."""
+"""The config of a model: a frozen dataclass, which is read from and written to `config.json`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pararnn_core.models.pararnn.quantization_config import QuantizationConfig
 MODEL_TYPE = "pararnn"
 MAX_CONV_KERNEL = 8
 _QUANTIZATION = "quantization_config"
-# Written by transformers into every config.json; they say nothing about the model's shape.
+# Transformers writes these keys into every config.json. They do not describe the model.
 _OF_THE_HUB = frozenset({"_name_or_path", "architectures", "auto_map", "transformers_version", "use_cache"})
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -37,11 +37,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Raises ValueError naming the field for every value that no model can have.
+    """The sizes and choices of a model. Raises ValueError naming the field that has a wrong value.
 
-    hidden_size is d (and D, the state channels per layer), num_hidden_layers L, num_heads H, conv_kernel K.
-    activation_dtype None means the device's own: float32 on CPU, bfloat16 on CUDA.
-    dtype is that of the weights as saved; of a quantised model, of what is no matrix: float32.
+    Letters elsewhere: hidden_size d (also D, the state channels of a layer), num_hidden_layers L,
+    num_heads H, conv_kernel K.
+    activation_dtype: None is the device's default, float32 on a CPU and bfloat16 on CUDA
+    dtype: type of the saved weights; in a quantised model that of the other tensors, always float32
     """
 
     cell: str
@@ -111,17 +112,17 @@ class ModelConfig:
 
     @property
     def cell_type(self) -> type[Cell]:
-        """The class of the cell, which knows its gates, states and peepholes."""
+        """The class of the cell, which has the numbers of gates, states and peepholes."""
         return CELLS[self.cell]
 
     @property
     def architecture(self) -> str:
-        """The cell's class."""
+        """The name of the cell's class."""
         return self.cell_type.__name__
 
     @property
     def num_parameters(self) -> int:
-        """The exact count, without building the model."""
+        """The exact number of parameters, counted without building the model."""
         return count_parameters(self.sizes, self.num_hidden_layers, self.tie_embeddings)
 
     @property
@@ -131,7 +132,7 @@ class ModelConfig:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The sizes of the tensors, by the letters of layer_tensors."""
+        """The sizes of the tensors, by the letters that layer_tensors uses."""
         d, heads, cell = self.hidden_size, self.num_heads, self.cell_type
         return {
             "d": d,
@@ -148,27 +149,27 @@ class ModelConfig:
 
     @property
     def mlp_hidden_size(self) -> int:
-        """`intermediate_size` if given, else 8d/3 rounded up to a multiple of 256."""
+        """Channels of the MLP: `intermediate_size`, or 8d/3 rounded up to a multiple of 256."""
         if self.intermediate_size is not None:
             return self.intermediate_size
         return 256 * math.ceil(8 * self.hidden_size // 3 / 256)
 
     def activation_dtype_on(self, device_type: str) -> str:
-        """`activation_dtype` if given, else that of the device: "float32" or "bfloat16"."""
+        """Return `activation_dtype`, or the device's default if it is None: "float32" or "bfloat16"."""
         return self.activation_dtype or ("bfloat16" if device_type == "cuda" else "float32")
 
     def to_dict(self) -> dict[str, Any]:
-        """What `config.json` holds; `from_dict` reads it back."""
+        """Return the contents of `config.json`, which `from_dict` reads."""
         values = {"model_type": MODEL_TYPE, **asdict(self)}
         del values["quantization"]
         return values if self.quantization is None else values | {_QUANTIZATION: self.quantization.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """ValueError for a foreign model_type, an unknown key and a missing one, each by name.
+        """Make a config. Raises ValueError that names a wrong model_type, an unknown key or a missing one.
 
-        As in other configs of the Hub, torch_dtype is dtype, and eos_token_id may be a list. The first id
-        counts here; `eos_token_ids` has all of them.
+        As in other configs of the Hub, torch_dtype is another name of dtype, and eos_token_id may be a list.
+        The config keeps the list's first id; the function `eos_token_ids` returns all of them.
         """
         if data.get("model_type") != MODEL_TYPE:
             raise ValueError(f"model_type must be {MODEL_TYPE!r}, got {data.get('model_type')!r}")
@@ -189,14 +190,14 @@ class ModelConfig:
 
     @classmethod
     def preset(cls, name: str, cell: str = "gru") -> ModelConfig:
-        """One of 25m 130m 406m 1.4b 2.9b 7b; the last four are the paper's."""
+        """Return a preset: 25m, 130m, 406m, 1.4b, 2.9b or 7b. The last four are those of the paper."""
         if name not in PRESETS:
             raise ValueError(f"preset must be one of {list(PRESETS)}, got {name!r}")
         return cls(cell=cell, **PRESETS[name])
 
 
 def eos_token_ids(data: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return all EOS ids of a config.json or generation_config.json. Raises ValueError for what is no id."""
+    """Return all EOS ids of a config.json or generation_config.json. Raises ValueError for other values."""
     entry = data.get("eos_token_id")
     ids = entry if isinstance(entry, list) else [] if entry is None else [entry]
     if not all(type(token) is int and token >= 0 for token in ids):
@@ -207,7 +208,7 @@ def eos_token_ids(data: Mapping[str, Any]) -> tuple[int, ...]:
 def _without_keys_of_the_hub(values: Mapping[str, Any], *, quantized: bool) -> dict[str, Any]:
     kept = {key: value for key, value in values.items() if key not in _OF_THE_HUB}
     torch_dtype = kept.pop("torch_dtype", None)
-    # Beside integers it is the type of activations, which is chosen anew.
+    # In a quantised checkpoint torch_dtype is the type of activations, which depends on the device here.
     if torch_dtype is not None and not quantized and kept.setdefault("dtype", torch_dtype) != torch_dtype:
         raise ValueError(f"dtype is {kept['dtype']!r} and torch_dtype {torch_dtype!r}: they must be equal")
     if isinstance(kept.get("eos_token_id"), list):

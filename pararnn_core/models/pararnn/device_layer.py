@@ -1,7 +1,7 @@
-"""One layer of the model on a device: from the residual stream to the residual stream, states in place.
+"""One layer of the model on a device. It updates the residual stream, and states in place.
 
-T rows of a step, S sequences, d = D channels, H heads, K convolution width. Products take and give narrow
-rows (see matrix.py); the residual stream, states and all arithmetic are float32.
+T rows of a step, S sequences, d = D channels, H heads, K taps of the convolution. Rows that enter and leave
+products are narrow (see matrix.py); the residual stream, states and all arithmetic are float32.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from pararnn_core.models.pararnn.layer_tensors import LAYER, MATRICES_OF_A_LAYER
 from pararnn_core.models.pararnn.layers import Block
 
 Mark = Callable[[str], None]
-"""Told the name of each stage, of ops.STEP_STAGES, when the next one begins."""
+"""A function that is called with the name of each stage, from ops.STEP_STAGES, when it begins."""
 
 
 class Norm(NamedTuple):
-    """An RMSNorm of the residual stream: its weight (d,) float32 and the type that it rounds to."""
+    """An RMSNorm of the residual stream. weight: (d,) float32; dtype: type of its result."""
 
     weight: Tensor
     dtype: torch.dtype
 
 
 def vector(parameter: Tensor) -> Tensor:
-    """A parameter that is no matrix, as arithmetic takes it."""
+    """Return a vector parameter as contiguous float32, without a gradient."""
     return parameter.detach().float().contiguous()
 
 
@@ -44,7 +44,7 @@ def _device_matrix(block: Block, name: str) -> DeviceMatrix:
 
 
 def _vector_of(block: Block, tensor: LayerTensor) -> Tensor | None:
-    """Laid out as native code takes it; None if the layer has no such tensor."""
+    """Return a layer's vector in the layout of native code; None if the layer has no such tensor."""
     path, _, leaf = tensor.name.rpartition(".")
     parameter = getattr(block.get_submodule(path), leaf, None)
     if parameter is None:
@@ -53,7 +53,7 @@ def _vector_of(block: Block, tensor: LayerTensor) -> Tensor | None:
 
 
 class DeviceLayer:
-    """The matrices are those of the block, the rest float32 copies."""
+    """A layer that shares the matrices of a block and has float32 copies of its vectors."""
 
     def __init__(self, block: Block, rows: RowOperations) -> None:
         config = block.config
@@ -82,10 +82,10 @@ class DeviceLayer:
         following: Norm,
         kept: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """x (T, d) float32, changed in place, and u, `norm` of it -> x, and `following` of it.
+        """Run the layer; return x and its norm by `following`, the norm of the next layer.
 
-        kept: rows that are gone on with once the recurrence is done, as copies; None: all.
-        conv_state (slots, K-1, D); cell_state (slots, N, D)
+        x: (T, d) float32, changed in place; u: `norm` of x; conv_state: (slots, K-1, D)
+        cell_state: (slots, N, D); kept: rows that the part after the recurrence computes; None: all
         """
         config, rows, eps = self._config, self._rows, self._config.norm_eps
         y, g = self._recur(u, step, conv_state, cell_state, recurrence, mark)
@@ -113,7 +113,7 @@ class DeviceLayer:
         recurrence: Recurrence,
         mark: Mark,
     ) -> tuple[Tensor, Tensor]:
-        """u (T, d) narrow -> y (T, D) float32 of the cell, and g (T, D) narrow, its gate."""
+        """Return the cell's y (T, D) float32 and its gate g (T, D) narrow. u: (T, d) narrow."""
         held = (step.cu_seqlens, step.slots, step.has_initial_state)
         mark("in_proj")
         v, g = self._matrices["in_proj.weight"].product(u).chunk(2, dim=-1)
@@ -127,7 +127,7 @@ class DeviceLayer:
         return recurrence(self._config.cell, bx, a, c, *held, cell_state, bias), g
 
     def _mlp(self, n: Tensor, mark: Mark) -> Tensor:
-        """n (T, d) narrow -> (T, d) narrow."""
+        """Return the MLP of n (T, d), both narrow."""
         mark("gate_proj, up_proj")
         gate = self._matrices["mlp.gate_proj.weight"].product(n)
         up = self._matrices["mlp.up_proj.weight"].product(n)

@@ -1,4 +1,4 @@
-"""What fits into a device's memory, and the words for it. Numbers in, numbers out, but for `free_bytes`."""
+"""Sizes of weights, steps and pools in a device's memory, with texts that explain them."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from pararnn_core.models.pararnn.config import ModelConfig
 
 _FLOAT, _NARROW = 4, 2
 _ALIVE_AT_ONCE = 2
-"""Intermediate rows of a step, as a multiple of those that are counted: a generous guess."""
+"""Factor by which a step's intermediate rows exceed the counted ones. It is a generous guess."""
 
 
 class PoolSize(NamedTuple):
-    """How many states the pool holds, and why so many."""
+    """The number of states in a pool, with the reason for it."""
 
     num_slots: int
     explanation: str
 
 
 def free_bytes(device: torch.device) -> int:
-    """Of a CUDA device: what the driver would still give, and what torch holds without using it."""
+    """Return the free bytes of a CUDA device: those of the driver, and those that torch reserves unused."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def step_bytes(config: ModelConfig, tokens: int) -> int:
-    """Working memory of a step of so many tokens whose logits are all asked for, not less than it takes."""
+    """Return an upper bound of the working memory of a step of `tokens` tokens that all need logits."""
     narrow = _FLOAT if config.dtype == "float32" and config.quantization is None else _NARROW
-    # Of a row: the stream, y and the last norm in float32; between products u, v and g, v convolved, bx, what
-    # is gated and mixed, n and the update.
+    # A row in float32: the residual stream, y and the last norm. A row in the narrow type: u, v and g, v
+    # convolved, bx, the gated and the mixed row, n and the update.
     mixer = (3 * _FLOAT + (8 + config.cell_type.num_gates) * narrow) * config.hidden_size
     row = mixer + 3 * narrow * config.mlp_hidden_size + _FLOAT * config.vocab_size
     return _ALIVE_AT_ONCE * tokens * row + _dequantized_bytes(config)
 
 
 def _dequantized_bytes(config: ModelConfig) -> int:
-    """Of what stands beside a quantised matrix while torch multiplies with it.
+    """Return the bytes of the dequantised weights that exist while torch multiplies with a quantised matrix.
 
-    In one pass to bfloat16 where the kernels take all matrices; else integers, scales and weights in float32.
+    They are bfloat16 if the kernels support all matrices, else integers, scales and weights in float32.
     """
     if config.quantization is None:
         return 0
@@ -50,16 +50,16 @@ def _dequantized_bytes(config: ModelConfig) -> int:
     formats = {config.quantization.default, *(each for _, each in config.quantization.overrides)}
     widths = {config.hidden_size, config.hidden_size // config.num_heads, config.mlp_hidden_size}
     in_one_pass = all(
-        ops.takes_integers(its.bits, its.group_size, width) for its in formats for width in widths
+        ops.takes_integers(each.bits, each.group_size, width) for each in formats for width in widths
     )
     return (_NARROW if in_one_pass else 3 * _FLOAT) * max(min(largest, BLOCK_WEIGHTS), by_head)
 
 
 def pool_size(free: int, working: int, bytes_per_slot: int, asked: int, spare: int = 0) -> PoolSize:
-    """States of running requests: as many as are asked for, or as fit.
+    """Return the size of a pool with a state for each of `asked` running requests, or as many as fit.
 
-    free: bytes that weights have left; working: bytes of a step; bytes_per_slot: of a state and its copy;
-    spare: states beyond those of requests.
+    free: bytes beside the weights; working: bytes of a step; bytes_per_slot: of a state and its copy
+    spare: states beyond those of requests
     Raises ValueError if not even one fits.
     """
     room = free - working
@@ -77,7 +77,7 @@ def pool_size(free: int, working: int, bytes_per_slot: int, asked: int, spare: i
 
 
 def too_large(needed: int, free: int, device: str) -> str:
-    """Why weights cannot be loaded."""
+    """Return the text of the error for weights that are larger than the free memory."""
     return (
         f"its weights need {_as_text(needed)} of the memory of {device}, and {_as_text(free)} are free; "
         "free some, take a smaller or quantised checkpoint, or serve on the CPU"

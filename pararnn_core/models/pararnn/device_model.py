@@ -1,7 +1,7 @@
-"""The whole model on a device: embedding to logits over a batch of slots, in torch's products and our scans.
+"""The serving form of a model on a device: from tokens to logits over a batch of slots.
 
-It shares the matrices of the modules that it is made of. A decode may be captured in a CUDA graph: between
-the transfer of a step's plan and its logits the host neither reads from the device nor waits for it.
+It shares the matrices of its modules. Between the transfer of a step's plan and its logits the host neither
+reads from the device nor waits for it. So a decode can be recorded in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pararnn_core.state.state import RecurrentState
 
 
 class DeviceModel:
-    """The ServingModel of a device. A row's bits may differ a little beside other neighbours."""
+    """The ServingModel of a device. A row's result may change slightly with the other rows of its batch."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class DeviceModel:
         capturer: Capturer | None = None,
         fingerprint: str | None = None,
     ) -> None:
-        """`head` None: tied to `embedding`. All weights on one device.
+        """All weights must be on one device. head: None is tied to `embedding`.
 
-        solvers, capturer: None stands for what the device has.
+        solvers, capturer: None takes those of the device
         """
         self.config = config
         self.fingerprint = fingerprint
@@ -54,7 +54,8 @@ class DeviceModel:
         self._embedding = DeviceMatrix(embedding.weight)
         self._rows = row_operations_on(self.device)
         self._layers = tuple(DeviceLayer(block, self._rows) for block in blocks)
-        # Each layer ends in the norm of the next one; the last in that of the rows that states keep.
+        # Each layer ends with the norm of the next one, so that one kernel sums and normalises. The last
+        # layer ends with the final norm, whose rows are kept in states.
         self._norms = (*(layer.norm for layer in self._layers), Norm(vector(norm.weight), torch.float32))
         self._head = self._embedding if head is None else DeviceMatrix(head.weight)
         self._solvers = solvers or solvers_on(self.device, config.cell, self._layers[0].norm.dtype)
@@ -63,7 +64,7 @@ class DeviceModel:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all matrices, which the modules share."""
+        """Bytes of all matrices, which are shared with the modules."""
         head = 0 if self._head is self._embedding else self._head.nbytes
         return self._embedding.nbytes + sum(layer.nbytes for layer in self._layers) + head
 
@@ -76,7 +77,7 @@ class DeviceModel:
         return RecurrentState(self.state_parts, num_slots, self.device)
 
     def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
-        """None: nothing is packed, all matrices stay where they were."""
+        """Return no packed matrix: all matrices are still in the modules."""
         return iter(())
 
     @torch.inference_mode()
@@ -90,13 +91,13 @@ class DeviceModel:
         logits_indices: Tensor | None = None,
         stage_seconds: Tensor | None = None,
     ) -> Tensor:
-        """See ServingModel.step: logits are on the device, all tensors but the states on the host.
+        """See ServingModel.step. Arguments other than `state` are on the host, logits on the device.
 
-        A batch of skipped sequences alone has logits of 0.
+        If all sequences are skipped, the logits are 0.
         """
         state.check_parts(self.state_parts)
         if state.device != self.device:
-            raise ValueError(f"state: on {state.device}, but the model is on {self.device}")
+            raise ValueError(f"state: is on {state.device}, but the model is on {self.device}")
         clock = None if stage_seconds is None else StageClock(stage_seconds, self.device)
         arguments = check_arguments(
             tokens.contiguous(),
@@ -118,9 +119,9 @@ class DeviceModel:
 
     @torch.inference_mode()
     def capture_decodes(self, state: RecurrentState) -> None:
-        """From now on decodes of this pool, and of no other, run as CUDA graphs. Nothing on a CPU.
+        """Record CUDA graphs, with which decodes of this pool, and of no other, run from now on.
 
-        Records all graphs, which takes some seconds, and leaves the pool's states as they are.
+        Recording takes some seconds and does not change the pool's states. On a CPU nothing happens.
         """
         if self._capturer is not None:
             recurrence = self._solvers.choose(self.config.hidden_size, 1)
@@ -134,24 +135,22 @@ class DeviceModel:
             self._graphs = state, graphs
 
     def decodes_ahead(self, state: RecurrentState, count: int) -> bool:
-        """Whether `decode_ahead` takes so many sequences of the pool."""
+        """Return True if `decode_ahead` can run `count` sequences of the pool."""
         return self._graphs is not None and self._graphs[0] is state and bucket_of(count) is not None
 
     @torch.inference_mode()
     def decode_ahead(self, ids: Tensor, slots: Tensor, state: RecurrentState) -> Tensor:
-        """As `step` of one token a sequence, whose ids (S,) int64 the host does not know yet.
-
-        ids: on the device, one below 0 stands for 0. slots: (S,) int32, on the host, none skipped.
-        Returns logits (S, V). ValueError unless `decodes_ahead`.
-        """
+        """See ServingModel.decode_ahead."""
         if self._graphs is None or not self.decodes_ahead(state, len(slots)):
-            raise ValueError(f"no graph takes {len(slots)} sequences of this pool")
+            raise ValueError(
+                f"slots: no graph runs {len(slots)} sequences of this pool; call capture_decodes first"
+            )
         return self._graphs[1].step_from(ids, slots)
 
     def run(
         self, step: StepInputs, state: RecurrentState, recurrence: Recurrence, clock: StageClock | None = None
     ) -> Tensor:
-        """What `step` does once its plan is on the device; queued there, whatever the values."""
+        """Queue the work of a step whose plan is on the device. It is the same for all values of the plan."""
         mark: Mark = unmeasured if clock is None else clock.mark
         mark("embedding")
         x = self._embedding.rows(step.tokens)
@@ -175,22 +174,22 @@ class DeviceModel:
         return self._logits(state[LAST_HIDDEN][slots])
 
     def _logits(self, last_hidden: Tensor) -> Tensor:
-        """last_hidden (M, d) float32 on the device -> logits (M, V)."""
+        """Return logits (M, V) of last_hidden (M, d) float32, both on the device."""
         return self._head.product(last_hidden.to(self._head.narrow), torch.float32)
 
     def wait(self) -> None:
-        """Until the device has done all that it was asked for."""
+        """See ServingModel.wait."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def take_newton_report(self) -> NewtonReport | None:
-        """How Newton went since the last call; None if it solved nothing. Waits for the device otherwise."""
+        """See ServingModel.take_newton_report."""
         return self._solvers.take_report()
 
     def _launch(
         self, arguments: StepArguments, state: RecurrentState, clock: StageClock | None = None
     ) -> Tensor | None:
-        """Operation by operation. None if all sequences are skipped."""
+        """Run a step without a graph. Returns None if all sequences are skipped."""
         plan = plan_step(arguments, state.seen.shape[1])
         if plan is None:
             return None
@@ -202,7 +201,7 @@ class DeviceModel:
 
 
 def _see(step: StepInputs, seen: Tensor) -> None:
-    """Sets the bits of the tokens in seen (slots, ceil(V/8)); sequences that start anew lose their others."""
+    """Set the bits of the tokens in seen (slots, ceil(V/8)), after clearing those of new sequences."""
     before = seen.index_select(0, step.homes)
     seen.index_copy_(0, step.homes, torch.where(step.has_initial_state[:, None], before, 0))
     flat = seen.view(-1)

@@ -1,7 +1,7 @@
-"""The tensors of a ParaRNN, declared once: who shapes, packs, quantises, converts or counts iterates them.
+"""The tensors of a ParaRNN, declared once, for shapes, packing, quantisation, conversion and counts.
 
-Sizes go by letters: d channels, V ids, H heads, K taps, m channels in the MLP, G gates and P
-peepholes of the cell; S is 1 with a residual scale, else 0. A tensor with a size of 0 does not exist.
+Letters stand for sizes: d channels, V ids, H heads, K taps, m channels of the MLP, G gates and P peepholes of
+the cell. S is 1 with a residual scale, else 0. A tensor with a size of 0 does not exist.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 
 
 class MatrixSizes(NamedTuple):
-    """heads x gates blocks, each (outputs, inputs); a plain matrix is one block."""
+    """The sizes of a matrix of heads x gates blocks, each (outputs, inputs). A plain matrix is one block."""
 
     heads: int
     gates: int
@@ -30,9 +30,9 @@ class MatrixSizes(NamedTuple):
 class LayerTensor(NamedTuple):
     """A parameter of a layer.
 
-    native: its name in csrc/model.h; matrices of one native name see the same inputs, have one format and are
-    packed as the gates of one. is_transposed: the native one is the transpose. is_recurrent: recurrent_clip
-    bounds it.
+    native: its name in the table of native code (PARARNN_LAYER_TENSORS). Matrices with the same native name
+        have the same inputs and format, and are packed as the gates of one matrix.
+    is_transposed: native code has the transpose; is_recurrent: recurrent_clip bounds it
     """
 
     name: str
@@ -43,11 +43,11 @@ class LayerTensor(NamedTuple):
     is_recurrent: bool = False
 
     def shape(self, sizes: Mapping[str, int]) -> Shape:
-        """In numbers."""
+        """Return the shape for these sizes."""
         return tuple(sizes[letter] for letter in self.letters)
 
 
-# In the order of csrc/model.h.
+# Native code takes the tensors in this order.
 LAYER = (
     LayerTensor("norm.weight", ("d",), "norm"),
     LayerTensor("in_proj.weight", ("2d", "d"), "in_proj", is_matrix=True),
@@ -74,32 +74,32 @@ RECURRENT_OF_A_LAYER = tuple(tensor.name for tensor in LAYER if tensor.is_recurr
 
 
 def layer_shapes(sizes: Mapping[str, int]) -> dict[str, Shape]:
-    """The shapes of the tensors that a layer of these sizes has, by name."""
+    """Return the shapes of the tensors that a layer of these sizes has, by name."""
     shapes = {tensor.name: tensor.shape(sizes) for tensor in LAYER}
     return {name: shape for name, shape in shapes.items() if 0 not in shape}
 
 
 def outside_shapes(sizes: Mapping[str, int], tied: bool) -> dict[str, Shape]:
-    """The shapes of the tensors outside of the layers, by name."""
+    """Return the shapes of the tensors outside of the layers, by name."""
     names = [name for name in OUTSIDE if not (tied and name == HEAD)]
     return {name: tuple(sizes[letter] for letter in OUTSIDE[name]) for name in names}
 
 
 def parameter_shapes(sizes: Mapping[str, int], num_layers: int, tied: bool) -> dict[str, Shape]:
-    """The shapes of all tensors, by name."""
+    """Return the shapes of all tensors, by name."""
     layer = layer_shapes(sizes)
     layers = {f"layers.{i}.{name}": shape for i in range(num_layers) for name, shape in layer.items()}
     return outside_shapes(sizes, tied) | layers
 
 
 def count_parameters(sizes: Mapping[str, int], num_layers: int, tied: bool) -> int:
-    """The exact number, at the same cost for any number of layers."""
+    """Return the exact number of parameters. The cost does not depend on the number of layers."""
     outside = sum(map(math.prod, outside_shapes(sizes, tied).values()))
     return outside + num_layers * sum(map(math.prod, layer_shapes(sizes).values()))
 
 
 def matrix_sizes(shape: Shape) -> MatrixSizes:
-    """The blocks of a matrix whose parameter has this shape: (O, I), or (H, I, G, O) by head."""
+    """Return the blocks of a matrix parameter with this shape: (O, I), or (H, I, G, O) by head."""
     if len(shape) == 2:
         return MatrixSizes(1, 1, shape[1], shape[0])
     heads, inputs, gates, outputs = shape
@@ -107,15 +107,16 @@ def matrix_sizes(shape: Shape) -> MatrixSizes:
 
 
 def matrix_stages() -> Iterator[tuple[str, ...]]:
-    """Matrices of a layer in the order in which they are reached; those of one stage see the same inputs."""
+    """Yield the names of a layer's matrices, in the order of use. Those of one stage have the same inputs."""
     for native in dict.fromkeys(tensor.native for tensor in LAYER if tensor.is_matrix):
         yield tuple(tensor.name for tensor in LAYER if tensor.native == native)
 
 
 def letters_in(shapes: Mapping[str, Shape]) -> dict[str, int]:
-    """The sizes that tensors of the first layer and outside of the layers show.
+    """Return the sizes, by letter, that the shapes of the first layer and outside of the layers show.
 
-    Raises ValueError that names the tensors with a wrong number of dimensions. P and S are 0 unless shown.
+    P and S are 0 unless a tensor shows them. Raises ValueError that names tensors with a wrong number of
+    dimensions.
     """
     declared = OUTSIDE | {f"layers.0.{tensor.name}": tensor.letters for tensor in LAYER}
     known = {name: shape for name, shape in shapes.items() if name in declared}

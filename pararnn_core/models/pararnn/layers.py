@@ -1,9 +1,8 @@
-"""The block of the language model in differentiable torch: training, and the reference for serving.
+"""The block of the language model in differentiable torch, for training and as the reference of serving.
 
-B batch, T time, d hidden size (= D state channels), K convolution width.
-Weights narrower than float32 are widened where they are used, so arithmetic is float32 (float64 for a float64
-model), unless autocast says otherwise for the products.
-A matrix may also be a QuantizedMatrix: then its product is the quantised one, without a gradient.
+B batch, T time, d hidden size (= D state channels), K taps of the convolution.
+Weights narrower than float32 are widened at use. So arithmetic is float32, or float64 for a float64 model;
+autocast may narrow the products. A matrix may also be a QuantizedMatrix, whose product has no gradient.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
 
 def compute_dtype(weight: Tensor) -> torch.dtype:
-    """float64 for a float64 weight, else float32."""
+    """Return float64 for a float64 weight, else float32."""
     return torch.float64 if weight.dtype == torch.float64 else torch.float32
 
 
 def product(x: Tensor, weight: Tensor | QuantizedMatrix) -> Tensor:
-    """x (..., I), weight (O, I) -> (..., O) in the dtype of x; of a quantised weight float32."""
+    """Return x (..., I) weight^T (I, O), in the dtype of x, or float32 for a quantised weight."""
     if isinstance(weight, QuantizedMatrix):
         return weight.reference_linear(x)
     return F.linear(x, weight.to(x.dtype))
@@ -58,7 +57,7 @@ class RMSNorm(nn.Module):
 
 
 class CausalConv1d(nn.Module):
-    """Depthwise convolution over the past; weight (D, K), index K-1 meets the newest token."""
+    """Depthwise causal convolution; weight (D, K), whose index K-1 multiplies the newest token."""
 
     def __init__(self, size: int, kernel: int, activation: str) -> None:
         super().__init__()
@@ -67,7 +66,7 @@ class CausalConv1d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, D), zeros before its start -> (B, T, D)."""
+        """x (B, T, D), preceded by zeros -> (B, T, D)."""
         x = x.to(compute_dtype(self.weight))
         length, kernel = x.shape[1], self.weight.shape[1]
         padded = F.pad(x, (0, 0, kernel - 1, 0))
@@ -94,7 +93,7 @@ class GatedMLP(nn.Module):
 
 
 class Block(nn.Module):
-    """The recurrent mixer, then the MLP."""
+    """A layer: the recurrent mixer, then the MLP."""
 
     residual_scale: nn.Parameter | None
 
@@ -114,7 +113,7 @@ class Block(nn.Module):
         self.mlp = GatedMLP(d, config.mlp_hidden_size)
 
     def forward(self, x: Tensor, mode: str | None = None) -> Tensor:
-        """x (B, T, d) -> (B, T, d), whole sequences from zero states; mode: None is the cell's own."""
+        """x (B, T, d) -> (B, T, d), whole sequences from zero states; mode: None is that of the cell."""
         mixed = self.mix(self.norm(x), mode)
         if self.residual_scale is not None:
             x = self.residual_scale.to(x.dtype) * x
@@ -123,19 +122,19 @@ class Block(nn.Module):
         return x + update if self.config.mlp_residual else update
 
     def mix(self, u: Tensor, mode: str | None = None) -> Tensor:
-        """u (B, T, d) normalised -> what the mixer adds to the residual stream (B, T, d)."""
+        """Return the mixer's update of the residual stream (B, T, d) for its normalised rows u (B, T, d)."""
         v, g = self.in_proj(u).chunk(2, dim=-1)
         y, _ = self.cell(self.conv(self.round_activation(v)), mode=mode)
         mixed: Tensor = self.out_proj(self.gate(y, g))
         return mixed
 
     def round_activation(self, v: Tensor) -> Tensor:
-        """float32 is the arithmetic's own precision (float64 stays float64); bfloat16 really rounds."""
+        """Return v rounded to bfloat16 if that is the activation dtype, else v itself, also in float64."""
         rounds = self.config.activation_dtype_on(v.device.type) == "bfloat16"
         return v.to(torch.bfloat16) if rounds else v
 
     def gate(self, y: Tensor, g: Tensor) -> Tensor:
-        """y, g (B, T, D) -> (B, T, D), gated and normalised in the order of the config."""
+        """Return y gated by g and normalised, in the order of the config; all (B, T, D)."""
         gate = F.silu(g.to(compute_dtype(self.gate_norm.weight)))
         normed: Tensor
         if self.config.gate_order == "gate_then_norm":
@@ -146,5 +145,5 @@ class Block(nn.Module):
 
 
 def build_cell(config: ModelConfig) -> Cell:
-    """A freshly drawn cell, d inputs to d channels."""
+    """Return a cell with newly drawn parameters, d inputs and d channels."""
     return config.cell_type(config.hidden_size, config.hidden_size, config.num_heads)

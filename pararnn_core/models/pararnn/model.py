@@ -1,4 +1,4 @@
-"""The language model: `logits` trains and is the reference, `step` serves."""
+"""The language model. `logits` is for training and as the reference; `step` is for serving."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
 
 class Embedding(nn.Module):
-    """A row per token; weight (V, d)."""
+    """An embedding of tokens; weight (V, d)."""
 
     weight: nn.Parameter | QuantizedMatrix
 
@@ -41,18 +41,21 @@ class Embedding(nn.Module):
 
 
 class ParaRNNForCausalLM(HasMode, nn.Module):
-    """Built with freshly drawn float32 parameters; bfloat16 ones serve too, float64 ones only give `logits`.
+    """A ParaRNN language model. A new one has random float32 parameters.
 
-    It is a ServingModel by its serving form: made at the first use, and again after a weight changed.
-    A packed model only serves: what needs the row-major matrices raises RuntimeError; so does training a
-    quantised one.
-    fingerprint: of the checkpoint that it was loaded from, if it was.
+    `step` and the other methods of ServingModel run a serving form. It is built at the first use, and again
+    after a weight changed. It takes float32 and bfloat16 weights; a float64 model has only `logits`.
+    A packed model only serves: methods that need row-major matrices raise RuntimeError. A quantised model
+    cannot be trained either.
+    fingerprint: that of its checkpoint; None if it was not loaded from one
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         if config.quantization is not None:
-            raise ValueError("config: a model is drawn in float, then quantised: quantization must be None")
+            raise ValueError(
+                "config: quantization must be None for a new model; quantise its float checkpoint instead"
+            )
         self.config = config
         self.fingerprint: str | None = None
         self.is_packed = False
@@ -68,7 +71,10 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Normal(0, 0.02), by sqrt(2 L) less for what adds to the residual stream. Cells draw their own."""
+        """Draw all weights except those of cells from normal(0, 0.02).
+
+        Matrices that add to the residual stream are smaller by sqrt(2 L). Convolutions are uniform.
+        """
         for module in self.modules():
             if isinstance(module, (Linear, Embedding)):
                 nn.init.normal_(module.get_parameter("weight"), std=0.02)
@@ -81,11 +87,11 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where all weights are."""
+        """The device of all weights."""
         return self.norm.weight.device
 
     def new_state(self, num_slots: int) -> RecurrentState:
-        """A pool for `step`, on the model's device."""
+        """Return a new pool for `step`, on the model's device."""
         return RecurrentState(self.state_parts, num_slots, self.device)
 
     def step_bytes(self, num_tokens: int) -> int:
@@ -94,19 +100,19 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
 
     @property
     def state_parts(self) -> StateParts:
-        """The layout of a session's state, as the model's device keeps it."""
+        """The layout of a session's state on the model's device."""
         return state_parts(self.config, self.config.activation_dtype_on(self.device.type))
 
     @property
     def blocks(self) -> list[Block]:
-        """`layers`, typed."""
+        """The modules of `layers` with their type."""
         return cast("list[Block]", list(self.layers))
 
     @property
     def mode(self) -> str:
-        """The mode of `logits` in calls that name none. Setting it sets that of every cell.
+        """The mode of `logits` in calls that pass none. Setting it sets the mode of every cell.
 
-        Where cells differ it is that of the first. `step`, which serves, chooses by itself.
+        If cells differ, it is the first one's mode. `step` chooses its solver by itself.
         """
         return self.blocks[0].cell.mode
 
@@ -117,7 +123,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
             block.cell.mode = mode
 
     def hidden(self, tokens: Tensor, mode: str | None = None) -> Tensor:
-        """tokens (B, T), whole sequences from zero states -> final normalised rows (B, T, d)."""
+        """Return the final normalised rows (B, T, d) of tokens (B, T), whole sequences from zero states."""
         self._refuse_packed("logits")
         x = self.embedding(tokens)
         for block in self.blocks:
@@ -126,9 +132,9 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         return normed
 
     def logits(self, tokens: Tensor, mode: str | None = None) -> Tensor:
-        """tokens (B, T), whole sequences from zero states -> (B, T, V); differentiable, torch products.
+        """Return the logits (B, T, V) of tokens (B, T), whole sequences from zero states. Differentiable.
 
-        mode: that of a cell; None is `self.mode`.
+        mode: one of a cell's modes; None is `self.mode`
         """
         hidden = self.hidden(tokens, mode)
         weight = self.embedding.weight if self.config.tie_embeddings else self.lm_head.weight
@@ -144,14 +150,14 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         logits_indices: Tensor | None = None,
         stage_seconds: Tensor | None = None,
     ) -> Tensor:
-        """One packed batch, see ServingModel.step."""
+        """Run one packed batch, see ServingModel.step."""
         arguments = (tokens, cu_seqlens, slots, state, has_initial_state, logits_indices, stage_seconds)
         return self.serving_form().step(*arguments)
 
     forward = step
 
     def head(self, state: RecurrentState, slots: Sequence[int]) -> Tensor:
-        """Logits (len(slots), V) after the last token of each slot, see ServingModel.head."""
+        """Return logits (len(slots), V) after the last token of each slot, see ServingModel.head."""
         return self.serving_form().head(state, slots)
 
     def generate(
@@ -161,35 +167,37 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         state: RecurrentState | None = None,
         slot: int = 0,
     ) -> Iterator[int]:
-        """Token ids of one reply, as `pararnn_core.models.generate.generate` describes."""
+        """Yield the token ids of one reply, see `pararnn_core.generate.generate`."""
         return generate(self, prompt_ids, params, state, slot)
 
     def pack(self) -> ParaRNNForCausalLM:
-        """Serving form, for good. On a CPU each matrix is packed for this machine, dropping its row-major
-        copy; elsewhere the matrices serve as they are.
+        """Turn the model into its serving form. It cannot be turned back.
+
+        On a CPU each matrix is packed for this machine and its row-major copy is freed. On other devices the
+        matrices do not change.
         """
         return self if self.is_packed else self.serve_with(self._build_serving_form(release=True))
 
     def serve_with(self, form: PackedModel | DeviceModel) -> ParaRNNForCausalLM:
-        """From now on, for good, `step` runs this form, made of this model's modules."""
+        """Set the serving form, which must be made of this model's modules. It cannot be replaced."""
         self._serving = form
         self.is_packed = True
         return self
 
     def pack_what_is_set(self) -> None:
-        """From now on `set_weight` packs each matrix and drops it, `pack` the rest.
+        """Make `set_weight` pack each matrix at once and free it; `pack` then packs the others.
 
-        Every matrix must have its shape and type by now, without memory on the meta device.
+        Every matrix must already have its shape and type, without memory on the meta device.
         """
         self._arena = self._new_arena(release=True)
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the matrices in the form in which `step` reads them."""
+        """Bytes of the matrices in the form that `step` reads."""
         return self.serving_form().weight_bytes
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor under its name in a checkpoint, bit for bit as loaded, from a packed model too."""
+        """Yield all tensors with their names in a checkpoint. A packed model yields the same bits."""
         for name, parameter in self.named_parameters():
             yield name, parameter.detach()
         for name, matrix in self.quantized_matrices():
@@ -203,14 +211,14 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
                     yield name, weight
 
     def quantized_matrices(self) -> Iterator[tuple[str, QuantizedMatrix]]:
-        """Row-major ones, by the names of the parameters in whose place they are."""
+        """Yield the quantised matrices that are not packed, with the names of their parameters."""
         for prefix, module in self.named_modules():
             for leaf, value in vars(module).items():
                 if isinstance(value, QuantizedMatrix):
                     yield f"{prefix}.{leaf}", value
 
     def set_weight(self, name: str, weight: Tensor | QuantizedMatrix) -> None:
-        """Puts a weight in the place of the parameter `name`; config.quantization is the caller's to set."""
+        """Replace the parameter `name` by a weight. The caller keeps config.quantization consistent."""
         path, _, leaf = name.rpartition(".")
         module = self.get_submodule(path)
         if isinstance(weight, QuantizedMatrix):
@@ -223,7 +231,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
             self._arena.pack(module)
 
     def train(self, mode: bool = True) -> ParaRNNForCausalLM:
-        """Switch between training and evaluation; also free what `step` packed for itself."""
+        """Switch between training and evaluation, and free the serving form unless the model is packed."""
         if mode:
             self._refuse_quantized("training")
         if not self.is_packed:
@@ -251,7 +259,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         return self.serving_form().take_newton_report()
 
     def serving_form(self) -> PackedModel | DeviceModel:
-        """Return what `step` runs. That of an unpacked model is kept until a parameter changes."""
+        """Return the form that `step` runs. An unpacked model keeps it until a parameter changes."""
         if self.is_packed and self._serving is not None:
             return self._serving
         versions = [(id(p), 0 if p.is_inference() else p._version) for p in self.parameters()]
@@ -272,11 +280,11 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.dtype not in (torch.float32, torch.bfloat16) or device.type not in ("cpu", "cuda"):
                 raise ValueError(
-                    f"serving needs float32 or bfloat16 weights on cpu or cuda, {name} is {parameter.dtype} "
-                    f"on {parameter.device}; `logits` takes the others"
+                    f"serving needs float32 or bfloat16 weights on cpu or cuda, but {name} is "
+                    f"{parameter.dtype} on {parameter.device}; convert the model, or call `logits`"
                 )
             if parameter.device != device:
-                raise ValueError(f"serving needs weights on one device, {name} is not on {device}")
+                raise ValueError(f"serving needs all weights on one device, but {name} is not on {device}")
         arena, self._arena = self._arena, None
         parts = (self.config, self.embedding, self.blocks, self.norm, self._own_head)
         if device.type != "cpu":
@@ -293,13 +301,13 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
     def _refuse_quantized(self, what: str) -> None:
         if self.config.quantization is not None:
             raise RuntimeError(
-                f"{what} needs float weights, but this model is quantised: load what it was made from"
+                f"{what} needs float weights, but this model is quantised: load its float checkpoint"
             )
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._refuse_packed("moving or casting")
         self._refuse_quantized("moving or casting")
-        # It exchanges the data below parameters, which keep identity and version.
+        # It changes data below parameters, which keep identity and version: serving_form() would not notice.
         self._serving = None
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it so
 

@@ -1,6 +1,6 @@
-"""The serving form of the model: weights packed for this machine, all arithmetic in native code.
+"""The serving form of a model on a CPU: weights packed for this machine, all arithmetic in native code.
 
-T rows of a packed batch, d hidden size. A row's bits depend on its sequence alone, never on its neighbours.
+T rows of a packed batch, d hidden size. A row's bits depend on its sequence alone, not on other rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
 
 class PackedModel:
-    """The ServingModel of a CPU. Its matrices are in one arena, in the order in which `step` reads them."""
+    """The ServingModel of a CPU. Its matrices are in one arena, in the order of their use by `step`."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class PackedModel:
         arena: PackingArena,
         fingerprint: str | None = None,
     ) -> None:
-        """`head` None: tied to `embedding`. `arena`: of the same modules, packed there or not yet."""
+        """head: None is tied to `embedding`; arena: of the same modules, which may be packed already."""
         self.config = config
         self.fingerprint = fingerprint
         self.device = torch.device("cpu")
@@ -77,7 +77,7 @@ class PackedModel:
         logits_indices: Tensor | None = None,
         stage_seconds: Tensor | None = None,
     ) -> Tensor:
-        """See ServingModel.step; all of it is one native call."""
+        """See ServingModel.step. It is one native call."""
         state.check_parts(self.state_parts)
         return self._native.step(
             tokens.contiguous(),
@@ -96,24 +96,24 @@ class PackedModel:
         return ops.linear(state[LAST_HIDDEN][slots], self._head)
 
     def capture_decodes(self, state: RecurrentState) -> None:
-        """Nothing: a CPU has no graphs."""
+        """Do nothing: a CPU has no graphs."""
 
     def decodes_ahead(self, state: RecurrentState, count: int) -> bool:
-        """Never: a CPU does not work beside the host."""
+        """Return False: a CPU does not run ahead of the host."""
         return False
 
     def decode_ahead(self, ids: Tensor, slots: Tensor, state: RecurrentState) -> Tensor:
-        """Raise ValueError, see `decodes_ahead`."""
+        """Raise ValueError, because `decodes_ahead` is False."""
         raise ValueError("decode_ahead needs a CUDA model")
 
     def wait(self) -> None:
-        """Return at once: a step is over when its call returns."""
+        """Return at once, because a step is finished when its call returns."""
 
     def take_newton_report(self) -> None:
-        """Nothing: a CPU solves step by step."""
+        """Return None: a CPU solves step by step."""
 
     def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
-        """Packed weights under the names of the parameters that they replace."""
+        """Yield the packed weights with the names of the parameters that they replace."""
         yield EMBEDDING, self.embedding
         for i, layer in enumerate(self.layers):
             for stage in matrix_stages():
@@ -126,16 +126,16 @@ class PackedModel:
 
 
 class PackingArena:
-    """Memory for all packed matrices of a model, each at its place whatever the order they are packed in.
+    """Memory for all packed matrices of a model. Their places do not depend on the order of packing.
 
-    On the meta device too, a matrix must have the shape and the type in which it will be packed.
+    Every matrix must already have its final shape and type, even if it is on the meta device.
     """
 
     @torch.inference_mode()
     def __init__(
         self, embedding: nn.Module, blocks: Sequence[Block], head: Linear | None, *, release: bool
     ) -> None:
-        """Arguments as for PackedModel. `release` drops each matrix from its module once it is packed."""
+        """embedding, blocks, head: as in PackedModel; release: frees each matrix once it is packed."""
         self._release = release
         self._places: dict[nn.Module, slice] = {}
         self._packed: dict[nn.Module, PackedMatrix] = {}
@@ -147,12 +147,12 @@ class PackingArena:
         self.memory = ops.huge_page_arena(end)
 
     def holds(self, module: nn.Module, leaf: str) -> bool:
-        """Whether this attribute of the module is a matrix that belongs here."""
+        """Return True if this attribute of the module is a matrix of this arena."""
         return module in self._places and leaf == _matrix_of(module)[0]
 
     @torch.inference_mode()
     def pack(self, module: nn.Module) -> PackedMatrix:
-        """The module's matrix, packed at the first call."""
+        """Return the module's packed matrix. The first call packs it."""
         if module not in self._packed:
             name, heads, gates = _matrix_of(module)
             weight = _detached(getattr(module, name))
@@ -162,7 +162,7 @@ class PackingArena:
         return self._packed[module]
 
     def pack_stage(self, modules: Sequence[nn.Module]) -> PackedMatrix:
-        """Neighbouring matrices of one format and shape as the gates of one."""
+        """Return the packed matrices of neighbouring modules as the gates of one matrix."""
         first, *others = (self.pack(module) for module in modules)
         if not others:
             return first
@@ -174,7 +174,7 @@ class PackingArena:
 
 
 def pack_block(block: Block, arena: PackingArena) -> LayerWeights:
-    """The tensors of a layer as native code takes them. Matrices go to the arena."""
+    """Return the tensors of a layer as native code takes them, and pack its matrices into the arena."""
     weights: LayerWeights = {}
     for tensor in LAYER:
         if tensor.is_matrix and tensor.native not in weights:
@@ -185,7 +185,7 @@ def pack_block(block: Block, arena: PackingArena) -> LayerWeights:
 
 
 def model_shape(config: ModelConfig) -> ModelShape:
-    """The sizes of a model with this config."""
+    """Return the sizes of a model with this config."""
     return ModelShape(
         cell=config.cell,
         num_layers=config.num_hidden_layers,
@@ -202,7 +202,7 @@ def model_shape(config: ModelConfig) -> ModelShape:
 
 
 def native_of(name: str) -> str:
-    """The name that native code has for a tensor of a layer."""
+    """Return the name of a layer's tensor in native code."""
     return next(tensor.native for tensor in LAYER if tensor.name == name)
 
 
@@ -215,13 +215,13 @@ def _modules_of(block: Block, native: str) -> list[nn.Module]:
 
 
 def _module_of(block: Block, name: str) -> tuple[nn.Module, str]:
-    """The module that has a tensor, and its attribute there."""
+    """Return the module that has a tensor, and the name of its attribute there."""
     path, _, leaf = name.rpartition(".")
     return block.get_submodule(path), leaf
 
 
 def _vector_of(block: Block, tensor: LayerTensor) -> Tensor:
-    """As native code takes it; without elements if the layer has no such tensor."""
+    """Return a vector as native code takes it; without elements if the layer has no such tensor."""
     module, leaf = _module_of(block, tensor.name)
     parameter = getattr(module, leaf, None)
     if parameter is None:
@@ -230,7 +230,7 @@ def _vector_of(block: Block, tensor: LayerTensor) -> Tensor:
 
 
 def _matrix_of(module: nn.Module) -> tuple[str, int, int]:
-    """The attribute that is the module's matrix, its heads and its gates."""
+    """Return the name of the module's matrix, its number of heads and its number of gates."""
     return ("B", module.num_heads, module.num_gates) if isinstance(module, Cell) else ("weight", 1, 1)
 
 
@@ -240,7 +240,7 @@ def _packed_nbytes(module: nn.Module) -> int:
 
 
 def _parts(packed: PackedMatrix, count: int) -> Iterator[PackedMatrix]:
-    """The matrices that were packed as the gates of one."""
+    """Yield the matrices that were packed as the gates of one."""
     if count == 1:
         yield packed
         return

@@ -1,4 +1,4 @@
-"""Which integers stand for which matrix: `quantization_config` of config.json."""
+"""Formats of quantised matrices: `quantization_config` of config.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LAYER_NAME = re.compile(r"layers\.(0|[1-9]\d{0,8})\.(.+)")
 
 @dataclass(frozen=True, slots=True, order=True)
 class MatrixFormat:
-    """ValueError naming what no matrix has."""
+    """The format of a quantised matrix. Raises ValueError that names a wrong field."""
 
     bits: int
     group_size: int
@@ -32,7 +32,11 @@ class MatrixFormat:
 
 @dataclass(frozen=True)
 class QuantizationConfig:
-    """method: how the integers were found, "round" or "gptq".  overrides: by parameter name, sorted by it."""
+    """The formats of a model's matrices.
+
+    method: "round" or "gptq", by which the integers were chosen
+    overrides: other formats by parameter name, sorted by name
+    """
 
     method: str
     bits: int
@@ -45,24 +49,25 @@ class QuantizationConfig:
         check_format(self.bits, self.group_size)
 
     @classmethod
-    def usual(cls, method: str, its: MatrixFormat, tied: bool) -> QuantizationConfig:
-        """Most matrices in the format given; beside 4 bits, those of the vocabulary in 8."""
+    def usual(cls, method: str, default: MatrixFormat, tied: bool) -> QuantizationConfig:
+        """Return a config with this default. With 4 bits, the vocabulary's matrices get 8 bits."""
         names = (EMBEDDING,) if tied else (EMBEDDING, HEAD)
         wide = MatrixFormat(8, DEFAULT_GROUP_SIZES[8])
-        overrides = () if its.bits == 8 else tuple((name, wide) for name in names)
-        return cls(method, its.bits, its.group_size, overrides)
+        # The vocabulary in 4 bits would cost as much perplexity again as all other matrices.
+        overrides = () if default.bits == 8 else tuple((name, wide) for name in names)
+        return cls(method, default.bits, default.group_size, overrides)
 
     @property
     def default(self) -> MatrixFormat:
-        """Of a matrix without an override."""
+        """Format of matrices without an override."""
         return MatrixFormat(self.bits, self.group_size)
 
     def format_of(self, name: str) -> MatrixFormat:
-        """Of the matrix of that name."""
+        """Return the format of the matrix of that name."""
         return self._formats.get(name, self.default)
 
     def check_names(self, num_layers: int, tied: bool) -> None:
-        """ValueError for an override of no matrix, and where the two that are packed as one differ."""
+        """Raise ValueError if an override names no matrix, or if matrices that are packed as one differ."""
         for name, its_format in self.overrides:
             if not is_matrix(name, num_layers, tied):
                 raise ValueError(f"overrides: {name!r:.80} is no matrix of this model")
@@ -75,7 +80,7 @@ class QuantizationConfig:
         return dict(self.overrides)
 
     def to_dict(self) -> dict[str, Any]:
-        """What config.json holds; `from_dict` reads it back."""
+        """Return the object in config.json, which `from_dict` reads."""
         fields: dict[str, Any] = {"method": self.method, "bits": self.bits, "group_size": self.group_size}
         if self.overrides:
             fields["overrides"] = {name: _format_dict(each) for name, each in self.overrides}
@@ -83,7 +88,7 @@ class QuantizationConfig:
 
     @classmethod
     def from_dict(cls, data: object) -> QuantizationConfig:
-        """ValueError that names the key."""
+        """Make the config from the object in config.json. Raises ValueError that names a wrong key."""
         fields = _object("quantization_config", data, _KEYS - {"overrides"}, _KEYS)
         overrides = fields.get("overrides", {})
         if not isinstance(overrides, Mapping):
@@ -96,12 +101,12 @@ class QuantizationConfig:
 
 
 def format_for(bits: int, group_size: int | None = None) -> MatrixFormat:
-    """With the usual group size of these bits if None. ValueError naming what no matrix has."""
+    """Return a format. group_size: None is the default for these bits. Raises ValueError for a wrong one."""
     return MatrixFormat(bits, DEFAULT_GROUP_SIZES.get(bits, 0) if group_size is None else group_size)
 
 
 def matrix_names(num_layers: int, tied: bool) -> Iterator[str]:
-    """Every matrix that is quantised, in the order in which a forward pass reads them."""
+    """Yield the names of all matrices that are quantised, in the order of a forward pass."""
     yield EMBEDDING
     for i in range(num_layers):
         for name in MATRICES_OF_A_LAYER:
@@ -111,7 +116,7 @@ def matrix_names(num_layers: int, tied: bool) -> Iterator[str]:
 
 
 def is_matrix(name: str, num_layers: int, tied: bool) -> bool:
-    """Whether `matrix_names` yields it."""
+    """Return True if `matrix_names` yields this name."""
     match = _LAYER_NAME.fullmatch(name)
     if match is None:
         return name == EMBEDDING or (name == HEAD and not tied)
@@ -119,7 +124,7 @@ def is_matrix(name: str, num_layers: int, tied: bool) -> bool:
 
 
 def _packed_with(name: str) -> Iterator[str]:
-    """The other matrices that are packed as one with this one."""
+    """Yield the names of the other matrices that are packed as one with this one."""
     for stage in matrix_stages():
         ours = next((leaf for leaf in stage if name.endswith(f".{leaf}")), None)
         if ours is not None:
@@ -139,7 +144,7 @@ def _read_format(name: str, value: object) -> MatrixFormat:
 def _object(what: str, value: object, required: set[str], known: set[str]) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{what} must be an object")
-    wrong = [f"misses {key}" for key in sorted(required - value.keys())]
+    wrong = [f"needs {key}" for key in sorted(required - value.keys())]
     wrong += [f"has the unknown key {key!r:.40}" for key in sorted(value.keys() - known)]
     if wrong:
         raise ValueError(f"{what} {wrong[0]}")

@@ -13,14 +13,15 @@ CELL, LAST_HIDDEN, CONV = "cell", "last_hidden", "conv"
 
 
 def state_parts(config: ModelConfig, activation_dtype: str | None = None) -> StateParts:
-    """The parts, `activation_dtype` by default that of a CPU. native code reads them in this order.
+    """Return the parts of a state. activation_dtype: None is that of a CPU.
 
-    cell (L, N, D) float32; last_hidden (d,) float32; conv (L, K-1, D) in the activation dtype, oldest first;
-    seen (ceil(V/8),) uint8.
+    cell: (L, N, D) float32; last_hidden: (d,) float32; seen: (ceil(V/8),) uint8
+    conv: (L, K-1, D) in the activation dtype, oldest first
     """
     layers, d = config.num_hidden_layers, config.hidden_size
     narrow = (activation_dtype or config.activation_dtype_on("cpu")) == "bfloat16"
     activations = torch.bfloat16 if narrow else torch.float32
+    # Native code takes the parts in this order, and stored sessions have their bytes in it. It never changes.
     return (
         StatePart(CELL, (layers, config.cell_type.num_states, d), torch.float32, per_layer=True),
         StatePart(LAST_HIDDEN, (d,), torch.float32),
@@ -30,5 +31,5 @@ def state_parts(config: ModelConfig, activation_dtype: str | None = None) -> Sta
 
 
 def state_bytes(config: ModelConfig, activation_dtype: str | None = None) -> int:
-    """Exact bytes of one session's state, whatever its length."""
+    """Return the exact bytes of one session's state, which do not depend on its length."""
     return parts_bytes(state_parts(config, activation_dtype))

@@ -212,7 +212,7 @@ def test_what_keeps_the_kernels_from_a_recurrence_is_said(
 ) -> None:
     monkeypatch.setattr(ops, "has_cuda_kernels", lambda: has_kernels)
     on_gpu: Any = SimpleNamespace(device=torch.device("cuda"), dtype=dtype)
-    found = kernels.why_not(cell, on_gpu, fused)
+    found = kernels.unsupported_reason(cell, on_gpu, fused)
     assert found is reason is None or (reason is not None and reason in str(found))
 
 

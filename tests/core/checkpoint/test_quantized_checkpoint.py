@@ -165,7 +165,7 @@ def overlap(path: Path) -> None:
 BROKEN: dict[str, tuple[Break, str]] = {
     "unknown method": (set_quantization(method="magic"), "method must be one of"),
     "method of a wrong type": (set_quantization(method=["gptq"]), "method must be one of"),
-    "no method": (set_quantization(method=...), "misses method"),
+    "no method": (set_quantization(method=...), "needs method"),
     "bits": (set_quantization(bits=3), "bits must be 8 or 4"),
     "bits of a wrong type": (set_quantization(bits="4"), "bits must be 8 or 4"),
     "bits of others": (set_quantization(bits=8), "not of one model"),
@@ -185,7 +185,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
         set_quantization(overrides={"layers.0.norm.weight": {"bits": 8, "group_size": 16}}),
         "no matrix of this model",
     ),
-    "override of half": (set_quantization(overrides={EMBEDDING: {"bits": 8}}), "misses group_size"),
+    "override of half": (set_quantization(overrides={EMBEDDING: {"bits": 8}}), "needs group_size"),
     "override of bits": (
         set_quantization(overrides={EMBEDDING: {"bits": 2, "group_size": 32}}),
         "bits must be 8 or 4",
