@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class AsyncTransport:
-    """Sends calls, trying again where the policy allows."""
+    """A transport that sends calls, and repeats them as the policy allows."""
 
     def __init__(self, http: httpx.AsyncClient, policy: RetryPolicy) -> None:
         self.http = http
         self._policy = policy
 
     async def send(self, call: Call[T]) -> T:
-        """The call's result."""
+        """Send a call and return its result."""
 
         async def attempt() -> T:
             return exchange.read_answer(call, await self._exchange(call, stream=False))
@@ -35,7 +35,7 @@ class AsyncTransport:
         return await self._with_retries(call, attempt)
 
     async def open(self, call: Call[Any]) -> httpx.Response:
-        """The response with its body still to come; the status is already checked."""
+        """Return the response after its status is checked and before its body is read."""
         return await self._with_retries(call, lambda: self._exchange(call, stream=True))
 
     async def _exchange(self, call: Call[Any], *, stream: bool) -> httpx.Response:
@@ -59,14 +59,14 @@ class AsyncTransport:
 
 
 class AsyncResource:
-    """Something whose methods are endpoints, sent by one transport."""
+    """Base of a client whose methods are endpoints, all sent by one transport."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self.transport = transport
 
 
 class AsyncStream:
-    """Chunks of a reply as they come. Leaving the `async with` block ends the reply on the server."""
+    """A reply as a stream of chunks. Leaving the `async with` block ends the reply on the server."""
 
     def __init__(self, transport: AsyncTransport, call: Call[Chunk]) -> None:
         self._transport = transport
@@ -96,7 +96,7 @@ class AsyncStream:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Let go of the connection; harmless when done twice."""
+        """Close the connection. A second call does nothing."""
         if self._response is not None:
             await self._response.aclose()
 

@@ -1,4 +1,4 @@
-"""Every call of the API as plain data: what to send and how to read the answer. No network here."""
+"""All calls of the API as plain data: the request to send and the function that reads the answer."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ Message = Mapping[str, str]
 class Call(Generic[T]):
     """One HTTP request and the reader of its answer.
 
-    body: JSON, or a session's file. parse: reads the answer's JSON, or takes its bytes where `is_file`.
-    repeatable: doing it twice is the same as once, so a lost answer may be asked for again.
-    key: sent as Idempotency-Key.
+    body: JSON, or a session's file
+    parse: reads the answer's JSON, or its bytes if `is_file`
+    repeatable: sending it twice has the same effect as once, so it is sent again if an answer is lost
+    key: sent as Idempotency-Key
     """
 
     method: str
@@ -49,20 +50,20 @@ def create_session(
     metadata: Mapping[str, str] | None = None,
     ttl_seconds: float | None = None,
 ) -> Call[Session]:
-    """A new session, with `text` or `tokens` already taken in."""
+    """Create a session. text, tokens: prefilled at once."""
     body = _present(text=text, tokens=tokens, model=model, metadata=metadata, ttl_seconds=ttl_seconds)
     return Call("POST", "/v1/sessions", parse.session, body)
 
 
 def list_sessions(*, limit: int | None = None, after: str | None = None) -> Call[SessionList]:
-    """A page of the sessions of this key. after: the id that the page follows."""
+    """Return a page of this key's sessions. after: the last id of the page before."""
     return Call(
         "GET", "/v1/sessions", parse.session_list, query=_present(limit=limit, after=after), repeatable=True
     )
 
 
 def get_session(session_id: str) -> Call[Session]:
-    """The session as of its last committed turn; `raw` holds its turns."""
+    """Return the session at its last committed turn; `raw` has its turns."""
     return Call("GET", _session_path(session_id), parse.session, repeatable=True)
 
 
@@ -74,7 +75,7 @@ def update_session(
     pinned: bool | None = None,
     expected_turn: int | None = None,
 ) -> Call[Session]:
-    """Change what is named; the rest stays. pinned: never expires and stays in the server's memory."""
+    """Change the fields that are given. pinned: it never expires and stays in the server's memory."""
     body = _present(metadata=metadata, ttl_seconds=ttl_seconds, pinned=pinned, expected_turn=expected_turn)
     return Call("PATCH", _session_path(session_id), parse.session, body)
 
@@ -86,7 +87,7 @@ def fork_session(
     expected_turn: int | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Session]:
-    """A new session that goes on from the last committed turn of this one."""
+    """Create a session that continues from the last committed turn of this one."""
     body = _present(metadata=metadata, expected_turn=expected_turn)
     return _write(_session_path(session_id, "/fork"), body, idempotency_key)
 
@@ -94,13 +95,13 @@ def fork_session(
 def save_snapshot(
     session_id: str, name: str, *, expected_turn: int | None = None, idempotency_key: str | None = None
 ) -> Call[Session]:
-    """Give a name to where the session stands."""
+    """Save the session's current state under a name."""
     body = _present(name=name, expected_turn=expected_turn)
     return _write(_session_path(session_id, "/snapshots"), body, idempotency_key)
 
 
 def delete_snapshot(session_id: str, name: str) -> Call[Session]:
-    """Forget a named snapshot."""
+    """Delete a named snapshot."""
     path = _session_path(session_id, f"/snapshots/{quote(name, safe='')}")
     return Call("DELETE", path, parse.session)
 
@@ -113,27 +114,27 @@ def roll_back(
     expected_turn: int | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Session]:
-    """Undo the last `turns`, or go back to a named snapshot."""
+    """Undo the last `turns` turns, or return to a named snapshot."""
     body = _present(turns=turns, snapshot=snapshot, expected_turn=expected_turn)
     return _write(_session_path(session_id, "/rollback"), body, idempotency_key)
 
 
 def export_session(session_id: str, *, tokens: bool = False) -> Call[bytes]:
-    """The session as a safetensors file. tokens: with its token log."""
+    """Return the session as a safetensors file. tokens: include its token log."""
     query = {"tokens": "true"} if tokens else {}
     path = _session_path(session_id, "/state")
     return Call("GET", path, bytes, query=query, repeatable=True, is_file=True)
 
 
 def import_session(data: bytes) -> Call[Session]:
-    """A new session out of an exported file."""
+    """Create a session from an exported file."""
     return Call("POST", "/v1/sessions", parse.session, data)
 
 
 def import_into_session(
     session_id: str, data: bytes, *, expected_turn: int | None = None, idempotency_key: str | None = None
 ) -> Call[Session]:
-    """Put an exported file in place of a session, as one more turn."""
+    """Replace a session's state by an exported file, as one more turn."""
     query, path = _present(expected_turn=expected_turn), _session_path(session_id, "/state")
     return Call("PUT", path, parse.session, data, query, idempotency_key is not None, idempotency_key)
 
@@ -147,32 +148,33 @@ def append_to_session(
     timeout: float | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Session]:
-    """Take in `text` or `tokens` without a reply. expected_turn: a 409 unless the session stands there.
+    """Append `text` or `tokens` to a session without a reply.
 
-    timeout: seconds after which the server gives up and keeps nothing of it. idempotency_key: makes it happen
-    once however often it is sent, so that it is tried again where its answer was lost.
+    expected_turn: the answer is a 409 unless the session is at this turn
+    timeout: seconds after which the server stops and keeps nothing of it
+    idempotency_key: the server does it only once for a key, so it is sent again if its answer is lost
     """
     body = _present(text=text, tokens=tokens, expected_turn=expected_turn, timeout=timeout)
     return _write(_session_path(session_id, "/append"), body, idempotency_key)
 
 
 def cancel_session(session_id: str) -> Call[Session]:
-    """End the running reply; what was delivered of it is kept. Without one, nothing changes."""
+    """End the running reply and keep its delivered part. Without a running reply nothing changes."""
     return Call("POST", _session_path(session_id, "/cancel"), parse.session, {})
 
 
 def delete_session(session_id: str) -> Call[Json]:
-    """Forget the session, ending a running reply."""
+    """Delete the session and end its running reply."""
     return Call("DELETE", _session_path(session_id), parse.json_object)
 
 
 def complete(prompt: str | Sequence[int], *, model: str | None = None, **fields: Any) -> Call[Completion]:
-    """A reply to `prompt` (text or token ids). fields: any that /v1/completions honours."""
+    """Return a reply to `prompt` (text or token ids). fields: any that /v1/completions honours."""
     return Call("POST", "/v1/completions", parse.completion, _present(prompt=prompt, model=model, **fields))
 
 
 def chat(messages: Sequence[Message], *, model: str | None = None, **fields: Any) -> Call[Completion]:
-    """A reply to a list of {role, content}. fields: any that /v1/chat/completions honours."""
+    """Return a reply to a list of {role, content}. fields: any that /v1/chat/completions honours."""
     body = _present(messages=messages, model=model, **fields)
     return Call("POST", "/v1/chat/completions", parse.completion, body)
 
@@ -180,24 +182,24 @@ def chat(messages: Sequence[Message], *, model: str | None = None, **fields: Any
 def generate(
     session_id: str, prompt: str | Sequence[int] = "", *, idempotency_key: str | None = None, **fields: Any
 ) -> Call[Completion]:
-    """Continue a session: `prompt` holds only what is new; empty goes on where the session stands."""
+    """Continue a session. prompt: only the new text; if empty, the reply continues the session's text."""
     return _keyed(complete(prompt, session_id=session_id, **fields), idempotency_key)
 
 
 def chat_in_session(
     session_id: str, messages: Sequence[Message], *, idempotency_key: str | None = None, **fields: Any
 ) -> Call[Completion]:
-    """Continue a session by chat: `messages` holds only the new ones."""
+    """Continue a session by chat. messages: only the new ones."""
     return _keyed(chat(messages, session_id=session_id, **fields), idempotency_key)
 
 
 def list_models() -> Call[Json]:
-    """The models served."""
+    """Return the served models."""
     return Call("GET", "/v1/models", parse.json_object, repeatable=True)
 
 
 def streamed(call: Call[Completion]) -> Call[Chunk]:
-    """The same request with its reply in pieces, usage in the last."""
+    """Return the same request with a streamed reply, whose last chunk has the usage."""
     assert not isinstance(call.body, bytes)
     body = {**(call.body or {}), "stream": True, "stream_options": {"include_usage": True}}
     return Call(call.method, call.path, parse.chunk, body, repeatable=call.repeatable, key=call.key)
@@ -208,5 +210,6 @@ def _write(path: str, body: Json, key: str | None) -> Call[Session]:
 
 
 def _keyed(call: Call[T], key: str | None) -> Call[T]:
-    """What has a key may be sent again: it happens once."""
+    """Add an idempotency key to a call."""
+    # The server does a call with a key only once, so the client may send it again.
     return call if key is None else replace(call, key=key, repeatable=True)

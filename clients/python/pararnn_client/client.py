@@ -1,4 +1,4 @@
-"""The two clients: endpoints over the functions of `calls`; only opening and closing differ."""
+"""The two clients, blocking and asynchronous. Both have the functions of `calls` as methods."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_TIMEOUT = 600.0
 
 
 class SessionEndpoints:
-    """Everything one can do with sessions."""
+    """The calls on sessions."""
 
     create = Endpoint(calls.create_session)
     list = Endpoint(calls.list_sessions)
@@ -60,10 +60,11 @@ class ClientEndpoints:
 
 
 class PararnnClient(ClientEndpoints, SyncResource):
-    """Blocking client of one server.
+    """Blocking client of one server. Every failure is a PararnnError.
 
-    base_url: without the trailing /v1. api_key: sent as a bearer token. timeout: seconds without a byte from
-    the server. Every failure is a PararnnError.
+    base_url: the server's address without the trailing /v1
+    api_key: sent as a bearer token
+    timeout: seconds without a byte from the server after which a call fails
     """
 
     def __init__(

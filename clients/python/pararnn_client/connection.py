@@ -18,7 +18,7 @@ Transport = TypeVar("Transport", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
 
 
 def parse_url(base_url: str) -> httpx.URL:
-    """Raises ConnectionFailed for what is no URL."""
+    """Parse a URL. Raises ConnectionFailed if it is not one."""
     try:
         return httpx.URL(base_url)
     except httpx.InvalidURL as error:
@@ -26,12 +26,12 @@ def parse_url(base_url: str) -> httpx.URL:
 
 
 def shown(url: httpx.URL) -> str:
-    """Return the URL without user and password, which errors must not carry."""
+    """Return the URL without user and password, so that errors do not contain them."""
     return str(url.copy_with(username=None, password=None)) if url.userinfo else str(url)
 
 
 def authorization(api_key: str | None) -> dict[str, str]:
-    """Return the header that carries the key. Raises ConnectionFailed for a key that no header can hold."""
+    """Return the header with the key. Raises ConnectionFailed for a key that is not valid in a header."""
     if not api_key:
         return {}
     if not api_key.isascii() or not api_key.isprintable():
@@ -41,15 +41,13 @@ def authorization(api_key: str | None) -> dict[str, str]:
 
 
 def loopback_transport(kind: type[Transport], url: httpx.URL) -> Transport | None:
-    """Return a transport that ignores proxies for a server on this machine, None for any other server.
-
-    No proxy can reach a loopback address. Without TLS no certificates are read.
-    """
+    """Return a transport that ignores proxies for a server on this machine, None for any other server."""
+    # No proxy can reach a loopback address. Without TLS reading certificates would only cost time.
     return kind(verify=url.scheme != "http") if is_loopback(url) else None
 
 
 def is_loopback(url: httpx.URL) -> bool:
-    """Return whether the URL's host is this machine."""
+    """Return True if the URL's host is this machine."""
     if url.host == "localhost" or url.host.endswith(".localhost"):
         return True
     try:
@@ -61,7 +59,7 @@ def is_loopback(url: httpx.URL) -> bool:
 
 @contextmanager
 def preparing(url: httpx.URL) -> Iterator[None]:
-    """Turn what proxies and certificates of the environment cause into one ConnectionFailed."""
+    """Turn errors from proxies and certificates of the environment into ConnectionFailed."""
     try:
         yield
     except (OSError, ImportError, ValueError, httpx.InvalidURL) as error:

@@ -1,6 +1,7 @@
-"""A function that builds a Call -> a method that sends it, blocking or awaitable by the client that has it.
+"""Descriptors that turn a function that builds a Call into a method that sends it.
 
-So each method of the API is written once (in `calls`), with one signature and one docstring for both clients.
+The method blocks or is awaitable, as its client. So each method of the API is written once (in `calls`), with
+one signature and one docstring for both clients.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ T = TypeVar("T")
 
 
 class Endpoint(Generic[P, T]):
-    """Descriptor: the call's result, or an awaitable of it."""
+    """Descriptor of a method that returns the call's result, or an awaitable of it."""
 
     def __init__(self, build: Callable[P, Call[T]]) -> None:
         self._build = build
@@ -41,7 +42,7 @@ class Endpoint(Generic[P, T]):
 
 
 class StreamEndpoint(Generic[P]):
-    """Descriptor: the reply as a Stream or an AsyncStream; sent when entered or first iterated."""
+    """Descriptor of a method that returns a Stream or AsyncStream. Entering it sends the call."""
 
     def __init__(self, build: Callable[P, Call[Completion]]) -> None:
         self._build = build

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree under `PararnnError`."""
+"""The errors of this package, one tree under `PararnnError`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class PararnnError(Exception):
 class ConnectionFailed(PararnnError):
     """The server was not reached, or its answer was lost.
 
-    request_sent: False when the request certainly did not arrive, so that repeating it is safe.
+    request_sent: False if the request certainly did not arrive, so that repeating it is safe
     """
 
     def __init__(self, message: str, *, request_sent: bool) -> None:
@@ -19,11 +19,11 @@ class ConnectionFailed(PararnnError):
 
 
 class InvalidReply(PararnnError):
-    """The answer is not what this API's server sends: is the address right?"""
+    """The answer is not that of a pararnn-server. Check the address."""
 
 
 class StreamFailed(PararnnError):
-    """A stream ended before its reply did; the session stands at its last committed turn."""
+    """A stream ended before its reply. The session is at its last committed turn."""
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
@@ -31,10 +31,10 @@ class StreamFailed(PararnnError):
 
 
 class StatusError(PararnnError):
-    """The server refused or failed: its HTTP status and the fields of its error body.
+    """The server refused or failed. It has the HTTP status and the fields of the error body.
 
-    retry_after: seconds the server asks to wait, None when it names none.
-    should_retry: what `x-should-retry` says, None when the header is absent.
+    retry_after: seconds to wait as the server's header says, None without that header
+    should_retry: value of the header `x-should-retry`, None without it
     """
 
     def __init__(
@@ -64,23 +64,23 @@ class BadRequest(StatusError):
 
 
 class Unauthorized(StatusError):
-    """401: no key, or one that the server does not know."""
+    """401: no key, or an unknown one."""
 
 
 class NotFound(StatusError):
-    """404: unknown, or another key's."""
+    """404: it does not exist, or belongs to another key."""
 
 
 class Conflict(StatusError):
-    """409: the session is busy, or stands at another turn than expected."""
+    """409: the session is busy, or is at another turn than expected."""
 
 
 class Expired(StatusError):
-    """410: the session outlived its time to live."""
+    """410: the session has expired."""
 
 
 class TooManyRequests(StatusError):
-    """429: the queue or a quota is full; `retry_after` says for how long."""
+    """429: the queue or a quota is full; `retry_after` has the seconds to wait."""
 
 
 class ServerFailed(StatusError):
@@ -97,7 +97,7 @@ _BY_STATUS: dict[int, type[StatusError]] = {
 
 
 def status_error_class(status: int) -> type[StatusError]:
-    """The class for an HTTP status of 400 or above."""
+    """Return the error class of an HTTP status of 400 or above."""
     if status >= 500:
         return ServerFailed
     return _BY_STATUS.get(status, BadRequest)

@@ -1,4 +1,4 @@
-"""What both clients do the same: requests out of calls, answers and failures out of responses."""
+"""Code of both clients: requests from calls, results and errors from responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.
 
 
 class HttpOptions(TypedDict):
-    """Arguments of httpx.Client and httpx.AsyncClient alike."""
+    """Arguments of both httpx.Client and httpx.AsyncClient."""
 
     base_url: httpx.URL
     headers: dict[str, str]
@@ -27,13 +27,16 @@ class HttpOptions(TypedDict):
 
 
 def http_options(url: httpx.URL, api_key: str | None, timeout: float) -> HttpOptions:
-    """timeout: seconds without a byte from the server; connecting gets at most 10. Raises PararnnError."""
+    """Return the options of an httpx client. Raises PararnnError.
+
+    timeout: seconds without a byte from the server; connecting may take at most 10
+    """
     limits = httpx.Timeout(timeout, connect=min(timeout, 10.0))
     return HttpOptions(base_url=url, headers=authorization(api_key), timeout=limits)
 
 
 def build_request(http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
-    """The httpx request of a call."""
+    """Return the httpx request of a call."""
     headers = {} if call.key is None else {"Idempotency-Key": call.key}
     query = dict(call.query) or None
     if isinstance(call.body, bytes):
@@ -43,13 +46,13 @@ def build_request(http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> ht
 
 
 def read_answer(call: Call[T], response: httpx.Response) -> T:
-    """The call's result. response: read to its end. Raises StatusError or InvalidReply."""
+    """Return the result of a call whose response was read completely. Raises StatusError or InvalidReply."""
     raise_for_status(response)
     return call.parse(response.content if call.is_file else _json_object(response))
 
 
 def raise_for_status(response: httpx.Response) -> None:
-    """Raises the StatusError of an answer of 400 or above. response: read to its end."""
+    """Raise the StatusError of an answer of 400 or above, which was read completely."""
     if response.is_success:
         return
     error = _error_fields(response)
@@ -66,7 +69,7 @@ def raise_for_status(response: httpx.Response) -> None:
 
 
 def connection_failed(error: httpx.HTTPError, base_url: httpx.URL) -> ConnectionFailed:
-    """What an httpx failure means for a request to base_url."""
+    """Return the ConnectionFailed for an httpx error of a request to base_url."""
     sent = not isinstance(error, _NOT_SENT)
     what = "lost the connection to" if sent else "cannot reach"
     return ConnectionFailed(f"{what} {shown(base_url)}: {error or type(error).__name__}", request_sent=sent)

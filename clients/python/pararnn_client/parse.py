@@ -1,4 +1,4 @@
-"""JSON of the server -> the dataclasses of `types`. A shape that does not fit raises InvalidReply."""
+"""Conversion of the server's JSON to the dataclasses of `types`. Unexpected JSON raises InvalidReply."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SESSION_FIELDS = tuple(f.name for f in dataclasses.fields(Session) if f.name !=
 
 
 def session(body: Json) -> Session:
-    """A session object."""
+    """Read a session object."""
     known = {name: body[name] for name in _SESSION_FIELDS if body.get(name) is not None}
     try:
         return Session(**known, raw=body)
@@ -22,7 +22,7 @@ def session(body: Json) -> Session:
 
 
 def session_list(body: Json) -> SessionList:
-    """A page of sessions."""
+    """Read a page of sessions."""
     return SessionList(
         data=tuple(session(item) for item in _member(body, "data", list)),
         has_more=bool(body.get("has_more", False)),
@@ -31,12 +31,12 @@ def session_list(body: Json) -> SessionList:
 
 
 def json_object(body: Json) -> Json:
-    """The answer as it came."""
+    """Return the answer unchanged."""
     return body
 
 
 def usage(body: Json) -> Usage | None:
-    """The usage of a reply, None where the server sent none."""
+    """Read the usage of a reply; None if the server sent none."""
     counts = body.get("usage")
     if not isinstance(counts, Mapping):
         return None
@@ -49,7 +49,7 @@ def usage(body: Json) -> Usage | None:
 
 
 def completion(body: Json) -> Completion:
-    """A whole reply: `choices[0]`, its text or its message."""
+    """Read a whole reply: the text or message of `choices[0]`."""
     choice = _first_choice(body)
     if choice is None:
         raise InvalidReply("the server's reply has no choices")
@@ -63,7 +63,7 @@ def completion(body: Json) -> Completion:
 
 
 def chunk(body: Json) -> Chunk:
-    """One streamed piece. A piece without choices carries only usage."""
+    """Read a chunk of a stream. A chunk without choices has only usage."""
     choice = _first_choice(body) or {}
     return Chunk(
         text=_text(choice, "delta"),

@@ -1,4 +1,4 @@
-"""When to try again: only where the first try certainly did nothing, or where doing it twice is harmless."""
+"""Retries. A request is repeated only if it certainly had no effect, or if repeating it is harmless."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from pararnn_client.errors import ConnectionFailed, PararnnError, StatusError
 
-# The server refused these before it began: any request may be repeated.
+# The server sends these before it begins the work, so any request may be repeated.
 _REFUSED_UNSTARTED = frozenset({429, 503})
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """max_retries: tries after the first. first_wait, longest_wait: seconds; waits double between them."""
+    """A policy. max_retries: tries after the first; first_wait, longest_wait: seconds. Waits double."""
 
     max_retries: int = 2
     first_wait: float = 0.5
@@ -22,7 +22,7 @@ class RetryPolicy:
     def wait_before_retry(
         self, retries_done: int, failure: PararnnError, *, repeatable: bool, jitter: float
     ) -> float | None:
-        """Seconds until the next try, None to give up. jitter: uniform in [0, 1), spreads clients apart."""
+        """Return the seconds until the next try, None to stop. jitter: random in [0, 1)."""
         if retries_done >= self.max_retries or not _may_repeat(failure, repeatable):
             return None
         if isinstance(failure, StatusError) and failure.retry_after is not None:
@@ -43,7 +43,7 @@ class Attempts:
         self._retries = 0
 
     def wait_after(self, failure: PararnnError) -> float:
-        """Seconds until the next try. Raises the failure when there is to be none."""
+        """Return the seconds until the next try. Raises the failure if there are no more tries."""
         wait = self._policy.wait_before_retry(
             self._retries, failure, repeatable=self._repeatable, jitter=random.random()
         )

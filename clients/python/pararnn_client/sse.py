@@ -1,4 +1,4 @@
-"""Server-sent events: bytes in any pieces -> the data of whole events."""
+"""Decoding of server-sent events from bytes in pieces of any size."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ DONE = "[DONE]"
 
 
 class EventDecoder:
-    """Feed bytes as they come; whole events come out. Comments (`: ping`) and other fields are dropped."""
+    """A decoder of events. It drops comments (`: ping`) and all fields except data."""
 
     def __init__(self) -> None:
         self._partial = b""
         self._data: list[str] = []
 
     def feed(self, piece: bytes) -> list[str]:
-        """piece: any number of bytes, cut anywhere -> the data of each event completed by it."""
+        """Return the data of each event that these bytes complete. They may be cut anywhere."""
         *lines, self._partial = (self._partial + piece).split(b"\n")
         events = (self._take_line(line.removesuffix(b"\r").decode("utf-8")) for line in lines)
         return [event for event in events if event is not None]

@@ -1,4 +1,4 @@
-"""A streamed reply, apart from where its bytes come from."""
+"""Decoding of a streamed reply, without a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pararnn_client.types import Chunk, Json
 
 
 class ChunkReader:
-    """Bytes of a stream -> chunks, and whether it ended as it should."""
+    """A decoder of chunks, which also checks the end of the stream."""
 
     def __init__(self, parse: Callable[[Json], Chunk]) -> None:
         self._decoder = EventDecoder()
@@ -19,13 +19,16 @@ class ChunkReader:
         self._done = False
 
     def feed(self, piece: bytes) -> list[Chunk]:
-        """Raises StreamFailed for an error event, InvalidReply for one that is not JSON."""
+        """Return the chunks that these bytes complete. Raises StreamFailed for an error event.
+
+        Raises InvalidReply for an event that is not JSON.
+        """
         events = self._decoder.feed(piece)
         self._done = self._done or DONE in events
         return [self._parse(_event_body(event)) for event in events if event != DONE]
 
     def end(self) -> None:
-        """Call after the last byte. Raises StreamFailed when the server stopped before the reply's end."""
+        """Check the end; call it after the last byte. Raises StreamFailed if the reply is not complete."""
         if not self._done:
             raise StreamFailed("the connection closed before the reply ended")
 

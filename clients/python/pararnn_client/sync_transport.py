@@ -20,20 +20,20 @@ T = TypeVar("T")
 
 
 class SyncTransport:
-    """Sends calls, trying again where the policy allows."""
+    """A transport that sends calls, and repeats them as the policy allows."""
 
     def __init__(self, http: httpx.Client, policy: RetryPolicy) -> None:
         self.http = http
         self._policy = policy
 
     def send(self, call: Call[T]) -> T:
-        """The call's result."""
+        """Send a call and return its result."""
         return self._with_retries(
             call, lambda: exchange.read_answer(call, self._exchange(call, stream=False))
         )
 
     def open(self, call: Call[Any]) -> httpx.Response:
-        """The response with its body still to come; the status is already checked."""
+        """Return the response after its status is checked and before its body is read."""
         return self._with_retries(call, lambda: self._exchange(call, stream=True))
 
     def _exchange(self, call: Call[Any], *, stream: bool) -> httpx.Response:
@@ -57,14 +57,14 @@ class SyncTransport:
 
 
 class SyncResource:
-    """Something whose methods are endpoints, sent by one transport."""
+    """Base of a client whose methods are endpoints, all sent by one transport."""
 
     def __init__(self, transport: SyncTransport) -> None:
         self.transport = transport
 
 
 class Stream:
-    """Chunks of a reply as they come. Leaving the `with` block ends the reply on the server."""
+    """A reply as a stream of chunks. Leaving the `with` block ends the reply on the server."""
 
     def __init__(self, transport: SyncTransport, call: Call[Chunk]) -> None:
         self._transport = transport
@@ -93,7 +93,7 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection; harmless when done twice."""
+        """Close the connection. A second call does nothing."""
         if self._response is not None:
             self._response.close()
 

@@ -1,4 +1,4 @@
-"""What the server answers, as frozen dataclasses. Unknown fields stay in `raw`."""
+"""The server's answers as frozen dataclasses. Unknown fields are in `raw`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Session:
-    """One conversation and what it costs.
+    """A session and its memory.
 
-    id: made by the server. model: the name it is bound to.
-    num_tokens: tokens taken in so far. turn: committed turns.
-    state_bytes: the recurrent state; the same after one token and after a million.
-    snapshot_bytes, history_bytes: saved states; the token log, which does grow.
-    created_at, last_used_at, expires_at: seconds since 1970; None = never.
+    id: made by the server; model: name of the session's model
+    num_tokens: tokens in the session; turn: number of committed turns
+    state_bytes: of the recurrent state, the same after one token and after a million
+    snapshot_bytes, history_bytes: of saved states, and of the token log, which grows
+    created_at, last_used_at, expires_at: seconds since 1970; None is never
     """
 
     id: str
@@ -47,7 +47,7 @@ class SessionList:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens. cached_tokens: those of the prompt that needed no work."""
+    """Numbers of tokens. cached_tokens: tokens of the prompt that were already computed."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -56,7 +56,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Completion:
-    """A whole reply, of text or chat alike. finish_reason: stop, length, cancelled, timeout or abort."""
+    """A whole reply, of text or of chat. finish_reason: stop, length, cancelled, timeout or abort."""
 
     id: str
     text: str
@@ -67,7 +67,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of a streamed reply. text may be empty; the last pieces carry finish_reason and usage."""
+    """A chunk of a streamed reply. text may be empty; the last chunks have finish_reason and usage."""
 
     text: str
     finish_reason: str | None
