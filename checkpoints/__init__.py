@@ -1,1 +1,1 @@
-"""Recipes of the models that ship: corpus, tokenizer, training, evaluation. Run them with `python -m`."""
+"""Recipes of the shipped models: corpus, tokenizer, training, evaluation. Run them with `python -m`."""

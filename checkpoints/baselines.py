@@ -1,4 +1,4 @@
-"""What the models must beat on the held-out files: `xz -9e` and 5-grams of bytes and of tokens."""
+"""Baselines of the models on the held-out files: `xz -9e` and 5-grams of bytes and of tokens."""
 
 import lzma
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ BYTE_BOUNDARY = 256
 
 
 def num_bytes(documents: Sequence[Document]) -> int:
-    """Of the texts in UTF-8."""
+    """Return the bytes of the texts in UTF-8."""
     return sum(len(document.text.encode()) for document in documents)
 
 
 def xz_bits_per_byte(documents: Sequence[Document]) -> float:
-    """All files joined and compressed as one, which is kinder to xz than file by file."""
+    """Compress all files joined as one, which favours xz over file by file."""
     data = b"".join(document.text.encode() for document in documents)
     return 8 * len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) / len(data)
 
 
 def byte_ngram_bits_per_byte(training: Sequence[Document], held_out: Sequence[Document]) -> float:
-    """Every file is predicted from an empty context up to and including its end."""
+    """Return the bits per byte of files predicted from an empty context, their ends included."""
     model = NGram([_bytes(d) for d in training], ORDER, BYTE_BOUNDARY + 1, BYTE_BOUNDARY)
     return sum(bits(model.probabilities(_bytes(d))) for d in held_out) / num_bytes(held_out)
 
@@ -35,7 +35,7 @@ def byte_ngram_bits_per_byte(training: Sequence[Document], held_out: Sequence[Do
 def token_ngram_bits_per_byte(
     tokenizer: Tokenizer, training: Sequence[Document], held_out: Sequence[Document]
 ) -> float:
-    """As byte_ngram_bits_per_byte, over the tokens that the models see."""
+    """Return the same as byte_ngram_bits_per_byte, over the models' tokens."""
     boundary = token_id(tokenizer, END_OF_TEXT)
     model = NGram(_tokens(tokenizer, training, boundary), ORDER, tokenizer.get_vocab_size(), boundary)
     files = _tokens(tokenizer, held_out, boundary)

@@ -1,4 +1,4 @@
-"""Trains the byte-level BPE tokenizer. Use: python -m checkpoints.build_tokenizer --out runs/tokenizer"""
+"""Training of the byte-level BPE tokenizer: python -m checkpoints.build_tokenizer --out runs/tokenizer"""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ VOCAB_SIZE = 4096
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> Tokenizer:
-    """Ids 0..4 are the special tokens, then come 256 bytes and the merges; a pure function of the texts."""
+    """Train a tokenizer from texts alone. Ids 0..4 are special tokens, followed by 256 bytes and merges."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -29,19 +29,19 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> Token
 
 
 def encode_source(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of plain text: spellings of special tokens are encoded as ordinary characters."""
+    """Encode plain text. Spellings of special tokens become ordinary characters."""
     tokenizer.encode_special_tokens = True
     return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
 
 def encode_chat(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of text rendered by the chat template: spellings of special tokens become those tokens."""
+    """Encode text of the chat template. Spellings of special tokens become those tokens."""
     tokenizer.encode_special_tokens = False
     return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Writes tokenizer.json and tokenizer_config.json (with the chat template)."""
+    """Write tokenizer.json and tokenizer_config.json (with the chat template)."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.encode_special_tokens = False
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -58,7 +58,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Raises FileNotFoundError if the folder holds no tokenizer.json."""
+    """Load a tokenizer. Raises FileNotFoundError if the folder has no tokenizer.json."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise FileNotFoundError(f"no {file}: `python -m checkpoints.build_tokenizer` writes one")
@@ -66,7 +66,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def token_id(tokenizer: Tokenizer, token: str) -> int:
-    """Raises ValueError if the tokenizer has no such token."""
+    """Return the id of a token. Raises ValueError if the tokenizer does not have it."""
     found: int | None = tokenizer.token_to_id(token)
     if found is None:
         raise ValueError(f"the tokenizer has no token {token}: it was not made by these recipes")
@@ -74,7 +74,7 @@ def token_id(tokenizer: Tokenizer, token: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Train the tokenizer on the training files of the corpus.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--vocab-size", type=int, default=VOCAB_SIZE, help="default: %(default)s")

@@ -1,4 +1,4 @@
-"""The card of a checkpoint: what it is, how it was made, what was measured, what it cannot do."""
+"""The card of a checkpoint: description, training, quality and limits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ CURVE_FILE = "learning-curve.png"
 
 @dataclass(frozen=True)
 class CardFacts:
-    """name: of the checkpoint; run: what run.json holds; rows: of the log; figures: from evaluate.py."""
+    """The facts of a card. run: contents of run.json; rows: of the log; figures: from evaluate.py."""
 
     name: str
     config: ModelConfig
@@ -25,7 +25,7 @@ class CardFacts:
 
 
 def render_card(facts: CardFacts) -> str:
-    """Markdown."""
+    """Return the card in Markdown."""
     parts = (_summary(facts), _training(facts), _quality(facts), _samples(facts), LIMITS)
     return "\n".join(parts)
 
@@ -47,7 +47,7 @@ stay under that one.
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor as Linux names it, or "an unknown processor"."""
+    """Return Linux's name of the processor, or "an unknown processor"."""
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else "an unknown processor"

@@ -1,4 +1,4 @@
-"""Chat examples made from functions and their docstrings, deterministic in the documents given."""
+"""Chat examples made from functions and their docstrings. The same documents give the same examples."""
 
 import ast
 import hashlib
@@ -32,7 +32,7 @@ GREETINGS = (
 
 @dataclass(frozen=True)
 class Function:
-    """name: as written; summary: first paragraph of the docstring; code: dedented, without the docstring."""
+    """A function. summary: first paragraph of its docstring; code: dedented, without the docstring."""
 
     name: str
     summary: str
@@ -40,12 +40,12 @@ class Function:
 
     @property
     def digest(self) -> int:
-        """64 bits of SHA-256: decides order and wording."""
+        """Return 64 bits of SHA-256, which decide order and wording."""
         return int.from_bytes(hashlib.sha256(f"{self.name}\n{self.code}".encode()).digest()[:8], "big")
 
 
 def functions_of(document: Document) -> Iterator[Function]:
-    """Functions and methods with a docstring and a body beside it; nothing if the file does not parse."""
+    """Yield functions and methods that have a docstring and other statements; none if parsing fails."""
     try:
         tree = ast.parse(document.text)
     except SyntaxError:
@@ -59,7 +59,7 @@ def functions_of(document: Document) -> Iterator[Function]:
 
 
 def conversation(function: Function) -> list[Message]:
-    """Asks to write the function, to explain it, or both in turn; some begin with a system message."""
+    """Return a chat that asks to write the function, to explain it, or both, some with a system message."""
     shape = function.digest % 8
     turns: list[Message] = []
     if shape in (0, 3):
@@ -74,9 +74,9 @@ def conversation(function: Function) -> list[Message]:
 
 
 def chat_texts(documents: Iterable[Document], max_bytes: int) -> list[str]:
-    """Rendered conversations about functions in order of digest, up to max_bytes, with greetings among them.
+    """Return rendered chats about functions in order of digest, up to max_bytes, mixed with greetings.
 
-    Give it training documents only: a function of a held-out file must never be asked about.
+    Pass training documents only, so that no chat is about a function of a held-out file.
     """
     by_digest = {function.digest: function for document in documents for function in functions_of(document)}
     texts: list[str] = []

@@ -1,4 +1,4 @@
-"""Special tokens, and the chat template that ships with every model and renders the training data too."""
+"""Special tokens, and the chat template of every shipped model, which also renders the training data."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +26,7 @@ Message = Mapping[str, str]
 
 
 def render_chat(messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
-    """messages: mappings with `role` and `content`. Raises ValueError for an unknown role."""
+    """Render messages with `role` and `content`. Raises ValueError for an unknown role."""
     environment = ImmutableSandboxedEnvironment()
     environment.globals["raise_exception"] = _raise
     template = environment.from_string(CHAT_TEMPLATE)

@@ -1,4 +1,4 @@
-"""The text: the Python standard library's sources as installed, split into training and held-out files."""
+"""The corpus: installed sources of the Python standard library, split into training and held-out files."""
 
 import hashlib
 import sysconfig
@@ -14,11 +14,11 @@ TEST_DIRECTORIES = frozenset({"test", "tests", "idle_test"})
 INSTALLED_DIRECTORIES = frozenset(
     {"site-packages", "dist-packages", "_bundled", "lib-dynload", "__pycache__"}
 )
-# Tables of code points, help topics and character names: megabytes that teach no Python.
+# Tables of code points, help topics and character names are megabytes that teach no Python.
 TABLE_DIRECTORIES = frozenset({"encodings", "pydoc_data"})
 EXCLUDED_DIRECTORIES = TEST_DIRECTORIES | INSTALLED_DIRECTORIES | TABLE_DIRECTORIES
 TABLE_FILES = frozenset({"html/entities.py"})
-# Written when the interpreter was built: they name paths of one machine.
+# The interpreter's build writes these files, with paths of one machine.
 BUILD_PREFIXES = ("_sysconfigdata", "config-")
 
 
@@ -31,23 +31,23 @@ class Document:
 
     @property
     def held_out(self) -> bool:
-        """Never trained on."""
+        """True if the document is not used in training."""
         return is_held_out(self.path)
 
 
 def stdlib_root() -> Path:
-    """Of the interpreter that runs this."""
+    """Return the root of this interpreter's standard library."""
     return Path(sysconfig.get_paths()["stdlib"])
 
 
 def is_held_out(path: str) -> bool:
-    """True for about 5 % of paths, decided by SHA-256 of the path alone."""
+    """Return True for about 5 % of paths, chosen by SHA-256 of the path."""
     digest = hashlib.sha256(path.encode()).digest()
     return int.from_bytes(digest[:8], "big") % 1000 < HELD_OUT_PER_MILLE
 
 
 def is_included(path: str) -> bool:
-    """path: relative to the library's root, with forward slashes."""
+    """Return True if a path, relative to the library's root, belongs to the corpus."""
     parts = path.split("/")
     if EXCLUDED_DIRECTORIES.intersection(parts[:-1]) or path in TABLE_FILES:
         return False
@@ -55,7 +55,7 @@ def is_included(path: str) -> bool:
 
 
 def read_source(file: Path) -> str | None:
-    """The file's text, every byte of it; None if it is blank, not UTF-8, or spells a special token."""
+    """Return the file's text; None if it is blank, not UTF-8, or spells a special token."""
     try:
         text = file.read_bytes().decode("utf-8")
     except UnicodeDecodeError:
@@ -66,7 +66,7 @@ def read_source(file: Path) -> str | None:
 
 
 def load_documents(root: Path | None = None) -> list[Document]:
-    """Every usable source file under root (default: this interpreter's library), sorted by path.
+    """Return all usable source files under root (default: this interpreter's library), sorted by path.
 
     Raises FileNotFoundError if nothing is found.
     """
@@ -78,7 +78,7 @@ def load_documents(root: Path | None = None) -> list[Document]:
 
 
 def split_documents(documents: Iterable[Document]) -> tuple[list[Document], list[Document]]:
-    """(training, held_out), each in the order given."""
+    """Return (training, held_out), each in the given order."""
     training: list[Document] = []
     held_out: list[Document] = []
     for document in documents:
@@ -87,7 +87,7 @@ def split_documents(documents: Iterable[Document]) -> tuple[list[Document], list
 
 
 def corpus_fingerprint(documents: Iterable[Document]) -> str:
-    """SHA-256 over paths and texts: equal fingerprints mean the same corpus."""
+    """Return SHA-256 over paths and texts. Equal fingerprints mean the same corpus."""
     digest = hashlib.sha256()
     for document in documents:
         for part in (document.path, document.text):

@@ -12,9 +12,9 @@ SMOOTHING = 0.95
 
 
 def save_curve(rows: Sequence[Row], baselines: dict[str, float], bits_per_nat: float, file: Path) -> None:
-    """Training and held-out bits per byte over tokens, the baselines as lines, the learning rate below.
+    """Draw training and held-out bits per byte over tokens, with baselines, and the learning rate below.
 
-    bits_per_nat: of the corpus, turns nats per token into bits per byte.
+    bits_per_nat: factor of the corpus from nats per token to bits per byte
     """
     figure = Figure(figsize=(7, 5), dpi=100, layout="constrained")
     top, bottom = figure.subplots(2, sharex=True, height_ratios=(4, 1))
@@ -37,7 +37,7 @@ def _losses(axes: Axes, rows: Sequence[Row], bits_per_nat: float) -> None:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Exponential average with memory of about 1 / (1 - SMOOTHING) values, unbiased at the start."""
+    """Return an exponential average over about 1 / (1 - SMOOTHING) values, unbiased at the start."""
     result: list[float] = []
     total = weight = 0.0
     for value in values:

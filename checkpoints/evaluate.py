@@ -29,26 +29,26 @@ CHUNK = 1024
 
 
 def document_nats(model: ParaRNNForCausalLM, ids: Tensor) -> float:
-    """ids (T + 1,) -> negative log-likelihood of ids[1:] from a zero state, in chunks, as served."""
+    """Return the negative log-likelihood of ids[1:] from a zero state, computed in chunks as in serving."""
     chunks = served_logits(model, ids, CHUNK)
     return sum(float(F.cross_entropy(logits, targets, reduction="sum")) for logits, targets in chunks)
 
 
 def ended_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> list[Tensor]:
-    """Ids (T + 1,) of each document, which begins and ends with the end-of-text token."""
+    """Return ids (T + 1,) of each document, with the end-of-text token at both ends."""
     ids = [torch.from_numpy(each.astype("int64")) for each in encode_documents(tokenizer, documents)]
     return [torch.cat((each, each[:1])) for each in ids]
 
 
 def model_bits_per_byte(model: ParaRNNForCausalLM, folder: Path, held_out: Sequence[Document]) -> float:
-    """Every held-out file in full, its end-of-text token included, over the bytes of those files."""
+    """Return bits per byte over all held-out files in full, end-of-text tokens included."""
     documents = ended_documents(load_tokenizer(folder), held_out)
     nats = sum(document_nats(model, ids) for ids in track(documents, "held-out files"))
     return nats / math.log(2) / num_bytes(held_out)
 
 
 def evaluate(folder: Path) -> dict[str, float]:
-    """Bits per byte on the held-out files: the model's and the baselines'. Raises CheckpointError."""
+    """Return bits per byte on the held-out files, of the model and the baselines. Raises CheckpointError."""
     training, held_out = split_documents(load_documents())
     tokenizer = load_tokenizer(folder)
     return {
@@ -62,7 +62,7 @@ def evaluate(folder: Path) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Measure a checkpoint on the held-out files of the corpus.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--json", type=Path, help="also write the figures there")

@@ -1,4 +1,4 @@
-"""A quick look at held-out bits per byte during training; evaluate.py measures it in full."""
+"""Quick estimate of held-out bits per byte during training. evaluate.py measures all files."""
 
 import math
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ PROBE_WINDOWS = 12
 
 
 class HeldOutProbe:
-    """A few windows spread evenly over the held-out files, each from a zero state."""
+    """A probe with a few windows spread evenly over the held-out files, each from a zero state."""
 
     def __init__(self, documents: Sequence[Ids], num_bytes: int) -> None:
-        """num_bytes: of the documents' texts; turns nats per token into bits per byte."""
+        """num_bytes: bytes of the documents' texts, to convert nats per token into bits per byte."""
         stream = np.concatenate(list(documents)).astype(np.int64)
         length = min(PROBE_WINDOW, len(stream) - 1)
         starts = np.linspace(0, len(stream) - length - 1, PROBE_WINDOWS).astype(int)
@@ -28,5 +28,5 @@ class HeldOutProbe:
 
     @torch.no_grad()
     def bits_per_byte(self, model: ParaRNNForCausalLM) -> float:
-        """An estimate, a little above the truth: windows begin in the middle of files."""
+        """Return an estimate. It is a little too high, because windows begin in the middle of files."""
         return float(mean_loss(model, self.inputs, self.targets)) * self.bits_per_nat_token

@@ -1,4 +1,4 @@
-"""Output head and cross-entropy in one, a few rows at a time: a batch's logits never exist at once."""
+"""Output head and cross-entropy in one, a few rows at a time, to save the memory of a batch's logits."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# 512 rows of 4096 logits stay in a core's cache.
+# 512 rows of 4096 logits fit into a core's cache.
 CHUNK_ROWS = 512
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """hidden (R, d), weight (V, d), targets (R,) int64 -> mean negative log-likelihood in nats ().
+    """Return the mean negative log-likelihood in nats. hidden: (R, d); weight: (V, d); targets: (R,) int64.
 
     Differentiable once in hidden and weight.
     """
@@ -20,7 +20,7 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Gradients are made in forward, where the logits are at hand."""
+    """A function that computes its gradients in forward, where the logits exist."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

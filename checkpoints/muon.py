@@ -1,8 +1,8 @@
-"""Muon: momentum whose update is the nearest orthogonal matrix.
+"""Muon, an optimizer with momentum whose update is the nearest orthogonal matrix.
 
 Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024). The scale that makes updates
 as large as AdamW's is from Liu et al., "Muon is scalable for LLM training" (arXiv 2502.16982). PyTorch's own
-rounds to bfloat16 first: nearly twice as slow on processors without a bfloat16 matrix unit.
+rounds to bfloat16 first. That is nearly twice as slow on processors without a bfloat16 matrix unit.
 """
 
 import math
@@ -21,14 +21,14 @@ ADAMW_UPDATE_RMS = 0.2
 
 
 class Muon(Optimizer):
-    """For matrices (O, I) only; learning rates and weight decay mean what they mean to AdamW."""
+    """Muon for matrices (O, I) only. Learning rates and weight decay have AdamW's meaning."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float) -> None:
         super().__init__(parameters, {"lr": 1e-3, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch's may return a loss
-        """Every parameter that has a gradient; closure must be None."""
+        """Update every parameter that has a gradient; closure must be None."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -38,7 +38,7 @@ class Muon(Optimizer):
                     parameter.add_(update, alpha=-group["lr"] * scale)
 
     def _smoothed(self, parameter: Tensor) -> Tensor:
-        """Nesterov momentum, one step ahead of the average."""
+        """Return the gradient with Nesterov momentum, one step ahead of the average."""
         assert parameter.grad is not None
         state = self.state[parameter]
         if "average" not in state:
@@ -49,7 +49,7 @@ class Muon(Optimizer):
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """matrix (O, I) -> U V^T of its singular value decomposition, roughly: Newton-Schulz iterations."""
+    """Return roughly U V^T of the matrix's singular value decomposition, by Newton-Schulz iterations."""
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / x.norm().clamp(min=1e-7)

@@ -1,4 +1,4 @@
-"""A baseline: interpolated n-grams of bytes or tokens with modified Kneser-Ney smoothing, in NumPy.
+"""Interpolated n-grams of bytes or tokens with modified Kneser-Ney smoothing, a baseline in NumPy.
 
 Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1998).
 An n-gram is one integer, its symbols the digits in base `num_symbols`, the newest the lowest digit.
@@ -17,7 +17,7 @@ Probabilities = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Level:
-    """One order: sorted keys with counts; sorted contexts with totals and the mass left to lower orders."""
+    """One order of n-grams: keys with counts; contexts with totals and the mass left for lower orders."""
 
     keys: Keys
     counts: Counts
@@ -28,7 +28,7 @@ class Level:
 
 
 class NGram:
-    """order: symbols per n-gram, the predicted one included.
+    """An n-gram model. order: symbols per n-gram, the predicted one included.
 
     The boundary symbol fills the context before a document.
     Raises ValueError if the n-grams do not fit into 63 bits.
@@ -41,11 +41,11 @@ class NGram:
         self.levels = self._levels(documents)
 
     def probabilities(self, document: Keys) -> Probabilities:
-        """The probability of each symbol of the document given those before it."""
+        """Return the probability of each symbol of the document given those before it."""
         return self.conditional(self._contexts(document), document)
 
     def conditional(self, contexts: Keys, symbols: Keys) -> Probabilities:
-        """contexts: the order - 1 symbols before, as one integer each; symbols: what follows."""
+        """Return the probabilities of symbols. contexts: the order - 1 symbols before, one integer each."""
         probability = np.full(len(symbols), 1.0 / self.num_symbols)
         for n, level in enumerate(self.levels, start=1):
             context = contexts % self.num_symbols ** (n - 1)
@@ -70,7 +70,7 @@ class NGram:
 
 
 def build_level(keys: Keys, counts: Counts, num_symbols: int) -> Level:
-    """keys sorted; counts are occurrences at the highest order, distinct predecessors below it."""
+    """Build a level of sorted keys. counts: occurrences at the highest order, else distinct predecessors."""
     discounts = modified_discounts(counts)
     contexts, first = np.unique(keys // num_symbols, return_index=True)
     totals = np.add.reduceat(counts, first)
@@ -79,7 +79,7 @@ def build_level(keys: Keys, counts: Counts, num_symbols: int) -> Level:
 
 
 def modified_discounts(counts: Counts) -> Probabilities:
-    """(4,): what is taken from an n-gram seen 0, 1, 2, 3 or more times."""
+    """Return the discounts (4,) of n-grams that occur 0, 1, 2, and 3 or more times."""
     n1, n2, n3, n4 = (max(1, int((counts == k).sum())) for k in (1, 2, 3, 4))
     y = n1 / (n1 + 2 * n2)
     discounts = np.array([0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
@@ -88,7 +88,7 @@ def modified_discounts(counts: Counts) -> Probabilities:
 
 
 def bits(probabilities: Probabilities) -> float:
-    """Information in bits, summed."""
+    """Return the sum of the information in bits."""
     return float(-np.log2(probabilities).sum())
 
 

@@ -1,4 +1,4 @@
-"""Muon for the matrices between residual streams, AdamW for everything else; one learning rate for both."""
+"""Muon for the matrices of the layers and AdamW for all other parameters, with one learning rate."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from checkpoints.muon import Muon
 
 WEIGHT_DECAY = 0.1
 BETAS = (0.9, 0.95)
-# Cells and convolutions are per channel, embeddings per token: orthogonal updates mean nothing there.
+# Cells and convolutions are per channel, embeddings per token. Orthogonal updates have no meaning there.
 MUON_MODULES = ("in_proj", "out_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -33,7 +33,7 @@ class Optimizers:
             self.parts.append(muon)
 
     def step(self, learning_rate: float) -> None:
-        """Updates the parameters and drops their gradients."""
+        """Update the parameters and free their gradients."""
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = learning_rate
@@ -41,17 +41,17 @@ class Optimizers:
             part.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """For load_state_dict."""
+        """Return the state of both optimizers, which load_state_dict reads."""
         return {type(part).__name__: part.state_dict() for part in self.parts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises KeyError if the state is of other optimizers."""
+        """Load a state. Raises KeyError if it is of other optimizers."""
         for part in self.parts:
             part.load_state_dict(state[type(part).__name__])
 
 
 def parameter_groups(model: nn.Module, use_muon: bool) -> dict[str, list[nn.Parameter]]:
-    """Each parameter in exactly one of muon, decayed, plain (vectors, convolutions and recurrent weights)."""
+    """Divide the parameters into muon, decayed and plain (vectors, convolutions and recurrent weights)."""
     groups: dict[str, list[nn.Parameter]] = {"muon": [], "decayed": [], "plain": []}
     for name, parameter in model.named_parameters():
         groups[_group(name, parameter, use_muon)].append(parameter)
@@ -59,7 +59,7 @@ def parameter_groups(model: nn.Module, use_muon: bool) -> dict[str, list[nn.Para
 
 
 def clip_recurrent_weights(parameters: Iterable[tuple[str, Tensor]], limit: float) -> None:
-    """Clamps every cell's A and C to [-limit, limit], in place."""
+    """Clamp every cell's A and C to [-limit, limit] in place."""
     for name, parameter in parameters:
         if name.endswith((".cell.A", ".cell.C")):
             parameter.data.clamp_(-limit, limit)

@@ -1,4 +1,4 @@
-"""From a run to a checkpoint that ships: `python -m checkpoints.publish --run runs/gru --out DIR`."""
+"""Publication of a run as a checkpoint: `python -m checkpoints.publish --run runs/gru --out DIR`."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 
 def save_weights(folder: RunFolder, out: Path) -> ModelConfig:
-    """Writes weights rounded to bfloat16, tokenizer and generation defaults; returns the config."""
+    """Write weights rounded to bfloat16, tokenizer and generation defaults; return the config."""
     state = folder.load_state()
     model = ParaRNNForCausalLM(ModelConfig.from_dict(state["identity"]["config"]))
     model.load_state_dict(state["model"])
@@ -34,7 +34,7 @@ def save_weights(folder: RunFolder, out: Path) -> ModelConfig:
 
 
 def publish(folder: RunFolder, out: Path) -> None:
-    """Weights, then everything measured with the weights as saved. Raises CheckpointError."""
+    """Write the weights, then measure the saved weights for the card. Raises CheckpointError."""
     save_weights(folder, out)
     figures = evaluate(out)
     model, tokenizer = load_checkpoint(out), load_tokenizer(out)
@@ -47,7 +47,7 @@ def publish(folder: RunFolder, out: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Save, measure and describe the model of a finished run.")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")

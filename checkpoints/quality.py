@@ -1,4 +1,4 @@
-"""What quantisation costs the models that ship, measured here and now: `python -m checkpoints.quality`."""
+"""Measurement of the shipped models' loss by quantisation: `python -m checkpoints.quality`."""
 
 import argparse
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _WIDTH_OF_A_FILE = 110
 
 
 def measure(folder: Path, name: str, bits: int, documents: Sequence[Tensor], progress: Progress) -> Quality:
-    """Of one quantised checkpoint beside the float one. Raises CheckpointError."""
+    """Measure one quantised checkpoint beside the float one. Raises CheckpointError."""
     version = quantized_name(name, bits)
     task = progress.add_task(version)
 
@@ -34,7 +34,7 @@ def measure(folder: Path, name: str, bits: int, documents: Sequence[Tensor], pro
 
 
 def rows(folder: Path, documents: Sequence[Tensor], progress: Progress) -> list[tuple[str, ...]]:
-    """A row for each model and one for each of its versions. Raises CheckpointError."""
+    """Return a row for each model and one for each of its quantised versions. Raises CheckpointError."""
     found: list[tuple[str, ...]] = []
     for name in MODELS:
         each = {bits: measure(folder, name, bits, documents, progress) for bits in BITS}
@@ -61,7 +61,7 @@ def _megabytes(folder: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--checkpoints", type=Path, default=MADE, help="of checkpoints.quantize_shipped; default: %(default)s"

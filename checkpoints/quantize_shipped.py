@@ -1,8 +1,8 @@
-"""The int8 and int4 versions of the models that ship: `python -m checkpoints.quantize_shipped`.
+"""Quantisation of the shipped models to int8 and int4: `python -m checkpoints.quantize_shipped`.
 
-The repository holds one of them, COMMITTED; a minute or two makes the others.
-Calibrated on training files, measured on the held-out ones. Another machine may round a few weights
-otherwise, because it adds up products in another order.
+The repository contains one result, COMMITTED. The others take a minute or two to make.
+They are calibrated on training files and measured on held-out ones. Another machine may round a few weights
+differently, because it adds products in another order.
 """
 
 import argparse
@@ -23,22 +23,22 @@ from pararnn_core.quantize.quantize_card import Quantized
 FOLDER = Path(__file__).parent
 MODELS = ("paragru-5m-stdlib", "paralstm-5m-stdlib")
 BITS = (8, 4)
-# Groups of 128 would cost 8 bits 0.10 % of perplexity on the ParaLSTM: all that it may lose.
+# With 8 bits, groups of 128 would cost the ParaLSTM 0.10 % of perplexity, which is the whole allowance.
 GROUP_SIZES = {8: 64, 4: 32}
 
 
 def quantized_name(name: str, bits: int) -> str:
-    """Of a model's version of so many bits."""
+    """Return the name of a model's version with this number of bits."""
     return f"{name}-int{bits}"
 
 
 COMMITTED = quantized_name(MODELS[0], 8)
-"""Served without a name, and part of the wheel."""
+"""Checkpoint that is served by default and is part of the wheel."""
 MADE = FOLDER.parent / "runs" / "quantised"
 
 
 def quantize_shipped(source: Path, target: Path, bits: int, documents: Sequence[Document]) -> Quantized:
-    """documents: of the corpus. Raises CheckpointError."""
+    """Quantise a model with documents of the corpus. Raises CheckpointError."""
     training, held_out = split_documents(documents)
     tokenizer = load_tokenizer(source)
     calibration = Text(
@@ -56,7 +56,7 @@ def quantize_shipped(source: Path, target: Path, bits: int, documents: Sequence[
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Quantise the models that ship.")
     parser.add_argument("--out", type=Path, default=MADE, help="folder to write to; default: %(default)s")
     parser.add_argument("--bits", type=int, choices=BITS, nargs="+", default=BITS, help="default: both")

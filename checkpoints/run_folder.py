@@ -12,7 +12,7 @@ Row = dict[str, float]
 
 
 class RunFolder:
-    """Files under one folder. Raises FileExistsError if it holds a run already and resume is False."""
+    """The folder of a run. Raises FileExistsError if it already has a run and resume is False."""
 
     def __init__(self, path: Path, resume: bool) -> None:
         self.path = path
@@ -25,26 +25,26 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
 
     def log(self, row: Row) -> None:
-        """Appends a row."""
+        """Append a row to the log."""
         with self.log_file.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def rows(self) -> list[Row]:
-        """Every row logged so far."""
+        """Return all rows of the log."""
         return [json.loads(line) for line in self.log_file.read_text().splitlines()]
 
     def forget_after(self, step: int) -> None:
-        """Drops the rows that a killed run logged after its last saved state."""
+        """Delete the rows that a killed run logged after its last saved state."""
         rows = [row for row in self.rows() if row["step"] <= step] if self.log_file.exists() else []
         self.log_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Replaces the saved state; a crash in between leaves the one before."""
+        """Replace the saved state. After a crash the folder still has the previous one."""
         partial = self.state_file.with_suffix(".partial")
         torch.save(dict(state), partial)
         os.replace(partial, self.state_file)
 
     def load_state(self) -> dict[str, Any]:
-        """What save_state wrote."""
+        """Return the state that save_state wrote."""
         state: dict[str, Any] = torch.load(self.state_file, weights_only=True)
         return state

@@ -11,7 +11,7 @@ from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from pararnn_core.sampling_params import SamplingParams
 
 MAX_TOKENS = 96
-# They end where a token ends: a lone newline would not, it is part of the indentation that follows.
+# They end where a token ends. A final newline would not: it belongs to the token of the next indentation.
 PROMPTS = (
     "def fibonacci(n):",
     "class Stack:\n    def __init__(self):",
@@ -24,7 +24,7 @@ TOP_P = 0.95
 
 @dataclass(frozen=True)
 class Sample:
-    """prompt: what the reader sees of it; reply: the model's text."""
+    """A sample. prompt: as the card shows it; reply: the model's text."""
 
     title: str
     prompt: str
@@ -32,7 +32,7 @@ class Sample:
 
 
 def draw_samples(model: ParaRNNForCausalLM, tokenizer: Tokenizer) -> list[Sample]:
-    """Every prompt greedy and with seed 1, in this order; nothing is picked."""
+    """Complete every prompt, greedily and with seed 1. All results are shown."""
     samples = []
     for prompt in PROMPTS:
         (ids,) = encode_source(tokenizer, [prompt])

@@ -1,4 +1,4 @@
-"""Learning rate over a run: warm-up, a long stable part, a decay to zero that ends when the run ends."""
+"""Learning rate over a run: warm-up, a long constant part, and a decay to zero at the end."""
 
 import time
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ DECAY = 0.4
 
 
 def learning_rate_factor(progress: float) -> float:
-    """progress: part of the run done, in [0, 1]; a trapezoid with peak 1 that is 0 at 1."""
+    """Return a trapezoid with peak 1 that is 0 at progress 1. progress: part of the run done, in [0, 1]."""
     return max(0.0, min(1.0, progress / WARMUP, (1.0 - progress) / DECAY))
 
 
 @dataclass
 class Budget:
-    """How long a run lasts: in steps (reproducible), in minutes of this machine, or whichever ends first.
+    """Length of a run: in steps (reproducible), in minutes of this machine, or the shorter of both.
 
     elapsed: seconds spent by earlier parts of the run. Raises ValueError if neither limit is given.
     """
@@ -29,11 +29,11 @@ class Budget:
         self._start = time.monotonic() - self.elapsed
 
     def seconds(self) -> float:
-        """Seconds of the whole run so far."""
+        """Return the seconds of the whole run so far."""
         return time.monotonic() - self._start
 
     def progress(self, step: int) -> float:
-        """Part of the run done before this step, at least 1 when it is over."""
+        """Return the part of the run done before this step, at least 1 after its end."""
         parts = []
         if self.max_steps is not None:
             parts.append(step / self.max_steps)

@@ -13,28 +13,28 @@ from checkpoints.chat_corpus import chat_texts
 from checkpoints.chat_template import END_OF_TEXT
 from checkpoints.corpus import Document
 
-# Of the source bytes, so that about 10 % of all tokens are chat.
+# Source bytes divided by this are the bytes of chats, about 10 % of all tokens.
 CHAT_BYTES_DIVISOR = 9
 
 Ids = NDArray[np.uint16]
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> list[Ids]:
-    """One array per document, each begins with the end-of-text token."""
+    """Return one array per document, each with the end-of-text token first."""
     start = token_id(tokenizer, END_OF_TEXT)
     encoded = encode_source(tokenizer, [document.text for document in documents])
     return [np.array([start, *ids], np.uint16) for ids in encoded]
 
 
 def encode_training(tokenizer: Tokenizer, documents: Sequence[Document]) -> list[Ids]:
-    """The training documents, then the chat examples made from them."""
+    """Return the training documents, then the chat examples made from them."""
     size = sum(len(d.text.encode()) for d in documents)
     chats = encode_chat(tokenizer, chat_texts(documents, size // CHAT_BYTES_DIVISOR))
     return encode_documents(tokenizer, documents) + [np.array(ids, np.uint16) for ids in chats]
 
 
 class Windows:
-    """Each epoch: documents in a new order, joined, cut into windows of seq_len + 1, those in a new order.
+    """Windows of seq_len + 1 tokens of the joined documents. Each epoch shuffles documents and windows.
 
     Raises ValueError if the documents are too short for one window.
     """
@@ -52,7 +52,7 @@ class Windows:
         self._order = np.empty(0, np.int64)
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """(inputs, targets), each (size, seq_len) int64, targets one token later."""
+        """Return (inputs, targets), each (size, seq_len) int64, targets one token later."""
         rows = np.stack([self._window(step * size + row) for row in range(size)]).astype(np.int64)
         return torch.from_numpy(rows[:, :-1]), torch.from_numpy(rows[:, 1:])
 

@@ -1,4 +1,4 @@
-"""Trains a model. Use: python -m checkpoints.train --cell gru --run runs/gru --max-minutes 90"""
+"""Training of a model. Use: python -m checkpoints.train --cell gru --run runs/gru --max-minutes 90"""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ PROBE_SECONDS = 120.0
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Defaults are those of the models that ship."""
+    """Build the parser, whose defaults are those of the shipped models."""
     parser = argparse.ArgumentParser(description="Train a model on the standard library's sources.")
     parser.add_argument("--cell", choices=tuple(CELLS), required=True)
     parser.add_argument("--run", type=Path, required=True, help="folder of the run: log, state, tokenizer")
@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def model_config(options: argparse.Namespace, tokenizer: Tokenizer) -> ModelConfig:
-    """The shape asked for, with the tokenizer's vocabulary."""
+    """Return the config with the tokenizer's vocabulary."""
     return ModelConfig(
         cell=options.cell,
         vocab_size=tokenizer.get_vocab_size(),
@@ -65,7 +65,7 @@ def model_config(options: argparse.Namespace, tokenizer: Tokenizer) -> ModelConf
 
 
 def build_trainer(options: argparse.Namespace) -> tuple[Trainer, HeldOutProbe]:
-    """Corpus, tokenizer and model; also writes the tokenizer and run.json into the run's folder."""
+    """Build corpus, tokenizer and model, and write the tokenizer and run.json into the run's folder."""
     folder = RunFolder(options.run, options.resume)
     documents = load_documents()
     training, held_out = split_documents(documents)
@@ -87,7 +87,7 @@ def build_trainer(options: argparse.Namespace) -> tuple[Trainer, HeldOutProbe]:
 def write_facts(
     options: argparse.Namespace, trainer: Trainer, documents: Sequence[Document], probe: HeldOutProbe
 ) -> None:
-    """run.json: what the card says about the run and the log does not."""
+    """Write run.json, the facts of the card that are not in the log."""
     facts = {
         "parameters": trainer.model.config.num_parameters,
         "training_tokens": trainer.windows.num_tokens,
@@ -102,7 +102,7 @@ def write_facts(
 
 
 class Reporter:
-    """After each step: log, progress bar and, every few minutes, a held-out probe and a saved state."""
+    """A callback after each step. It logs and shows progress; every few minutes it probes and saves."""
 
     def __init__(self, trainer: Trainer, probe: HeldOutProbe, budget: Budget, bar: Progress) -> None:
         self.trainer, self.probe, self.budget, self.bar = trainer, probe, budget, bar
@@ -110,7 +110,7 @@ class Reporter:
         self.saved = self.probed = self.stepped = time.monotonic()
 
     def __call__(self, row: Row) -> None:
-        """row: as Trainer.run gives it."""
+        """Handle the row of a step from Trainer.run."""
         now = time.monotonic()
         rate = self.trainer.tokens_per_step / (now - self.stepped)
         self.stepped = now
@@ -131,7 +131,7 @@ class Reporter:
 
 
 def progress_bar() -> Progress:
-    """Part of the run done, step, loss in nats per token, speed, time spent and left."""
+    """Return a progress bar with step, loss in nats per token, speed, time spent and left."""
     return Progress(
         BarColumn(),
         TextColumn("{task.percentage:>5.1f}%  step {task.fields[step]}  loss {task.fields[loss]:.3f}"),
@@ -142,7 +142,7 @@ def progress_bar() -> Progress:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Raises ValueError, FileExistsError, FileNotFoundError or DivergedError with the reason."""
+    """Train. Raises ValueError, FileExistsError, FileNotFoundError or DivergedError with the reason."""
     torch.set_num_threads(options.threads)
     if ops.is_available():
         ops.set_num_threads(options.threads)
@@ -156,7 +156,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:

@@ -23,7 +23,7 @@ MAX_GATE_BIAS = 5.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides a run's numbers, beside model, data and budget."""
+    """Settings that determine a run's numbers, beside model, data and budget."""
 
     seq_len: int = 512
     batch_size: int = 4
@@ -34,11 +34,11 @@ class Recipe:
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer a number."""
+    """Error: the loss is NaN or infinite."""
 
 
 class Trainer:
-    """Trains a model until its budget is spent; `restore` before `run` goes on bit for bit."""
+    """A trainer that runs until its budget is spent. `restore` before `run` continues bit for bit."""
 
     def __init__(self, config: ModelConfig, recipe: Recipe, documents: list[Ids], folder: RunFolder) -> None:
         torch.manual_seed(recipe.seed)
@@ -52,11 +52,11 @@ class Trainer:
 
     @property
     def tokens_per_step(self) -> int:
-        """batch_size * seq_len."""
+        """Tokens of a step: batch_size * seq_len."""
         return self.recipe.batch_size * self.recipe.seq_len
 
     def restore(self) -> float:
-        """Loads the folder's state; returns the seconds so far. Raises ValueError for other settings."""
+        """Load the folder's state; return the seconds so far. Raises ValueError for other settings."""
         state = self.folder.load_state()
         if state["identity"] != self._identity():
             raise ValueError(f"{self.folder.path} was begun with other settings: {state['identity']}")
@@ -67,7 +67,7 @@ class Trainer:
         return float(state["elapsed"])
 
     def save(self, budget: Budget) -> None:
-        """Everything that `restore` needs."""
+        """Save everything that `restore` needs."""
         self.folder.save_state(
             {
                 "identity": self._identity(),
@@ -79,7 +79,7 @@ class Trainer:
         )
 
     def run(self, budget: Budget, on_step: Callable[[Row], None]) -> None:
-        """on_step gets a row after every step, loss in nats per token."""
+        """Train. on_step is called with a row after every step, loss in nats per token."""
         while (progress := budget.progress(self.next_step)) < 1.0:
             learning_rate = self.recipe.learning_rate * learning_rate_factor(progress)
             loss = self._step(learning_rate)
@@ -117,16 +117,16 @@ class Trainer:
 
 @torch.no_grad()
 def spread_memory(model: ParaRNNForCausalLM) -> None:
-    """Sets every cell's first gate's bias so that each head's channels begin with memories short to long."""
+    """Set the bias of every cell's first gate, so that each head has short to long memories at first."""
     heads = model.config.num_heads
     bias = torch.linspace(0.0, MAX_GATE_BIAS, model.config.hidden_size // heads).repeat(heads)
-    # The GRU's first gate weighs the new value, the LSTM's the old one.
+    # The GRU's first gate is the weight of the new value, the LSTM's of the old one.
     sign = 1.0 if model.config.cell == "lstm" else -1.0
     for block in model.blocks:
         block.cell.b[0].copy_(sign * bias)
 
 
 def mean_loss(model: ParaRNNForCausalLM, inputs: Tensor, targets: Tensor) -> Tensor:
-    """inputs, targets (B, T) -> mean negative log-likelihood in nats (), every row from a zero state."""
+    """Return the mean negative log-likelihood in nats of targets (B, T), every row from a zero state."""
     head = (model.embedding if model.config.tie_embeddings else model.lm_head).get_parameter("weight")
     return linear_cross_entropy(model.hidden(inputs).flatten(0, 1), head, targets.flatten())

@@ -1,4 +1,4 @@
-"""Distils SmolLM2-135M-Instruct into a recurrent model; what it makes is in $PARARNN_TRAIN_DIR."""
+"""Distillation of SmolLM2-135M-Instruct into a recurrent model; its files are in $PARARNN_TRAIN_DIR."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from checkpoints.distil.trainer import DivergedError
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """One verb each."""
+    """Build the parser, with one subcommand for each function of commands.py."""
     parser = argparse.ArgumentParser(prog="python -m checkpoints.distil", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
@@ -58,7 +58,7 @@ def _mixers(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:

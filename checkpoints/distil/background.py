@@ -1,4 +1,4 @@
-"""Training as a process of its own that lasts: start, stop and look."""
+"""Training as a background process: start, stop and status."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from checkpoints.distil.run_folder import LOCK_FILE, PROCESS_FILE
 
-# Threads that wait for each other sleep, so that they leave a busy machine alone.
-# Freed memory is kept: to give it back to the system after every step costs a fifth of the time.
+# Threads that wait for each other sleep, so that they leave cores to other programs.
+# Freed memory is kept. Giving it back to the system after every step costs a fifth of the time.
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -25,7 +25,7 @@ LOWEST_PRIORITY = 19
 
 
 def running_process(run: Path) -> int | None:
-    """The process that trains in the folder, if the folder's lock is held; else None."""
+    """Return the process that trains in the folder if the folder's lock is held, else None."""
     try:
         with (run / LOCK_FILE).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -37,14 +37,14 @@ def running_process(run: Path) -> int | None:
 
 
 def rank_session(process: int, niceness: int) -> None:
-    """Priority of the process's session: `nice` ranks a process only within its own session."""
+    """Set the priority of the process's session, because `nice` works only within a session."""
     # A kernel may lack the file, a container may show it read-only, and only root may raise a priority.
     with contextlib.suppress(OSError):
         Path(f"/proc/{process}/autogroup").write_text(str(niceness))
 
 
 def start(run: Path, arguments: list[str]) -> int:
-    """Runs `python -m checkpoints.distil train` at the lowest priority, apart from this process."""
+    """Start `python -m checkpoints.distil train` as a separate process at the lowest priority."""
     run.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-u", "-m", "checkpoints.distil", "train", *arguments]
     with (run / "train.log").open("a") as log:
@@ -61,12 +61,12 @@ def start(run: Path, arguments: list[str]) -> int:
 
 
 def stop(run: Path) -> bool:
-    """Asks the process to save and end, and waits for it. False if none runs; raises TimeoutError."""
+    """Make the process save and end, and wait for it. Returns False if none runs; raises TimeoutError."""
     process = running_process(run)
     if process is None:
         return False
     os.kill(process, signal.SIGTERM)
-    # The step that is on would last minutes on a busy machine.
+    # At the lowest priority the current step could last minutes on a busy machine.
     rank_session(process, 0)
     end = time.monotonic() + STOP_SECONDS
     while running_process(run) is not None:

@@ -1,4 +1,4 @@
-"""The verbs of the command line; each takes the parsed options."""
+"""The subcommands; each takes the parsed options."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from pararnn_core import ops
 
 DECODER_LENGTH = 512
 STAGE_OPTIONS = {"tokens": "tokens", "rate": "learning_rate"}
-"""Options of a stage on the command line, and its fields."""
+"""Fields of a stage by their option on the command line."""
 
 
 def use_threads(count: int) -> None:
-    """For torch's products and for the native kernels."""
+    """Set the number of threads of torch's products and of the native kernels."""
     torch.set_num_threads(count)
     ops.set_num_threads(count)
 
 
 def stage_options(options: argparse.Namespace) -> list[tuple[str, str, float]]:
-    """(stage, option, value) of those that are given."""
+    """Return (stage, option, value) of the given options."""
     asked = [(stage, option) for stage in STAGES for option in STAGE_OPTIONS]
     values = [(stage, option, getattr(options, f"{stage}_{option}")) for stage, option in asked]
     return [(stage, option, value) for stage, option, value in values if value is not None]
 
 
 def recipe_changes(options: argparse.Namespace) -> Changes:
-    """By stage and field of the recipe."""
+    """Return the changes by stage and field of the recipe."""
     changes: dict[str, dict[str, float]] = {}
     for stage, option, value in stage_options(options):
         changes.setdefault(stage, {})[STAGE_OPTIONS[option]] = value
@@ -54,12 +54,12 @@ def recipe_changes(options: argparse.Namespace) -> Changes:
 
 
 def run_folder(options: argparse.Namespace) -> Path:
-    """Folder of the cell's run."""
+    """Return the folder of the cell's run."""
     return training_folder() / str(options.cell)
 
 
 def prepare(_: argparse.Namespace) -> None:
-    """Prints how many tokens there are."""
+    """Prepare the text and print its number of tokens."""
     folder = training_folder()
     print(teacher_file(folder))
     for name, stream in prepared_streams(folder).items():
@@ -67,7 +67,7 @@ def prepare(_: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """SIGTERM and SIGINT save and end."""
+    """Train until the end, or until SIGTERM or SIGINT, which save and end."""
     stops: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: stops.append(received))
@@ -79,7 +79,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def start(options: argparse.Namespace) -> None:
-    """Prints the process's number."""
+    """Start training in the background and print the process's number."""
     folder = run_folder(options)
     running = background.running_process(folder)
     if running is not None:
@@ -91,12 +91,12 @@ def start(options: argparse.Namespace) -> None:
 
 
 def stop(options: argparse.Namespace) -> None:
-    """Returns when the run is saved."""
+    """Stop training and return when the run is saved."""
     print("saved and ended" if background.stop(run_folder(options)) else "nothing was running")
 
 
 def status(options: argparse.Namespace) -> None:
-    """Also while a run trains."""
+    """Print the status of a run, also during training."""
     folder = run_folder(options)
     running = background.running_process(folder)
     print(f"process {running} trains in {folder}" if running else f"nothing trains in {folder}")
@@ -105,7 +105,7 @@ def status(options: argparse.Namespace) -> None:
 
 
 def replies(options: argparse.Namespace) -> None:
-    """Appends until the teacher has written so many tokens in this call."""
+    """Append replies of the teacher until it has written the given number of tokens."""
     use_threads(options.threads)
     folder = training_folder()
     file = teacher_file(folder)
@@ -117,19 +117,19 @@ def replies(options: argparse.Namespace) -> None:
 
 
 def curve(options: argparse.Namespace) -> None:
-    """Writes the picture."""
+    """Write the picture of the curve."""
     save_curve(read_curve(run_folder(options) / "curve.jsonl"), options.out)
 
 
 def export(options: argparse.Namespace) -> None:
-    """The averaged weights."""
+    """Export the averaged weights."""
     mixers = saved_mixers(options)
     write_mixers(mixers, options.out)
     print(f"{options.out}: {options.out.stat().st_size:,} bytes, {mixers.tokens:,} tokens seen")
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Prints a table; --replies shows every reply too."""
+    """Print a table of figures, and all replies with --replies."""
     use_threads(options.threads)
     folder = training_folder()
     mixers = saved_mixers(options)
@@ -153,7 +153,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def saved_mixers(options: argparse.Namespace) -> Mixers:
-    """Read the file that is named, else the run's saved state. Raises ValueError if there is none."""
+    """Read the given file, else the run's saved state. Raises ValueError if there is none."""
     if options.mixers is not None:
         return read_mixers(options.mixers)
     folder = run_folder(options)

@@ -1,4 +1,4 @@
-"""The curve of a run as a picture: held-out KL and cross-entropy over tokens, each stage's own loss below."""
+"""The curve of a run as a picture: held-out KL and cross-entropy over tokens, each stage's loss below."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MILLION = 1e6
 
 
 def save_curve(rows: Sequence[Row], file: Path) -> None:
-    """Writes a PNG."""
+    """Write a PNG."""
     figure = Figure(figsize=(7, 6), dpi=100, layout="constrained")
     top, bottom = figure.subplots(2, sharex=True, height_ratios=(3, 2))
     _held_out(top, [row for row in rows if "held_out" in row])

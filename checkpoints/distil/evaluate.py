@@ -25,7 +25,7 @@ WINDOWS_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class TextFigures:
-    """Nats a token; perplexity_ratio: the student's over the teacher's."""
+    """Figures on text in nats a token. perplexity_ratio: the student's over the teacher's."""
 
     tokens: int
     kl: float
@@ -36,7 +36,7 @@ class TextFigures:
 
 @dataclass(frozen=True)
 class ReplyFigures:
-    """Counts over all held-out prompts; right: of those that are facts."""
+    """Counts over all held-out prompts. right: right answers to prompts that ask for facts."""
 
     prompts: int
     repeated: int
@@ -46,7 +46,7 @@ class ReplyFigures:
 
 
 def text_figures(learner: Learner, streams: Streams, windows: int = WINDOWS) -> dict[str, TextFigures]:
-    """For chat and for prose, over the first windows of a drawn order."""
+    """Return the figures of chat and of prose, over the first windows of a random order."""
     return {kind: _text_figures(learner, streams[f"held_out-{kind}"], windows) for kind in KINDS}
 
 
@@ -64,7 +64,7 @@ def _text_figures(learner: Learner, stream: Stream, windows: int) -> TextFigures
 
 
 def held_out_replies(decoder: Decoder, tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt]) -> list[Reply]:
-    """Greedy, at most MAX_REPLY_TOKENS each, without a system message."""
+    """Return greedy replies of at most MAX_REPLY_TOKENS each, without a system message."""
     made: list[Reply] = []
     for some in _parts(prompts, REPLIES_AT_ONCE):
         ids = [tokenizer.encode(prompt_text([("user", one.prompt)])).ids for one in some]
@@ -75,7 +75,7 @@ def held_out_replies(decoder: Decoder, tokenizer: Tokenizer, prompts: Sequence[H
 def reply_figures(
     made: Sequence[Reply], tokenizer: Tokenizer, prompts: Sequence[HeldOutPrompt]
 ) -> ReplyFigures:
-    """Counts."""
+    """Count right answers, ends and repetitions."""
     facts = [(one, reply) for one, reply in zip(prompts, made, strict=True) if one.answers]
     return ReplyFigures(
         prompts=len(prompts),
@@ -87,13 +87,13 @@ def reply_figures(
 
 
 def has_repetition(tokens: Sequence[int], length: int = REPEATED_TOKENS) -> bool:
-    """True if some run of so many tokens appears twice."""
+    """Return True if some sequence of `length` tokens appears twice."""
     runs = [tuple(tokens[i : i + length]) for i in range(len(tokens) - length + 1)]
     return len(set(runs)) < len(runs)
 
 
 def markdown_table(tokens: int, text: dict[str, TextFigures], made: dict[str, ReplyFigures]) -> str:
-    """The figures as a card shows them; made: by "student" and "teacher"."""
+    """Return the figures as a card's table. made: by "student" and "teacher"."""
     lines = [f"After {tokens:,} tokens of training:", "", "| | student | teacher |", "|---|---|---|"]
     for kind, figures in text.items():
         student, teacher = f"{figures.student:.3f}", f"{figures.teacher:.3f}"

@@ -14,7 +14,7 @@ CHUNK_ROWS = 512
 
 @dataclass(frozen=True)
 class Divergence:
-    """Means over all rows, in nats: KL(teacher || student) and both cross-entropies to the text."""
+    """Means over all rows in nats: KL(teacher || student) and both cross-entropies of the text."""
 
     kl: float
     student: float
@@ -22,7 +22,7 @@ class Divergence:
 
 
 def divergence(student: Tensor, teacher: Tensor, head: Tensor, targets: Tensor) -> Divergence:
-    """student, teacher (R, d) rows before the head (V, d); targets (R,)."""
+    """Return the divergence. student, teacher: rows (R, d) before the head (V, d); targets: (R,)."""
     sums = torch.zeros(3, dtype=torch.float64)
     for start in range(0, len(student), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
@@ -36,7 +36,7 @@ def divergence(student: Tensor, teacher: Tensor, head: Tensor, targets: Tensor) 
 
 
 def kl_gradient(student: Tensor, teacher: Tensor, head: Tensor) -> Tensor:
-    """Gradient of the mean KL by student, (R, d); probabilities are rounded to the head's dtype."""
+    """Return the gradient (R, d) of the mean KL by student; probabilities have the head's dtype."""
     gradient = torch.empty_like(student)
     for start in range(0, len(student), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
@@ -46,5 +46,5 @@ def kl_gradient(student: Tensor, teacher: Tensor, head: Tensor) -> Tensor:
 
 
 def _logits(rows: Tensor, head: Tensor) -> Tensor:
-    """(R, d) -> (R, V) in the head's dtype."""
+    """Return the logits (R, V) of rows (R, d) in the head's dtype."""
     return F.linear(rows.to(head.dtype), head)

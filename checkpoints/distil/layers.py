@@ -1,7 +1,7 @@
 """One layer of the student and of the teacher in training, as functions that torch can compile.
 
-What lies between the matrix products takes as long as they do: norms, convolution, gate, casts.
-Compiled, each chain of them reads and writes its rows once.
+Norms, convolution, gate and casts take as long as the matrix products.
+Compiled, a chain of them reads and writes its rows only once.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ TeacherLayer = Callable[["Attention", Tensor, "FrozenMLP", Tensor, Tensor], tupl
 
 
 def mix(block: Block, u: Tensor, dtype: torch.dtype) -> Tensor:
-    """u (B, T, d) normalised -> the mixer's output float32; matrix products in dtype."""
+    """Return the mixer's output float32 of normalised u (B, T, d); matrix products are in dtype."""
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         mixed: Tensor = block.mix(u, "auto").float()
     return mixed
 
 
 def native_mix(block: Block, u: Tensor, dtype: torch.dtype) -> Tensor:
-    """`mix` by the native recurrence alone; a compiler cannot follow the cell's choice of solvers."""
+    """Return `mix` by the native recurrence: a compiler cannot follow the cell's choice of solvers."""
     cell, (batch, length, width) = block.cell, u.shape
     ends = torch.arange(0, batch * length + 1, length, dtype=torch.int32)
     start = u.new_zeros(batch, cell.num_states, width)
@@ -57,17 +57,17 @@ def _number(cell: str) -> int:
     return cell_number(cell)
 
 
-# A compiler need not follow how the library is asked.
+# The compiler need not follow the call into the library.
 torch.compiler.assume_constant_result(_number)  # type: ignore[no-untyped-call]  # torch has no types here
 
 
 def normalised(x: Tensor, norm: Tensor, eps: float) -> Tensor:
-    """Root mean square norm."""
+    """Return the root mean square norm of x."""
     return F.rms_norm(x, norm.shape, norm, eps)
 
 
 def student_layer(mixer: Mix, block: Block, norm: Tensor, mlp: FrozenMLP, x: Tensor) -> Tensor:
-    """x (B, T, d) -> (B, T, d); norm and mlp are the teacher's."""
+    """Run a layer of the student, x (B, T, d) -> (B, T, d); norm and mlp are the teacher's."""
     x = x + mixer(block, normalised(x, norm, mlp.eps), mlp.down.dtype)
     return x + mlp(x)
 
@@ -75,7 +75,7 @@ def student_layer(mixer: Mix, block: Block, norm: Tensor, mlp: FrozenMLP, x: Ten
 def teacher_layer(
     attention: Attention, norm: Tensor, mlp: FrozenMLP, x: Tensor, rotation: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x (B, T, d) -> input and output of the attention, the next x."""
+    """Return input and output of the attention for x (B, T, d), and the next x."""
     u = normalised(x, norm, mlp.eps)
     a = attention(u, rotation)
     x = x + a
@@ -83,7 +83,7 @@ def teacher_layer(
 
 
 class Layers(NamedTuple):
-    """The functions that a step is made of."""
+    """The functions of a step."""
 
     mix: Mix
     student: StudentLayer
@@ -94,14 +94,14 @@ PLAIN = Layers(mix, partial(student_layer, mix), teacher_layer)
 
 
 def has_compiler() -> bool:
-    """True if the machine can compile layers: torch needs a C++ compiler, a layer the native kernels."""
+    """Return True if this machine has a C++ compiler for torch and the native kernels."""
     return is_available() and shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def compiled_layers() -> Layers:
-    """PLAIN, compiled at the first call for each shape (a minute, once; torch keeps what it compiled)."""
+    """Return PLAIN compiled at the first call for each shape. That takes a minute, once per machine."""
     native()
-    # A rotation by complex factors stays a call of torch: no faster and no slower.
+    # A rotation by complex factors is not compiled, which is equally fast.
     warnings.filterwarnings("ignore", "Torchinductor does not support code generation for complex")
     return Layers(
         torch.compile(native_mix, dynamic=False),

@@ -1,4 +1,4 @@
-"""The student in training: its forward pass with frozen products in bfloat16, and one step of each stage."""
+"""Training of the student: its forward pass with frozen products in bfloat16, and a step of each stage."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from checkpoints.distil.windows import Batch
 from pararnn_core.models.pararnn.layers import Block
 from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
-# The loss is shown of every eighth row: all of them would cost a tenth of a step.
+# The shown loss is that of every eighth row. All rows would cost a tenth of a step.
 SHOWN_EVERY = 8
 GRADIENT_NORM = 1.0
 
 
 class Learner:
-    """teacher's MLPs, norms, embedding and head serve both; gradients go to the mixers."""
+    """Teacher and student, with common MLPs, norms, embedding and head. Only mixers have gradients."""
 
     def __init__(
         self, model: ParaRNNForCausalLM, teacher: Teacher, gradient_norm: float = GRADIENT_NORM
@@ -29,11 +29,11 @@ class Learner:
         self.model, self.teacher, self.gradient_norm = model, teacher, gradient_norm
 
     def mix(self, block: Block, u: Tensor) -> Tensor:
-        """u (B, T, d) normalised -> the mixer's output float32; matrix products in the teacher's dtype."""
+        """Return the mixer's output float32 of normalised u (B, T, d); products have the teacher's dtype."""
         return self.teacher.layers.mix(block, u, self.teacher.head_weight.dtype)
 
     def hidden(self, tokens: Tensor) -> Tensor:
-        """tokens (B, T) -> normalised rows before the head (B, T, d)."""
+        """Return the normalised rows before the head (B, T, d) of tokens (B, T)."""
         teacher = self.teacher
         x = F.embedding(tokens, teacher.embedding)
         for block, norm, mlp in zip(self.model.blocks, teacher.norms, teacher.mlps, strict=True):
@@ -42,7 +42,7 @@ class Learner:
 
     @torch.no_grad()
     def start(self, tokens: Tensor, gates: bool = True) -> None:
-        """Fits each mixer's gates, unless they are trained, and the scale of its output, on one batch."""
+        """Fit each mixer's output scale on one batch, and its gates unless they are trained."""
         blocks = self.model.blocks
 
         def fit(layer: int, _: Tensor, u: Tensor, a: Tensor) -> None:
@@ -56,7 +56,7 @@ class Learner:
             self.teacher.hidden(tokens, fit)
 
     def align_step(self, batch: Batch) -> list[float]:
-        """Gradients of each mixer's own error, clipped by layer; the relative squared error of each layer."""
+        """Compute gradients of each mixer's own error, clipped by layer; return the relative errors."""
         errors: list[float] = []
         blocks = self.model.blocks
 
@@ -73,7 +73,7 @@ class Learner:
         return errors
 
     def distil_step(self, batch: Batch) -> Divergence:
-        """Gradients of the KL divergence, clipped over all mixers; the divergence of a few of the rows."""
+        """Compute gradients of the KL divergence, clipped over all mixers; return that of some rows."""
         head = self.teacher.head_weight
         wanted = self.teacher.hidden(batch.inputs).flatten(0, 1)
         rows = self.hidden(batch.inputs)
@@ -86,7 +86,7 @@ class Learner:
 
     @torch.no_grad()
     def measure(self, batch: Batch) -> Divergence:
-        """KL and cross-entropies without a step."""
+        """Return KL and cross-entropies without a step."""
         with uncompiled():
             rows, wanted = self.hidden(batch.inputs), self.teacher.hidden(batch.inputs)
         targets = batch.targets.flatten()
@@ -94,11 +94,11 @@ class Learner:
 
 
 def uncompiled() -> AbstractContextManager[None]:
-    """For a few batches: to compile for their shape would take longer than it saves."""
+    """Run a few batches without a compiler, which would take longer for their shape than it saves."""
     stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
     return stance
 
 
 def relative_error(y: Tensor, a: Tensor) -> Tensor:
-    """Squared error over the squared size of a."""
+    """Return the squared error divided by the squared size of a."""
     return F.mse_loss(y, a) / a.square().mean()

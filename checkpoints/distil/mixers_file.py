@@ -1,4 +1,4 @@
-"""The mixers of a run in one small file: projections in 4 bits, the rest finer, the curve beside them."""
+"""The mixers and the curve of a run in one small file, with projections in 4 bits and the rest finer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Mixers:
-    """weights: float32, by the names that they have in the student; curve: rows of the run."""
+    """The mixers of a run. weights: float32, by their names in the student; curve: rows of the run."""
 
     recipe: Recipe
     tokens: int
@@ -39,12 +39,13 @@ class Mixers:
 
 
 def format_of(name: str) -> MatrixFormat:
-    """Return the format of a matrix. The cells' input matrix cost three quarters of the loss in 4 bits."""
+    """Return the format of a matrix."""
+    # In 4 bits the cells' input matrices would cause three quarters of the loss.
     return CELLS if name.endswith("cell.B") else PROJECTIONS
 
 
 def write_mixers(mixers: Mixers, file: Path) -> None:
-    """Replaces the file in one step."""
+    """Replace the file in one step."""
     tensors: dict[str, Tensor] = {}
     for name, weight in mixers.weights.items():
         if name.endswith(MATRICES_OF_A_LAYER):
@@ -60,7 +61,7 @@ def write_mixers(mixers: Mixers, file: Path) -> None:
 
 
 def read_mixers(file: Path) -> Mixers:
-    """Read what write_mixers wrote. Raises ValueError for another version."""
+    """Read a file of write_mixers. Raises ValueError for another version."""
     with safe_open(file, framework="pt") as archive:
         texts = {name: json.loads(value) for name, value in archive.metadata().items()}
         tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  # not a mapping

@@ -8,7 +8,7 @@ TRAIN_DIR_VARIABLE = "PARARNN_TRAIN_DIR"
 
 
 def training_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """$PARARNN_TRAIN_DIR, else pararnn/distil in the user's cache."""
+    """Return $PARARNN_TRAIN_DIR, else pararnn/distil in the user's cache."""
     named = environment.get(TRAIN_DIR_VARIABLE)
     if named:
         return Path(named)

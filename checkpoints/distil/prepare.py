@@ -1,4 +1,4 @@
-"""Everything that a run needs, made ready: teacher, text as token ids, student."""
+"""Preparation of a run: teacher, text as token ids, student."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COMMITTED = Path(__file__).parent
 
 
 def text_version(folder: Path) -> str:
-    """Changes when a file that makes the text does, or the teacher has replied to more prompts."""
+    """Return a hash of the files that make the text and of the size of the teacher's replies."""
     made = replies_file(folder)
     digest = hashlib.sha256(str(made.stat().st_size if made.exists() else 0).encode())
     for file in sorted((Path(__file__).parent / "text").rglob("*")):
@@ -40,7 +40,7 @@ def text_version(folder: Path) -> str:
 
 
 def prepared_streams(folder: Path) -> Streams:
-    """Tokenised text, made once for each version of the code that writes it."""
+    """Return the tokenised text, made once for each version of the code that writes it."""
     file = folder / "text" / f"{text_version(folder)}.npz"
     if not file.exists():
         save_streams(encode_streams(all_documents(folder), read_tokenizer(teacher_file(folder))), file)
@@ -48,7 +48,7 @@ def prepared_streams(folder: Path) -> Streams:
 
 
 def held_out_probes(streams: Streams) -> dict[str, Batch]:
-    """The same few windows of chat and of prose in every measurement."""
+    """Return a few windows of chat and of prose, the same in every measurement."""
     return {
         kind: batch_of(Windows(streams[f"held_out-{kind}"], SHORT, seed=0).rows(0, PROBE_WINDOWS))
         for kind in KINDS
@@ -56,16 +56,16 @@ def held_out_probes(streams: Streams) -> dict[str, Batch]:
 
 
 def prepared_learner(cell: str, folder: Path) -> Learner:
-    """A student with unfitted mixers beside its teacher; its steps are compiled where that can be done."""
+    """Return a student with unfitted mixers and its teacher. Steps are compiled if the machine can."""
     weights = read_weights(teacher_file(folder))
     layers = compiled_layers() if has_compiler() else PLAIN
     return Learner(new_student(weights, cell), Teacher(weights, layers=layers))
 
 
 def prepared_trainer(cell: str, changes: Changes, folder: Path) -> Trainer:
-    """A run that continues its folder or the file of mixers, whichever saw more tokens; else a new one.
+    """Return a run that continues the folder or the file of mixers, the one with more tokens, or a new run.
 
-    Raises BlockingIOError while another process trains there.
+    Raises BlockingIOError if another process trains there.
     """
     run = RunFolder(folder / cell)
     before = newest(run.load(), committed_mixers(cell))
@@ -82,14 +82,14 @@ def prepared_trainer(cell: str, changes: Changes, folder: Path) -> Trainer:
 
 
 def begin(learner: Learner, tokens: Tensor, gru: Mapping[str, Tensor] | None) -> None:
-    """The first weights of a run. gru: trained mixers that a ParaLSTM begins from."""
+    """Set the first weights of a run. gru: trained mixers that a ParaLSTM begins with."""
     if gru is not None:
         start_from_gru(learner.model, gru)
     learner.start(tokens, gates=gru is None)
 
 
 def trained_gru(folder: Path) -> Mapping[str, Tensor] | None:
-    """The averaged mixers of the ParaGRU that saw most tokens; None if there is none."""
+    """Return the averaged mixers of the ParaGRU with the most tokens; None if there is none."""
     found = newest(read_state(folder / "gru"), committed_mixers("gru"))
     weights: Mapping[str, Tensor] | None
     weights = found.weights if isinstance(found, Mixers) else found and found["average"]
@@ -97,14 +97,14 @@ def trained_gru(folder: Path) -> Mapping[str, Tensor] | None:
 
 
 def newest(state: State | None, shipped: Mixers | None) -> State | Mixers | None:
-    """Picks what saw more tokens."""
+    """Return the one with more tokens."""
     if state is None or shipped is None:
         return state or shipped
     return shipped if shipped.tokens > tokens_of(state) else state
 
 
 def continued_recipe(before: State | Mixers | None, cell: str, changes: Changes) -> Recipe:
-    """A run keeps the recipe that it began with, but for the changes."""
+    """Return the recipe that the run began with, with the changes."""
     if before is None:
         return Recipe(cell=cell).changed(changes)
     if isinstance(before, Mixers):
@@ -113,7 +113,7 @@ def continued_recipe(before: State | Mixers | None, cell: str, changes: Changes)
 
 
 def continue_from(trainer: Trainer, before: State | Mixers | None) -> None:
-    """Loads it."""
+    """Load the state or the mixers into the trainer."""
     if isinstance(before, Mixers):
         trainer.begin_from(before.weights, before.tokens)
         trainer.folder.begin_curve(before.curve)
@@ -122,6 +122,6 @@ def continue_from(trainer: Trainer, before: State | Mixers | None) -> None:
 
 
 def committed_mixers(cell: str, folder: Path = COMMITTED) -> Mixers | None:
-    """Read the file of an earlier run that the repository holds."""
+    """Read the repository's file of an earlier run; None if there is none."""
     file = folder / f"mixers-{cell}.safetensors"
     return read_mixers(file) if file.exists() else None

@@ -1,4 +1,4 @@
-"""The 200 prompts that are held out: 50 facts with one short answer, 150 of what a newcomer asks."""
+"""The 200 held-out prompts: 50 facts with one short answer, and 150 typical questions of new users."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ ANSWER_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class HeldOutPrompt:
-    """answers: any of them is right; none for a prompt that is no fact."""
+    """A prompt. answers: all right ones; empty for a prompt that asks for no fact."""
 
     prompt: str
     answers: tuple[str, ...] = ()
 
     def is_right(self, reply: str) -> bool:
-        """An answer stands as a word near the start of the reply."""
+        """Return True if an answer appears as a word near the start of the reply."""
         start = reply[:ANSWER_CHARACTERS]
         return any(re.search(rf"(?<!\w){re.escape(a)}(?!\w)", start, re.IGNORECASE) for a in self.answers)
 
 
 def held_out_prompts(file: Path = FILE) -> list[HeldOutPrompt]:
-    """In the order of the file."""
+    """Read the prompts in the order of the file."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return [HeldOutPrompt(row["prompt"], tuple(row.get("answers", ()))) for row in rows]
 
 
 def plain(prompt: str) -> str:
-    """Small letters and digits alone, for comparison."""
+    """Return only the letters, in lower case, and the digits, for comparison."""
     return " ".join(re.findall(r"[a-z0-9]+", prompt.lower()))

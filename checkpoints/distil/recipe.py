@@ -1,4 +1,4 @@
-"""Everything that decides a run's numbers, beside the text."""
+"""The settings that determine a run's numbers, beside the text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 STAGES = ("align", "distil")
 Changes = Mapping[str, Mapping[str, Any]]
-"""New values by stage and field, as in {"align": {"tokens": 1_000_000}}."""
+"""New values by stage and field, such as {"align": {"tokens": 1_000_000}}."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """tokens: how long the stage lasts; its rate falls over the last part `decay` of it to `floor` times."""
+    """A stage of `tokens` tokens. Over its last part `decay` the learning rate falls to `floor` times."""
 
     tokens: int
     learning_rate: float
@@ -21,7 +21,7 @@ class Stage:
     floor: float = 0.05
 
     def rate(self, done: int) -> float:
-        """Learning rate after so many tokens of the stage: constant, then a straight line down."""
+        """Return the learning rate after `done` tokens of the stage: constant, then falling linearly."""
         left = 1.0 - done / self.tokens
         falling = self.floor + (1.0 - self.floor) * max(0.0, left) / self.decay
         return self.learning_rate * min(1.0, falling)
@@ -29,7 +29,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """align: each mixer learns its attention's output. distil: the student learns the distribution."""
+    """A recipe. align: each mixer learns its attention's output; distil: the student learns to predict."""
 
     cell: str = "gru"
     seed: int = 0
@@ -37,23 +37,23 @@ class Recipe:
     align: Stage = Stage(tokens=6_000_000, learning_rate=2e-3)
     distil: Stage = Stage(tokens=12_000_000, learning_rate=7e-4)
     warmup_steps: int = 30
-    """Whenever the optimiser begins without moments."""
+    """Warm-up steps after each start of the optimiser without moments."""
     weight_decay: float = 0.01
     average_horizon: int = 300
     """Steps over which weights are averaged for evaluation and export."""
 
     def stage_at(self, tokens: int) -> tuple[str, Stage, int]:
-        """(name, stage, tokens done in it) after so many tokens in all; ("done", ...) at the end."""
+        """Return (name, stage, tokens done in it) after `tokens` tokens in all; ("done", ...) at the end."""
         if tokens < self.align.tokens:
             return "align", self.align, tokens
         done = tokens - self.align.tokens
         return ("distil" if done < self.distil.tokens else "done"), self.distil, done
 
     def changed(self, changes: Changes, tokens: int = 0) -> Recipe:
-        """The recipe of the rest of a run that saw so many tokens.
+        """Return the recipe of the rest of a run that saw `tokens` tokens.
 
-        A stage that is on ends at once if its new length is below what it saw. Raises ValueError for a new
-        length of a stage that ended.
+        The current stage ends at once if its new length is below its tokens. Raises ValueError for a new
+        length of a stage that has ended.
         """
         stages = {name: replace(getattr(self, name), **changes[name]) for name in STAGES if name in changes}
         new = replace(self, **stages)
@@ -65,6 +65,6 @@ class Recipe:
 
     @classmethod
     def saved(cls, stored: Mapping[str, Any]) -> Recipe:
-        """Inverse of dataclasses.asdict; a field that a saved run does not know has its default."""
+        """Return the recipe of a dataclasses.asdict. Fields that a saved run lacks have their defaults."""
         known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
         return cls(**known | {name: Stage(**stored[name]) for name in STAGES if name in stored})

@@ -10,37 +10,37 @@ import torch
 from torch import Tensor
 
 Draw = Callable[[Tensor], Tensor]
-"""logits (B, V) -> tokens (B,)."""
+"""A function from logits (B, V) to tokens (B,)."""
 
 
 class Decoder(Protocol):
-    """Sequences side by side."""
+    """A decoder of a batch of sequences."""
 
     def start(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Begins a batch; logits (B, V) after each prompt."""
+        """Begin a batch; return logits (B, V) after each prompt."""
 
     def step(self, tokens: Tensor) -> Tensor:
-        """tokens (B,), one more of each sequence -> logits (B, V)."""
+        """Feed one token to each sequence, tokens (B,); return logits (B, V)."""
 
     def keep(self, rows: Tensor) -> None:
-        """Drops all sequences but these."""
+        """Drop all sequences except these."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """ended: by the end token, which is not among the tokens."""
+    """A reply. ended: True if by the end token, which is not among the tokens."""
 
     tokens: list[int]
     ended: bool
 
 
 def greedy(logits: Tensor) -> Tensor:
-    """The best token of each row."""
+    """Return the likeliest token of each row."""
     return logits.argmax(-1)
 
 
 def sampler(temperature: float, top_p: float, seed: int) -> Draw:
-    """Draws from the smallest set of tokens whose probability reaches top_p."""
+    """Return a function that draws from the smallest set of tokens whose probability reaches top_p."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(logits: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def sampler(temperature: float, top_p: float, seed: int) -> Draw:
 def replies(
     decoder: Decoder, prompts: Sequence[Sequence[int]], draw: Draw, end_token: int, max_tokens: int
 ) -> list[Reply]:
-    """One for each prompt, in their order. Sequences that ended leave the batch."""
+    """Return a reply for each prompt, in their order. Sequences that ended leave the batch."""
     tokens: list[list[int]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
     active = torch.arange(len(prompts))

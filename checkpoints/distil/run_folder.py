@@ -28,7 +28,7 @@ UNREADABLE = (
 
 
 class RunFolder:
-    """One process trains in a folder at a time. Raises BlockingIOError while another one does."""
+    """The folder of a run, for one process at a time. Raises BlockingIOError if another one trains there."""
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -44,11 +44,11 @@ class RunFolder:
         (path / PROCESS_FILE).write_text(str(os.getpid()))
 
     def close(self) -> None:
-        """Gives the folder to others."""
+        """Release the folder's lock."""
         os.close(self._lock)
 
     def save(self, state: State) -> None:
-        """A crash at any moment leaves at least one whole state, this one or the one before."""
+        """Save a state. A crash at any moment leaves at least one whole state, this one or the previous."""
         partial = self.path / "state.partial.pt"
         with partial.open("wb") as file:
             torch.save(state, file)
@@ -64,31 +64,31 @@ class RunFolder:
             os.close(descriptor)
 
     def load(self) -> State | None:
-        """The newest state that can be read; None if there is none."""
+        """Return the newest readable state; None if there is none."""
         return read_state(self.path)
 
     def log(self, row: dict[str, Any]) -> None:
-        """Appends a row to the curve."""
+        """Append a row to the curve."""
         with self.curve_file.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def begin_curve(self, rows: list[dict[str, Any]]) -> None:
-        """Replaces the curve by that of an earlier run."""
+        """Replace the curve by that of an earlier run."""
         self.curve_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def forget_after(self, tokens: int) -> None:
-        """Drops the rows that a killed run logged after its last saved state."""
+        """Delete the rows that a killed run logged after its last saved state."""
         self.begin_curve([row for row in read_curve(self.curve_file) if row["tokens"] <= tokens])
 
 
 def tokens_of(state: State) -> int:
-    """Seen by the run when it was saved."""
+    """Return the number of tokens that the run had seen when it was saved."""
     tokens: int = state["step"] * state["recipe"]["tokens_per_step"]
     return tokens
 
 
 def read_state(path: Path) -> State | None:
-    """The newest state of a run's folder that can be read, also while a process trains there."""
+    """Return the newest readable state of a run's folder, also while a process trains there."""
     for name in STATE_FILES:
         try:
             state: State = torch.load(path / name, weights_only=True)
@@ -99,7 +99,7 @@ def read_state(path: Path) -> State | None:
 
 
 def read_curve(file: Path) -> list[dict[str, Any]]:
-    """Every row, without a last one that a kill cut short."""
+    """Return all rows except a last one that a kill truncated."""
     rows = []
     for line in file.read_text().splitlines() if file.exists() else []:
         try:

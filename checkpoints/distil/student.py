@@ -15,7 +15,7 @@ from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 MIXER_PARTS = ("in_proj.", "conv.", "cell.", "gate_norm.", "out_proj.")
 BOS_TOKEN_ID = 1
 EOS_TOKEN_ID = 2
-# A gate's bias from -1 to 5: its channel forgets over 1 to 150 tokens.
+# With a gate's bias from -1 to 5 its channel forgets over 1 to 150 tokens.
 GATE_BIAS = (-1.0, 5.0)
 # The candidate's row of a cell, z r n of a GRU and f o g of an LSTM.
 CANDIDATE = 2
@@ -23,7 +23,7 @@ SMALL = 0.1
 
 
 def student_config(sizes: TeacherSizes, cell: str) -> ModelConfig:
-    """The teacher's sizes; one recurrent head for each attention head."""
+    """Return a config with the teacher's sizes and one recurrent head for each attention head."""
     return ModelConfig(
         cell=cell,
         vocab_size=sizes.vocab_size,
@@ -33,7 +33,7 @@ def student_config(sizes: TeacherSizes, cell: str) -> ModelConfig:
         intermediate_size=sizes.intermediate_size,
         tie_embeddings=True,
         norm_eps=sizes.norm_eps,
-        # An attention has no activation after its values, and the size of its output differs by token.
+        # An attention has no activation after its values, and its output's size varies between tokens.
         conv_activation="none",
         gate_order="norm_then_gate",
         residual_scale="none",
@@ -43,7 +43,7 @@ def student_config(sizes: TeacherSizes, cell: str) -> ModelConfig:
 
 
 def new_student(weights: TeacherWeights, cell: str) -> ParaRNNForCausalLM:
-    """Teacher's weights where they fit, mixers that pass on the attention's values. Only mixers train."""
+    """Return a student with the teacher's weights, whose mixers pass the values. Only mixers are trained."""
     model = ParaRNNForCausalLM(student_config(weights.sizes, cell))
     with torch.no_grad():
         model.embedding.get_parameter("weight").copy_(weights.embedding)
@@ -57,12 +57,12 @@ def new_student(weights: TeacherWeights, cell: str) -> ParaRNNForCausalLM:
 
 
 def is_mixer(name: str) -> bool:
-    """True for the parameters that replace an attention."""
+    """Return True for parameters that replace an attention."""
     return any(f".{part}" in name for part in MIXER_PARTS)
 
 
 def mixer_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Those that train, by name."""
+    """Yield the parameters that are trained, by name."""
     return ((name, parameter) for name, parameter in model.named_parameters() if is_mixer(name))
 
 
@@ -75,7 +75,7 @@ def _copy_frozen(block: Block, source: TeacherBlock) -> None:
 
 
 def start_mixer(block: Block, source: TeacherBlock, sizes: TeacherSizes) -> None:
-    """Values pass through convolution and candidate as they are; channels forget over 1 to 150 tokens."""
+    """Let values pass convolution and candidate unchanged; channels forget over 1 to 150 tokens."""
     d, heads, width = sizes.hidden_size, sizes.num_heads, sizes.head_size
     shared = heads // sizes.num_kv_heads
     value = source.value.view(sizes.num_kv_heads, width, d).repeat_interleave(shared, dim=0)
@@ -96,9 +96,9 @@ def start_mixer(block: Block, source: TeacherBlock, sizes: TeacherSizes) -> None
 
 
 def fit_gates(block: Block, u: Tensor, level: float = 2.0) -> None:
-    """Sets the gate half of in_proj so that gates are about `level` on the rows u (N, d): ridge regression.
+    """Set the gate half of in_proj by ridge regression, so that gates are about `level` on rows u (N, d).
 
-    A random gate would give each channel a random sign; an almost constant one lets the values through.
+    A random gate would give each channel a random sign. An almost constant one passes the values.
     """
     u = u.double()
     d = u.shape[-1]

@@ -11,7 +11,7 @@ from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 
 class StudentDecoder:
-    """A slot of the state pool for each sequence."""
+    """A decoder with a slot of the state pool for each sequence."""
 
     def __init__(self, model: ParaRNNForCausalLM) -> None:
         self.model = model
@@ -20,7 +20,7 @@ class StudentDecoder:
 
     @torch.no_grad()
     def start(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Begins a batch; logits (B, V) after each prompt."""
+        """Begin a batch; return logits (B, V) after each prompt."""
         self.state = self.model.new_state(len(prompts))
         self.slots = torch.arange(len(prompts), dtype=torch.int32)
         lengths = torch.tensor([0, *map(len, prompts)]).cumsum(0).int()
@@ -31,11 +31,11 @@ class StudentDecoder:
 
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
-        """tokens (B,), one more of each sequence -> logits (B, V)."""
+        """Feed one token to each sequence, tokens (B,); return logits (B, V)."""
         bounds = torch.arange(len(tokens) + 1, dtype=torch.int32)
         logits: Tensor = self.model(tokens, bounds, self.slots, self.state)
         return logits
 
     def keep(self, rows: Tensor) -> None:
-        """Drops all sequences but these."""
+        """Drop all sequences except these."""
         self.slots = self.slots[rows].contiguous()

@@ -28,7 +28,7 @@ class FrozenMLP:
         self.gate, self.up, self.down = (w.to(dtype) for w in (block.gate, block.up, block.down))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Without the residual sum."""
+        """Return the MLP's update, without the residual sum."""
         u = normalised(x, self.norm, self.eps).to(self.down.dtype)
         return F.linear(F.silu(F.linear(u, self.gate)) * F.linear(u, self.up), self.down).float()
 
@@ -42,12 +42,12 @@ class Attention:
         self.output = block.output.to(dtype)
 
     def __call__(self, u: Tensor, rotation: Tensor) -> Tensor:
-        """u: normalised; rotation: of `rotations`."""
+        """Return the attention of normalised u. rotation: from `rotations`."""
         q, k, v = self.project(u, rotation)
         return self.finish(F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True))
 
     def project(self, u: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """u (B, T, d) -> rotated queries (B, H, T, head_size), rotated keys and values with fewer heads."""
+        """Return rotated queries (B, H, T, head_size) of u, and rotated keys and values with fewer heads."""
         s = self.sizes
         projected = F.linear(u.to(self.output.dtype), self.query_key_value)
         heads = projected.view(*projected.shape[:2], -1, s.head_size).transpose(1, 2)
@@ -55,12 +55,12 @@ class Attention:
         return rotate(q, rotation), rotate(k, rotation), v
 
     def finish(self, mixed: Tensor) -> Tensor:
-        """mixed (B, H, T, head_size) -> (B, T, d) float32."""
+        """Return the output (B, T, d) float32 of mixed (B, H, T, head_size)."""
         return F.linear(mixed.transpose(1, 2).flatten(2), self.output).float()
 
 
 class Teacher:
-    """The whole model; `hidden` without gradients. layers: also the student's, in training."""
+    """The whole model; `hidden` has no gradients. layers: the student uses them too."""
 
     def __init__(
         self, weights: TeacherWeights, dtype: torch.dtype = torch.bfloat16, layers: Layers = PLAIN
@@ -75,7 +75,7 @@ class Teacher:
 
     @torch.no_grad()
     def hidden(self, tokens: Tensor, on_layer: OnLayer | None = None) -> Tensor:
-        """tokens (B, T) -> normalised rows before the head (B, T, d) float32."""
+        """Return the normalised rows before the head (B, T, d) float32 of tokens (B, T)."""
         rotation = rotations(tokens.shape[1], self.sizes)
         x = F.embedding(tokens, self.embedding)
         for layer, (norm, attention, mlp) in enumerate(
@@ -88,23 +88,23 @@ class Teacher:
         return self.normalised(x, self.norm)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """hidden (..., d) -> (..., V) in the matrices' dtype."""
+        """Return logits (..., V) of hidden (..., d) in the matrices' dtype."""
         return F.linear(hidden.to(self.head_weight.dtype), self.head_weight)
 
     def normalised(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Root mean square norm."""
+        """Return the root mean square norm of x."""
         return normalised(x, weight, self.sizes.norm_eps)
 
 
 def rotations(length: int, sizes: TeacherSizes) -> Tensor:
-    """Complex factors (T, head_size / 2) of the first positions."""
+    """Return the complex factors (T, head_size / 2) of the first positions."""
     frequency = sizes.rope_base ** (-torch.arange(0, sizes.head_size, 2).float() / sizes.head_size)
     angle = torch.arange(length).float()[:, None] * frequency
     return torch.polar(torch.ones_like(angle), angle)
 
 
 def rotate(x: Tensor, factors: Tensor) -> Tensor:
-    """x (B, H, T, head_size), factors (T, head_size / 2) or (B, 1, T, ...) -> rotated, in the dtype of x.
+    """Rotate x (B, H, T, head_size), in its dtype. factors: (T, head_size / 2) or (B, 1, T, ...).
 
     Neighbouring channels are a pair, as in a GGUF file.
     """

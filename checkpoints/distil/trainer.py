@@ -145,7 +145,7 @@ class Trainer:
 
     @torch.no_grad()
     def _begin_stage(self) -> None:
-        """From the averaged weights, with new moments."""
+        """Continue from the averaged weights, with new moments."""
         for name, parameter in self.parameters.items():
             parameter.copy_(self.average[name])
         self.optimizer = self._new_optimizer()

@@ -68,7 +68,7 @@ def _turns(system: str | None, prompt: str) -> list[Turn]:
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
-    """Without a last line that a kill cut short."""
+    """Return the lines except a last one that a kill truncated."""
     if not file.exists():
         return []
     lines = file.read_text(encoding="utf-8").split("\n")[:-1]

@@ -32,7 +32,7 @@ def with_article(word: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital first letter."""
+    """Return the text with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
