@@ -1,4 +1,4 @@
-"""A chat of many turns: whether a late turn's first token comes as soon as an early one's.
+"""A chat of many turns, to compare the time to the first token of late turns and of early ones.
 
 python -m benchmarks.conversation --checkpoint DIR --turns 200
 """
@@ -23,7 +23,7 @@ from benchmarks.serving import serving
 
 REPLY_TOKENS = 64
 _MESSAGE_WORDS, _REPLY_WORDS = 18, 64
-_PAUSE_SECONDS = 0.2  # a person reads the reply
+_PAUSE_SECONDS = 0.2  # time in which a person reads the reply
 _PAIRS = 15
 
 
@@ -32,10 +32,10 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Conversation:
-    """Medians in seconds of an early turn (the second) and of late ones, measured by turns.
+    """Medians in seconds of an early turn (the second) and of late ones, measured alternately.
 
-    kind: "stateless", where the client sends all of it again, or "in a session".
-    early, late: to the first token. turn: a whole late one.
+    kind: "stateless", where the client sends the whole history, or "in a session"
+    early, late: time to the first token; turn: time of a whole late turn
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Conversation:
 
     @property
     def ratio(self) -> float:
-        """Of late to early."""
+        """Late time divided by early time."""
         return self.late / self.early
 
     def __str__(self) -> str:
@@ -56,14 +56,14 @@ class Conversation:
 
 
 class _Turn(NamedTuple):
-    """Seconds to the first token and to the end."""
+    """Times of a turn: seconds to the first token and to the end."""
 
     first: float
     whole: float
 
 
 class _Stateless:
-    """Sends everything that was said again. history: what was said before, by both."""
+    """A client that sends the whole history in each turn. history: all messages before."""
 
     kind = "stateless"
 
@@ -79,7 +79,7 @@ class _Stateless:
 
 
 class _InASession:
-    """Sends what is new, the history with the first turn."""
+    """A client that sends only the new message, and the history with the first turn."""
 
     kind = "in a session"
 
@@ -96,12 +96,12 @@ class _InASession:
 
 
 def converse(port: int, turns: int) -> list[Conversation]:
-    """The same conversation both ways. LoadFailed for a server that does not answer."""
+    """Measure the same conversation with both clients. Raises LoadFailed if the server does not answer."""
     return [asyncio.run(_converse(port, turns, way)) for way in (_Stateless, _InASession)]
 
 
 async def _converse(port: int, turns: int, way: type[_Stateless] | type[_InASession]) -> Conversation:
-    """A long conversation that is under way, and beside each of its turns the second of a new one."""
+    """Measure a long conversation, and after each of its turns the second turn of a new one."""
     long = way(port, _history(turns - 1 - _PAIRS // 2))
     await long.turn(0)
     early, late = list[_Turn](), list[_Turn]()
@@ -122,7 +122,7 @@ async def _converse(port: int, turns: int, way: type[_Stateless] | type[_InASess
 
 
 async def _ask(port: int, body: dict[str, Any]) -> tuple[_Turn, str]:
-    """The turn and the reply."""
+    """Return the times of a turn and the reply."""
     sent = json.dumps(body | {"max_tokens": REPLY_TOKENS, "ignore_eos": True, "stream": True}).encode()
     start, pieces, first = time.perf_counter(), list[str](), None
     async for at, event in events_of(port, "/v1/chat/completions", sent):
@@ -141,14 +141,14 @@ def _history(turns: int) -> list[Message]:
 
 
 def _says(role: str, seed: int) -> Message:
-    """Numbers, for which every tokenizer has tokens: as many as a short question or a reply has words."""
+    """Return a message of numbers, which every tokenizer has, as long as a short question or a reply."""
     count = _REPLY_WORDS if role == "assistant" else _MESSAGE_WORDS
     numbers = random.Random(f"{role} {seed}").choices(range(1000, 4000), k=count)
     return {"role": role, "content": "".join(f" {number}" for number in numbers)}
 
 
 def main() -> None:
-    """Serves the checkpoint and prints both ways."""
+    """Serve the checkpoint and print both measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--turns", type=int, default=200)

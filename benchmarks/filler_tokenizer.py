@@ -1,4 +1,4 @@
-"""A tokenizer for random models: ids and text are one to one, so that every token becomes an event."""
+"""A tokenizer for random models. Every id has a text of its own, so that every token becomes an event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHAT_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 
 
 def write_filler_tokenizer(path: Path, vocab_size: int, *, chat: bool = False) -> Path:
-    """Byte-level: ids 0 to 255 are single bytes, id i from there on is the text " i". Returns path.
+    """Write a byte-level tokenizer; return path. Ids 0 to 255 are single bytes, id i above is the text " i".
 
     chat: the last ids are the special tokens of FILLER_CHAT_TEMPLATE instead, which have no text.
     """

@@ -1,4 +1,4 @@
-"""Which models are measured together, in turn: those that are compared with one another."""
+"""Groups of models that are compared with one another and therefore measured in turn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.llama_cpp.sizes import FORMATS, SIZES, Size
 
 @dataclass(frozen=True)
 class Group:
-    """seconds: what its rounds may take. peers: models of llama.cpp and their formats."""
+    """A group. seconds: time for its rounds; peers: models of llama.cpp and their formats."""
 
     name: str
     subjects: tuple[Subject, ...]
@@ -34,7 +34,7 @@ _BATCHES = (1, 8, 32)
 
 
 def groups() -> Iterator[Group]:
-    """The checkpoints that ship, then the presets with random weights."""
+    """Yield the shipped checkpoints, then the presets with random weights."""
     yield Group("shipped", tuple(shipped()), (512,), _BATCHES, 60.0)
     for preset, (ours, theirs, prefills, seconds) in _SIZES.items():
         peers = tuple((size, each) for size in SIZES if size.beside == preset for each in theirs)
@@ -43,11 +43,11 @@ def groups() -> Iterator[Group]:
 
 
 def shipped() -> list[Subject]:
-    """The checkpoints of this repository that are meant for use, by name."""
+    """Return the repository's checkpoints that are meant for use, by name."""
     folders = {path for folder in shipped_checkpoints() for path in folder.iterdir() if is_checkpoint(path)}
     return [Subject.of_checkpoint(path) for path in sorted(folders, key=lambda path: path.name)]
 
 
 def served_by_default() -> Subject:
-    """The one of them that `pararnn serve` takes without a name."""
+    """Return the checkpoint that `pararnn serve` serves by default."""
     return next(each for each in shipped() if each.weights == "int8")

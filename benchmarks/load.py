@@ -1,4 +1,4 @@
-"""Streams against a server, timed at the socket. Lean: the load shares the cores with what it measures."""
+"""Streams from a server, timed at the socket. The code is lean, because it shares cores with the server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pararnn_client.sse import DONE, EventDecoder
 
 
 class LoadFailed(RuntimeError):
-    """The server did not answer a stream as it should."""
+    """Error: the server's answer is not a correct stream."""
 
 
 @dataclass(frozen=True)
 class StreamTimes:
-    """One stream: seconds to its first token, between its events, and how many tokens came by its end."""
+    """Times of one stream: seconds to its first token and between events, and its number of tokens."""
 
     first: float
     between: tuple[float, ...]
@@ -28,7 +28,7 @@ class StreamTimes:
 
 @dataclass(frozen=True)
 class Load:
-    """streams at once, a request each: prompt_tokens random ids in, exactly max_tokens out, temperature 1."""
+    """A load of streams, each with prompt_tokens random ids and exactly max_tokens tokens, temperature 1."""
 
     streams: int
     prompt_tokens: int
@@ -36,7 +36,7 @@ class Load:
     vocab_size: int
 
     def bodies(self, seed: int) -> list[bytes]:
-        """A request per stream, all different."""
+        """Return one request per stream, all different."""
         draw = random.Random(seed)
         fields = {
             "max_tokens": self.max_tokens,
@@ -54,12 +54,12 @@ class Load:
 
 
 async def run_load(port: int, load: Load, seed: int) -> list[StreamTimes]:
-    """All streams of the load, started together, against the server on this machine."""
+    """Run all streams of the load, started together, against the server on this machine."""
     return await asyncio.gather(*(stream_arrivals(port, body, []) for body in load.bodies(seed)))
 
 
 async def stream_arrivals(port: int, body: bytes, arrivals: list[float]) -> StreamTimes:
-    """One stream of tokens; adds the moment of each of its events to `arrivals` as it comes."""
+    """Run one stream of tokens; append the time of each of its events to `arrivals`."""
     start, usage = time.perf_counter(), None
     async for now, event in events_of(port, "/v1/completions", body):
         parsed = {} if event == DONE else json.loads(event)
@@ -73,7 +73,7 @@ async def stream_arrivals(port: int, body: bytes, arrivals: list[float]) -> Stre
 
 
 async def events_of(port: int, path: str, body: bytes) -> AsyncIterator[tuple[float, str]]:
-    """Of one POST: when each event came, and its data. LoadFailed unless the answer is a stream."""
+    """Yield the time and data of each event of a POST. Raises LoadFailed if the answer is no stream."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
     try:
         writer.write(_request(port, path, body))

@@ -1,9 +1,9 @@
 """The original's code as a peer: a checkout of the public fork xaviergonzalez/ml-pararnn, named by its path.
 
 On a CPU its pure PyTorch path is measured, on a GPU its fused kernel, which must be built there
-(`python setup.py build_ext --inplace` in the checkout). Neither looks at a residual: it takes three Newton
-updates, always. So it is measured at equal accuracy: ours at the loosest tolerance whose error is not larger.
-Nothing of the checkout is copied into this project. Needs the package typing_inspect.
+(`python setup.py build_ext --inplace` in the checkout). Both always take three Newton updates and check no
+residual. So they are compared at equal accuracy: ours has the loosest tolerance whose error is not larger.
+Nothing of the checkout is copied into this project. It needs the package typing_inspect.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _HEADS = 4
 
 
 class OriginalMissing(RuntimeError):
-    """The path holds no checkout, or one that this machine cannot use."""
+    """Error: the path has no checkout that this machine can use."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ GPU_PROBLEMS = tuple(
 
 @dataclass(frozen=True)
 class OriginalFigure:
-    """original, equal, full: seconds. tolerance: of `equal`; None where no tolerance is as exact."""
+    """A comparison. original, equal, full: seconds; tolerance: of `equal`, None if none is as exact."""
 
     problem: Problem
     original: Spread
@@ -89,13 +89,13 @@ class OriginalFigure:
 
     @property
     def ratio(self) -> float:
-        """Return the ratio of speeds at an error of ours that is not larger."""
+        """Ratio of speeds at equal accuracy."""
         own = [self.full.median] if self.full_error <= self.original_error else []
         own += [self.equal.median] if self.equal is not None else []
         return self.original.median / min(own, default=self.full.median)
 
     def row(self) -> tuple[str, ...]:
-        """In the order of HEADINGS."""
+        """Return a row with the columns HEADINGS."""
         return (
             str(self.problem),
             number(self.original.median * 1e3),
@@ -109,7 +109,7 @@ class OriginalFigure:
 
 
 class Original:
-    """The classes of a checkout. OriginalMissing says in one line what it lacks."""
+    """The classes of a checkout. Raises OriginalMissing that names the missing part."""
 
     def __init__(self, checkout: Path, device: torch.device) -> None:
         if not (checkout / "pararnn" / "rnn_cell").is_dir():
@@ -125,7 +125,7 @@ class Original:
         self._modules = _import_built(checkout) if self._fused else _import_without_kernels(checkout)
 
     def like(self, name: str, cell: Cell) -> Any:
-        """Make its cell with the parameters of ours."""
+        """Return the original's cell with our cell's parameters."""
         module, cls = self._modules[name], _MODULES[name][1]
         config = getattr(module, f"{cls}Config")(
             state_dim=cell.state_dim,
@@ -141,7 +141,7 @@ class Original:
         return made
 
     def work(self, name: str, cell: Cell, x: Tensor) -> Callable[[], Tensor]:
-        """Return what is timed: on a CPU the cell; on a GPU its kernel alone, bx being in its own layout."""
+        """Return the function to be timed: the cell on a CPU, its kernel alone on a GPU."""
         made = self.like(name, cell)
         if not self._fused:
             return lambda: made(x)
@@ -162,12 +162,12 @@ def _import_built(checkout: Path) -> dict[str, Any]:
 
 
 def _import_without_kernels(checkout: Path) -> dict[str, Any]:
-    """It cannot be imported without its library, which its PyTorch path does not use."""
+    """Import the checkout without its CUDA library, which its PyTorch path does not use."""
     stub: Any = types.ModuleType(_LIBRARY)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(checkout / "pararnn", Path(folder) / "pararnn", ignore=shutil.ignore_patterns("csrc"))
         (Path(folder) / f"{_LIBRARY}.cpython-none.so").touch()
-        # First what torch registers itself: it must not miss what is put aside below.
+        # Torch must register its own parts before modules are put aside below.
         importlib.import_module("torch._dynamo")
         with (
             mock.patch.dict(sys.modules, {_LIBRARY: stub}),
@@ -180,7 +180,7 @@ def _import_without_kernels(checkout: Path) -> dict[str, Any]:
 
 @contextmanager
 def _on_path(folder: Path) -> Iterator[None]:
-    """Other packages are called pararnn too: nothing of one may be left in the place of another."""
+    """Put a folder on the import path. Other packages named pararnn are put aside and restored."""
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "pararnn"}
     sys.path.insert(0, str(folder))
     try:
@@ -195,7 +195,7 @@ def _on_path(folder: Path) -> Iterator[None]:
 def _import() -> dict[str, Any]:
     try:
         solver: Any = importlib.import_module("pararnn.parallel_reduction.parallel_reduction")
-        # Python 3.11 and newer refuse it as the default of a field otherwise.
+        # Without a hash Python 3.11 and newer refuse it as the default of a field.
         solver.NewtonConfig.__hash__ = object.__hash__
         return {name: importlib.import_module(f"pararnn.rnn_cell.{m}") for name, (m, _) in _MODULES.items()}
     except ImportError as error:
@@ -205,7 +205,7 @@ def _import() -> dict[str, Any]:
 def measure_all(
     checkout: Path, device: torch.device, problems: Sequence[Problem], rounds: int, left: Callable[[], float]
 ) -> tuple[list[OriginalFigure], list[str]]:
-    """Return a figure for each problem that time allows, and notes on what is absent and why."""
+    """Return a figure for each problem that there is time for, and notes with reasons for absent ones."""
     try:
         original = Original(checkout, device)
     except OriginalMissing as error:
@@ -251,7 +251,7 @@ def _newton(cell: Cell, x: Tensor, mode: str, tolerance: float) -> Tensor:
 
 
 def _own_work(cell: Cell, x: Tensor, device: torch.device, tolerance: float | None) -> Callable[[], object]:
-    """tolerance None: the mode auto. On a GPU the recurrence alone, as of the original."""
+    """Return our function to be timed. tolerance: None is mode auto. On a GPU it is the recurrence alone."""
     own = deepcopy(cell)
     own.newton = NewtonOptions(tol=tolerance)
     if device.type != "cuda":
@@ -282,7 +282,7 @@ def _in_turn(
 
 
 def _draw(problem: Problem, device: torch.device) -> tuple[Cell, Tensor]:
-    """A cell whose bx are like those of trained models, and its input."""
+    """Return a cell whose bx are like those of trained models, and its input."""
     size = problem.channels
     cell = _CELLS[problem.cell](size, size, _HEADS).to(device)
     gates = draw_inputs(problem.cell, 1024, size, device)

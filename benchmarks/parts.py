@@ -77,7 +77,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Start:
-    """Of a server from warm file cache: seconds until it answers, bytes once it has."""
+    """A server's start from a warm file cache: seconds until its first answer, and bytes after it."""
 
     label: str
     weight_bytes: int
@@ -89,7 +89,7 @@ class Start:
 
 @dataclass
 class Found:
-    """All figures of a run so far. conversations: beside the model's label. notes: what is absent and why."""
+    """All figures of a run so far. conversations: by the model's label; notes: reasons for absent figures."""
 
     figures: list[Figure] = field(default_factory=list)
     limits: list[Limits] = field(default_factory=list)
@@ -103,7 +103,7 @@ class Found:
 
 
 def measure_group(group: Group, setting: Setting, with_peers: bool, found: Found, progress: Progress) -> None:
-    """A group's models and peers in one interleaved run; without the peers if they fail on the way."""
+    """Measure a group's models and peers in one interleaved run, without the peers if they fail."""
     plan = Plan(group.prefills, group.batches, setting.rounds, group.seconds * setting.scale)
     models = group.peers if with_peers and setting.llama_python else ()
     progress("peers: writing and loading their models" if models else "loading")
@@ -122,7 +122,7 @@ def measure_group(group: Group, setting: Setting, with_peers: bool, found: Found
 def measure_servers(
     subject: Subject, setting: Setting, with_peers: bool, found: Found, progress: Progress
 ) -> None:
-    """A model behind `pararnn serve` and, beside the 130m ones, llama-server, pass by pass in turn."""
+    """Measure `pararnn serve` and, for the 130m models, llama-server, in alternating passes."""
     vocab_size = subject.config.vocab_size
     with contextlib.ExitStack() as stack:
         progress("starting the server")
@@ -159,7 +159,7 @@ _SERVING_SECONDS = 150.0
 
 
 def _alone(subject: Subject) -> Repetition:
-    """Seconds of the work of the most streams."""
+    """Return a repetition of the work of the most streams, by the model alone."""
     return CoreRun(subject.load(), STREAMS[-1]).generate(STREAMS[-1], PROMPT_TOKENS, NEW_TOKENS)
 
 
@@ -189,7 +189,7 @@ def _stall(port: int, vocab_size: int, turn: int) -> Stall:
 
 
 def measure_start(subject: Subject, setting: Setting, found: Found, progress: Progress) -> None:
-    """How long a server takes to start and what it holds, its file being in the system's cache."""
+    """Measure a server's start and memory, with its file in the system's cache."""
     with tempfile.TemporaryDirectory() as folder:
         progress("writing the checkpoint")
         path = checkpoint_of(subject, Path(folder))
@@ -214,7 +214,7 @@ def measure_start(subject: Subject, setting: Setting, found: Found, progress: Pr
 
 
 def measure_parked(setting: Setting, found: Found, progress: Progress) -> None:
-    """Many sessions of the 130m preset that wait."""
+    """Measure many waiting sessions of the 130m preset."""
     count = max(100, int(PARKED_SESSIONS * setting.scale))
     progress(f"{count:,} sessions")
     with tempfile.TemporaryDirectory() as folder:
@@ -222,7 +222,7 @@ def measure_parked(setting: Setting, found: Found, progress: Progress) -> None:
 
 
 def measure_original(setting: Setting, found: Found, progress: Progress) -> None:
-    """The original's cells in PyTorch beside ours, at equal accuracy."""
+    """Measure the original's cells in PyTorch beside ours, at equal accuracy."""
     if setting.original is None:
         return
     progress("its cells beside ours")
@@ -235,7 +235,7 @@ def measure_original(setting: Setting, found: Found, progress: Progress) -> None
 
 
 def measure_conversations(subject: Subject, setting: Setting, found: Found, progress: Progress) -> None:
-    """A long chat."""
+    """Measure a long chat."""
     turns = max(20, int(CHAT_TURNS * min(1.0, setting.scale)))
     progress(f"{turns} turns")
     with (
@@ -246,7 +246,7 @@ def measure_conversations(subject: Subject, setting: Setting, found: Found, prog
 
 
 def checkpoint_of(subject: Subject, folder: Path, *, chat: bool = False) -> Path:
-    """Where the model lies; a random one is saved in the folder, for chats if they are wanted."""
+    """Return the model's directory. A random model is saved in the folder, with a chat template if `chat`."""
     if subject.path is not None:
         return subject.path
     tokenizer = write_filler_tokenizer(folder / "tokenizer.json", subject.config.vocab_size, chat=chat)

@@ -1,4 +1,4 @@
-"""A run -> Markdown and JSON."""
+"""Reports of a run in Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ START_HEADINGS = ("server", "weights", "64 sessions", "ready", "first token", "r
 
 @dataclass(frozen=True)
 class Report:
-    """seconds: that the run took."""
+    """A report. seconds: duration of the run."""
 
     machine: Machine
     date: str
@@ -58,7 +58,7 @@ class Report:
     found: Found
 
     def to_json(self) -> str:
-        """All figures, for programs."""
+        """Return all figures as JSON."""
         found = dataclasses.asdict(self.found)
         body = {
             **dataclasses.asdict(self),
@@ -68,7 +68,7 @@ class Report:
         return json.dumps({**body, "targets": rows}, indent=1) + "\n"
 
     def to_markdown(self) -> str:
-        """What a person reads."""
+        """Return the tables as Markdown."""
         found = self.found
         parts = [_preamble(self)]
         if found.figures:
@@ -98,7 +98,7 @@ class Report:
 
 
 def server_rows(served: Served) -> list[tuple[str, ...]]:
-    """In the order of SERVER_HEADINGS."""
+    """Return rows with the columns SERVER_HEADINGS."""
     rows: list[tuple[str, ...]] = [
         (
             served.label,
@@ -119,7 +119,7 @@ def _spread(rates: Spread) -> tuple[str, str]:
 
 
 def stall_row(label: str, stalls: list[Stall]) -> tuple[str, ...]:
-    """Medians over the repetitions, but the greatest ratio. In the order of STALL_HEADINGS."""
+    """Return a row with the columns STALL_HEADINGS: medians over the repetitions, and the largest ratio."""
     names = ("quiet_median", "busy_p50", "busy_p99", "busy_max")
     medians = [statistics.median(getattr(each, name) for each in stalls) for name in names]
     worst = max(each.busy_p99 / each.quiet_median for each in stalls)
@@ -127,7 +127,7 @@ def stall_row(label: str, stalls: list[Stall]) -> tuple[str, ...]:
 
 
 def start_row(start: Start) -> tuple[str, ...]:
-    """In the order of START_HEADINGS."""
+    """Return a row with the columns START_HEADINGS."""
     return (
         start.label,
         f"{start.weight_bytes / 2**20:,.0f} MiB",

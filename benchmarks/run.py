@@ -1,4 +1,4 @@
-"""`python -m benchmarks.run`: measure this machine, print the tables, keep them under benchmarks/results."""
+"""`python -m benchmarks.run` measures this machine, prints tables and saves them in benchmarks/results."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def main(
 
 
 def _steps(parts: set[str], names: set[str], setting: Setting, found: Found) -> Iterator[Step]:
-    """What is to be measured, in order: its name, and a function that takes a progress report."""
+    """Yield the measurements in order: a name, and a function that takes a progress report."""
     peers = "peer" in parts
     for group in groups():
         if "core" in parts and (not names or group.name in names):
@@ -129,7 +129,7 @@ def _served() -> Iterator[tuple[str, Subject]]:
 
 
 def _run_all(steps: list[Step], found: Found, console: Console) -> None:
-    """A step that fails is a note: the others are still worth having."""
+    """Run all steps. A step that fails becomes a note, and the others still run."""
     for index, (name, step) in enumerate(steps):
         place, began = f"({index + 1}/{len(steps)})", time.monotonic()
         with console.status(f"{place} {name}") as status:
@@ -146,7 +146,7 @@ def _tell(status: Status, place: str, text: str) -> None:
 
 
 def _disturbances(machine: Machine) -> Iterator[str]:
-    """Spinning threads of a peer suffer most from company: ratios of a busy machine mean nothing."""
+    """Yield warnings about other load. Ratios are wrong then, because a peer's spinning threads lose most."""
     if machine.load > _BUSY * machine.cores:
         yield f"The machine was busy (load {machine.load}): quote no figure and no ratio of this run."
 

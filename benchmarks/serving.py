@@ -1,4 +1,4 @@
-"""The server as its users run it: `pararnn serve` in a process of its own, streams over HTTP."""
+"""Measurement of `pararnn serve` in a separate process, with streams over HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _START_SECONDS = 120.0
 
 
 class ServerNotReady(RuntimeError):
-    """The server ended or did not become ready; holds what it printed."""
+    """Error: the server ended or did not become ready. The message has its output."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class ServingFigures:
-    """All passes of one load: tokens/s with their spread, of the times the medians in seconds."""
+    """Figures of all passes of one load: tokens/s with their spread, and median times in seconds."""
 
     streams: int
     tokens_per_second: Spread
@@ -54,7 +54,7 @@ class ServingFigures:
 
     @classmethod
     def of(cls, streams: int, passes: list[Pass]) -> ServingFigures:
-        """passes: at least one."""
+        """Summarise passes, of which there is at least one."""
         return cls(
             streams=streams,
             tokens_per_second=Spread.of([each.tokens_per_second for each in passes]),
@@ -67,7 +67,7 @@ class ServingFigures:
 
 @dataclass(frozen=True)
 class Server:
-    """Of a server that is ready. ready_seconds: from its start to then."""
+    """A server that is ready. ready_seconds: from its start until it was ready."""
 
     port: int
     pid: int
@@ -75,21 +75,21 @@ class Server:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that the process holds now."""
+        """Return the process's resident memory."""
         fields = Path(f"/proc/{self.pid}/status").read_text().split()
         return int(fields[fields.index("VmRSS:") + 1]) * 1024
 
 
 @contextlib.contextmanager
 def serving(checkpoint: Path, threads: int) -> Iterator[int]:
-    """`pararnn serve` on this machine; gives its port once it is ready."""
+    """Run `pararnn serve` on this machine, and yield its port when it is ready."""
     with pararnn_server(checkpoint, threads) as server:
         yield server.port
 
 
 @contextlib.contextmanager
 def pararnn_server(checkpoint: Path, threads: int, **others: object) -> Iterator[Server]:
-    """`pararnn serve` on this machine, once it is ready. others: settings by name."""
+    """Run `pararnn serve` on this machine, and yield it when it is ready. others: settings by name."""
     ours = {f"PARARNN_{name.upper()}" for name in Settings.model_fields}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     options = {"checkpoint": checkpoint, "host": "127.0.0.1", "threads": threads, "max_num_seqs": 64}
@@ -107,7 +107,10 @@ def pararnn_server(checkpoint: Path, threads: int, **others: object) -> Iterator
 def server_process(
     command: Callable[[int], list[str]], *, ready_at: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """command: of a port. Ready is who answers `ready_at` with 200; ServerNotReady if that never comes."""
+    """Run a server, and yield it when it answers `ready_at` with 200. Raises ServerNotReady if it does not.
+
+    command: the command for a port
+    """
     port = _free_port()
     with tempfile.TemporaryFile() as output:
         start = time.monotonic()
@@ -125,14 +128,14 @@ def server_process(
 
 
 def measure(port: int, load: Load, seed: int) -> Pass:
-    """One pass of the load."""
+    """Run one pass of the load."""
     start = time.perf_counter()
     streams = asyncio.run(run_load(port, load, seed))
     return summary(streams, time.perf_counter() - start)
 
 
 def summary(streams: list[StreamTimes], taken: float) -> Pass:
-    """taken: seconds from the first request to the last token."""
+    """Summarise the streams of a pass. taken: seconds from the first request to the last token."""
     first = [each.first for each in streams]
     between = [gap for each in streams for gap in each.between]
     return Pass(
@@ -145,7 +148,7 @@ def summary(streams: list[StreamTimes], taken: float) -> Pass:
 
 
 def percentile(values: list[float], percent: int) -> float:
-    """The least value that at least `percent` of 100 do not exceed; 0 of nothing."""
+    """Return the least value that at least `percent` percent do not exceed; 0 without values."""
     if not values:
         return 0.0
     return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)]

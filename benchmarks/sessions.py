@@ -1,8 +1,8 @@
-"""Many sessions on one machine: what they cost while they wait, and how soon each goes on.
+"""Many sessions on one machine: their cost while they wait, and the time until each resumes.
 
 python -m benchmarks.sessions --sessions 10000
 
-The states are random bytes of the 130m preset's size: nothing here depends on what they hold.
+The states are random bytes of the 130m preset's size, because nothing here depends on their contents.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Parked:
-    """Bytes and seconds. state_bytes: of all the sessions, by the formula.
+    """Figures of waiting sessions, in bytes and seconds. state_bytes: of all sessions, computed.
 
-    resident: what the process grew by. store: of the file, without rollback. A resume is from the request for
-    the turn until the state is in its slot; a commit is one turn of 64 tokens, alone.
+    resident: growth of the process; store: of the file, without rollback copies. A resume lasts from the
+    request of a turn until the state is in its slot. A commit is that of a single turn of 64 tokens.
     """
 
     sessions: int
@@ -81,7 +81,7 @@ class Parked:
 
 
 def measure(num_sessions: int, folder: Path) -> Parked:
-    """The store's file lies in the folder."""
+    """Measure num_sessions sessions, with the store's file in the folder."""
     config = ModelConfig.preset(PRESET)
     pool = RecurrentState(state_parts(config), 1)
     sessions = _open(config, folder, num_sessions)
@@ -131,7 +131,7 @@ def _open(config: ModelConfig, folder: Path, num_sessions: int) -> SessionManage
 
 
 def _park(sessions: SessionManager, config: ModelConfig, count: int) -> list[str]:
-    """Each after one turn; some turns end at once, as on a busy server."""
+    """Make sessions with one turn each. Some turns end together, as on a busy server."""
     ids, room = [], Semaphore(_AT_ONCE)
     for _ in range(count):
         session_id = _wait(sessions.ask(directory.create, OWNER)).id
@@ -145,7 +145,7 @@ def _park(sessions: SessionManager, config: ModelConfig, count: int) -> list[str
 
 
 def _turn(sessions: SessionManager, session_id: str, config: ModelConfig) -> float:
-    """Seconds from the end of a turn until it is durable."""
+    """Return the seconds from the end of a turn until it is durable."""
     turn = _wait(sessions.ask(begin_turn, session_id, OWNER, "bench"))
     assert isinstance(turn, Turn)
     result, done = _result(config), Future[object]()
@@ -156,7 +156,7 @@ def _turn(sessions: SessionManager, session_id: str, config: ModelConfig) -> flo
 
 
 def _fork(sessions: SessionManager, session_id: str) -> float:
-    """Seconds."""
+    """Return the seconds of a fork."""
     began = time.perf_counter()
     _wait(sessions.ask(branches.fork, session_id, OWNER))
     return time.perf_counter() - began
@@ -168,7 +168,7 @@ def _result(config: ModelConfig) -> TurnResult:
 
 
 def _resume(sessions: SessionManager, pool: RecurrentState, session_id: str, *, cold: bool = False) -> float:
-    """Seconds; cold: it was only in the store."""
+    """Return the seconds of a resume. cold: the session is only in the store."""
     if cold:
         _wait(sessions.ask(lambda ledger: ledger.host.drop(session_id)))
     began = time.perf_counter()
@@ -189,7 +189,7 @@ def _ms(*seconds: float) -> str:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sessions", type=int, default=10_000)
     parser.add_argument(

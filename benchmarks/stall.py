@@ -1,4 +1,4 @@
-"""What a long prompt does to others: their time between tokens before and while it is read.
+"""Effect of a long prompt on other streams: their time between tokens before and during its prefill.
 
 python -m benchmarks.stall --checkpoint DIR --streams 8 --prompt-tokens 4000
 """
@@ -23,9 +23,9 @@ _FOREVER = 100_000
 
 @dataclass(frozen=True)
 class Stall:
-    """Seconds between two tokens of a stream: quiet, and while the prompt is read.
+    """Seconds between two tokens of a stream: without the prompt, and during its prefill.
 
-    first: to the prompt's own first token.
+    first: time to the prompt's own first token
     """
 
     quiet_median: float
@@ -37,7 +37,7 @@ class Stall:
 
     @classmethod
     def of(cls, quiet: list[float], busy: list[float], first: float) -> Stall:
-        """quiet, busy: gaps of all streams that ended in each period."""
+        """Summarise the gaps of all streams that end in each period."""
         return cls(
             quiet_median=percentile(quiet, 50),
             quiet_p99=percentile(quiet, 99),
@@ -61,7 +61,7 @@ class Stall:
 
 
 async def stall(port: int, streams: Load, prompt: Load, quiet_seconds: float, seed: int) -> Stall:
-    """prompt: one stream. The quiet streams are left once its first token is there."""
+    """Run the streams, and then the prompt, one more stream. The streams are left after its first token."""
     arrivals: list[list[float]] = [[] for _ in range(streams.streams)]
     tasks = [
         asyncio.ensure_future(stream_arrivals(port, body, times))
@@ -85,7 +85,7 @@ async def stall(port: int, streams: Load, prompt: Load, quiet_seconds: float, se
 
 
 def _gaps(arrivals: list[list[float]], start: float, end: float) -> list[float]:
-    """Gaps that end between the two moments, and so contain all of a stall that began before."""
+    """Return the gaps that end between start and end. So a stall that began earlier counts in full."""
     return [
         later - earlier
         for times in arrivals
@@ -95,7 +95,7 @@ def _gaps(arrivals: list[list[float]], start: float, end: float) -> list[float]:
 
 
 def main() -> None:
-    """Prints the figures of each repetition, or all as JSON."""
+    """Print the figures of each repetition, or all as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=0)

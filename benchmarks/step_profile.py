@@ -1,4 +1,4 @@
-"""Where the time of one decode step goes, stage by stage, beside the least time its weights take to read.
+"""Time of the stages of a decode step, beside the least time in which their weights can be read.
 
 python -m benchmarks.step_profile --models 25m 406m --weights int8
 """
@@ -35,21 +35,21 @@ _STAGE_OF = {
 
 @dataclass(frozen=True)
 class Profile:
-    """Seconds of a step, medians over steps. stages: by name, in order; nbytes: of weights a stage reads."""
+    """A profile: median seconds of a step. stages: by name, in order; nbytes: of the weights of a stage."""
 
     step: float
     stages: Mapping[str, float]
     nbytes: Mapping[str, int]
 
     def rows(self, bandwidth: float) -> Iterator[tuple[str, float, float, float]]:
-        """Name, microseconds, share of the step, share of the read bandwidth (0 without weights)."""
+        """Yield name, microseconds, share of the step, share of the read bandwidth (0 without weights)."""
         for name, seconds in self.stages.items():
             read = self.nbytes.get(name, 0) / bandwidth
             yield name, seconds * 1e6, seconds / self.step, read / seconds
 
 
 def profile(model: ParaRNNForCausalLM, batch: int, steps: int = _STEPS) -> Profile:
-    """Steps of one token for each of `batch` sequences; the first ones are not counted."""
+    """Profile steps of one token for each of `batch` sequences. The first ones are not counted."""
     state = model.new_state(batch)
     tokens = torch.arange(batch) % model.config.vocab_size
     bounds, slots = torch.arange(batch + 1, dtype=torch.int32), torch.arange(batch, dtype=torch.int32)
@@ -62,9 +62,9 @@ def profile(model: ParaRNNForCausalLM, batch: int, steps: int = _STEPS) -> Profi
 def stage_medians(
     step: Callable[[torch.Tensor], object], steps: int = _STEPS
 ) -> tuple[float, dict[str, float]]:
-    """Seconds of a step that adds those of its stages to what it is given; the first ones are not counted.
+    """Measure a step that adds the seconds of its stages to its argument. The first ones are not counted.
 
-    Returns the median step, and of each stage, the call from Python besides, the median.
+    Returns the median of the step and of each stage, with the call from Python as one more stage.
     """
     taken: list[tuple[float, list[float]]] = []
     for _ in range(_WARM_UP + steps):
@@ -80,7 +80,7 @@ def stage_medians(
 
 
 def _nbytes(model: ParaRNNForCausalLM) -> dict[str, int]:
-    """By stage, of the matrices that it reads."""
+    """Return the bytes of the matrices of each stage."""
     sizes = dict.fromkeys(_STAGE_OF.values(), 0)
     for name, matrix in model.serving_form().matrices():
         head = name == (EMBEDDING if model.config.tie_embeddings else HEAD)
@@ -100,7 +100,7 @@ def _table(label: str, batch: int, result: Profile, bandwidth: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Profile one decode step of random models, stage by stage.")
     parser.add_argument("--models", nargs="+", default=["25m", "406m"], help="presets")
     parser.add_argument("--weights", nargs="+", default=["int8"], choices=WEIGHTS)

@@ -1,4 +1,4 @@
-"""What a figure is held against, and how that is said."""
+"""A target of a figure, and its row in a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TARGET_HEADINGS = ("target", "measured", "wanted", "reached")
 
 @dataclass(frozen=True)
 class Target:
-    """value: what was measured, None where its figures are absent. wanted: at least, or at most."""
+    """A target. value: the measured figure, None if it is absent; wanted: its least or largest value."""
 
     what: str
     value: float | None
@@ -19,14 +19,14 @@ class Target:
 
     @property
     def is_reached(self) -> bool | None:
-        """None where it was not measured."""
+        """True if the target is reached; None if the figure was not measured."""
         if self.value is None:
             return None
         return self.value <= self.wanted if self.at_most else self.value >= self.wanted
 
 
 def target_row(target: Target) -> tuple[str, ...]:
-    """In the order of TARGET_HEADINGS."""
+    """Return a row with the columns TARGET_HEADINGS."""
     bound = "at most" if target.at_most else "at least"
     said = {None: "not measured", True: "yes", False: "no"}[target.is_reached]
     value = "" if target.value is None else f"{target.value:.2f} {target.unit}"

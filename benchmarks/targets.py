@@ -1,4 +1,4 @@
-"""What the figures are held against: shares of the machine's limit, and the best peer of the same run."""
+"""Targets of the figures: shares of the machine's limits, and the best peer of the same run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COMPARED = ("bf16", "int8", "int4")
 
 
 def targets(found: Found) -> list[Target]:
-    """All that this run can say something about; None for a figure or peer that it lacks."""
+    """Return the targets that this run can check. The value is None if a figure or peer is absent."""
     return [
         *_bandwidth_targets(found.figures),
         *_peer_targets(found.figures),
@@ -95,7 +95,7 @@ def _session_targets(found: Found) -> Iterator[Target]:
     for label, each in found.conversations:
         chat = f"{label}, chat {each.kind}"
         yield Target(f"{chat}, first token of turn {each.turns}, of turn 2's", each.ratio, 1.1, at_most=True)
-        # Sessions of the 130m preset wait: their commits belong to its turns.
+        # The waiting sessions have the 130m preset's size, so their commits are compared with its turns.
         for parked in found.parked if "130m" in label else ():
             share = parked.commit_p50 / each.turn
             yield Target(f"{chat}, commit, of a 64-token turn", share, 0.05, at_most=True)
@@ -107,7 +107,7 @@ def _own(figures: list[Figure], preset: str, weights: str, test: str) -> Figure 
 
 
 def _best(figures: list[Figure], preset: str, test: str, weights: str | None = None) -> Figure | None:
-    """Of the peers beside a preset, in one format or in any, the fastest."""
+    """Return the fastest peer of a preset, in one format or in any; None if there is none."""
     beside = [
         each
         for each in figures
@@ -130,5 +130,5 @@ def _ratio(own: Figure | None, other: Figure | None) -> float | None:
 
 
 def _rate(served: Served) -> float:
-    """Tokens per second of the load of 32 streams."""
+    """Return the tokens per second of the load of 32 streams."""
     return next(each.tokens_per_second.median for each in served.loads if each.streams == 32)

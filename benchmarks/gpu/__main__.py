@@ -1,7 +1,7 @@
-"""`python -m benchmarks.gpu`: measure the GPU at hand, print the tables, keep them under benchmarks/results.
+"""`python -m benchmarks.gpu` measures this machine's GPU, prints tables and saves them in benchmarks/results.
 
-Needs no more than torch and what a checkpoint needs; what the server needs besides is looked for when its
-turn comes. With --tiny it runs on a CPU too, which shows that it runs and nothing else.
+It needs torch and the packages that load a checkpoint. The server's packages are needed only for its part.
+With --tiny it also runs on a CPU, as a test of the benchmark itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TINY = "A tiny run: it shows that everything runs. Quote no figure and no targe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Returns 1 if a part failed: the others are there nevertheless."""
+    """Run the command line. Returns 1 if a part failed; the other parts are saved."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="Measure the GPU at hand.")
     parser.add_argument("--only", choices=GROUPS, help="only this group of tables, beside the limits")
     parser.add_argument("--time-limit", type=float, default=_SECONDS, metavar="SECONDS", help="for all")
@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace, device: torch.device, command: str) -> int
 
 
 def _measure(part: Part, still: Sequence[Part], setting: Setting, found: Found) -> bool:
-    """Within its share of the time that is left for it and those still to come. False if it failed."""
+    """Measure a part within its share of the time left. Returns False if it failed."""
     if setting.left <= part.least:
         found.notes.append(f"Left out for want of time: {part.name}.")
         return True

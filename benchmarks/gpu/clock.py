@@ -1,4 +1,4 @@
-"""Timing on a device: by CUDA events there, by the wall clock on a CPU."""
+"""Timing on a device, by CUDA events, or by the wall clock on a CPU."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pararnn_server.bench.timing import Repetition, Spread, interleaved
 from pararnn_core.ops.devices import seconds_on
 
 _FLUSHED_BYTES = 512 << 20
-"""Ten times the largest L2 cache, and long enough to write that the host is ahead with the work by then."""
+"""Bytes written to empty the L2 cache: ten times the largest. Meanwhile the host queues the work."""
 
 
 class DeviceClock:
-    """Repetitions of work on one device."""
+    """A clock for repetitions of work on one device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -22,11 +22,11 @@ class DeviceClock:
         self._flushed = torch.empty(size, dtype=torch.uint8, device=device)
 
     def seconds(self, work: Callable[[], object]) -> float:
-        """Of one call, with caches as they are."""
+        """Return the seconds of one call, with the caches as they are."""
         return seconds_on(self.device, work)
 
     def cold(self, work: Callable[[], object]) -> Repetition:
-        """With nothing of it in the L2 cache. The launch is hidden behind what empties the cache."""
+        """Return a repetition with an empty L2 cache. The emptying hides the time of the launch."""
 
         def repeat() -> float:
             self._flushed.zero_()
@@ -35,7 +35,7 @@ class DeviceClock:
         return repeat
 
     def compare(self, cases: Mapping[str, Repetition], rounds: int, time_limit: float) -> dict[str, Spread]:
-        """All in turn; nobody spins after its work here, so that none needs a rest before it."""
+        """Measure all cases in turn, without pauses, because no thread spins after its work here."""
         return interleaved(
             cases, rounds=rounds, time_limit=time_limit, progress=lambda _: None, rest=lambda _: None
         )

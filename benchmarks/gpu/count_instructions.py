@@ -1,9 +1,9 @@
-"""`python -m benchmarks.gpu.count_instructions LIBRARY`: counts the instructions of the scans, for a table.
+"""`python -m benchmarks.gpu.count_instructions LIBRARY` counts the instructions of the scans.
 
 Needs the library that nvcc built and cuobjdump, of the CUDA toolkit or of the package nvidia-cuda-cuobjdump,
 but no GPU. It reads the machine code (SASS) and rewrites `instruction_counts.json`, which instructions.py
-explains. A loop is what a branch back encloses; all of it counts, also what a branch may leave out: the
-counts are upper bounds.
+explains. A loop is the code between a backward branch and its target. All of it counts, even if a branch may
+skip some, so the counts are upper bounds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.gpu.instructions import COUNTS_PATH, Counts, StepCount
 
 _LANE_STEPS = 4
-"""Of Newton's tile: kSteps of csrc/cuda/scans/tile.cuh."""
+"""Steps of a lane in Newton's tile: kSteps in CUDA."""
 _ROWS = 3
 """Loads of a step."""
 
@@ -31,23 +31,23 @@ _INSTRUCTION = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\
 
 @dataclass(frozen=True)
 class Loop:
-    """Names of the instructions from `begin` to the branch back to it, at `end`."""
+    """A loop: names of the instructions from `begin` to the branch back to it, at `end`."""
 
     begin: int
     end: int
     names: tuple[str, ...]
 
     def count(self, name: str) -> int:
-        """Of all whose names begin so."""
+        """Count the instructions whose names begin with `name`."""
         return sum(found.startswith(name) for found in self.names)
 
     def encloses(self, other: Loop) -> bool:
-        """Whether the other is a smaller one inside."""
+        """Return True if the other loop is a smaller one inside this one."""
         return self.begin <= other.begin and other.end <= self.end and len(other.names) < len(self.names)
 
 
 def loops_of(code: str) -> list[Loop]:
-    """Of one function, the shortest first."""
+    """Return the loops of one function, the shortest first."""
     found = [_INSTRUCTION.match(line) for line in code.splitlines()]
     instructions = [(int(m[1], 16), m[2], m[3]) for m in found if m is not None]
     loops = []
@@ -60,14 +60,14 @@ def loops_of(code: str) -> list[Loop]:
 
 
 def count_sequential(loops: Sequence[Loop]) -> StepCount:
-    """Of the loop that both loads and computes; the shortest is that of the steady state."""
+    """Count the shortest loop that both loads and computes. It is the loop of the steady state."""
     loop = next(loop for loop in loops if loop.count("LDG") and loop.count("MUFU.EX2"))
     steps = loop.count("LDG") // _ROWS
     return StepCount(len(loop.names) / steps, loop.count("MUFU") / steps)
 
 
 def count_newton(loops: Sequence[Loop]) -> StepCount:
-    """Of the loop of updates, and of the loop over tiles around it less that which goes step by step."""
+    """Count the loop of updates, and the loop over tiles around it without the sequential fallback."""
     update = next(loop for loop in loops if loop.count("SHFL") and loop.count("MUFU.EX2"))
     tile = next(loop for loop in loops if loop.encloses(update) and loop.count("LDG"))
     failed = next(loop for loop in loops if loop.count("MUFU.EX2") and tile.encloses(loop))
@@ -81,7 +81,7 @@ def count_newton(loops: Sequence[Loop]) -> StepCount:
 
 
 def count(sass: str) -> Counts:
-    """By kernel, Newton's of several time warps as "newton 2" and so on; then by cell and type of bx."""
+    """Return counts by kernel ("newton 2" has two time warps), then by cell and type of bx."""
     counts: dict[str, dict[str, StepCount]] = {}
     for (kernel, name), code in _functions(sass):
         counter = count_newton if kernel.startswith("newton") else count_sequential
@@ -100,7 +100,7 @@ def _functions(sass: str) -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def lines(counts: Counts) -> list[str]:
-    """A table to read."""
+    """Return the counts as a Markdown table."""
     head = "| kernel | cell, bx | issued | special | issued an update | special an update |"
     rows = (
         f"| {kernel} | {name} | " + " | ".join(f"{value:g}" for value in asdict(step).values()) + " |"
@@ -111,7 +111,7 @@ def lines(counts: Counts) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Count the instructions of the scans in a built library.")
     parser.add_argument("library", type=Path, help="libpararnn_cuda.so, or an object of it")
     parser.add_argument("--architecture", default="sm_90")

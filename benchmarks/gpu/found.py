@@ -1,4 +1,4 @@
-"""All that a run found so far, and what follows from figures of different parts."""
+"""All figures of a run so far, and ratios between figures of different parts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from benchmarks.original import OriginalFigure
 
 @dataclass(frozen=True)
 class ServedFigure:
-    """Of many streams at once; times in seconds. alone: tokens/s of the model on the same prompts and tokens,
-    without server and sampling.
+    """Figures of many streams at once; times in seconds.
+
+    alone: tokens/s of the model on the same prompts and tokens, without server and sampling
 
     late_first: to the first token of one more prompt of late_tokens under that load, None if time was over.
     late_between_p99: between two tokens of the others while it was read.
@@ -35,13 +36,13 @@ class ServedFigure:
 
     @property
     def share(self) -> float:
-        """Of the model alone."""
+        """Throughput as a share of the model's alone."""
         return self.tokens_per_second.median / self.alone.median
 
 
 @dataclass
 class Found:
-    """counts: of the scans' instructions. notes: what is absent and why."""
+    """All figures. counts: of the scans' instructions; notes: reasons for absent figures."""
 
     limits: DeviceLimits | None = None
     decodes: list[DecodeFigure] = field(default_factory=list)
@@ -55,13 +56,13 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
     def copy_share(self, figure: ScanFigure, way: str) -> float | None:
-        """Of the copy bandwidth, by the least that a scan has to move. None: not measured."""
+        """Return the scan's minimal traffic as a share of the copy bandwidth; None: not measured."""
         if self.limits is None or way not in figure.seconds:
             return None
         return figure.shape.moved / figure.seconds[way].median / self.limits.copy.median
 
     def bound_share(self, figure: ScanFigure, way: str) -> float | None:
-        """Of what the chip's issue slots and special-function units allow the kernel. None: unknown."""
+        """Return the share of the bound by issue slots and special-function units; None: unknown."""
         if self.limits is None or way not in figure.seconds:
             return None
         processors, clock = self.limits.multiprocessors, self.limits.clock
@@ -76,5 +77,5 @@ class Found:
         return None if least is None else least / figure.seconds[way].median
 
     def decode(self, weights: str, batch: int) -> DecodeFigure | None:
-        """None where it was not measured."""
+        """Return the figure of a decode; None if it was not measured."""
         return next((each for each in self.decodes if (each.weights, each.batch) == (weights, batch)), None)

@@ -1,9 +1,9 @@
-"""How fast the chip's issue slots and special-function units let a scan be, from counts of its instructions.
+"""Lower bounds of a scan's time by issue slots and special-function units, from counts of instructions.
 
-The counts are data, `instruction_counts.json`: what `cuobjdump -sass` shows of the compiled kernels. By way
-("sequential"; "newton", with one time warp, "newton 2" with two), then by cell and type of bx ("gru
-float32"): the instructions of a channel's step, all of them and those of the special-function units;
-Newton's that come with each update apart.
+The counts are in `instruction_counts.json`, from the output of `cuobjdump -sass` for the compiled kernels.
+They are by solver ("sequential"; "newton" with one time warp, "newton 2" with two), then by cell and type of
+bx ("gru float32"). Each has the instructions of a channel's step: all of them, and those of the
+special-function units. Those of each Newton update are counted separately.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 COUNTS_PATH = Path(__file__).with_name("instruction_counts.json")
 
 ISSUED, SPECIAL = 128, 16
-"""Lanes whose instruction a multiprocessor of sm_80 to sm_100 takes on in a cycle: of any kind, of MUFU."""
+"""Lanes that a multiprocessor of sm_80 to sm_100 serves in a cycle: of any instruction, of MUFU."""
 
 
 @dataclass(frozen=True)
 class StepCount:
-    """Instructions of one lane for one step of one channel: once, and again with each update of Newton's."""
+    """Instructions of one lane for a step of a channel: once, and for each Newton update."""
 
     issued: float
     special: float
@@ -29,7 +29,7 @@ class StepCount:
     special_per_update: float = 0.0
 
     def cycles(self, updates: float) -> float:
-        """Of a multiprocessor for one step of one channel, at least."""
+        """Return the least cycles of a multiprocessor for one step of one channel."""
         issued = self.issued + updates * self.issued_per_update
         special = self.special + updates * self.special_per_update
         return max(issued / ISSUED, special / SPECIAL)
@@ -39,7 +39,7 @@ Counts = Mapping[str, Mapping[str, StepCount]]
 
 
 def read_counts(path: Path = COUNTS_PATH) -> Counts:
-    """Nothing where nobody has counted yet."""
+    """Read the counts; empty if there is no file."""
     if not path.exists():
         return {}
     return {
@@ -51,7 +51,10 @@ def read_counts(path: Path = COUNTS_PATH) -> Counts:
 def least_seconds(
     counts: Counts, way: str, name: str, steps: int, updates: float, cycles_per_second: float | None
 ) -> float | None:
-    """steps: of all channels together; cycles_per_second: of all multiprocessors together. None: unknown."""
+    """Return the least seconds of a scan; None: unknown.
+
+    steps: of all channels together; cycles_per_second: of all multiprocessors together
+    """
     count = counts.get(way, {}).get(name)
     if count is None or cycles_per_second is None:
         return None

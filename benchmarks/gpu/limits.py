@@ -1,4 +1,4 @@
-"""What the device at hand can do at most, measured in the same run as what is held against it."""
+"""Limits of the device, measured in the same run as the figures that are compared with them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ READERS: dict[str, Callable[[Tensor], Tensor]] = {
     "sum of bfloat16": lambda data: data.view(torch.bfloat16).sum(dtype=torch.float32),
     "matrix times vector in bfloat16": lambda data: _matrix_times_vector(data.view(torch.bfloat16)),
 }
-"""Ways of torch to read all of some memory; the fastest says what reading can do."""
+"""Torch operations that read all of some memory. The fastest gives the read bandwidth."""
 
 
 @dataclass(frozen=True)
 class DeviceLimits:
-    """Rates in bytes, operations and cycles per second. None: the device has no such thing.
+    """Limits: rates in bytes, operations and cycles per second; None if the device has no such limit.
 
-    copy: bytes read and bytes written together; reader: which of READERS read fastest
-    launch: seconds of a kernel that does next to nothing, asked for one by one; node: the same in a graph
+    copy: bytes read and bytes written together; reader: the fastest of READERS
+    launch: seconds of a nearly empty kernel that is launched alone; node: the same in a graph
     """
 
     device: str
@@ -46,7 +46,7 @@ class DeviceLimits:
 
 
 def measure_limits(sizes: Sizes, clock: DeviceClock, device_name: str, seconds: float) -> DeviceLimits:
-    """seconds: the time that it may take, about."""
+    """Measure the limits in about this many seconds."""
     device = clock.device
     source = torch.empty(sizes.copied // 4, device=device).normal_()
     target = torch.empty_like(source)
@@ -100,7 +100,7 @@ def _launches(clock: DeviceClock) -> dict[str, Repetition]:
 
 
 def _clock_rate(clock: DeviceClock) -> float:
-    """Cycles a second while a kernel waits for its multiprocessor's counter."""
+    """Return the clock rate in cycles per second, while a kernel waits for its multiprocessor's counter."""
 
     def spin() -> None:
         torch.cuda._sleep(_SPUN_CYCLES)  # type: ignore[no-untyped-call]  # torch's

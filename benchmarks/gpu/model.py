@@ -1,4 +1,4 @@
-"""A random model on the device: decodes of many batch sizes, prefills, and where the time of a step goes."""
+"""A random model on the device: decodes of many batch sizes, prefills, and the stages of a step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PROFILED_STEPS = 9
 
 @dataclass(frozen=True)
 class DecodeFigure:
-    """seconds: of one step. nbytes: of the weights that it reads, as they are stored."""
+    """A decode. seconds: of one step; nbytes: of the stored weights that it reads."""
 
     weights: str
     batch: int
@@ -30,19 +30,19 @@ class DecodeFigure:
 
     @property
     def tokens_per_second(self) -> float:
-        """All sequences together, of the median."""
+        """Median tokens per second of all sequences together."""
         return self.batch / self.seconds.median
 
     def share(self, read: Spread) -> float:
-        """Of the read bandwidth, bytes per second: of the weights, as if nothing else were read."""
+        """Return the rate of reading the weights as a share of the read bandwidth in bytes per second."""
         return self.nbytes / self.seconds.median / read.median
 
 
 @dataclass(frozen=True)
 class PrefillFigure:
-    """Of one sequence, in chunks. seconds: the model; products: those alone, None where not measured.
+    """A prefill of one sequence, in chunks. seconds: of the model; products: of the products alone, or None.
 
-    working: most bytes that were taken beside weights and states meanwhile, None on a CPU.
+    working: most bytes in use beside weights and states, None on a CPU
     """
 
     tokens: int
@@ -53,13 +53,13 @@ class PrefillFigure:
 
     @property
     def ratio(self) -> float | None:
-        """To the products alone."""
+        """Time of the model divided by that of the products."""
         return None if self.products is None else self.seconds.median / self.products.median
 
 
 @dataclass(frozen=True)
 class StageProfile:
-    """Seconds of a step and of its stages, each waited for, so that the step is slower than others."""
+    """Seconds of a step and of its stages. It waits for each stage, so the step is slower than others."""
 
     what: str
     step: float
@@ -67,7 +67,7 @@ class StageProfile:
 
 
 def measure_decodes(sizes: Sizes, clock: DeviceClock, time_limit: float) -> list[DecodeFigure]:
-    """All formats in turn: bfloat16 at every batch size, integers at some."""
+    """Measure all formats in turn: bfloat16 at every batch size, integers at some."""
     cases: dict[str, Repetition] = {}
     figures: dict[str, tuple[Subject, int]] = {}
     for weights in ("bf16", "int8", "int4"):
@@ -91,7 +91,7 @@ def measure_prefills(
     notes: list[str],
     left: Callable[[], float],
 ) -> None:
-    """Each length and chunk beside its products, those that wait for time last."""
+    """Measure each length and chunk and its products, the longest last."""
     subject = sizes.subject("bf16")
     model = subject.load(device=clock.device)
     dtype = torch.bfloat16 if clock.device.type == "cuda" else torch.float32
@@ -115,7 +115,7 @@ def measure_prefills(
 
 
 def measure_longest(sizes: Sizes, clock: DeviceClock, figures: list[PrefillFigure]) -> None:
-    """Once, and without its products: what counts is the memory that it takes."""
+    """Measure the longest prefill once, without its products. Its memory is the figure of interest."""
     model = sizes.subject("bf16").load(device=clock.device)
     _warm_up(model, CHUNK)
     prefill = CoreRun(model, 1, timed=clock.seconds).prefill(sizes.longest_prompt)
@@ -125,7 +125,7 @@ def measure_longest(sizes: Sizes, clock: DeviceClock, figures: list[PrefillFigur
 
 
 def measure_stages(sizes: Sizes, clock: DeviceClock) -> list[StageProfile]:
-    """A decode at batch 1 and a chunk of a prompt, launch by launch."""
+    """Measure the stages of a decode at batch 1 and of a chunk of a prompt, without graphs."""
     model = sizes.subject("bf16").load(device=clock.device)
     chunk = sizes.prefills[0][1]
     return [
@@ -149,13 +149,13 @@ def _alone(products: ProductsAlone, tokens: int, chunk: int, clock: DeviceClock)
 
 
 def _warm_up(model: ParaRNNForCausalLM, tokens: int) -> None:
-    """A product's library takes memory of its own when it is first called, and keeps it."""
+    """Run the model once, because libraries of products allocate memory at their first call."""
     CoreRun(model, 1, tokens).prefill(tokens)()
     model.wait()
 
 
 def _working_memory(work: Callable[[], object], device: torch.device) -> int | None:
-    """Most bytes that torch gave out while it ran, beyond those that it held before."""
+    """Return the peak of torch's memory during `work`, beyond the memory in use before."""
     if device.type != "cuda":
         work()
         return None

@@ -1,4 +1,4 @@
-"""The parts of a run, the most telling first: time may end before the last."""
+"""The parts of a run, the most important first, because time may end before the last."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GROUPS = ("scans", "model", "server")
 
 @dataclass(frozen=True)
 class Setting:
-    """end: of the whole run, by time.monotonic. original: a checkout of the original's code."""
+    """Settings of a run. end: its end by time.monotonic; original: a checkout of the original's code."""
 
     sizes: Sizes
     clock: DeviceClock
@@ -33,15 +33,15 @@ class Setting:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Return the seconds that are left."""
         return self.end - time.monotonic()
 
 
 @dataclass(frozen=True)
 class Part:
-    """group: of GROUPS, empty for what every run has. share: of the run's time; least: seconds that it needs.
+    """A part of a run. group: of GROUPS, or empty if every run has it; share: of the run's time.
 
-    measure(setting, found, left): adds to found, and looks at left(), seconds, before what may be left out.
+    least: seconds that it needs; measure(setting, found, left): adds figures, fewer if left() is short
     """
 
     name: str
@@ -82,7 +82,7 @@ def _original(setting: Setting, found: Found, left: Callable[[], float]) -> None
 
 
 def _server(setting: Setting, found: Found, left: Callable[[], float]) -> None:
-    """Its packages may not be there, which is no failure."""
+    """Measure the server. If its packages are missing, add a note instead."""
     try:
         served = importlib.import_module("benchmarks.gpu.served")
     except ImportError as error:
@@ -98,7 +98,7 @@ def _stages(setting: Setting, found: Found, left: Callable[[], float]) -> None:
 
 
 def _longest(setting: Setting, found: Found, left: Callable[[], float]) -> None:
-    """It cannot be broken off: begun only where the prefills before say that it will be in time."""
+    """Measure the longest prefill if earlier ones predict that it ends in time."""
     tokens = setting.sizes.longest_prompt
     known = [each.tokens / each.seconds.median for each in found.prefills if each.chunk == CHUNK]
     rate = max(known, default=None)

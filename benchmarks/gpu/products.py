@@ -1,4 +1,4 @@
-"""The matrix products of a prefill and nothing else: what the rest of a prefill is held against."""
+"""The matrix products of a prefill alone, to compare a whole prefill with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pararnn_core.models.pararnn.config import ModelConfig
 
 
 class _Layer(NamedTuple):
-    """Matrices as torch multiplies rows with them: (inputs, outputs); cell_input (H, I, 3 O)."""
+    """The matrices of a layer, transposed for torch: (inputs, outputs); cell_input (H, I, 3 O)."""
 
     in_proj: Tensor
     cell_input: Tensor
@@ -22,14 +22,14 @@ class _Layer(NamedTuple):
 
 
 class ProductsAlone:
-    """Matrices of a model's shapes, as many as it has, so that no cache holds them from layer to layer.
+    """As many matrices as a model has, in the same shapes, so that no cache keeps them between layers.
 
-    Rows and results are in the type of the weights, which is the least that products can move. Rows are
-    random: of zeros a chip makes less heat, and so takes less time.
+    Rows and results have the type of the weights, the least traffic that is possible. Rows are random,
+    because a chip makes less heat with zeros, and so is faster.
     """
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device, rows: int) -> None:
-        """rows: the most of a chunk."""
+        """rows: most rows of a chunk."""
         self._heads = config.num_heads
         d, hidden, heads = config.hidden_size, config.mlp_hidden_size, config.num_heads
         self._rows = torch.empty(rows, d, dtype=dtype, device=device).normal_()
@@ -56,7 +56,7 @@ class ProductsAlone:
 
     @torch.inference_mode()
     def prefill(self, tokens: int, chunk: int) -> None:
-        """As the model takes one sequence in: past the last recurrence only the last row goes on."""
+        """Run a prefill's products. After the last recurrence only the last row is needed."""
         for start in range(0, tokens, chunk):
             rows = min(chunk, tokens - start)
             for layer in self._layers[:-1]:

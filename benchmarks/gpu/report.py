@@ -1,4 +1,4 @@
-"""A run on a device -> Markdown and JSON, written anew as each of its tables is done."""
+"""Reports of a run on a device in Markdown and JSON, written again after each table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STAGES_FOOT = "Launch by launch, and each stage is waited for: a step of its ow
 
 @dataclass(frozen=True)
 class Report:
-    """host: what the device is in; software: versions; seconds: that the run has taken."""
+    """A report. host: description of the machine; software: versions; seconds: duration of the run."""
 
     device: str
     host: Machine
@@ -53,18 +53,18 @@ class Report:
     found: Found
 
     def write(self, path: Path) -> None:
-        """path: without suffix."""
+        """Write both files. path: without suffix."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(path.name + ".md").write_text(self.to_markdown(), encoding="utf-8")
         path.with_name(path.name + ".json").write_text(self.to_json(), encoding="utf-8")
 
     def to_json(self) -> str:
-        """All figures, for programs."""
+        """Return all figures as JSON."""
         rows = [{**dataclasses.asdict(each), "is_reached": each.is_reached} for each in targets(self.found)]
         return json.dumps({**dataclasses.asdict(self), "targets": rows}, indent=1) + "\n"
 
     def to_markdown(self) -> str:
-        """What a person reads."""
+        """Return the tables as Markdown."""
         return "\n\n".join([self._preamble(), *self._tables()]) + "\n"
 
     def _preamble(self) -> str:
@@ -105,7 +105,7 @@ class Report:
 def _table(
     title: str, headings: Sequence[str], rows: Iterator[tuple[str, ...]], foot: str = ""
 ) -> Iterator[str]:
-    """Nothing without rows."""
+    """Yield a section with a table; nothing without rows."""
     body = list(rows)
     if not body:
         return

@@ -1,4 +1,4 @@
-"""One problem of a scan, and the ways through it."""
+"""One problem of a scan, and its solvers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FLOAT = 4
 
 @dataclass(frozen=True)
 class Shape:
-    """sequences of `tokens` tokens each; dtype: of bx, "float32" or "bfloat16"."""
+    """The shape of a problem. tokens: of each sequence; dtype: of bx, "float32" or "bfloat16"."""
 
     cell: str
     dtype: str
@@ -35,17 +35,17 @@ class Shape:
 
     @property
     def steps(self) -> int:
-        """Of all channels and sequences together."""
+        """Steps of all channels and sequences together."""
         return self.sequences * self.tokens * self.channels
 
     @property
     def moved(self) -> int:
-        """Bytes: bx read once, y written once."""
+        """Least bytes of traffic: bx read once, y written once."""
         return self.steps * (3 * self.torch_dtype.itemsize + _FLOAT)
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """dtype as torch has it."""
+        """The torch dtype of bx."""
         found: torch.dtype = getattr(torch, self.dtype)
         return found
 
@@ -54,12 +54,12 @@ class Shape:
 
 
 def way_of(time_warps: int) -> str:
-    """Its name, under which instructions are counted too."""
+    """Return the name of a solver, which is also its name in the counts of instructions."""
     return {STEP_BY_STEP: SEQUENTIAL, 1: "newton"}.get(time_warps, f"newton {time_warps}")
 
 
 def shapes(sizes: Sizes) -> list[Shape]:
-    """Cell by cell and type by type, the smallest first."""
+    """Return the shapes by cell and type, the smallest first."""
     return [
         Shape(cell, str(dtype).removeprefix("torch."), sequences, tokens, channels)
         for cell in CELLS
@@ -71,7 +71,7 @@ def shapes(sizes: Sizes) -> list[Shape]:
 
 
 class ScanProblem:
-    """Inputs and weights like those of trained models, fresh states."""
+    """A problem with inputs and weights like those of trained models, and new states."""
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
         self._shape = shape
@@ -91,7 +91,7 @@ class ScanProblem:
 
     @property
     def choice(self) -> str:
-        """The way that the project's table names for this device."""
+        """Return the solver that the project's table names for this device."""
         if self._device.type != "cuda":
             return SEQUENTIAL
         shape = self._shape
@@ -100,19 +100,19 @@ class ScanProblem:
         return way_of(warps)
 
     def ways(self) -> dict[str, Callable[[], object]]:
-        """All that the device has, by name, and AUTO, which is the table's choice."""
+        """Return all solvers of the device by name, and AUTO, the table's choice."""
         found: dict[str, Callable[[], object]] = {SEQUENTIAL: lambda: ops.recurrence_(*self._arguments)}
         if self._device.type == "cuda":
             found |= {way_of(warps): partial(self.newton, warps) for warps in NEWTON_WARPS}
         return found | {AUTO: found[self.choice]}
 
     def newton(self, time_warps: int) -> ops.ScanReport:
-        """One solve, on a CUDA device."""
+        """Solve by Newton's method on a CUDA device."""
         return ops.newton_recurrence_(*self._arguments, time_warps=time_warps)[1]
 
     @torch.inference_mode()
     def time_loop(self) -> Tensor:
-        """The cell's own step in torch, one time after the other -> (B, T, N, D)."""
+        """Return the states (B, T, N, D) of the cell's own step in torch, one time after the other."""
         bx = self._bx.float().view(self._shape.sequences, self._shape.tokens, 3, -1)
         states, outputs = self._state, []
         for t in range(self._shape.tokens):

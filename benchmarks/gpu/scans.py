@@ -1,4 +1,4 @@
-"""The scans alone: every way through a recurrence, over a grid of shapes."""
+"""The scans alone: all solvers of a recurrence, over a grid of shapes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pararnn_core.ops import ScanReport
 
 _SECONDS_A_SHAPE = 2.5
 _ROOM = 0.9
-"""Of the memory that is free: for bx and y, a way's y being gone before the next one's comes."""
+"""Share of the free memory for bx and y. A solver's y is freed before the next one runs."""
 
 
 @dataclass(frozen=True)
 class Solve:
-    """How Newton went: updates: the most of any unit; fallbacks: units that were finished step by step."""
+    """Newton's result. updates: most updates of a unit; fallbacks: units that were solved step by step."""
 
     updates: int
     residual: float
@@ -31,7 +31,7 @@ class Solve:
 
 @dataclass(frozen=True)
 class ScanFigure:
-    """seconds: by way, and of AUTO, which is the way called `choice`. solves: of Newton's ways, if it ran."""
+    """A measurement. seconds: by solver and of AUTO, which is `choice`; solves: of Newton's solvers."""
 
     shape: Shape
     seconds: Mapping[str, Spread]
@@ -40,18 +40,18 @@ class ScanFigure:
 
     @property
     def newton(self) -> str | None:
-        """The fastest of Newton's ways."""
+        """Name of the fastest Newton solver."""
         return min(self.solves, key=lambda way: self.seconds[way].median, default=None)
 
     @property
     def best(self) -> float:
-        """Seconds of the fastest way, median."""
+        """Median seconds of the fastest solver."""
         return min(spread.median for way, spread in self.seconds.items() if way != AUTO)
 
 
 @dataclass(frozen=True)
 class LoopFigure:
-    """A loop over time in torch beside what the model would take. Seconds."""
+    """A loop over time in torch beside the model's solver, in seconds."""
 
     shape: Shape
     loop: Spread
@@ -59,18 +59,18 @@ class LoopFigure:
 
     @property
     def ratio(self) -> float:
-        """How often faster."""
+        """Factor by which the model's solver is faster."""
         return self.loop.median / self.auto.median
 
 
 Left = Callable[[], float]
-"""Seconds until everything must be over."""
+"""Function that returns the seconds left."""
 
 
 def measure_scans(
     sizes: Sizes, clock: DeviceClock, figures: list[ScanFigure], notes: list[str], left: Left
 ) -> None:
-    """Adds a figure for each shape; a note for each that does not fit, one for those that time left out."""
+    """Measure all shapes. Shapes that do not fit, or that there is no time for, get a note."""
     all_shapes = shapes(sizes)
     for index, shape in enumerate(all_shapes):
         if left() <= 0:
@@ -85,7 +85,7 @@ def measure_scans(
 def measure_loops(
     sizes: Sizes, clock: DeviceClock, figures: list[LoopFigure], notes: list[str], left: Left
 ) -> None:
-    """Of float32 bx at one length, every width and number of sequences."""
+    """Measure the loop with float32 bx at one length, for every width and number of sequences."""
     for cell in CELLS:
         for channels in sizes.widths:
             for sequences in sizes.sequences:
@@ -114,7 +114,7 @@ def _solve(report: ScanReport) -> Solve:
 
 
 def _lacking(shape: Shape, device: torch.device) -> str | None:
-    """Why it does not fit, if it does not."""
+    """Return the reason why a shape does not fit; None if it does."""
     if device.type != "cuda":
         return None
     free = free_bytes(device)

@@ -1,4 +1,4 @@
-"""The server on the device: many streams beside the model alone on the same work, and one more prompt."""
+"""The server on the device: many streams, the model alone on the same work, and one late prompt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SPARE_SLOTS = 8
 
 
 def measure_served(sizes: Sizes, clock: DeviceClock, left: Callable[[], float]) -> ServedFigure:
-    """One pass warms up; passes of server and model in turn until time is over, at least one of each."""
+    """Measure server and model in turn until time is over, at least once each, after one pass to warm up."""
     subject, plan = sizes.subject("bf16"), sizes.serving
     load = Load(plan.streams, plan.prompt_tokens, plan.new_tokens, subject.config.vocab_size)
     run = CoreRun(subject.load(device=clock.device), plan.streams, timed=clock.seconds)

@@ -1,4 +1,4 @@
-"""What a run measures: all of it, or so little that a CPU shows in seconds that everything runs."""
+"""Sizes of a run: full ones, and tiny ones with which a CPU tests the benchmark in seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pararnn_core.models.pararnn.config import ModelConfig
 
 @dataclass(frozen=True)
 class Serving:
-    """streams at once, each of prompt_tokens in and new_tokens out; late_prompt: tokens of one more."""
+    """A load of streams with prompt_tokens and new_tokens each; late_prompt: tokens of one late prompt."""
 
     streams: int
     prompt_tokens: int
@@ -25,7 +25,7 @@ class Serving:
 
 @dataclass(frozen=True)
 class Sizes:
-    """config: of the model in float32. lengths, widths, sequences: T, D and B of the scans.
+    """The sizes. config: of the model in float32; lengths, widths, sequences: T, D and B of the scans.
 
     loop_length: T at which torch's time loop runs. prefills: tokens, and tokens of a chunk; the first chunk
     is the server's own. batches: of decodes in bfloat16, narrow_batches in integers; steps: decodes that are
@@ -52,7 +52,7 @@ class Sizes:
     originals: tuple[Problem, ...]
 
     def subject(self, weights: str) -> Subject:
-        """The random model; weights: one of Subject's."""
+        """Return the random model with one of Subject's weights."""
         return Subject.random_like(self.name, self.config, weights)
 
 

@@ -73,7 +73,7 @@ SERVED_HEADINGS = (
 
 
 def limit_rows(limits: DeviceLimits) -> Iterator[Row]:
-    """In the order of LIMIT_HEADINGS."""
+    """Yield rows with the columns LIMIT_HEADINGS."""
     if limits.multiprocessors is not None:
         yield "multiprocessors", str(limits.multiprocessors), ""
     if limits.clock is not None:
@@ -87,7 +87,7 @@ def limit_rows(limits: DeviceLimits) -> Iterator[Row]:
 
 
 def decode_rows(found: Found) -> Iterator[Row]:
-    """In the order of DECODE_HEADINGS."""
+    """Yield rows with the columns DECODE_HEADINGS."""
     for each in found.decodes:
         beside = found.decode("bf16", each.batch)
         share = None if found.limits is None else each.share(found.limits.read)
@@ -103,7 +103,7 @@ def decode_rows(found: Found) -> Iterator[Row]:
 
 
 def prefill_row(each: PrefillFigure) -> Row:
-    """In the order of PREFILL_HEADINGS."""
+    """Return a row with the columns PREFILL_HEADINGS."""
     return (
         f"{each.tokens:,}",
         str(each.chunk),
@@ -117,7 +117,7 @@ def prefill_row(each: PrefillFigure) -> Row:
 
 
 def scan_row(found: Found, each: ScanFigure) -> Row:
-    """In the order of SCAN_HEADINGS; of Newton's ways the fastest."""
+    """Return a row with the columns SCAN_HEADINGS, for the fastest Newton solver."""
     shape, newton, auto = each.shape, each.newton, each.seconds[AUTO].median
     solve = None if newton is None else each.solves[newton]
     return (
@@ -147,7 +147,7 @@ def _way(found: Found, each: ScanFigure, way: str) -> Row:
 
 
 def loop_row(each: LoopFigure) -> Row:
-    """In the order of LOOP_HEADINGS."""
+    """Return a row with the columns LOOP_HEADINGS."""
     return (
         each.shape.cell,
         str(each.shape.tokens),
@@ -161,13 +161,13 @@ def loop_row(each: LoopFigure) -> Row:
 
 
 def stage_rows(profile: StageProfile) -> Iterator[Row]:
-    """In the order of STAGE_HEADINGS."""
+    """Yield rows with the columns STAGE_HEADINGS."""
     for name, seconds in profile.stages.items():
         yield name, number(seconds * 1e6), f"{seconds / profile.step:.1%}"
 
 
 def served_row(each: ServedFigure) -> Row:
-    """In the order of SERVED_HEADINGS."""
+    """Return a row with the columns SERVED_HEADINGS."""
     speed = each.tokens_per_second
     return (
         each.label,

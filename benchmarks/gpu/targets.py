@@ -1,4 +1,4 @@
-"""What the figures of a device are held against."""
+"""Targets of the figures of a device."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FULL_CHANNELS = 1 << 17
 """Sequences times channels from which on the sequential scan fills the chip."""
 
 LONG = 2048
-"""Tokens from which on Newton is held against its bound, where it is the fastest way."""
+"""Tokens from which on Newton is compared with its bound, if it is the fastest solver."""
 
 PAPER = {"gru": 447.0, "lstm": 665.0}
-"""How often faster than a time loop in torch the paper's kernels are, at 512 tokens."""
+"""Speedup of the paper's kernels over a time loop in torch at 512 tokens."""
 
 
 def targets(found: Found) -> list[Target]:
-    """All of them; None for what this run did not measure."""
+    """Return all targets; figures that this run did not measure are None."""
     return [*_model_targets(found), *_scan_targets(found), *_server_targets(found)]
 
 
@@ -78,7 +78,7 @@ def _server_targets(found: Found) -> Iterator[Target]:
 
 
 def _winning_newton(figure: ScanFigure) -> str | None:
-    """Newton's fastest way, where sequences are long and none is faster."""
+    """Return the fastest Newton solver if sequences are long and no other solver is faster."""
     way = figure.newton
     if way is None or figure.shape.tokens < LONG or figure.seconds[way].median > figure.best:
         return None

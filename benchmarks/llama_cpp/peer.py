@@ -1,4 +1,4 @@
-"""llama.cpp's models as peers of ours: each in a process of its own interpreter, idle unless it is asked."""
+"""llama.cpp's models as peers, each in a process with its own interpreter, idle between measurements."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _WEIGHTS = {"bf16": "bf16", "q8_0": "int8", "q4_0": "int4"}
 
 
 class PeerFailed(RuntimeError):
-    """llama.cpp could not be run; says what it printed last."""
+    """Error: llama.cpp could not run. The message has its last output."""
 
 
 class LlamaPeer:
-    """One model in one format. The first time, its file is written, which takes up to minutes."""
+    """One model in one format. The first use writes its file, which may take minutes."""
 
     def __init__(self, size: Size, weights: str, python: str, folder: Path, threads: int) -> None:
         self.label = f"llama.cpp {size.name} {weights}"
@@ -53,18 +53,18 @@ class LlamaPeer:
         ready = self._answer()["ready"]
         self.path = Path(ready["path"])
         self.version = str(ready["version"])
-        # The rows of an embedding that is no head are not read; a mamba2's is its head.
+        # An embedding that is not also the head is not read as a matrix. That of a mamba2 is its head.
         embedding = 0 if size.architecture == "mamba2" else size.vocab_size * size.width
         self.decode_bytes = int(ready["weight_bytes"]) - int(embedding * _BYTES[weights])
 
     def case(self, workload: Workload) -> Repetition | None:
-        """Decodes of 1 and 32, prefills of 512: what the tables compare."""
+        """Return a repetition of a workload that the tables compare, else None."""
         if workload.kind == "prefill":
             return self._repetition("prefill", _PREFILL) if workload.amount == _PREFILL else None
         return self._repetition("decode", workload.amount) if workload.amount in _BATCHES else None
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._process.kill()
         self._process.communicate()
         self._errors.close()
@@ -76,7 +76,7 @@ class LlamaPeer:
                 if stream is not None:
                     print(json.dumps({kind: amount}), file=stream, flush=True)
             except BrokenPipeError:
-                pass  # the answer says why
+                pass  # the answer has the reason
             return float(self._answer()["seconds"])
 
         return repeat
@@ -93,7 +93,7 @@ class LlamaPeer:
         return answer
 
 
-# Of one weight, scales included: blocks of 32 share one of two bytes.
+# Bytes of one weight, scales included. Blocks of 32 weights share a scale of two bytes.
 _BYTES = {"bf16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 
 
@@ -101,7 +101,7 @@ _BYTES = {"bf16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 def llama_peers(
     models: Sequence[tuple[Size, str]], python: str, folder: Path, threads: int
 ) -> Iterator[tuple[list[LlamaPeer], list[str]]]:
-    """The models that can be run, and why others cannot."""
+    """Yield the models that can run, and the reasons why others cannot."""
     peers: list[LlamaPeer] = []
     notes: list[str] = []
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""llama.cpp's own server, where it is installed."""
+"""llama.cpp's own server, if it is installed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LONGEST_SEQUENCE = 8192
 
 @contextlib.contextmanager
 def llama_serving(binary: str, model: Path, threads: int, streams: int) -> Iterator[int]:
-    """A server with a slot for each stream; gives its port once it is ready.
+    """Run a server with a slot for each stream, and yield its port when it is ready.
 
-    Without its cache of prompts and its checkpoints of states, which cost it a third of its speed.
+    Its cache of prompts and its checkpoints of states are off, because they cost a third of its speed.
     """
 
     def command(port: int) -> list[str]:

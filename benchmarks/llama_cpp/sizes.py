@@ -1,4 +1,4 @@
-"""Constant-memory models of llama.cpp: sizes as published, or drawn to the width of ours where none is."""
+"""Sizes of llama.cpp's constant-memory models: published ones, or with our width if there is none."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ FORMATS = ("bf16", "q8_0", "q4_0")
 
 @dataclass(frozen=True)
 class Tensor:
-    """shape: outputs first, as numpy has it. low, high: bounds of its random values; a matrix is stored in
-    the format, all else in float32."""
+    """A tensor. shape: outputs first, as in numpy; low, high: bounds of its random values.
+
+    A matrix is stored in the model's format, other tensors in float32.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -22,7 +24,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Size:
-    """beside: the preset of ours that it is compared with."""
+    """The size of a model. beside: our preset that it is compared with."""
 
     architecture: str
     label: str
@@ -37,7 +39,7 @@ class Size:
         return f"{self.architecture} {self.label}"
 
     def tensors(self) -> Iterator[Tensor]:
-        """All of them; a mamba2's head is its embedding, as published."""
+        """Yield all tensors. The head of a mamba2 is its embedding, as published."""
         d, vocab = self.width, self.vocab_size
         yield _matrix("token_embd.weight", vocab, d)
         yield _around_one("output_norm.weight", d)
@@ -68,7 +70,7 @@ STATE_SIZE, CONV_WIDTH, HEAD_SIZE = 128, 4, 64
 
 @dataclass(frozen=True)
 class LoraRanks:
-    """Inner sizes of an RWKV-7's low-rank products."""
+    """Inner sizes of the low-rank products of an RWKV-7."""
 
     decay: int
     iclr: int
@@ -77,7 +79,7 @@ class LoraRanks:
 
 
 def lora_ranks(width: int) -> LoraRanks:
-    """As the published models of that width have them."""
+    """Return the ranks of published models of this width."""
     return LoraRanks(96, 96, 64, 256) if width >= 2048 else LoraRanks(64, 64, 32, 128)
 
 

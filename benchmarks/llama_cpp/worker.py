@@ -1,7 +1,7 @@
-"""Measures one model with llama.cpp, a repetition per line of standard input.
+"""Measurement of one model with llama.cpp, one repetition for each line of standard input.
 
 In: {"prefill": tokens} or {"decode": sequences}. Out: a line {"ready": ...}, then one {"seconds": ...} each.
-Runs in an interpreter that has llama_cpp and gguf, and nothing of ours.
+It runs in an interpreter with llama_cpp and gguf, without this project's packages.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _LONGEST_BATCH = 512
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # the peer has no types
 def _silent(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
-    """llama.cpp says much."""
+    """Drop llama.cpp's log, which is long."""
 
 
 class Model:
-    """A file, its context for up to 32 sequences, and random tokens."""
+    """A model file, its context for up to 32 sequences, and random tokens."""
 
     def __init__(self, path: Path, vocab_size: int, threads: int) -> None:
         params = llama_cpp.llama_model_default_params()
@@ -44,7 +44,7 @@ class Model:
         context.n_threads = context.n_threads_batch = threads
         self._context = llama_cpp.llama_init_from_model(self._model, context)
         if not self._model or not self._context:
-            raise RuntimeError(f"llama.cpp does not load {path}")
+            raise RuntimeError(f"llama.cpp cannot load {path}")
         self._batch = llama_cpp.llama_batch_init(_LONGEST_BATCH, 0, 1)
         self._random = random.Random(1)
         self._vocab_size = vocab_size
@@ -53,11 +53,11 @@ class Model:
 
     @property
     def weight_bytes(self) -> int:
-        """Of all tensors."""
+        """Return the bytes of all tensors."""
         return int(llama_cpp.llama_model_size(self._model))
 
     def prefill(self, tokens: int) -> float:
-        """Seconds to take in `tokens` of one new sequence and give the logits of the last."""
+        """Return the seconds to feed `tokens` to a new sequence and compute the logits of the last."""
         self._forget()
         taken = 0.0
         for start in range(0, tokens, _LONGEST_BATCH):
@@ -68,7 +68,7 @@ class Model:
         return taken
 
     def decode(self, sequences: int) -> float:
-        """Seconds of one step of that many sequences, averaged over at least 0.2 s of steps."""
+        """Return the seconds of one step of `sequences`, averaged over at least 0.2 s of steps."""
         if self._decoding != sequences:
             self._forget()
             self._decoding = sequences
@@ -89,7 +89,7 @@ class Model:
         self._position = self._decoding = 0
 
     def _run(self, rows: list[tuple[int, int, bool]]) -> float:
-        """rows: (position, sequence, whether its logits are wanted). Seconds of the native calls alone."""
+        """Return the seconds of the native calls alone. rows: (position, sequence, True for logits)."""
         batch = self._batch
         batch.n_tokens = len(rows)
         for i, (position, sequence, wanted) in enumerate(rows):
@@ -106,7 +106,7 @@ class Model:
 
 
 def main() -> None:
-    """Writes the model if need be, loads it and answers until the input ends."""
+    """Write the model if it does not exist, load it, and answer until the input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=[size.name for size in SIZES], required=True)
     parser.add_argument("--weights", choices=FORMATS, required=True)
@@ -125,7 +125,7 @@ def main() -> None:
 
 
 def _own_standard_output() -> Any:
-    """Whatever else is printed, native code included, goes to standard error."""
+    """Return the real standard output, and send other output, also of native code, to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers

@@ -1,4 +1,4 @@
-"""Random models in llama.cpp's file format, quantised by its own quantiser."""
+"""Writing of random models in llama.cpp's file format, quantised by its own quantiser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DRAWN = 1 << 20
 
 
 def model_file(size: Size, weights: str, folder: Path, threads: int) -> Path:
-    """The file of a size in a format, written if it is not there yet."""
+    """Return the file of a size in a format, written if it does not exist."""
     path = folder / f"{size.architecture}-{size.label}-{weights}.gguf"
     if path.exists():
         return path
@@ -39,7 +39,7 @@ def _write(size: Size, path: Path) -> None:
     writer = gguf.GGUFWriter(path, size.architecture)
     _describe(writer, size)
     _add_tokenizer(writer, size.vocab_size)
-    # A block of random numbers again and again: speed does not depend on them.
+    # One block of random numbers is repeated, because speed does not depend on them.
     drawn = np.random.default_rng(0).random(_DRAWN, dtype=np.float32)
     for tensor in size.tensors():
         values = _values(tensor, drawn)
@@ -81,9 +81,9 @@ def _describe(writer: Any, size: Size) -> None:
 
 
 def _add_tokenizer(writer: Any, vocab_size: int) -> None:
-    """Every id has text, so that every token becomes an event of the server's stream."""
+    """Add a tokenizer in which every id has text, so that every token becomes an event of the stream."""
     tokens = [f"\u0120{i}" for i in range(vocab_size)]
-    # One that stands for a line break and one merge: the loader wants to see both.
+    # The loader requires a token for a line break and one merge.
     tokens[0], tokens[1], tokens[2] = "\u010a", "\u0120", "0"
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -102,7 +102,7 @@ def _values(tensor: Tensor, drawn: np.ndarray[Any, np.dtype[np.float32]]) -> Any
 
 
 def _bfloat16(values: Any) -> Any:
-    """Rounded towards zero, as the bytes that the file holds."""
+    """Return the bytes of the values in bfloat16, rounded towards zero."""
     return (values.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
 
 
