@@ -36,5 +36,5 @@ def build(target: str) -> Path:
 
 
 def run_program(name: str) -> str:
-    """What the test program prints. Fails if it does not build or does not end well."""
+    """Run a test program and return its output. Fails if it cannot be built or does not succeed."""
     return _run(build(name) / name / name)

@@ -29,7 +29,7 @@ HOST_STAND_INS = {"fibers.h", "host_mma.h", "host_ops.h"}
 
 
 def includes(path: Path) -> list[str]:
-    """Return what a file includes: `"name"` of the project, `<name>` of others."""
+    """Return the includes of a file: `"name"` of the project, `<name>` of others."""
     return re.findall(r"^#\s*include\s+(\S+)", path.read_text(), re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark counts is what there is to count."""
+"""Measures of the benchmark equal exact counts."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ FLOAT = [ROOT / name for name in MODELS]
 HELD_OUT_FILE = "asyncio/runners.py"
 MAX_PARAMETERS = 6_000_000
 PROMISED_INCREASE = {8: 0.1, 4: 3.0}
-"""Of the perplexity, in percent."""
+"""Largest increase of the perplexity in percent, by bits of a weight."""
 
 
 def test_both_cells_ship_as_floats_and_what_is_served_without_a_name_in_int8() -> None:

@@ -34,19 +34,19 @@ def library() -> Any:
 
 
 def has_kernel(name: str) -> bool:
-    """Whether it is an op of a GPU."""
+    """Return True if the op has a CUDA kernel."""
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(f"{_NAMESPACE}::{name}", "CPU"))
 
 
 class _Ops:
-    """In the place of torch.ops.pararnn: what a GPU has goes to fibers."""
+    """A substitute of torch.ops.pararnn that runs ops with CUDA kernels on fibers."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(library() if has_kernel(name) else native(), name)
 
 
 def use_fibers(patch: pytest.MonkeyPatch, time_warps: int = STEP_BY_STEP) -> None:
-    """From now on pararnn_core takes CPU tensors for those of a GPU wherever kernels of ours run there.
+    """Make pararnn_core run its CUDA kernels on CPU tensors.
 
     time_warps: of every recurrence of a model.
     """

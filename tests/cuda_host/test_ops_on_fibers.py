@@ -28,9 +28,9 @@ from tests.gpu.models import STEPS, poisoned_state, random_model, run_steps, tok
 pytestmark = pytest.mark.timeout(1200)  # it may wait for another process that builds
 
 TOLERANCE = 1e-4
-"""Of float32 weights, absolute, on logits of a few units."""
+"""Absolute tolerance of float32 weights on logits of a few units."""
 NARROW_TOLERANCE = 0.1
-"""Of bfloat16 weights: rows are rounded to 8 bits between products."""
+"""Tolerance of bfloat16 weights. Rows are rounded to 8 bits between products."""
 QUANTIZED_TOLERANCE = 0.3
 """A CPU rounds activations to 8 bits too, a GPU does not."""
 LONG = [[Chunk(2, tokens(300), True), Chunk(0, tokens(1, 5), True)]]

@@ -17,7 +17,7 @@ SECONDS = 120
 def run_in_one_shell(
     found: Sequence[Example], addresses: Mapping[str, str], folder: Path, skipped: Sequence[str]
 ) -> list[str]:
-    """Return what each block printed. Fails at the first command that fails.
+    """Run the blocks and return their outputs. Fails at the first command that fails.
 
     addresses: in the document -> of a server that runs; skipped: beginnings of commands that do not run here
     folder: the working directory, to which the programs of this Python and the checkpoints are linked

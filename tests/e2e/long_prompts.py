@@ -1,4 +1,4 @@
-"""What a session costs after an append of a given length, measured on a real server process."""
+"""Costs of a session after an append of a given length, measured on a real server process."""
 
 from pathlib import Path
 

@@ -18,7 +18,7 @@ VOCABULARY = 256
 
 
 def prompt_of(client: int, turn: int) -> list[int]:
-    """What a client says in a turn: the same in every run."""
+    """Return a client's prompt of a turn, the same in every run."""
     return random.Random(client * 10_007 + turn).choices(range(VOCABULARY), k=5)
 
 

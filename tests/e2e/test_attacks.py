@@ -1,4 +1,4 @@
-"""Whatever two keys try, a third one is served as before, and the server ends as before."""
+"""Attacks by two keys change neither a third key's service nor the server's end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server holds besides weights and sessions, on a real process."""
+"""Memory of a real server process besides weights and sessions."""
 
 import re
 from pathlib import Path

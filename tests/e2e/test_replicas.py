@@ -39,7 +39,7 @@ def _at_random(folder: Path, urls: Sequence[str]) -> Iterator[Callable[[], str]]
 
 @contextmanager
 def _through_nginx(folder: Path, urls: Sequence[str]) -> Iterator[Callable[[], str]]:
-    """Which hands each request to the next server, whoever sends it."""
+    """Yield the address of a proxy that gives each request to the next server."""
     (folder / "nginx").mkdir()
     with nginx_proxy(folder / "nginx", urls) as url:
         yield lambda: url

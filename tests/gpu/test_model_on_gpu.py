@@ -23,9 +23,9 @@ pytestmark = [
 ]
 
 TOLERANCE = 1e-4
-"""Of float32 weights, absolute, on logits of a few units."""
+"""Absolute tolerance of float32 weights on logits of a few units."""
 NARROW_TOLERANCE = 0.1
-"""Of bfloat16 weights: rows are rounded to 8 bits before every product."""
+"""Tolerance of bfloat16 weights. Rows are rounded to 8 bits before every product."""
 QUANTIZED_TOLERANCE = 0.3
 """A CPU rounds activations to 8 bits too, a GPU does not."""
 LONG = [[Chunk(2, tokens(3000), True)]]

@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 BOUND = 1e-5
-"""Of a float32 sum, relative to the sum of its terms' sizes: tensor cores cut off what they add to."""
+"""Error of a float32 sum relative to the sum of its terms' sizes. Tensor cores truncate their sums."""
 ROUNDING = 2**-8
 FORMATS = [MatrixFormat(8, 64), MatrixFormat(8, 48), MatrixFormat(4, 128), MatrixFormat(4, 32), None]
 COUNTS = (1, 7, 8, 9, 16, 17, 33, MOST_PRODUCT_ROWS)

@@ -26,13 +26,13 @@ def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def poison() -> None:
-    """What is allocated next holds NaN, a small block of the allocator as well as a large one."""
+    """Fill the allocator's free blocks, small and large, with NaN."""
     for_reuse = [torch.full((1 << 16,), torch.nan, device="cuda") for _ in range(32)]
     for_reuse.append(torch.full((1 << 22,), torch.nan, device="cuda"))
 
 
 def assert_close(result: Tensor, expected: Tensor) -> None:
-    """Within a unit in the last place of its type, more or less."""
+    """Compare to about a unit in the last place of the result's type."""
     tolerance = 1e-5 if result.dtype == torch.float32 else 1e-2
     torch.testing.assert_close(result, expected, rtol=tolerance, atol=tolerance)
 

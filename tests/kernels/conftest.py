@@ -9,7 +9,7 @@ from pararnn_core import ops
 
 @pytest.fixture(autouse=True)
 def nan_in_fresh_memory() -> Iterator[None]:
-    """What a kernel does not write stays NaN: torch fills the outputs that the operations allocate."""
+    """Fill outputs that operations allocate with NaN, so that elements that a kernel does not write show."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)

@@ -113,7 +113,7 @@ def test_chunks_do_not_change_bits(generator: torch.Generator, dtype: torch.dtyp
 
 
 def test_values_are_rounded_to_the_states_dtype_first(generator: torch.Generator) -> None:
-    """To nearest, ties to even, infinities and NaN kept."""
+    """Rounding is to nearest, ties to even; infinities and NaN do not change."""
     special = torch.tensor([1.00390625, 1.01171875, -3.4e38, 3.4e38, float("inf"), float("nan"), 1e-40, -0.0])
     conv = Conv(generator, 8, width=1, dtype=torch.bfloat16, lengths=(1,))
     conv.v, conv.weight, conv.bias = special[None], torch.ones(8, 1), torch.zeros(8)

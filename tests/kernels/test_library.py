@@ -1,4 +1,4 @@
-"""Without the library the package still imports, says so, and tells what to do."""
+"""The package without its library: it can be imported, and its error says what to do."""
 
 import hashlib
 from pathlib import Path

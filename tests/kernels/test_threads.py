@@ -21,7 +21,7 @@ TINY = 1e-39  # a denormal: the mode of a thread decides what becomes of it
 
 
 def blocks(generator: torch.Generator, rows: int, inputs: int) -> Tensor:
-    """Of 2 heads and 3 gates."""
+    """Return blocks of 2 heads and 3 gates."""
     return normal(generator, 2, inputs, 3, rows // 6)
 
 

@@ -72,7 +72,7 @@ class AtOnce(StoreWriter):
 
 @dataclass(frozen=True)
 class Stored:
-    """What a store has of a session."""
+    """The contents of a store for a session."""
 
     record: SessionRecord
     snapshot: StateSnapshot

@@ -36,7 +36,7 @@ class OutOfPlace(Cell):
 
 
 class Unchanged(Cell):
-    """Returns what it is given."""
+    """A cell whose step returns its own argument."""
 
     def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
         return h

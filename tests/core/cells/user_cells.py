@@ -101,6 +101,6 @@ def plain_loop(problem: Problem) -> Tensor:
 
 
 def gradients(problem: Problem, states: Tensor, weights: Tensor) -> list[Tensor]:
-    """Of sum(states * weights), by bx, by the initial state and by each recurrent parameter."""
+    """Return the gradients of sum(states * weights) by bx, the initial state and each recurrent parameter."""
     inputs = [problem.bx, problem.initial_state, *problem.cell.recurrent_parameters()]
     return list(torch.autograd.grad(states, inputs, weights, materialize_grads=True))

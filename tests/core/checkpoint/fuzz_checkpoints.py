@@ -28,7 +28,7 @@ from tests.quantized_fixtures import tiny_quantized_checkpoint
 KINDS = (*FIELDS, *BYTES, *DAMAGE)
 MAY_GROW = 256 << 20
 MAY_TAKE_SECONDS = 5.0
-"""Of processor time, for one case; most take 10 ms."""
+"""Bound of the processor time of one case. Most take 10 ms."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Outcome:
 
 
 def fault_of_refusal(path: Path, sound: ParaRNNForCausalLM, may_be_same: bool) -> str | None:
-    """What is wrong with how `path` was refused, if anything is."""
+    """Return the fault of the refusal of `path`; None if it was refused correctly."""
     try:
         loaded = load_checkpoint(path, pack=False)
     except CheckpointError as error:

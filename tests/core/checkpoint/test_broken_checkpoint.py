@@ -117,7 +117,10 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "config of others": (set_config(model_type="llama"), "model_type"),
     "config with unknown key": (set_config(rope_theta=1), "rope_theta"),
     "config with a wrong type": (set_config(hidden_size="32"), "hidden_size"),
-    "config of terabytes": (set_config(hidden_size=2**20, num_heads=1, vocab_size=2**21), "not of one model"),
+    "config of terabytes": (
+        set_config(hidden_size=2**20, num_heads=1, vocab_size=2**21),
+        "belong to different models",
+    ),
     "config of a billion layers": (set_config(num_hidden_layers=10**9), "far larger"),
     "config beyond all numbers": (set_config(hidden_size=10**30), "hidden_size"),
     "config of too many weights": (set_config(hidden_size=2**31, vocab_size=2**31), "far larger"),

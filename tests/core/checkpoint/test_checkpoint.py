@@ -290,6 +290,6 @@ def test_what_does_not_fit_the_config_is_not_written(tmp_path: Path) -> None:
     tokenizer.write_text(json.dumps({"model": {"vocab": {"a": 5000}}}))
     with pytest.raises(CheckpointError, match="another model's tokenizer"):
         save_checkpoint(model, tmp_path / "model", tokenizer)
-    with pytest.raises(ValueError, match="chat_template needs a tokenizer"):
+    with pytest.raises(ValueError, match="chat_template: needs a tokenizer"):
         save_checkpoint(model, tmp_path / "model", chat_template="x")
     assert not (tmp_path / "model").exists()

@@ -35,7 +35,7 @@ def test_a_token_beyond_the_models_rows_is_refused(added: bool, tmp_path: Path) 
     last = {"added_tokens": [{"id": 9, "content": "x"}], "model": {"vocab": {"a": 0}}}
     path = written(tmp_path / "t.json", last if added else {"model": {"vocab": {"x": 9}}})
     TokenizerFile.read(path, within=None).check_fits(path, 10)
-    with pytest.raises(CheckpointError, match="gives token 9, but vocab_size is 9"):
+    with pytest.raises(CheckpointError, match="has token id 9, but vocab_size is 9"):
         TokenizerFile.read(path, within=None).check_fits(path, 9)
 
 

@@ -207,11 +207,11 @@ def without(name: str) -> Callable[[dict[str, Any]], object]:
         (lambda f: f["config"].update(norm_eps=-1), "norm_eps"),
         (lambda f: f["config"].update(rope=1), "rope"),
         (lambda f: f["config"].update(num_hidden_layers=10**9), "far larger"),
-        (lambda f: f["config"].update(hidden_size=64), "not of one model"),
+        (lambda f: f["config"].update(hidden_size=64), "belong to different models"),
         (lambda f: f["config"].update(cell="lstm"), r"missing layers\.0\.cell\.C"),
         (lambda f: f.update(keys={}), "keys must map"),
         (lambda f: f.update(keys={"a": 5}), "keys must map"),
-        (lambda f: f.update(more=1), "unknown entries more"),
+        (lambda f: f.update(more=1), "has unknown entries more"),
         (lambda f: f.update(ignore="x"), "ignore must be"),
         (lambda f: f["keys"].update({"layers.{i}.norm.weight": "backbone.x"}), "both or neither"),
         (

@@ -119,7 +119,7 @@ def test_shapes_that_do_not_fit_are_one_clear_error(
 ) -> None:
     state, _ = recorded(cell)
     change(state)
-    with pytest.raises(CheckpointError, match=r"is no cell of pararnn-torch: layers\.0\."):
+    with pytest.raises(CheckpointError, match=r"holds no cell of pararnn-torch: layers\.0\."):
         with_our_cells(Path("stack"), state)
 
 

@@ -1,4 +1,4 @@
-"""In the place of the CUDA kernels for a matrix in place, on a CPU: the same results, the same refusals."""
+"""CPU substitutes of the CUDA kernels that read a matrix in place, with the same results and errors."""
 
 import torch
 from torch import Tensor

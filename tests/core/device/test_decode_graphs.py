@@ -1,4 +1,4 @@
-"""Which decodes run as a graph, how they are filled up, and what happens where capturing fails."""
+"""Decodes as CUDA graphs: their choice, their padding, and failures of the capture."""
 
 import logging
 from collections.abc import Iterator, Sequence

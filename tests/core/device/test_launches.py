@@ -1,4 +1,4 @@
-"""How many kernels a layer of a decode starts on a CUDA device, counted without one."""
+"""Kernels that a layer of a decode launches on a CUDA device, counted without a device."""
 
 from collections.abc import Callable
 from typing import Any

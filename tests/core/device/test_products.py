@@ -1,4 +1,4 @@
-"""Which way a product goes on a device, and that all ways give the same."""
+"""The choice between a device's products, and equality of their results."""
 
 import pytest
 import torch
@@ -16,9 +16,9 @@ from tests.core.device.stub_kernels import StubKernels
 from tests.quantized_fixtures import float_twin, tiny_quantized_model
 
 ROUNDING = 2**-8
-"""Of a result in bfloat16, relative."""
+"""Relative tolerance of a result in bfloat16."""
 OF_WEIGHTS = 0.08
-"""In sums of 64 terms of a few units, where dequantised weights are rounded to bfloat16 too."""
+"""Tolerance of sums of 64 terms of a few units, whose dequantised weights are rounded to bfloat16 too."""
 
 
 def quantized(outputs: int, inputs: int, bits: int = 8, group_size: int = 32) -> QuantizedMatrix:

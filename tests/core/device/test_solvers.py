@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def choice(monkeypatch: pytest.MonkeyPatch) -> Solvers:
-    """Of a chip of 100 multiprocessors, whose totals are kept on the CPU."""
+    """Return the solvers of a chip with 100 multiprocessors, with their totals on the CPU."""
     monkeypatch.setattr(solvers, "multiprocessors", lambda device: 100)
     monkeypatch.setattr(ops, "has_cuda_kernels", lambda: True)
     return Solvers("gru", CPU, table=TABLE)
@@ -34,7 +34,7 @@ def report(residual: list[float], iterations: list[int], fallbacks: list[int]) -
 
 
 def solve(choice: Solvers, monkeypatch: pytest.MonkeyPatch, *reports: ScanReport) -> list[Tensor]:
-    """What the kernel was given last, after one solve for each report."""
+    """Solve once for each report; return the kernel's last arguments."""
     waiting, given = list(reports), []
 
     def newton(cell: str, *tensors: Any, time_warps: int) -> tuple[Tensor, ScanReport]:

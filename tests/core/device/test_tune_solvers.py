@@ -11,7 +11,7 @@ def timing(fastest: int, by: float = 2.0) -> Timing:
 
 
 def timings(steps: Mapping[float, Mapping[int, int]]) -> dict[float, dict[int, Timing]]:
-    """By channels: from so many tokens on, which way is the fastest one. Before that it is step by step."""
+    """Make timings. steps: for each number of channels, the fastest solver from a number of tokens on."""
     return {
         room: {
             n: timing(([STEP_BY_STEP] + [way for least, way in sorted(ways.items()) if least <= n])[-1])

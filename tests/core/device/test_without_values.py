@@ -20,7 +20,7 @@ META = torch.device("meta")
 def unsolved(
     cell: str, bx: Tensor, a: Tensor, c: Tensor | None, cu_seqlens: Tensor, *state: Tensor | None
 ) -> Tensor:
-    """In the place of a kernel, which looks at nothing on the host either."""
+    """Replace a kernel. Like a kernel, it reads no values on the host."""
     assert bx.is_contiguous()
     assert a.is_contiguous()
     return bx.new_empty(bx.shape[0], bx.shape[2], dtype=torch.float32)

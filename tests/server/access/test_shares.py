@@ -68,7 +68,7 @@ def test_a_request_for_many_slots_is_not_passed_for_ever() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(KEYS), st.integers(1, 8), st.booleans()), max_size=60))
 def test_a_key_within_its_own_share_never_waits(steps: list[tuple[str, int, bool]]) -> None:
-    """Whatever the others hold and wait for."""
+    """Requests of other keys, running or waiting, make no difference."""
     queue, running, waiting = scheduler(), dict[str, tuple[str, int]](), dict[str, str]()
     own, most = Shares(SLOTS, len(KEYS)).own, Shares(SLOTS, len(KEYS)).most
     for number, (owner, num_choices, ends) in enumerate(steps):

@@ -1,4 +1,4 @@
-"""Who may ask: keys, the Host header, origins, quotas; and the id that every answer carries."""
+"""Access: keys, the Host header, origins, quotas; and the id of every answer."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor

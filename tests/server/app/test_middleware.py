@@ -1,4 +1,4 @@
-"""What surrounds every request: its log line, and an answer even to what should not have happened."""
+"""Middleware of every request: its log line, and an answer to unexpected errors."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from tests.server.http_server import ENDLESS, HttpServer, connection, eventually
 
 
 def lines(caplog: pytest.LogCaptureFixture, words: str = "") -> list[str]:
-    """Of requests answered so far, those that hold `words`; a line comes after its answer."""
+    """Return the log lines of answered requests that contain `words`. A line follows its answer."""
     messages = [record.getMessage() for record in caplog.records if record.name == "pararnn.access"]
     return [message for message in messages if words in message]
 

@@ -1,4 +1,4 @@
-"""What happens to a stream: it ends with its reader, stays alive in silence, and says what went wrong."""
+"""Streams: they end with their reader, stay alive in silence, and report errors."""
 
 import asyncio
 import json

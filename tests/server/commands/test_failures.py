@@ -1,4 +1,4 @@
-"""What a person did wrong gives one line and exit code 1, whatever the command."""
+"""A user's mistake gives one line and exit code 1 in every command."""
 
 from __future__ import annotations
 

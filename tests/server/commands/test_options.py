@@ -95,7 +95,7 @@ def test_an_empty_environment_variable_is_the_default(checkpoint: Path, served: 
 
 
 def _command(name: str) -> Any:
-    """What typer makes of a command; its types are those of whichever click typer brings along."""
+    """Return typer's click command. Its types are those of the click in use."""
     return typer.main.get_command(build_app()).commands[name]  # type: ignore[attr-defined]  # it is a group
 
 

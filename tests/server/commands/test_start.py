@@ -1,4 +1,4 @@
-"""What a command waits for before it starts."""
+"""Conditions that a command waits for before it starts."""
 
 import os
 import subprocess

@@ -57,7 +57,7 @@ def test_a_thread_that_stands_still_is_told_until_as_long_after_it_moved(
 
 
 class SlowlyReadStall(_Stall):
-    """Whoever reads `is_on` first waits a moment for a second reader."""
+    """A stall whose first reader of `is_on` waits briefly for a second one."""
 
     both = threading.Barrier(2)
 

@@ -1,4 +1,4 @@
-"""Where a step begins before the last one was told, nobody can tell: run here on the CPU, as on a GPU."""
+"""Async scheduling does not change replies. It runs on the CPU here in the same way as on a GPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.server.engine_fixtures import (
 )
 
 TOLERANCE = 2e-5
-"""Of states: the model that is fed the ids at once is the packed one."""
+"""Tolerance of states, because the model that is fed all ids at once is the packed one."""
 BAD_TOKEN = 201
 
 

@@ -1,4 +1,4 @@
-"""What a step may carry, learned from the seconds of earlier ones; no model and no clock."""
+"""The prefill budget, learned from the seconds of earlier steps, without a model or a clock."""
 
 import pytest
 from hypothesis import given

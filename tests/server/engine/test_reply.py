@@ -1,4 +1,4 @@
-"""What a reply shows and keeps, against the plain cut of its whole text."""
+"""Shown and kept text of a reply, against a plain cut of its whole text."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Whatever way a session came to a point, it goes on with the same tokens, scores and state, bit for bit.
+"""A session resumes with the same tokens, scores and state, bit for bit, however it came to its state.
 
 A way is a function from a `World` to a server and a session that stands there; WAYS is the table of them.
 Every one is compared with one and the same plain session, hence with every other.

@@ -55,7 +55,7 @@ ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def essence(answer: dict[str, Any]) -> Any:
-    """What a client sees of the replies."""
+    """Return the parts of the replies that a client uses."""
     return [choice.get("text") or choice.get("message") for choice in answer["choices"]], counts(answer)
 
 

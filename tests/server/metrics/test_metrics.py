@@ -1,4 +1,4 @@
-"""What /metrics says, against what was asked of the engine."""
+"""Values of /metrics against the requests to the engine."""
 
 import re
 

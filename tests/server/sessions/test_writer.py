@@ -36,7 +36,7 @@ class SlowStore(MemoryStore):
 
 
 class Outcomes:
-    """What each ending turn was told, and the thread it was told on."""
+    """Outcomes that ending turns received, and the threads that delivered them."""
 
     def __init__(self) -> None:
         self.told: list[SessionInfo | ServerError] = []

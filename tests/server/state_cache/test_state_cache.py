@@ -30,7 +30,7 @@ def put(cache: StateCache, partition: Partition, ids: Any, mark: int = 0) -> Non
 
 
 def hit(cache: StateCache, partition: Partition, ids: Any) -> int:
-    """How many ids a prompt finds; 0 for none."""
+    """Return the number of a prompt's ids that the cache finds."""
     return cache.longest(partition, pack_ids(ids))
 
 

@@ -1,4 +1,4 @@
-"""What the engine learns from the texts of the ids."""
+"""Properties of the vocabulary that the engine derives from the texts of the ids."""
 
 import pytest
 from pararnn_server.text.vocabulary import Vocabulary

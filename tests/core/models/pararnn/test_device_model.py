@@ -20,9 +20,9 @@ from tests.fixtures import TINY_VOCAB_SIZE, tiny_config, tiny_model
 from tests.quantized_fixtures import FORMATS, float_twin, tiny_quantized_model
 
 TOLERANCE = 2e-5
-"""Of float32 weights, absolute, on logits of a few units: only the order of sums differs."""
+"""Absolute tolerance of float32 weights on logits of a few units. Only the order of sums differs."""
 NARROW_TOLERANCE = 0.1
-"""Of bfloat16 weights: rows are rounded to 8 bits before every product, as a GPU's do."""
+"""Tolerance of bfloat16 weights. Rows are rounded to 8 bits before every product, as on a GPU."""
 TOKENS = [7 * i % TINY_VOCAB_SIZE for i in range(70)]
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS)

@@ -1,4 +1,4 @@
-"""What loading onto a device does before the device does anything; torch's meta device stands in for one."""
+"""Loading onto a device, up to the device's own work. Torch's meta device takes its place."""
 
 from pathlib import Path
 

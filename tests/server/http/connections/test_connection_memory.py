@@ -25,7 +25,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class UnreadTransport(asyncio.Transport):
-    """To a client that sends and never reads."""
+    """A transport to a client that sends and never reads."""
 
     def __init__(self) -> None:
         super().__init__()

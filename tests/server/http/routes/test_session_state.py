@@ -212,7 +212,7 @@ def test_a_media_type_that_is_not_taken_is_a_415(server: HttpServer, file: File)
 
 
 def fuzz(server: HttpServer, data: bytes, count: int, seed: int) -> dict[int, int]:
-    """How often each status came, after random damage."""
+    """Send randomly damaged files; return the number of answers by status."""
     draw, statuses = random.Random(seed), dict[int, int]()
     for _ in range(count):
         broken = bytearray(data)

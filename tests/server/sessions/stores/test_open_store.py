@@ -1,4 +1,4 @@
-"""Where the sqlite store is."""
+"""Location of the sqlite store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store must do, whatever it is made of."""
+"""The contract of all stores."""
 
 from __future__ import annotations
 
