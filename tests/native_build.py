@@ -1,4 +1,4 @@
-"""Building and running the native test programs, one build at a time whichever process asks."""
+"""Builds and runs of the native test programs, one build at a time over all processes."""
 
 import fcntl
 import subprocess

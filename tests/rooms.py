@@ -1,6 +1,6 @@
 """The rooms of each package and the imports between them: `python -m tests.rooms` draws them as Mermaid.
 
-A room is a folder with modules, or a module that stands beside folders. A package's `__init__` and `__main__`
+A room is a folder with modules, or a module beside folders. A package's `__init__` and `__main__`
 are no rooms, nor are modules that only name what a room holds (faces).
 """
 
@@ -52,7 +52,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def room_of(module: str, modules: Mapping[str, Path]) -> str | None:
-    """Return the room of a module: its folder below the package, or itself where it stands beside folders."""
+    """Return the room of a module: its folder below the package, or itself if it is beside folders."""
     _, *rest = module.split(".")
     if not rest or rest == ["__main__"] or module in FACES:
         return None

@@ -1,4 +1,4 @@
-"""The arrows of ARCHITECTURE.md, read off the imports: who may know whom, and that no import hides."""
+"""The allowed imports of ARCHITECTURE.md, compared with the code, and a check for hidden imports."""
 
 import ast
 import re

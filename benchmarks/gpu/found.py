@@ -55,26 +55,26 @@ class Found:
     counts: Counts = field(default_factory=read_counts)
     notes: list[str] = field(default_factory=list)
 
-    def copy_share(self, figure: ScanFigure, way: str) -> float | None:
+    def copy_share(self, figure: ScanFigure, solver: str) -> float | None:
         """Return the scan's minimal traffic as a share of the copy bandwidth; None: not measured."""
-        if self.limits is None or way not in figure.seconds:
+        if self.limits is None or solver not in figure.seconds:
             return None
-        return figure.shape.moved / figure.seconds[way].median / self.limits.copy.median
+        return figure.shape.moved / figure.seconds[solver].median / self.limits.copy.median
 
-    def bound_share(self, figure: ScanFigure, way: str) -> float | None:
+    def bound_share(self, figure: ScanFigure, solver: str) -> float | None:
         """Return the share of the bound by issue slots and special-function units; None: unknown."""
-        if self.limits is None or way not in figure.seconds:
+        if self.limits is None or solver not in figure.seconds:
             return None
         processors, clock = self.limits.multiprocessors, self.limits.clock
         least = least_seconds(
             self.counts,
-            way,
+            solver,
             f"{figure.shape.cell} {figure.shape.dtype}",
             figure.shape.steps,
-            figure.solves[way].updates if way in figure.solves else 0,
+            figure.solves[solver].updates if solver in figure.solves else 0,
             None if processors is None or clock is None else processors * clock,
         )
-        return None if least is None else least / figure.seconds[way].median
+        return None if least is None else least / figure.seconds[solver].median
 
     def decode(self, weights: str, batch: int) -> DecodeFigure | None:
         """Return the figure of a decode; None if it was not measured."""

@@ -43,19 +43,19 @@ def read_counts(path: Path = COUNTS_PATH) -> Counts:
     if not path.exists():
         return {}
     return {
-        way: {name: StepCount(**fields) for name, fields in by_name.items()}
-        for way, by_name in json.loads(path.read_text(encoding="utf-8")).items()
+        solver: {name: StepCount(**fields) for name, fields in by_name.items()}
+        for solver, by_name in json.loads(path.read_text(encoding="utf-8")).items()
     }
 
 
 def least_seconds(
-    counts: Counts, way: str, name: str, steps: int, updates: float, cycles_per_second: float | None
+    counts: Counts, solver: str, name: str, steps: int, updates: float, cycles_per_second: float | None
 ) -> float | None:
     """Return the least seconds of a scan; None: unknown.
 
     steps: of all channels together; cycles_per_second: of all multiprocessors together
     """
-    count = counts.get(way, {}).get(name)
+    count = counts.get(solver, {}).get(name)
     if count is None or cycles_per_second is None:
         return None
     return steps * count.cycles(updates) / cycles_per_second

@@ -25,7 +25,7 @@ _DECODES_FOOT = (
 _SCANS_FOOT = (
     "Medians, each from a cold L2 cache. Of copy: bx read once and y written once, of the copy bandwidth. "
     "Of its bound: what issue slots and special-function units allow, with the most updates of any unit "
-    "for all. newton: with the number of warps that was fastest. auto: the way that the table of the "
+    "for all. newton: with the number of warps that was fastest. auto: the solver that the table of the "
     "project names."
 )
 _LOOPS_FOOT = (

@@ -13,12 +13,12 @@ from benchmarks.gpu.sizes import Sizes
 from pararnn_core import ops
 from pararnn_core.cells import CELLS
 from pararnn_core.cells.trained_like import draw_inputs, draw_weights
-from pararnn_core.device.tune_solvers import WAYS
+from pararnn_core.device.tune_solvers import SOLVERS
 from pararnn_core.ops.devices import multiprocessors
 from pararnn_core.solvers.solver_table import STEP_BY_STEP, read_table
 
 SEQUENTIAL, AUTO = "sequential", "auto"
-NEWTON_WARPS = tuple(warps for warps in WAYS if warps != STEP_BY_STEP)
+NEWTON_WARPS = tuple(warps for warps in SOLVERS if warps != STEP_BY_STEP)
 
 _FLOAT = 4
 
@@ -53,7 +53,7 @@ class Shape:
         return f"{self.cell}, {self.dtype}, T {self.tokens:,}, D {self.channels}, B {self.sequences}"
 
 
-def way_of(time_warps: int) -> str:
+def solver_name(time_warps: int) -> str:
     """Return the name of a solver, which is also its name in the counts of instructions."""
     return {STEP_BY_STEP: SEQUENTIAL, 1: "newton"}.get(time_warps, f"newton {time_warps}")
 
@@ -97,13 +97,13 @@ class ScanProblem:
         shape = self._shape
         channels, processors = shape.sequences * shape.channels, multiprocessors(self._device)
         warps = read_table().time_warps(shape.cell, shape.dtype, channels, shape.tokens, processors)
-        return way_of(warps)
+        return solver_name(warps)
 
-    def ways(self) -> dict[str, Callable[[], object]]:
+    def solvers(self) -> dict[str, Callable[[], object]]:
         """Return all solvers of the device by name, and AUTO, the table's choice."""
         found: dict[str, Callable[[], object]] = {SEQUENTIAL: lambda: ops.recurrence_(*self._arguments)}
         if self._device.type == "cuda":
-            found |= {way_of(warps): partial(self.newton, warps) for warps in NEWTON_WARPS}
+            found |= {solver_name(warps): partial(self.newton, warps) for warps in NEWTON_WARPS}
         return found | {AUTO: found[self.choice]}
 
     def newton(self, time_warps: int) -> ops.ScanReport:

@@ -9,7 +9,7 @@ import torch
 from pararnn_server.bench.timing import Spread
 
 from benchmarks.gpu.clock import DeviceClock
-from benchmarks.gpu.scan_problem import AUTO, NEWTON_WARPS, ScanProblem, Shape, shapes, way_of
+from benchmarks.gpu.scan_problem import AUTO, NEWTON_WARPS, ScanProblem, Shape, shapes, solver_name
 from benchmarks.gpu.sizes import Sizes
 from pararnn_core.cells import CELLS
 from pararnn_core.models.pararnn.device_memory import free_bytes
@@ -41,12 +41,12 @@ class ScanFigure:
     @property
     def newton(self) -> str | None:
         """Name of the fastest Newton solver."""
-        return min(self.solves, key=lambda way: self.seconds[way].median, default=None)
+        return min(self.solves, key=lambda solver: self.seconds[solver].median, default=None)
 
     @property
     def best(self) -> float:
         """Median seconds of the fastest solver."""
-        return min(spread.median for way, spread in self.seconds.items() if way != AUTO)
+        return min(spread.median for solver, spread in self.seconds.items() if solver != AUTO)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def measure_loops(
                     notes.append(f"Left out for want of time: time loops in torch from {shape} on.")
                     return
                 problem = ScanProblem(shape, clock.device)
-                cases = {"loop": problem.time_loop, AUTO: problem.ways()[AUTO]}
+                cases = {"loop": problem.time_loop, AUTO: problem.solvers()[AUTO]}
                 taken = clock.compare(
                     {name: clock.cold(work) for name, work in cases.items()}, sizes.rounds, _SECONDS_A_SHAPE
                 )
@@ -103,9 +103,11 @@ def measure_loops(
 
 def _measure(shape: Shape, clock: DeviceClock, rounds: int) -> ScanFigure:
     problem = ScanProblem(shape, clock.device)
-    ways = problem.ways()
-    taken = clock.compare({way: clock.cold(work) for way, work in ways.items()}, rounds, _SECONDS_A_SHAPE)
-    solves = {way_of(n): _solve(problem.newton(n)) for n in NEWTON_WARPS if way_of(n) in ways}
+    solvers = problem.solvers()
+    taken = clock.compare(
+        {solver: clock.cold(work) for solver, work in solvers.items()}, rounds, _SECONDS_A_SHAPE
+    )
+    solves = {solver_name(n): _solve(problem.newton(n)) for n in NEWTON_WARPS if solver_name(n) in solvers}
     return ScanFigure(shape, taken, problem.choice, solves)
 
 

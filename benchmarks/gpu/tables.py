@@ -125,8 +125,8 @@ def scan_row(found: Found, each: ScanFigure) -> Row:
         f"{shape.tokens:,}",
         str(shape.channels),
         str(shape.sequences),
-        *_way(found, each, SEQUENTIAL),
-        *(("", "", "") if newton is None else _way(found, each, newton)),
+        *_solver_row(found, each, SEQUENTIAL),
+        *(("", "", "") if newton is None else _solver_row(found, each, newton)),
         "" if newton is None else newton.partition(" ")[2] or "1",
         "" if solve is None else str(solve.updates),
         "" if solve is None else str(solve.fallbacks),
@@ -137,11 +137,11 @@ def scan_row(found: Found, each: ScanFigure) -> Row:
     )
 
 
-def _way(found: Found, each: ScanFigure, way: str) -> Row:
-    bound = found.bound_share(each, way)
+def _solver_row(found: Found, each: ScanFigure, solver: str) -> Row:
+    bound = found.bound_share(each, solver)
     return (
-        number(each.seconds[way].median * 1e6),
-        _percent(found.copy_share(each, way)),
+        number(each.seconds[solver].median * 1e6),
+        _percent(found.copy_share(each, solver)),
         "unknown" if bound is None else _percent(bound),
     )
 

@@ -50,15 +50,17 @@ def _scan_targets(found: Found) -> Iterator[Target]:
         0.6,
     )
     shares = _known(
-        found.bound_share(each, way) for each in found.scans if (way := _winning_newton(each)) is not None
+        found.bound_share(each, solver)
+        for each in found.scans
+        if (solver := _winning_newton(each)) is not None
     )
     yield Target(
-        f"newton, least share of its instruction bound from {LONG:,} tokens on where it is the fastest way",
+        f"newton, least share of its instruction bound from {LONG:,} tokens on if it is the fastest solver",
         min(shares, default=None),
         0.6,
     )
     ratios = [each.seconds[AUTO].median / each.best for each in found.scans if each.solves]
-    yield Target("auto, the slowest of the fastest way", _worst(ratios), 1.1, at_most=True)
+    yield Target("auto, at worst against the fastest solver", _worst(ratios), 1.1, at_most=True)
     worst = min((each.ratio for each in found.originals), default=None)
     yield Target("a scan at equal accuracy, of the original's fused kernel, its worst", worst, 3.0)
     for cell, wanted in PAPER.items():
@@ -79,10 +81,10 @@ def _server_targets(found: Found) -> Iterator[Target]:
 
 def _winning_newton(figure: ScanFigure) -> str | None:
     """Return the fastest Newton solver if sequences are long and no other solver is faster."""
-    way = figure.newton
-    if way is None or figure.shape.tokens < LONG or figure.seconds[way].median > figure.best:
+    solver = figure.newton
+    if solver is None or figure.shape.tokens < LONG or figure.seconds[solver].median > figure.best:
         return None
-    return way
+    return solver
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

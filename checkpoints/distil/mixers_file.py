@@ -77,10 +77,12 @@ def _dequantised(tensors: Mapping[str, Tensor], shapes: Mapping[str, list[int]])
     for stored, tensor in tensors.items():
         if stored.endswith(QWEIGHT):
             name = stored.removesuffix(QWEIGHT)
-            its = format_of(name)
+            matrix_format = format_of(name)
             # Every matrix of a mixer has an even number of inputs.
-            inputs = tensor.shape[1] * 8 // its.bits
-            matrix = QuantizedMatrix(tensor, tensors[name + SCALES], its.bits, its.group_size, inputs)
+            inputs = tensor.shape[1] * 8 // matrix_format.bits
+            matrix = QuantizedMatrix(
+                tensor, tensors[name + SCALES], matrix_format.bits, matrix_format.group_size, inputs
+            )
             rows = matrix.dequantize()
             weights[name] = from_rows(rows, torch.Size(shapes.get(name, rows.shape)))
         elif not stored.endswith(SCALES):

@@ -87,7 +87,7 @@ class Trainer:
 
     @torch.no_grad()
     def begin_from(self, mixers: dict[str, Tensor], tokens: int) -> None:
-        """Continues from weights alone, after so many tokens; the optimiser's moments start anew."""
+        """Continue from weights alone, after `tokens` tokens, with new moments of the optimiser."""
         self.step, self.stage_steps = tokens // self.recipe.tokens_per_step, 0
         for name, parameter in self.parameters.items():
             parameter.copy_(mixers[name])
@@ -137,7 +137,7 @@ class Trainer:
 
     @torch.no_grad()
     def _exchange(self) -> None:
-        """Puts the average in the weights' place, and back."""
+        """Exchange the weights with their average. A second call reverses that."""
         for name, parameter in self.parameters.items():
             weights = parameter.data
             parameter.data = self.average[name]

@@ -78,7 +78,7 @@ class TrainingBatches:
         self.tokens_per_step = tokens_per_step
 
     def batch(self, step: int) -> Batch:
-        """The batch of this step, whatever came before."""
+        """Return the batch of this step, a function of the step alone."""
         is_long = step % LONG_EVERY == LONG_EVERY - 1
         windows = self.long if is_long else self.short
         each = self.tokens_per_step // windows[0].length // len(windows)

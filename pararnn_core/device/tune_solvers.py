@@ -23,7 +23,7 @@ ROOMS = (1, 2, 4, 8, 16, 32, 64, 128)
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 DTYPES = (torch.float32, torch.bfloat16)
 REPETITIONS = 9
-WAYS = (STEP_BY_STEP, 1, 2, 4)
+SOLVERS = (STEP_BY_STEP, 1, 2, 4)
 LEAST_GAIN = 1.03
 """Speedup from which another number of time warps gets its own step in the table."""
 
@@ -80,25 +80,25 @@ def measure(cell: str, dtype: torch.dtype, channels: int, tokens: int, device: t
             return ops.recurrence_(*arguments)
         return ops.newton_recurrence_(*arguments, time_warps=warps)
 
-    return _in_turn(device, {warps: functools.partial(solve, warps) for warps in WAYS})
+    return _in_turn(device, {warps: functools.partial(solve, warps) for warps in SOLVERS})
 
 
-def _in_turn(device: torch.device, ways: Mapping[int, Callable[[], object]]) -> Timing:
-    rounds = [[seconds_on(device, way) for way in ways.values()] for _ in range(REPETITIONS + 1)]
+def _in_turn(device: torch.device, solvers: Mapping[int, Callable[[], object]]) -> Timing:
+    rounds = [[seconds_on(device, solver) for solver in solvers.values()] for _ in range(REPETITIONS + 1)]
     medians = (statistics.median(taken) for taken in zip(*rounds[1:], strict=True))
-    return dict(zip(ways, medians, strict=True))
+    return dict(zip(solvers, medians, strict=True))
 
 
 def lines(title: str, timings: Timings) -> list[str]:
     """Return a Markdown table: microseconds of the sequential scan / of Newton, by time warps."""
     lengths = sorted(next(iter(timings.values())))
     columns = " | ".join(map(str, lengths))
-    ways = " / ".join("sequential" if way == STEP_BY_STEP else f"newton {way}" for way in WAYS)
-    head = [f"{title}: {ways}, us", "", f"| channels a multiprocessor | {columns} |"]
+    solvers = " / ".join("sequential" if solver == STEP_BY_STEP else f"newton {solver}" for solver in SOLVERS)
+    head = [f"{title}: {solvers}, us", "", f"| channels a multiprocessor | {columns} |"]
     rule = "|---" * (len(lengths) + 1) + "|"
     rows = [
         f"| {room:g} | "
-        + " | ".join(" / ".join(f"{by[n][way] * 1e6:.1f}" for way in WAYS) for n in lengths)
+        + " | ".join(" / ".join(f"{by[n][solver] * 1e6:.1f}" for solver in SOLVERS) for n in lengths)
         + " |"
         for room, by in sorted(timings.items())
     ]

@@ -19,7 +19,7 @@ DAMPING = 0.01
 _BLOCK = 128
 
 
-def compensate_matrix(weight: Tensor, hessian: Tensor, its: MatrixFormat) -> QuantizedMatrix:
+def compensate_matrix(weight: Tensor, hessian: Tensor, matrix_format: MatrixFormat) -> QuantizedMatrix:
     """Round a matrix so that the squared error of its outputs is nearly minimal on the calibration inputs.
 
     weight: (O, I) float, its rows in H equal parts, one for each head
@@ -32,23 +32,24 @@ def compensate_matrix(weight: Tensor, hessian: Tensor, its: MatrixFormat) -> Qua
     if not bool(torch.isfinite(hessian).all()):
         raise ValueError("hessian: holds NaN or infinity; the calibration inputs must be finite")
     parts = [
-        _compensate(rows, head, its) for rows, head in zip(weight.float().chunk(heads), hessian, strict=True)
+        _compensate(rows, head, matrix_format)
+        for rows, head in zip(weight.float().chunk(heads), hessian, strict=True)
     ]
     values, scales = (torch.cat(part) for part in zip(*parts, strict=True))
-    return QuantizedMatrix.from_values(values, scales, its.bits, its.group_size)
+    return QuantizedMatrix.from_values(values, scales, matrix_format.bits, matrix_format.group_size)
 
 
-def _compensate(weight: Tensor, hessian: Tensor, its: MatrixFormat) -> tuple[Tensor, Tensor]:
+def _compensate(weight: Tensor, hessian: Tensor, matrix_format: MatrixFormat) -> tuple[Tensor, Tensor]:
     """Return the integers (O, I) and scales (O, K) of one head. weight: (O, I); hessian: (I, I)."""
     damped = _damped(hessian)
     importance = damped.diagonal() / damped.diagonal().max()
-    scales = group_scales(weight, its, importance.float())
+    scales = group_scales(weight, matrix_format, importance.float())
     # The most important column is rounded first, because all later ones can compensate for its error.
     order = torch.argsort(importance, descending=True, stable=True)
-    each = expand_scales(scales, its.group_size, weight.shape[1])[:, order]
+    each = expand_scales(scales, matrix_format.group_size, weight.shape[1])[:, order]
     factor = _inverse_factor(damped[order][:, order])
     values = map_in_threads(
-        lambda rows: _round_in_turn(weight[rows][:, order], each[rows], factor, its.bits),
+        lambda rows: _round_in_turn(weight[rows][:, order], each[rows], factor, matrix_format.bits),
         [slice(start, start + ROWS) for start in range(0, len(weight), ROWS)],
     )
     return torch.cat(values)[:, torch.argsort(order)], scales

@@ -19,23 +19,30 @@ _REFINEMENTS = 2
 ROWS = 1024
 
 
-def round_matrix(weight: Tensor, its: MatrixFormat, importance: Tensor | None = None) -> QuantizedMatrix:
+def round_matrix(
+    weight: Tensor, matrix_format: MatrixFormat, importance: Tensor | None = None
+) -> QuantizedMatrix:
     """Round a weight (O, I) float. importance: (I,), cost of a squared error; None: the same for all."""
-    scales = group_scales(weight, its, importance)
-    each = expand_scales(scales, its.group_size, weight.shape[1])
+    scales = group_scales(weight, matrix_format, importance)
+    each = expand_scales(scales, matrix_format.group_size, weight.shape[1])
     return QuantizedMatrix.from_values(
-        rounded(weight.float(), each, its.bits), scales, its.bits, its.group_size
+        rounded(weight.float(), each, matrix_format.bits),
+        scales,
+        matrix_format.bits,
+        matrix_format.group_size,
     )
 
 
-def group_scales(weight: Tensor, its: MatrixFormat, importance: Tensor | None = None) -> Tensor:
+def group_scales(weight: Tensor, matrix_format: MatrixFormat, importance: Tensor | None = None) -> Tensor:
     """Return the best scale of each group of each row, (O, K) bfloat16. See `round_matrix`."""
 
     def scales_of(rows: Tensor) -> Tensor:
         return torch.stack(
             [
-                best_scale(rows[:, inputs], its.bits, None if importance is None else importance[inputs])
-                for inputs in group_slices(weight.shape[1], its.group_size)
+                best_scale(
+                    rows[:, inputs], matrix_format.bits, None if importance is None else importance[inputs]
+                )
+                for inputs in group_slices(weight.shape[1], matrix_format.group_size)
             ],
             dim=1,
         )

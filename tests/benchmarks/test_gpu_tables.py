@@ -20,11 +20,11 @@ from benchmarks.gpu.model import DecodeFigure, PrefillFigure
 from benchmarks.gpu.parts import Part
 from benchmarks.gpu.products import ProductsAlone
 from benchmarks.gpu.report import Report
-from benchmarks.gpu.scan_problem import Shape, way_of
+from benchmarks.gpu.scan_problem import Shape, solver_name
 from benchmarks.gpu.scans import LoopFigure, ScanFigure, Solve
 from benchmarks.gpu.sizes import TINY
 from benchmarks.gpu.targets import targets
-from pararnn_core.device.tune_solvers import WAYS
+from pararnn_core.device.tune_solvers import SOLVERS
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS_PACKAGES = (
@@ -124,10 +124,13 @@ def test_ratios_are_those_of_the_numbers_beside_them(report: dict[str, Any]) -> 
 
 
 def test_what_a_device_does_not_have_is_not_measured(report: dict[str, Any]) -> None:
-    assert {way for each in report["found"]["scans"] for way in each["seconds"]} == {"sequential", "auto"}
+    assert {solver for each in report["found"]["scans"] for solver in each["seconds"]} == {
+        "sequential",
+        "auto",
+    }
     assert report["found"]["limits"]["node"] is None
     reached = {each["what"]: each["is_reached"] for each in report["targets"]}
-    assert reached["auto, the slowest of the fastest way"] is None
+    assert reached["auto, at worst against the fastest solver"] is None
 
 
 def test_without_the_servers_packages_all_else_is_there_and_the_reason_is_said(tmp_path: Path) -> None:
@@ -189,7 +192,7 @@ def scan(sequential: float, newton: tuple[float, float], auto: float, **shape: A
     fields = {"cell": "gru", "dtype": "float32", "sequences": 1, "tokens": 4096, "channels": 1024, **shape}
     taken = {"sequential": sequential, "newton": newton[0], "newton 2": newton[1], "auto": auto}
     solves = {"newton": Solve(2, 1e-7, 0), "newton 2": Solve(3, 1e-7, 0)}
-    seconds = {way: spread(each) for way, each in taken.items()}
+    seconds = {solver: spread(each) for solver, each in taken.items()}
     return ScanFigure(Shape(**fields), seconds, "newton 2", solves)
 
 
@@ -243,11 +246,11 @@ def test_targets_are_judged_by_the_figures_of_the_run() -> None:
             moved / 5e-3 / 1e12,
             False,
         ),
-        "newton, least share of its instruction bound from 2,048 tokens on where it is the fastest way": (
+        "newton, least share of its instruction bound from 2,048 tokens on if it is the fastest solver": (
             steps * cycles / 1e11 / 1e-3,
             False,
         ),
-        "auto, the slowest of the fastest way": (1.2, False),
+        "auto, at worst against the fastest solver": (1.2, False),
         "gru, auto, of a time loop in torch, its best shape": (500.0, True),
         "lstm, auto, of a time loop in torch, its best shape": (500.0, False),
         "server, all streams, of the model's decodes of that batch (no prompts)": (0.95, True),
@@ -297,7 +300,7 @@ def _host() -> Any:
 def test_counts_that_are_there_name_kernels_cells_and_types() -> None:
     names = {f"{cell} {dtype}" for cell in ("gru", "lstm") for dtype in ("float32", "bfloat16")}
     counts = read_counts()
-    assert set(counts) <= {way_of(warps) for warps in WAYS}
+    assert set(counts) <= {solver_name(warps) for warps in SOLVERS}
     assert all(set(by_name) <= names for by_name in counts.values())
 
 
@@ -310,6 +313,6 @@ def test_products_alone_are_those_of_a_prefill() -> None:
     d, layers = config.hidden_size, config.num_hidden_layers
     mixer = 3 * d * d + 3 * d * (d // config.num_heads)
     mlp = 3 * d * config.mlp_hidden_size
-    # Three chunks: past the last recurrence one row of each goes on, past the last layer one of all.
+    # Three chunks: after the last recurrence one row of each is needed, after the last layer one of all.
     rows = tokens * (layers - 1) * (mixer + mlp) + tokens * (mixer - d * d) + 3 * (d * d + mlp)
     assert counter.get_total_flops() == 2 * (rows + d * config.vocab_size)

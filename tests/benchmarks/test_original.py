@@ -1,4 +1,4 @@
-"""The original as a peer, with a stand-in for its checkout: what is loaded, and what is compared."""
+"""The original as a peer, with a substitute of its checkout: loading and comparison."""
 
 import sys
 from pathlib import Path

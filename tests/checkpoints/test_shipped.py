@@ -86,7 +86,7 @@ VERSIONS = [
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
-    """Version of a model in so many bits, made unless it is committed."""
+    """Return a model's version with this number of bits, made unless it is committed."""
     folder = tmp_path_factory.mktemp("quantised")
 
     def version(name: str, bits: int) -> Path:

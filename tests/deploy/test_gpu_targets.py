@@ -1,4 +1,4 @@
-"""`make gpu-sanitize`, with a stand-in for compute-sanitizer."""
+"""`make gpu-sanitize`, with a substitute of compute-sanitizer."""
 
 import os
 import subprocess

@@ -16,7 +16,7 @@ PACKAGES = ("pararnn_core", "server/pararnn_server", "clients/python/pararnn_cli
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built as for a release, but for the native library, whose compilation takes minutes."""
+    """Build a wheel as for a release, without the native library, whose compilation takes minutes."""
     target = tmp_path_factory.mktemp("wheel")
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(target)]
     settings = ["--config-settings=wheel.cmake=false", "--config-settings=build-dir="]

@@ -11,7 +11,7 @@ from tests.docs.markdown_blocks import Example
 
 
 def run_python(found: Sequence[Example], addresses: Mapping[str, str]) -> list[str]:
-    """Return what each block printed. An error names the line of the document.
+    """Run the blocks and return their outputs. An error names the line of the document.
 
     addresses: in the document -> of a server that runs
     """

@@ -40,7 +40,7 @@ def difference(shown: Any, real: Any, place: str = "reply") -> str | None:
 
 
 def text_difference(shown: str, real: str) -> str | None:
-    """Compare line by line, in order: events by their JSON, other lines but for numbers and ids."""
+    """Compare line by line, in order: events by their JSON, other lines without numbers and ids."""
     lines = iter(real.splitlines())
     for line in shown.splitlines():
         if line.strip() in ("", "..."):

@@ -67,7 +67,7 @@ async def _client(url: str, load: Load, ends: float) -> None:
 
 
 async def _ask(url: str, load: Load) -> float:
-    """One request on a connection of its own; how long the server asks to wait before the next."""
+    """Send one request on a new connection; return the seconds of the server's Retry-After."""
     began, body = time.monotonic(), json.dumps(BODY).encode()
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)

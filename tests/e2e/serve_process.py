@@ -22,7 +22,7 @@ class ServeProcess:
             for name, value in os.environ.items()
             if not name.startswith("PARARNN_") or name == "PARARNN_LIBRARY"
         }
-        # No test leaves a file with the person who runs it.
+        # No test leaves a file in the user's directories.
         environment["PARARNN_STORE"] = "memory"
         self.process = subprocess.Popen(
             [

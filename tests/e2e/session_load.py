@@ -1,4 +1,4 @@
-"""Clients that each carry on one session, whatever happens to the servers, and note what was answered."""
+"""Clients that continue one session each, also when servers fail, and record the answers."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def turn_body(client: int, turn: int, session_id: str) -> dict[str, Any]:
 
 
 class SessionClient(threading.Thread):
-    """Takes turns until told to stop; after a failure sends the same turn again under the same key.
+    """Take turns until stopped. After a failure send the same turn again with the same key.
 
     urls: called before each try for where to send it. at_once: lets a turn begin; many clients may share it.
-    pause: seconds between turns, so that all who share it have their turn.
+    pause: seconds between turns, so that all clients of a session have their turn
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class SessionClient(threading.Thread):
         self.acknowledged.append(answer["choices"])
 
     def _until_settled(self, method: str, path: str, body: Any, key: str) -> Any:
-        """The answer, or None once told to stop. A busy session and a server that is gone are tried again."""
+        """Return the answer, or None once stopped. A busy session or an unreachable server is tried again."""
         headers = {"idempotency-key": key} if key else {}
         while not self._is_over.is_set():
             self.tries += 1
@@ -115,7 +115,7 @@ class SessionClient(threading.Thread):
 
 
 def assert_nothing_lost(clients: Sequence[SessionClient], url: str) -> None:
-    """Every session stands at its acknowledged turns, or one that was under way, and went as a twin goes."""
+    """Every session is at its acknowledged turns, or one running turn later, and equals a twin."""
     with httpx.Client(base_url=url, timeout=60) as http:
         for client in clients:
             assert client.lost == []

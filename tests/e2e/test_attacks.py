@@ -20,7 +20,7 @@ from tests.e2e.serve_process import ServeProcess, serve_process
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "checkpoints" / "paragru-5m-stdlib-int8"
 QUIET, *HOSTILE = KEYS = {name: f"{name}-0123456789abcdef" for name in ("quiet", "first", "second")}
-# Caches fill up to what they are given, whoever fills them; with all of it, memory stays within its bound.
+# Caches fill up to their budgets, for any key. Even then memory stays within its bound.
 CACHE_BYTES = 32 << 20
 MEMORY_GROWTH = 256 << 20
 DRAIN_SECONDS = 10.0

@@ -64,7 +64,7 @@ def child_of(process: subprocess.Popen[str]) -> int:
 
 
 def wait_until_it_handles(number: signal.Signals, pid: int) -> None:
-    """Until its own handler stands there."""
+    """Wait until the server has set its own handler."""
     end = time.monotonic() + 60
     while True:
         status = Path(f"/proc/{pid}/status").read_text()

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks.gpu.__main__ import main
-from benchmarks.gpu.scan_problem import way_of
-from pararnn_core.device.tune_solvers import WAYS
+from benchmarks.gpu.scan_problem import solver_name
+from pararnn_core.device.tune_solvers import SOLVERS
 
 pytestmark = [
     pytest.mark.skipif(
@@ -33,7 +33,7 @@ def test_limits_and_scans_of_a_device_are_measured(tmp_path: Path) -> None:
     assert 1e8 < limits["clock"] < 1e10
     assert 0 < limits["node"]["median"] < 1e-3
     for each in found["scans"]:
-        assert set(each["seconds"]) == {"auto", *map(way_of, WAYS)}
+        assert set(each["seconds"]) == {"auto", *map(solver_name, SOLVERS)}
         assert set(each["solves"]) == set(each["seconds"]) - {"auto", "sequential"}
         for solve in each["solves"].values():
             assert 0 < solve["updates"] <= 8

@@ -1,4 +1,4 @@
-"""The native sampler against the NumPy one: the same ids and the same bits, whatever the batch."""
+"""The native sampler against the NumPy one: the same ids and the same bits in any batch."""
 
 from __future__ import annotations
 

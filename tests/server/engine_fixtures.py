@@ -176,7 +176,7 @@ class Bench:
 
 @contextmanager
 def running(served: ParaRNNForCausalLM | None = None, **limits: Any) -> Iterator[Bench]:
-    """A started engine, stopped at the end whatever happens."""
+    """Yield a started engine, which is always stopped at the end."""
     bench = Bench(served, **limits)
     bench.engine.start()
     try:

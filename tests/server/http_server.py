@@ -72,7 +72,7 @@ class HttpServer:
         return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
     def is_busy(self, slots: int) -> bool:
-        """Return True if so many slots are in use, also where /metrics needs another key."""
+        """Return True if this number of slots is in use, also if /metrics needs another key."""
         assert self.service.loaded is not None
         return self.service.loaded.engine.stats().state_slots_used == slots
 
@@ -81,7 +81,7 @@ class HttpServer:
 
 
 def counts(answer: dict[str, Any]) -> dict[str, int]:
-    """Usage but for what the cache saved, which depends on what was asked before."""
+    """Return the usage without cached tokens, which depend on earlier requests."""
     return {name: count for name, count in answer["usage"].items() if name != "prompt_tokens_details"}
 
 

@@ -1,4 +1,4 @@
-"""Sessions without an engine, asked and answered in one go."""
+"""Sessions without an engine, with each call answered at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SIZE = state_bytes(CONFIG)
 
 
 class Clock:
-    """A clock that stands until it is told."""
+    """A clock that moves only when a test sets it."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -51,7 +51,7 @@ class Clock:
 
 
 class AtOnce(StoreWriter):
-    """Does what it is asked on the thread that asks."""
+    """A store thread that runs its work in the caller's thread."""
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(ledger)
@@ -136,7 +136,7 @@ class Sessions(SessionManager):
         return turn
 
     def keep(self, turn: Turn, result: TurnResult) -> SessionInfo:
-        """Commits; raises what the client would be told."""
+        """Commit; raise the error that the client would receive."""
         outcomes: list[SessionInfo | ServerError] = []
         ended = Event()
 

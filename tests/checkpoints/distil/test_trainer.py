@@ -21,7 +21,7 @@ def test_a_run_that_is_resumed_continues_bit_for_bit(tmp_path: Path, cell: str) 
     recipe = dataclasses.replace(RECIPE, cell=cell)
     straight = tiny_trainer(tmp_path / "straight", recipe)
     first = tiny_trainer(tmp_path / "resumed", recipe)
-    # The end of a stage lies between the two parts.
+    # The end of a stage is between the two parts.
     for _ in range(8):
         straight.one_step()
     for _ in range(4):

@@ -198,7 +198,7 @@ def test_modes_of_a_gpu_say_on_a_cpu_that_they_need_one(cls: type[Cell], mode: s
         (ParaLSTM(4, 4), torch.float32, False, True, None),
         (ParaLSTM(4, 4), torch.float32, False, False, "which this build lacks"),
         (ParaGRU(4, 4), torch.float64, True, True, "in float32, and this cell in torch.float64"),
-        (USER_CELLS[0](4, 4), torch.float32, True, True, "knows the cells of pararnn_core"),
+        (USER_CELLS[0](4, 4), torch.float32, True, True, "supports only the cells of pararnn_core"),
         *[(cls(4, 4), torch.float32, False, True, None) for cls in USER_CELLS],
     ],
 )

@@ -1,4 +1,4 @@
-"""Cells: every mode is the plain loop, forward and backward, whatever the packing."""
+"""Cells: every mode equals the plain loop, forward and backward, for any packing."""
 
 import copy
 import itertools

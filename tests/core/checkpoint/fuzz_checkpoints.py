@@ -60,7 +60,7 @@ def try_case(case: int, base: Path, path: Path, sound: ParaRNNForCausalLM, outco
     kind = KINDS[case % len(KINDS)]
     parts = Parts.read(base, source)
     if kind not in DAMAGE and source.random() < 0.7:
-        # Without it the other checks stand alone.
+        # Without it only the other checks apply.
         del parts.config["fingerprint"]
     kind(parts)
     parts.write(path)

@@ -96,7 +96,7 @@ class FakeCapturer:
 
 
 class TorchNewton:
-    """The reference of Newton's method in the place of the CUDA kernel; asked: what `choose` was told."""
+    """A solver choice with the torch reference of Newton's method. asked: arguments of `choose`."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []

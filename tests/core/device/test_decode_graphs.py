@@ -59,7 +59,7 @@ def test_step_beyond_all_buckets_has_none() -> None:
 
 
 def filled_up(decode: StepArguments, count: int) -> StepArguments:
-    """The same step with so many sequences: those that it lacks are skipped."""
+    """Return the step padded with skipped sequences."""
     missing = count - len(decode.slots)
     return StepArguments(
         np.pad(decode.tokens, (0, missing)),

@@ -81,7 +81,7 @@ def test_residual_that_is_no_number_stays_one(choice: Solvers, monkeypatch: pyte
 
 def test_build_without_kernels_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "has_cuda_kernels", lambda: False)
-    with pytest.raises(NativeLibraryMissing, match="has no CUDA kernels: install again where nvcc is"):
+    with pytest.raises(NativeLibraryMissing, match="has no CUDA kernels: install it again where nvcc"):
         solvers_on(torch.device("cuda"), "gru")
 
 

@@ -2,22 +2,24 @@
 
 from collections.abc import Mapping
 
-from pararnn_core.device.tune_solvers import LENGTHS, ROOMS, WAYS, Timing, lines, rows
+from pararnn_core.device.tune_solvers import LENGTHS, ROOMS, SOLVERS, Timing, lines, rows
 from pararnn_core.solvers.solver_table import STEP_BY_STEP, SolverTable
 
 
 def timing(fastest: int, by: float = 2.0) -> Timing:
-    return {way: 1.0 if way == fastest else by for way in WAYS}
+    return {solver: 1.0 if solver == fastest else by for solver in SOLVERS}
 
 
 def timings(steps: Mapping[float, Mapping[int, int]]) -> dict[float, dict[int, Timing]]:
     """Make timings. steps: for each number of channels, the fastest solver from a number of tokens on."""
     return {
         room: {
-            n: timing(([STEP_BY_STEP] + [way for least, way in sorted(ways.items()) if least <= n])[-1])
+            n: timing(
+                ([STEP_BY_STEP] + [solver for least, solver in sorted(solvers.items()) if least <= n])[-1]
+            )
             for n in LENGTHS
         }
-        for room, ways in steps.items()
+        for room, solvers in steps.items()
     }
 
 

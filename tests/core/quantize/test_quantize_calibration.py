@@ -115,7 +115,7 @@ def test_a_float_product_of_rounded_inputs_is_the_quantised_product(heads: int) 
 def test_what_no_pass_reaches_is_refused() -> None:
     model = tiny_model()
     calibration = Calibration(torch.zeros(1, 4, dtype=torch.int64), model.embedding)
-    with pytest.raises(ValueError, match="does not reach"):
+    with pytest.raises(ValueError, match="the forward pass does not call it"):
         list(calibration.inputs_of(model.lm_head, model.blocks[0]))
 
 

@@ -67,7 +67,7 @@ def test_how_many_columns_share_a_product_does_not_matter(monkeypatch: pytest.Mo
     for columns in (1, 7, 1000):
         monkeypatch.setattr("pararnn_core.quantize.quantize_gptq._BLOCK", columns)
         values = compensate_matrix(weight, hessian, its).values()
-        # Sums in another order may tip a value that lies in the middle, and that those after it.
+        # Sums in another order may round a value in the middle differently, and then those after it.
         assert (values != expected).float().mean() < 0.02
 
 

@@ -17,7 +17,7 @@ def test_bytes_held_never_pass_the_budget_and_all_are_given_back(steps: Steps) -
         except TooManyRequests:
             with pytest.raises(TooManyRequests):
                 leases[owner].add(num_bytes)
-            # What is kept for a key is there whatever the others do.
+            # A key's own part is available for any use by other keys.
             assert held[owner] + num_bytes > 20
         else:
             leases[owner].add(num_bytes)

@@ -1,4 +1,4 @@
-"""No key takes what others have of their own, and nothing lies idle that somebody could use."""
+"""No key uses the slots that are kept for others, and no usable slot stays idle."""
 
 from contextlib import ExitStack
 

@@ -30,7 +30,7 @@ ONE = Spread(1.0, 1.0, 1.0, 1)
 
 
 class FakePeer:
-    """Takes a tenth of a second for whatever it can do."""
+    """A model that takes a tenth of a second for every operation."""
 
     label, weights, decode_bytes = "other tiny q8_0", "int8", 1000
 

@@ -1,4 +1,4 @@
-"""A folder that may not be entered gives one line that names it, whatever the command wants from it."""
+"""A folder without permission gives one line that names it, in every command."""
 
 from __future__ import annotations
 

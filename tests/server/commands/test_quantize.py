@@ -36,7 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two documents, and what is none."""
+    """Write two documents, and files that are no documents."""
     path = tmp_path / "texts"
     (path / "deep").mkdir(parents=True)
     (path / ".hidden").mkdir()

@@ -1,4 +1,4 @@
-"""Threads that keys share: whatever others send, a key waits for one turn of each of them at most."""
+"""Threads that keys share: a key waits for at most one turn of each other key."""
 
 from __future__ import annotations
 

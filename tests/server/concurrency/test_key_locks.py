@@ -1,4 +1,4 @@
-"""One key does such work once at a time, whatever other keys do."""
+"""A key's work runs once at a time, independently of other keys."""
 
 import asyncio
 import gc

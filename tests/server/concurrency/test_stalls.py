@@ -1,4 +1,4 @@
-"""/ready is a 503 with the reason when a thread that all requests share stands still; /health stays."""
+"""/ready is a 503 with the reason when a thread that all requests share stalls; /health stays."""
 
 from __future__ import annotations
 

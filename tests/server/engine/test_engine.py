@@ -1,4 +1,4 @@
-"""The engine thread: same tokens whatever runs beside, limits, shutting down."""
+"""The engine thread: same tokens beside any other requests, limits, shutdown."""
 
 import itertools
 import random as random_module

@@ -1,4 +1,4 @@
-"""Turns through the engine: the committed state is that of the session's ids, whatever came between."""
+"""Turns through the engine: the committed state is always that of the session's ids."""
 
 import random as random_module
 import threading

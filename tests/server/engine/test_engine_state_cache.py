@@ -1,4 +1,4 @@
-"""The cache changes what is read, never what is said: same ids, same logits, same states bit for bit."""
+"""The cache changes the prefill but never the reply: same ids, logits and states, bit for bit."""
 
 import random as random_module
 from typing import Any
@@ -206,7 +206,7 @@ def test_only_what_goes_on_from_a_stored_state_is_read_ahead() -> None:
 
 
 def test_requests_go_before_what_is_read_ahead() -> None:
-    """Every step with a request is the request's; what was begun goes on afterwards."""
+    """Steps with a request are its own; work begun before continues afterwards."""
     steps = Steps(**CACHED)
     steps.add(PROMPT, greedy(1))
     steps.finish()

@@ -1,4 +1,4 @@
-"""Outputs reach their request's callback; one that raises costs nobody else anything."""
+"""Outputs reach their request's callback. A callback that raises affects no other request."""
 
 from pararnn_server.engine.publisher import Publisher
 from pararnn_server.engine.request import Finished, Output, Request, Started, Tokens, TokenUsage

@@ -26,7 +26,7 @@ def run_until_fed(scheduler: Scheduler, request_id: str, limit: int = 10_000) ->
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """Random arrivals, steps, ends and aborts, followed by a model that knows only what was asked for."""
+    """Random arrivals, steps, ends and aborts, compared with a model that knows only the requests."""
 
     @initialize(slots=st.integers(1, 6), extra=st.integers(0, 20), busy=st.integers(1, 30))
     def build(self, slots: int, extra: int, busy: int) -> None:

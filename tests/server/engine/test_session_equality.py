@@ -1,6 +1,6 @@
 """A session resumes with the same tokens, scores and state, bit for bit, however it came to its state.
 
-A way is a function from a `World` to a server and a session that stands there; WAYS is the table of them.
+A way is a function from a `World` to a server and a session in that state; WAYS is the table of them.
 Every one is compared with one and the same plain session, hence with every other.
 """
 
@@ -83,7 +83,7 @@ def found_at_the_end_of_a_reply(world: World) -> Place:
 
 
 def found(server: HttpServer, ids: list[int], expected: int) -> Place:
-    """A session of ids of which so many are in the cache."""
+    """Create a session of ids, of which a number is in the cache."""
     before = server.metric("pararnn_prefix_cache_hits_total")
     session_id = server.create_session(tokens=ids)
     assert server.metric("pararnn_prefix_cache_hits_total") - before == expected
@@ -222,7 +222,7 @@ WAYS: list[Callable[[World], Place]] = [
 
 
 def tokens_in(file: bytes) -> list[int]:
-    """The log, which lies first of all tensors."""
+    """Return the log, which is the first tensor."""
     start = 8 + int.from_bytes(file[:8], "little")
     count = len(FIRST) + int(REPLY["max_tokens"]) + len(SECOND)
     return [int.from_bytes(file[start + 4 * i : start + 4 * i + 4], "little") for i in range(count)]
@@ -234,7 +234,7 @@ def state_in(file: bytes) -> bytes:
 
 
 def course(place: Place) -> tuple[bytes, Any, bytes]:
-    """The state here, what is said next with the scores of 20 alternatives, and the state after that."""
+    """Return the state, the next reply with the scores of 20 alternatives, and the state after it."""
     server, session_id = place
     path = f"/v1/sessions/{session_id}/state"
     before = server.get(path).raise_for_status().content

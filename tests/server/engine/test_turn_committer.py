@@ -21,7 +21,7 @@ END = Finished(0, "length", None, TokenUsage(1, 1))
 
 
 class Store:
-    """Notes what it is asked for; the test says when a commit is done."""
+    """A store that records requests; the test decides when a commit is done."""
 
     def __init__(self) -> None:
         self.results: list[TurnResult] = []

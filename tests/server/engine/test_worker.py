@@ -1,4 +1,4 @@
-"""The engine's steps, taken one by one: who gets a token when, what frees a slot, what a failure costs."""
+"""The engine's steps, one by one: order of tokens, freeing of slots, effects of failures."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_abort_while_waiting_and_of_a_stranger() -> None:
 
 
 def test_a_long_prompt_does_not_stall_the_others() -> None:
-    """Before any step was timed, as here where the clock stands still, prompts get a fixed few rows."""
+    """Before a step is timed, as here with a stopped clock, prompts get a fixed small number of rows."""
     steps = Steps(max_num_seqs=8, max_num_batched_tokens=64)
     readers = [steps.add([seed], greedy(500))[1] for seed in range(4)]
     steps.step()
@@ -298,7 +298,7 @@ def test_a_turn_that_can_no_longer_commit_ends_with_an_error() -> None:
 
 
 def test_a_request_whose_time_is_over_gets_no_slot() -> None:
-    """However short ago the engine last looked who is late."""
+    """Requests time out even if the engine checked for timeouts a moment ago."""
     steps = Steps()
     steps.add([1], greedy(1))
     steps.step()

@@ -267,7 +267,7 @@ def test_more_messages_than_the_limit_are_a_400_and_as_many_are_read(loaded: Loa
 def test_more_replies_than_can_ever_be_held_are_a_400(
     loaded: Loaded, asked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two slots are what there is, however many were asked for: so it is where memory holds no more."""
+    """Serve with two slots although more were requested, as on a machine with little memory."""
     monkeypatch.setattr("pararnn_server.models.startup.num_slots", lambda *_: 2)
     with serving(loaded, max_num_seqs=asked, max_queue=3) as server:
         body = {"prompt": ["a", "b", "c"], "max_tokens": 1}

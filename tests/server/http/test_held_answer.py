@@ -29,7 +29,7 @@ def server(loaded: Loaded) -> Iterator[HttpServer]:
 
 
 def stalled(server: HttpServer, path: str) -> socket.socket:
-    """A client that asks and takes nothing."""
+    """A client that sends a request and reads nothing."""
     host, port = server.url.removeprefix("http://").split(":")
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -60,5 +60,5 @@ def check_bounded(server: HttpServer, path: str, content: bytes) -> None:
         eventually(lambda: server.service.bodies.held_bytes > MOST // 2)
         eventually(lambda: server.get(path).status_code == 429)
         assert server.service.bodies.held_bytes <= MOST
-    # Requests of those who have left may still be on their way.
+    # Requests of clients that have left may still arrive.
     eventually(lambda: server.get(path).content == content)

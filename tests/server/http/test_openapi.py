@@ -142,7 +142,7 @@ def test_other_answers_are_as_described(server: HttpServer) -> None:
 
 @pytest.fixture(scope="module")
 def limited(loaded: Loaded) -> Iterator[HttpServer]:
-    """Small limits, so that whatever is asked for ends soon."""
+    """Serve with small limits, so that every request ends soon."""
     with serving(loaded, max_output_tokens=8, request_timeout_seconds=5.0, max_sessions=50) as server:
         yield server
 
@@ -153,7 +153,7 @@ OPERATIONS = {result.ok().label: result.ok() for result in DESCRIBED.get_all_ope
 
 
 def applies(check: Any, response: Any) -> bool:
-    """Leave out what Schemathesis misreads, and the 504 that a request with a short `timeout` asks for.
+    """Leave out cases that Schemathesis misreads, and the 504 of a request with a short `timeout`.
 
     It reads an event that has a name as an object of name and data, which no schema of ours is.
     test_routes_responses.py holds the named events to their schema.

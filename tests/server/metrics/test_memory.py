@@ -19,7 +19,7 @@ def test_resident_memory_grows_with_what_is_touched() -> None:
 
 
 def test_free_blocks_below_one_in_use_go_back_to_the_system() -> None:
-    """The allocator gives back the top of its heap by itself, not what lies under a block in use."""
+    """The allocator returns the top of its heap by itself, but not memory below a block in use."""
     malloc, free = ctypes.CDLL(None).malloc, ctypes.CDLL(None).free
     malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
     blocks = [malloc(BLOCK) for _ in range(COUNT)]

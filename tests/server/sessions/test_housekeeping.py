@@ -1,4 +1,4 @@
-"""Expiry: every session ends in its time, whatever fails in another, and in small pieces."""
+"""Expiry: every session ends in time, in small pieces, also if another one fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All rows of a key stay within its limit and one request, whatever is called, in whatever order."""
+"""All rows of a key stay within its limit and one request, for any calls in any order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store's thread: who waits for what, and what a failing store does to turns."""
+"""The store's thread: order of work, and effects of a failing store on turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's text never becomes a role mark, whatever template and tokenizer do to it."""
+"""A user's text never becomes a role mark, with any template and tokenizer."""
 
 from __future__ import annotations
 

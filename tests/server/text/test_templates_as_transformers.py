@@ -86,7 +86,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def transformers_text(theirs: Any, source: str, messages: list[Message]) -> str | None:
-    """None where it raises, whatever that is."""
+    """Return the result; None if it raises any error."""
     try:
         text: str = theirs.apply_chat_template(
             messages, chat_template=source, add_generation_prompt=True, tokenize=False

@@ -34,7 +34,7 @@ MiB = 1 << 20
 
 @pytest.fixture(scope="module")
 def hasty(loaded: Loaded) -> Iterator[HttpServer]:
-    """Waits for nobody longer than half a second."""
+    """A connection that waits at most half a second."""
     limits = {"head_timeout_seconds": 0.5, "body_timeout_seconds": 0.5, "keep_alive_seconds": 0.5}
     with serving(loaded, key=KEY, api_keys=f"one:{KEY}", **limits) as running:
         yield running

@@ -1,4 +1,4 @@
-"""Before a key is known a connection costs little, whatever comes, counted on a transport of our own."""
+"""A connection costs little for any input before its key is known, counted on a transport of our own."""
 
 import asyncio
 import functools

@@ -1,4 +1,4 @@
-"""Heads in bytes: found wherever reads cut them, bounded, and without the upgrades that nobody takes."""
+"""Heads in bytes: found at any cut of the reads, bounded, and without unused upgrades."""
 
 import pytest
 from hypothesis import given

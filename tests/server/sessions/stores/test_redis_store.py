@@ -95,7 +95,7 @@ def test_a_session_under_a_lease_does_not_expire(pair: tuple[RedisStore, RedisSt
 
 
 def test_what_an_older_version_has_kept_is_measured_once(redis_url: str) -> None:
-    """Then the store said of a session what its changes had said, and counted no tombstone."""
+    """Older stores kept a session's growth as its changes stated it, and counted no tombstone."""
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
         RedisStore(redis_url).commit([[Change("s1", "ada", 0, b"head", puts={"a": bytes(1000)})]])

@@ -1,4 +1,4 @@
-"""The file: who may open it, what survives, what a full or broken disk comes to."""
+"""The sqlite file: access, durability, and errors of a full or broken disk."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_file_of_the_first_version_holds_what_it_held(tmp_path: Path) -> None:
 
 
 def test_a_file_of_an_older_version_is_measured_when_it_is_opened(tmp_path: Path) -> None:
-    """Then the file said of a session what its changes had said."""
+    """Older files kept a session's growth as its changes stated it."""
     db = sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None)
     sqlite_schema.migrate(db, sqlite_schema.STEPS[:2])
     db.execute(
