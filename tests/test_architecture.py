@@ -124,7 +124,7 @@ def test_every_room_says_in_one_sentence_what_it_is_for(package: str) -> None:
 
 
 def test_modules_of_the_cells_import_in_no_circle() -> None:
-    """Not for types alone either: solvers know a recurrence, and no cell."""
+    """Imports for types count too. Solvers import the recurrence and no cell."""
     prefix = "pararnn_core.cells."
     graph = {}
     for path in PACKAGES["pararnn_core"].glob("cells/*.py"):

@@ -52,7 +52,7 @@ def _encode(texts: list[str], tokenizer: Tokenizer) -> Stream:
 
 
 def save_streams(streams: Streams, file: Path) -> None:
-    """Replaces the file in one step."""
+    """Replace the file in one step."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial.npz")
     arrays = {

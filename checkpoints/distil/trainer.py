@@ -95,7 +95,7 @@ class Trainer:
         self.optimizer = self._new_optimizer()
 
     def run(self, should_stop: Callable[[], bool]) -> None:
-        """Saves every SAVE_SECONDS and at the end."""
+        """Train, and save every SAVE_SECONDS and at the end."""
         saved, logged, logged_tokens = time.monotonic(), time.monotonic(), self.tokens
         while self.recipe.stage_at(self.tokens)[0] != "done" and not should_stop():
             self.one_step()

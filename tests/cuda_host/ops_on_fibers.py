@@ -64,7 +64,7 @@ def use_fibers(patch: pytest.MonkeyPatch, time_warps: int = STEP_BY_STEP) -> Non
 
 
 def recurrence_with_bias(cell: str, *tensors: Tensor | None) -> Tensor:
-    """As ops.recurrence_ on CUDA, all arguments by position: the kernel adds the bias."""
+    """Run ops.recurrence_ as on CUDA, where the kernel adds the bias. All arguments are positional."""
     y: Tensor = library().recurrence_(cell_number(cell), *tensors)
     return y
 

@@ -62,7 +62,7 @@ class Attacker:
             self.faults.append(f"{what}: {status} {text}")
 
     def wait(self) -> None:
-        """Until the next request may leave."""
+        """Wait until the next request may be sent."""
         with self._lock:
             self._next = max(self._next, time.monotonic() - 0.1) + self._interval
             due = self._next
@@ -207,7 +207,7 @@ def chat_that_comes_back(attacker: Attacker, rng: random.Random) -> None:
 
 
 def messages_of(rng: random.Random) -> list[dict[str, str]]:
-    """As many as a request may have, or more."""
+    """Return as many messages as a request may have, or more."""
     count = rng.choice((2_000, 30_000))
     return [{"role": ("user", "assistant")[turn % 2], "content": "a"} for turn in range(count)]
 

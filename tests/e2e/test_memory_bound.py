@@ -14,7 +14,7 @@ SESSIONS = 20
 
 
 def test_resident_memory_is_weights_and_sessions_and_at_most_400_mb(tmp_path: Path) -> None:
-    """After load and after use; 34 MB of weights, so that the line of serve has something to tell."""
+    """Memory is measured after loading and after use, with 34 MB of weights."""
     checkpoint = tiny_checkpoint(tmp_path / "tiny", hidden_size=512, intermediate_size=2048, num_heads=2)
     weights = (checkpoint / "model.safetensors").stat().st_size
     config = tiny_config(hidden_size=512, intermediate_size=2048, num_heads=2)

@@ -158,14 +158,14 @@ class Bench:
         return reader
 
     def cancel(self, session_id: str) -> SessionInfo:
-        """As the route does it."""
+        """Cancel the running reply as the route does."""
         request_id = self.sessions.running_request(session_id)
         if request_id is not None:
             self.engine.cancel(request_id).result(30)
         return self.sessions.get(session_id)
 
     def delete(self, session_id: str) -> None:
-        """As the route does it."""
+        """Delete a session as the route does."""
         request_id = self.sessions.delete(session_id)
         if request_id is not None:
             self.engine.fail(request_id, Conflict("deleted"))

@@ -53,7 +53,7 @@ def post(
 
 
 def read_all(client: socket.socket) -> bytes:
-    """Until the server closes; a reset ends it too."""
+    """Read until the server closes or resets the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while data := client.recv(1 << 16):

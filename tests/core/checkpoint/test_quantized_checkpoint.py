@@ -23,7 +23,7 @@ Break = Callable[[Path], None]
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Not to be changed."""
+    """Return a checkpoint that tests must not change."""
     return tiny_quantized_checkpoint(tmp_path_factory.mktemp("saved") / "model")
 
 

@@ -22,7 +22,7 @@ def text(*lengths: int, seed: int = 0) -> Text:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Not to be changed."""
+    """Return a checkpoint that tests must not change."""
     path = tiny_checkpoint(tmp_path_factory.mktemp("source") / "model", "lstm", dtype="bfloat16")
     (path / "README.md").write_text("# model\n\nTrained with care.\n")
     defaults = json.loads((path / "generation_config.json").read_text())

@@ -154,7 +154,7 @@ def test_metrics_are_for_the_admin_alone(world: World) -> None:
 
 @pytest.mark.parametrize("path", [path for path in IN_BODY if not path.endswith("input_tokens")])
 def test_usage_tells_nothing_of_what_another_key_has_asked(world: World, path: str) -> None:
-    """Not even where both ask the same, one after the other, many times."""
+    """Two keys send the same requests alternately, many times."""
 
     def cached(name: str) -> int:
         body = {**IN_BODY[path], "store": False} if path.endswith("responses") else dict(IN_BODY[path])

@@ -42,7 +42,7 @@ class Script:
         return SessionFacts(1234, 2048, (("cell", "1 KiB"),))
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 def _run(script: Script) -> None:

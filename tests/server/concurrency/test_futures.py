@@ -61,7 +61,7 @@ def pieces(ran: list[int]) -> Generator[None, None, int]:
 
 
 def test_the_store_skips_a_question_that_was_cancelled_and_answers_the_next() -> None:
-    """Also one whose answer is made of pieces."""
+    """The same holds for a question whose answer is made in pieces."""
     ran: list[int] = []
     started, release = Event(), Event()
     sessions = build_sessions(threaded=True)

@@ -123,7 +123,7 @@ def test_ready_tells_of_a_store_that_stands_still(server: HttpServer) -> None:
 def test_ready_tells_of_an_event_loop_that_stood_still(
     server: HttpServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While it does, nothing answers; what comes first after that is a refusal."""
+    """There is no answer during the stall. The first answer after it is a refusal."""
     assert server.service.loaded is not None
     loop = server.service.loaded.dispatcher._loop
     with caplog.at_level(logging.ERROR):

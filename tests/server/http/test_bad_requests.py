@@ -286,7 +286,7 @@ def test_more_replies_than_can_ever_be_held_are_a_400(
 def test_history_with_tools_is_refused_for_the_tools(
     server: HttpServer, messages: list[dict[str, Any]], param: str
 ) -> None:
-    """Not for the first field that belongs to them."""
+    """The error names the wrong field and not the first field of the messages."""
     error = server.post(CHAT, {"messages": messages}).json()["error"]
     assert error["param"] == param
     assert "calls no tools" in error["message"]

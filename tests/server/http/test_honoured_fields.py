@@ -161,7 +161,7 @@ def test_unknown_field_that_is_null_changes_nothing(server: HttpServer, route: s
 
 
 def test_nulls_inside_messages_change_nothing(server: HttpServer) -> None:
-    """As an SDK writes a message that it read before."""
+    """An SDK writes such nulls into a message that it has read before."""
     plain = [{"role": "user", "content": [{"type": "text", "text": "a"}]}]
     dumped = [
         {

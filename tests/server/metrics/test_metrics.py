@@ -157,7 +157,7 @@ def test_gauges_are_what_they_are_told() -> None:
 
 
 def test_only_counters_end_in_total() -> None:
-    """As promtool checks it."""
+    """The check is the same as that of promtool."""
     types = re.findall(r"^# TYPE (\S+) (\S+)$", Bench().metrics.render().decode(), re.MULTILINE)
     assert {kind for name, kind in types if name.endswith("_total")} == {"counter"}
     assert all(name.endswith("_total") for name, kind in types if kind == "counter")

@@ -133,7 +133,7 @@ def test_patch_leaves_what_it_does_not_name(manager: Sessions) -> None:
 
 
 def test_a_copy_in_memory_of_another_version_is_not_used(tmp_path: Path) -> None:
-    """As if another server had written to a store that both share."""
+    """Two servers share a store, and one writes to it."""
     store = SqliteStore(tmp_path / "s.sqlite")
     here, there = build_sessions(store), build_sessions(store)
     session = here.create(ADA).id

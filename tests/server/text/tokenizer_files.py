@@ -109,7 +109,7 @@ def normalized(kind: str) -> Change:
 
 
 def without_bytes(text: str) -> Change:
-    """As a tokenizer that was trained on text without these characters."""
+    """Return a change to a tokenizer that was trained on text without these characters."""
 
     def change(spec: dict[str, Any]) -> None:
         for name in tiny_tokenizer().pre_tokenizer.pre_tokenize_str(text)[0][0]:

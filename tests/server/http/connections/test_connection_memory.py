@@ -69,7 +69,7 @@ class UnreadTransport(asyncio.Transport):
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    """As the server does where no key is known."""
+    """Answer as the server does for an unknown key."""
     headers = [(b"content-length", b"300"), (b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 401, "headers": headers})
     await send({"type": "http.response.body", "body": b"x" * 300})
@@ -100,7 +100,7 @@ def opened(app: App) -> tuple[Connection, UnreadTransport]:
 
 
 async def feed(connection: Connection, transport: UnreadTransport, data: bytes) -> None:
-    """As the event loop would: nothing while reading is paused or after the end."""
+    """Feed data as the event loop does: nothing while reading is paused or after the end."""
     for start in range(0, len(data), READ):
         if transport.reads and not transport.closing:
             connection.data_received(data[start : start + READ])
