@@ -100,7 +100,7 @@ def test_a_folder_of_templates_that_leads_out_is_refused(tmp_path: Path) -> None
 
 
 def hub_cache(folder: Path, cache: Path, shared: bool) -> Path:
-    """Make a repository of the hub's cache. shared: its blobs are links to those that all repositories share."""
+    """Make a repository of the hub's cache. shared: its blobs are links to blobs of all repositories."""
     repository = cache / "models--org--name"
     snapshot, blobs = repository / "snapshots" / "1f0c", repository / "blobs"
     snapshot.mkdir(parents=True)
