@@ -288,7 +288,7 @@ def test_what_does_not_fit_the_config_is_not_written(tmp_path: Path) -> None:
         write_checkpoint(model.config, weights, tmp_path / "model")
     tokenizer = tmp_path / "tokenizer.json"
     tokenizer.write_text(json.dumps({"model": {"vocab": {"a": 5000}}}))
-    with pytest.raises(CheckpointError, match="another model's tokenizer"):
+    with pytest.raises(CheckpointError, match="use this model's own tokenizer"):
         save_checkpoint(model, tmp_path / "model", tokenizer)
     with pytest.raises(ValueError, match="chat_template: needs a tokenizer"):
         save_checkpoint(model, tmp_path / "model", chat_template="x")

@@ -320,7 +320,7 @@ def test_the_originals_cell_parameters_make_the_originals_cell(cell: str, tmp_pa
     [
         (lambda p: p.pop("A"), "holds no A"),
         (lambda p: p.update(B=torch.zeros(3)), "B must be"),
-        (lambda p: p.update(A=torch.zeros(3, 5)), "is no cell"),
+        (lambda p: p.update(A=torch.zeros(3, 5)), "holds no cell"),
     ],
 )
 def test_a_damaged_cell_is_one_clear_error(
