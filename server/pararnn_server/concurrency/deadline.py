@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 
 class Deadline:
-    """Calls `expired` once when the time is over that was set last.
+    """A deadline that calls `expired` once, at the time that was set last."""
 
-    To move it later costs two assignments: the one timer of the loop looks at the time again when it fires.
-    """
+    # Moving it costs two assignments: the one timer of the loop looks at the time again when it fires.
 
     def __init__(self, loop: AbstractEventLoop, expired: Callable[[], None]) -> None:
         self._loop = loop
@@ -22,11 +21,11 @@ class Deadline:
 
     @property
     def is_set(self) -> bool:
-        """True while it has yet to be reached."""
+        """True while a time is set that is not reached."""
         return self._ends < math.inf
 
     def set(self, seconds: float) -> None:
-        """From now on."""
+        """Set the time to so many seconds from now."""
         self._ends = self._loop.time() + seconds
         if self._ends < self._fires:
             if self._timer is not None:
@@ -34,11 +33,11 @@ class Deadline:
             self._arm()
 
     def clear(self) -> None:
-        """It is not reached any more."""
+        """Remove the time."""
         self._ends = math.inf
 
     def close(self) -> None:
-        """Frees the timer."""
+        """Cancel the timer."""
         self.clear()
         if self._timer is not None:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""Threads on which the keys take turns, so that none waits for all that another has sent."""
+"""Threads on which keys take turns, so that none waits for all the work that another has sent."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 
 class KeyLocks:
-    """A lock for each key, which lasts while somebody holds it or waits for it. For the event loop only."""
+    """A lock for each key, for the event loop only. It exists while a task holds it or waits for it."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

@@ -1,4 +1,4 @@
-"""Work before an answer ends with the request's deadline, and when its client leaves."""
+"""Work for a request that ends with its deadline, and when its client leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The threads that all requests share, watched from a thread of its own."""
+"""A watch over the threads that all requests share, from a thread of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """A thread calls `beat` as often as it moves; any thread may read the rest."""
+    """A thread's sign of life: the thread calls `beat` as often as it moves. Any thread may read the rest."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -27,12 +27,12 @@ class Heartbeat:
         self.thread_id: int | None = None
 
     def beat(self) -> None:
-        """The thread that calls it moves."""
+        """Note that the calling thread moves."""
         self.thread_id = threading.get_ident()
         self._moved_at = self._clock()
 
     def stop(self) -> None:
-        """Nothing is expected of the thread from now on."""
+        """Expect nothing more of the thread."""
         self._moved_at = None
 
     @property
@@ -50,12 +50,13 @@ class _Stall:
 
 
 class StallWatch:
-    """Tells which of the threads stand still, or did so a moment ago.
+    """Detects threads that do not move, or did not a moment ago.
 
-    The event loop cannot answer while it stands still, so its stalls are remembered: the first answers after
-    one are refusals too. A stall is logged once, with the place where the thread is.
     limit: seconds without a beat. threads: heartbeats by the name of their thread.
     """
+
+    # The event loop cannot answer during its stall, so stalls are remembered: the first answers after one are
+    # refusals too. Each is logged once, with the place where the thread is.
 
     def __init__(
         self,
@@ -77,11 +78,11 @@ class StallWatch:
         return {name: heartbeat.still_seconds for name, heartbeat in self._threads.items()}
 
     def start(self) -> None:
-        """Starts the thread that watches; once."""
+        """Start the watching thread. To be called once."""
         threading.Thread(target=self._run, name="stalls", daemon=True).start()
 
     def stop(self) -> None:
-        """Ends it."""
+        """End the watching thread."""
         self._ends.set()
 
     def check(self) -> None:
@@ -94,7 +95,7 @@ class StallWatch:
                 raise Unavailable(message, code="stalled")
 
     def look(self) -> None:
-        """One look at every thread. From any thread."""
+        """Look at every thread, from any thread."""
         with self._lock:
             begun = [name for name in self._threads if self._begins_to_stall(name)]
         # Logging may wait for a reader of the log: not under the lock that /ready takes.
@@ -104,7 +105,7 @@ class StallWatch:
             logger.error("the %s has not moved for %.0f s\n%s", name, seconds, place)
 
     def _begins_to_stall(self, name: str) -> bool:
-        """Update the stall of a thread. True for the first look that sees it; with the lock held."""
+        """Update the stall of a thread, with the lock held. Return True for the first look that sees it."""
         stall, still = self._stalls[name], self._threads[name].still_seconds
         if still < self._limit:
             stall.is_on = False
@@ -119,7 +120,7 @@ class StallWatch:
 
 
 async def beat_on_loop(heartbeat: Heartbeat) -> None:
-    """Beats for the event loop until it is cancelled."""
+    """Call `beat` on the event loop until cancelled."""
     try:
         while True:
             heartbeat.beat()

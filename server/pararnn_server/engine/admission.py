@@ -1,4 +1,4 @@
-"""Which requests the engine takes: what a request must be, and how many there may be."""
+"""Checks of requests before the engine takes them, and limits of how many it takes."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ class Admission:
         return self._shares.most
 
     def reserve(self, request: Request) -> None:
-        """TooManyRequests when slots, queue or its bytes are taken; ValueError for an id that has not ended.
+        """Count the choices and bytes of a request.
 
-        BadRequest for a prompt that is too long for an empty queue.
+        Raises TooManyRequests when slots, queue or its bytes are taken; BadRequest for a prompt that is too
+        long for an empty queue; ValueError for the id of a request that has not ended.
         """
         with self._lock:
             if request.request_id in self._held:
@@ -54,7 +55,7 @@ class Admission:
             self._bytes.take(key, nbytes)
 
     def release(self, request_id: str) -> None:
-        """The request has ended."""
+        """Give back what a request that has ended took."""
         with self._lock:
             if (entry := self._held.pop(request_id, None)) is not None:
                 key, num_choices, nbytes = entry
@@ -75,7 +76,7 @@ class Admission:
 
 
 def check_request(request: Request, vocabulary: Vocabulary, max_slots: int) -> None:
-    """BadRequest, naming the field, for what no engine state could make right.
+    """Raise BadRequest, naming the field, for a request that the engine can never run.
 
     max_slots: slots that one key may hold.
     """
@@ -96,7 +97,8 @@ def check_request(request: Request, vocabulary: Vocabulary, max_slots: int) -> N
 
 
 def _all_below(vocab_size: int, ids: Sequence[int]) -> bool:
-    """Of one id or more. A conversation of 200 turns is read with each: Python would take a millisecond."""
+    """Return True if all ids, of which there is one at least, are in the vocabulary."""
+    # A conversation of 200 turns is read with each: Python would take a millisecond.
     try:
         lowest, highest = torch.frombuffer(id_array(ids), dtype=torch.int32).aminmax()
     except OverflowError:

@@ -1,4 +1,4 @@
-"""A scheduled step as the tensors of one `step` of the model, and what its rows of logits are for."""
+"""Tensors of one `step` of the model, made from a scheduled step, and the uses of its rows of logits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class Draw(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Rows of the logits from first_row on foretell `targets`; first: they follow the prompt's first id."""
+    """Rows of logits from first_row on that predict `targets`.
+
+    first: they follow the prompt's first id.
+    """
 
     running: Running
     first_row: int
@@ -53,7 +56,7 @@ class Batch:
             self._add_prefill(prefill, requests[prefill.request_id])
 
     def logits(self, model: ServingModel, state: RecurrentState) -> Tensor:
-        """Moves the states on; (M, V) float32 for the rows asked for."""
+        """Run the model's step and return logits (M, V) float32 of the rows asked for."""
         if not self._slots:
             return model.head(state, self._resumed_slots)
         logits = model.step(
@@ -68,7 +71,8 @@ class Batch:
         return torch.cat((logits, model.head(state, self._resumed_slots)))
 
     def _add_decodes(self, decodes: list[Decode], requests: Mapping[str, Running]) -> None:
-        """First of all, so that the row of a decode is its position. By whole lists: it runs every step."""
+        """Add all decodes."""
+        # First of all, so that the row of a decode is its position; by whole lists, since it runs every step.
         running = [requests[decode.request_id] for decode in decodes]
         choices = [one.choices[decode.choice] for one, decode in zip(running, decodes, strict=True)]
         rows = range(len(decodes))
@@ -108,7 +112,7 @@ class Batch:
         self._bounds.append(len(self._tokens))
 
     def _ask(self, count: int) -> int:
-        """Asks for the logits of the newest `count` tokens; returns the first one's row."""
+        """Ask for the logits of the newest `count` tokens, and return the row of the first."""
         first_row, end = len(self._rows), len(self._tokens)
         self._rows.extend(range(end - count, end))
         return first_row

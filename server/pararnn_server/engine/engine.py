@@ -1,4 +1,4 @@
-"""The one engine thread, and the only ways to talk to it."""
+"""The engine: one thread that runs the model, and the calls that reach it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class Engine:
-    """Any thread may call any method; what it asks for happens between two steps of the engine thread.
+    """An engine thread and its inbox. Any thread may call any method; it takes effect between two steps.
 
     token_bytes: text of each id of the tokenizer, b"" for special ones.
     special_ids: by spelling, so that a stop string can name them.
@@ -67,12 +67,12 @@ class Engine:
 
     @property
     def is_accepting(self) -> bool:
-        """Whether the thread runs and takes requests."""
+        """True while the thread runs and takes requests."""
         return self._thread.is_alive() and not self._is_draining
 
     @property
     def is_busy(self) -> bool:
-        """Whether any request waits or runs."""
+        """True if any request waits or runs."""
         return self._worker.has_work
 
     @property
@@ -81,15 +81,15 @@ class Engine:
         return self._admission.max_choices
 
     def stats(self) -> PoolStats:
-        """Requests and slots at this moment."""
+        """Return the numbers of requests and slots at this moment."""
         return self._worker.stats()
 
     def start(self) -> None:
-        """Starts the thread; once."""
+        """Start the thread. To be called once."""
         self._thread.start()
 
     def stop(self, drain_seconds: float) -> None:
-        """Refuses new requests, lets the others finish for so long, ends the rest with a 503. Blocks."""
+        """Refuse new requests, wait for the others, then end the rest with a 503. Blocks."""
         self._is_draining = True
         if not self._thread.is_alive():
             return
@@ -103,11 +103,11 @@ class Engine:
         self.sessions.flush(HARD_STOP_SECONDS)
 
     def submit(self, request: Request, turn: Turn | None = None) -> None:
-        """Queues a request; as `submit_all`."""
+        """Queue a request, as `submit_all` does."""
         self.submit_all([request], turn)
 
     def submit_all(self, requests: Sequence[Request], turn: Turn | None = None) -> None:
-        """Queues all of these requests or none: no step of the engine comes between them.
+        """Queue all of these requests or none, with no step of the engine between them.
 
         turn: of the session that the one request names, ended here if the request is refused.
         Raises BadRequest, TooManyRequests (queue full), Unavailable (shutting down).
@@ -130,40 +130,40 @@ class Engine:
             cleanup.pop_all()
 
     def read_ahead(self, partition: Partition, token_ids: Sequence[int]) -> None:
-        """Promises the state after `token_ids`: requests submitted later count on it.
+        """Promise the state after `token_ids`: requests submitted later count on it.
 
-        It is computed from the longest kept prefix on, once nobody waits, or by the first request that needs
-        it. Ignored while shutting down.
+        It is computed from the longest cached prefix, while no request waits or by the first that needs it.
+        Ignored while shutting down.
         """
         if not self._is_draining:
             with suppress(Unavailable):
                 self._post(lambda: self._worker.read_ahead(partition, token_ids))
 
     def abort(self, request_id: str) -> None:
-        """The client has left: frees the slots before the next step. Unknown ids are ignored."""
+        """Free the slots of a request whose client has left, before the next step. Ignores unknown ids."""
         with suppress(Unavailable):
             self._post(lambda: self._worker.abort(request_id))
 
     def call(self, function: Callable[[], T]) -> Future[T]:
-        """Runs a function on the engine thread between two steps. Raises Unavailable once it has ended."""
+        """Run a function on the engine thread between two steps. Raises Unavailable once it has ended."""
         future: Future[T] = Future()
         self._post(lambda: run_into(future, function))
         return future
 
     def cancel(self, request_id: str) -> Future[None]:
-        """Ends a session's reply as it stands and hands what was delivered to the store.
+        """End a session's reply as it is, and hand what was delivered to the store.
 
-        A reply of which nothing was delivered is undone. Done when that is so; unknown ids are ignored.
+        A reply of which nothing was delivered is undone. Unknown ids are ignored.
         """
         return self.call(lambda: self._worker.cancel(request_id))
 
     def fail(self, request_id: str, error: ServerError) -> None:
-        """Ends a request with an error. Unknown ids are ignored."""
+        """End a request with an error. Unknown ids are ignored."""
         with suppress(Unavailable):
             self._post(lambda: self._worker.fail(request_id, error))
 
     def _end_turn(self, request_id: str, is_kept: bool) -> None:
-        """Another server asked for it, or has overtaken or deleted the session."""
+        """End a turn that another server asked to end (is_kept), or has overtaken or deleted."""
         if is_kept:
             with suppress(Unavailable):
                 self.cancel(request_id)
@@ -199,7 +199,7 @@ class Engine:
             return self._is_closed
 
     def _read_inbox(self) -> None:
-        """Sleeps while there is neither work nor mail."""
+        """Run the calls that wait. Sleep while there is neither work nor a call."""
         jobs = [] if self._worker.has_work or self._worker.has_idle_work else [self._inbox.get()]
         jobs += [self._inbox.get() for _ in range(self._inbox.qsize())]
         for job in jobs:
@@ -221,4 +221,4 @@ def _shutting_down() -> Unavailable:
 
 
 def _nothing() -> None:
-    """Wakes the engine thread."""
+    """Wake the engine thread."""

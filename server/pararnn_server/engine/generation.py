@@ -1,4 +1,4 @@
-"""One HTTP request's replies: what is asked of the engine, and what has come of it."""
+"""Replies to one HTTP request: the plan for the engine, and the progress of its generation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pararnn_server.text.prompts import EncodedPrompt
 
 @dataclass(frozen=True, slots=True)
 class GenerationPlan:
-    """What an HTTP request asks of the engine: num_choices replies to every prompt.
+    """A plan for the engine: num_choices replies to every prompt of an HTTP request.
 
     deadline: time.monotonic() after which it fails. created: seconds since 1970, as the answer says.
     idempotency_key: of a request that the client may send twice; only with a session.
@@ -43,7 +43,7 @@ class GenerationPlan:
 
 
 class Generation:
-    """The plan under way. For the event loop only; `close` must be called whatever happens."""
+    """A plan in progress, for the event loop only. `close` must be called whatever happens."""
 
     def __init__(self, plan: GenerationPlan, engine: Engine, dispatcher: OutputDispatcher) -> None:
         self.plan = plan
@@ -57,9 +57,9 @@ class Generation:
         self._completion_tokens: dict[tuple[int, int], int] = {}
 
     async def start(self) -> None:
-        """Takes the right to write to the session, if there is one, and submits every prompt, or none.
+        """Begin the session's turn, if there is one, and submit every prompt, or none.
 
-        What was answered before is given again. Raises what `begin_turn` and the engine refuse with.
+        A recorded answer is repeated instead. Raises the errors of `begin_turn` and of the engine.
         """
         if self.plan.repeated is not None:
             self._repeat(self.plan.repeated)
@@ -72,7 +72,7 @@ class Generation:
         self._open = dict.fromkeys(range(len(self.plan.prompts)), self.plan.num_choices)
 
     async def outputs(self) -> list[Addressed]:
-        """The next burst; nothing after a nudge. A request that failed is the last of its burst."""
+        """Return the next burst; nothing after a nudge. A request that failed is the last of its burst."""
         items = await self.queue.take()
         for prompt, output in items:
             if isinstance(output, Started):
@@ -98,19 +98,19 @@ class Generation:
 
     @property
     def tokens_taken(self) -> int:
-        """Of prompts that got a slot and replies as far as they have come; none of what is repeated."""
+        """Tokens of prompts that got a slot and of replies so far; 0 for a repeated answer."""
         if self._is_repeat:
             return 0
         return sum(self._prompt_tokens.values()) + sum(self._completion_tokens.values())
 
     @property
     def done(self) -> bool:
-        """Whether every choice of every prompt has ended."""
+        """True once every choice of every prompt has ended."""
         return not any(self._open.values())
 
     @property
     def usage(self) -> TokenUsage:
-        """Each prompt once, every reply."""
+        """Usage of the whole request: each prompt once, and every reply."""
         firsts = [usage for (_, choice), usage in self._usage.items() if choice == 0]
         return TokenUsage(
             prompt_tokens=sum(usage.prompt_tokens for usage in firsts),
@@ -119,14 +119,15 @@ class Generation:
         )
 
     def close(self) -> None:
-        """Ends what still runs; nothing of it is kept."""
+        """End what still runs, without a change to the session."""
         for index, choices in self._open.items():
             if choices:
                 self._engine.abort(self._engine_id(index))
         self._open.clear()
 
     async def _begin_turn(self) -> Turn | Repeated | None:
-        """A turn that nobody waits for any more is ended as soon as it has begun."""
+        """Begin the turn of the plan's session, if it names one."""
+        # If the caller is cancelled meanwhile, the turn ends as soon as it has begun.
         plan = self.plan
         if plan.session_id is None:
             return None

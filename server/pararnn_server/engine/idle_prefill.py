@@ -20,21 +20,21 @@ MAX_WAITING_BYTES = 4 << 20
 
 
 class _Job:
-    """ids after the first `num_tokens` of which `snapshot` stands; None: not looked up yet."""
+    """Ids to read. snapshot: the state after the first `num_tokens` of them; None: not looked up yet."""
 
-    def __init__(self, partition: Partition, ids: Sequence[int]) -> None:
+    def __init__(self, partition: Partition, token_ids: Sequence[int]) -> None:
         self.partition = partition
-        self.ids = id_array(ids)
-        self.packed = pack_ids(ids)
+        self.token_ids = id_array(token_ids)
+        self.packed = pack_ids(token_ids)
         self.num_tokens = 0
         self.snapshot: StateSnapshot | None = None
 
 
 class IdlePrefill:
-    """For the engine thread only. Owners take turns; of one that asks for too much the oldest jobs go.
+    """Reads promised prompts in idle time, for the engine thread only. Owners take turns.
 
-    A state is promised in the cache at once, so that `cached_tokens` follows from the requests of a key. What
-    is left when its next request comes, that request reads itself: no other work of the key holds it up.
+    A state is promised in the cache at once, so that `cached_tokens` follows from the requests of a key.
+    The key's next request reads what is left by then itself. An owner with too many jobs loses the oldest.
     """
 
     def __init__(self, executor: Executor, cache: StateCache, state_bytes: int, metrics: Metrics) -> None:
@@ -46,23 +46,23 @@ class IdlePrefill:
 
     @property
     def has_work(self) -> bool:
-        """Whether `step` would do anything."""
+        """True if `step` has something to do."""
         return bool(self._jobs)
 
-    def add(self, partition: Partition, ids: Sequence[int]) -> None:
-        """Promise the state after `ids` if a prefix of them is kept or promised, and else do nothing."""
-        job = _Job(partition, ids)
+    def add(self, partition: Partition, token_ids: Sequence[int]) -> None:
+        """Promise the state after `token_ids` if a prefix of them is cached or promised; else do nothing."""
+        job = _Job(partition, token_ids)
         known = self._cache.longest(partition, job.packed)
-        if not known or len(ids) - known < MIN_TOKENS:
+        if not known or len(token_ids) - known < MIN_TOKENS:
             return
-        self._cache.promise(partition, job.packed, len(ids), self._state_bytes)
+        self._cache.promise(partition, job.packed, len(token_ids), self._state_bytes)
         jobs = self._jobs.setdefault(partition.owner, deque())
         jobs.append(job)
         while len(jobs) > 1 and sum(len(job.packed) for job in jobs) > MAX_WAITING_BYTES:
             jobs.popleft()
 
     def step(self) -> None:
-        """One chunk of one job."""
+        """Read one chunk of one job."""
         owner, jobs = self._jobs.popitem(last=False)
         if not self._advance(jobs[0]):
             jobs.popleft()
@@ -71,18 +71,18 @@ class IdlePrefill:
 
     def _advance(self, job: _Job) -> bool:
         """Return whether more is to be done: nothing without a state to start from, or once it is there."""
-        if not self._cache.owes(job.partition, job.packed, len(job.ids)):
+        if not self._cache.owes(job.partition, job.packed, len(job.token_ids)):
             return False
         if job.snapshot is None:
             hit = self._cache.find(job.partition, job.packed)
             if hit is None:
                 return False
             job.num_tokens, job.snapshot = hit
-        chunk = job.ids[job.num_tokens : job.num_tokens + CHUNK_TOKENS]
+        chunk = job.token_ids[job.num_tokens : job.num_tokens + CHUNK_TOKENS]
         snapshot = job.snapshot = self._executor.extend(job.snapshot, chunk)
         job.num_tokens += len(chunk)
         self._metrics.idle_prefill_tokens.inc(len(chunk))
-        if job.num_tokens < len(job.ids):
+        if job.num_tokens < len(job.token_ids):
             return True
         self._cache.fill(job.partition, job.packed, job.num_tokens, sound(lambda: snapshot))
         return False

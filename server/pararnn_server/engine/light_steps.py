@@ -1,4 +1,4 @@
-"""When a step is for the keys alone that have little running, so that others cannot slow them down."""
+"""Steps for the keys alone that have little running, so that others cannot slow them down."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ LIGHT_SHARE = 1.0
 
 
 class LightSteps:
-    """Between two steps that carry everything, light keys get steps of their own, LIGHT_SHARE of that time.
+    """Share of light keys: between two steps for everybody they get LIGHT_SHARE of that time for themselves.
 
     Without them a reply waits with each of its tokens for 63 replies of another key. Has no clock.
     """

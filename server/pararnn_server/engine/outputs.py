@@ -1,4 +1,4 @@
-"""Carries what the engine thread emits to the coroutine that answers, with one wake-up per burst."""
+"""Outputs of the engine thread, dispatched to the coroutines that answer with one wake-up per burst."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Addressed: TypeAlias = tuple[int, Output]
 class OutputQueue:
     """Outputs of one HTTP request in order, each with the index of its prompt. For the event loop only.
 
-    What was taken waits for its reader until the next is taken.
+    Outputs that were taken count as waiting until the next are taken.
     """
 
     def __init__(self) -> None:
@@ -27,21 +27,21 @@ class OutputQueue:
 
     @property
     def waiting_bytes(self) -> int:
-        """Memory of what arrived and did not leave yet: how far the reader is behind."""
+        """Memory of outputs that the reader has not sent yet."""
         return self._arrived_bytes + self._taken_bytes
 
     def put(self, prompt: int, output: Output) -> None:
-        """Wakes the reader."""
+        """Add an output and wake the reader."""
         self._items.append((prompt, output))
         self._arrived_bytes += weight(output)
         self._filled.set()
 
     def nudge(self) -> None:
-        """Wakes the reader without anything to read."""
+        """Wake the reader without anything to read."""
         self._filled.set()
 
     async def take(self) -> list[Addressed]:
-        """Everything that is there: nothing after a nudge, else at least one."""
+        """Wait, then return all outputs: none after a nudge, else at least one."""
         await self._filled.wait()
         self._filled.clear()
         items = list(self._items)
@@ -51,7 +51,7 @@ class OutputQueue:
 
 
 class OutputDispatcher:
-    """One per application. `emitter` makes the callback that a Request carries."""
+    """Dispatcher of outputs to queues, one per application. `emitter` makes a Request's callback."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -59,7 +59,7 @@ class OutputDispatcher:
         self._called = False
 
     def emitter(self, queue: OutputQueue, prompt: int) -> Callable[[Output], None]:
-        """Callback for any thread; returns at once."""
+        """Return a callback for any thread, which returns at once."""
 
         def emit(output: Output) -> None:
             self._sent.append((queue, prompt, output))
@@ -84,7 +84,7 @@ ALTERNATIVE_BYTES = 130
 
 
 def weight(output: Output) -> int:
-    """About how many bytes an output takes in memory."""
+    """Return about how many bytes an output takes in memory."""
     if isinstance(output, Tokens):
         text = EVENT_BYTES + len(output.text_bytes)
         return text + _rows_bytes(output.logprobs) if output.logprobs else text
@@ -92,6 +92,7 @@ def weight(output: Output) -> int:
 
 
 def _rows_bytes(rows: Sequence[Sampled | None]) -> int:
-    """All rows of an output have as many alternatives as the last."""
+    """Return about how many bytes rows of log-probabilities take."""
+    # All rows of an output have as many alternatives as the last.
     last = rows[-1] if rows else None
     return len(rows) * (ROW_BYTES + ALTERNATIVE_BYTES * (len(last.top) if last is not None else 0))

@@ -1,4 +1,4 @@
-"""How many prompt tokens a step may carry while others generate, learned from how long steps last."""
+"""The prefill budget: prompt tokens that a step may carry while others generate, learned from step times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ALONE_TOO_DEAR = 8.0
 
 
 class _Ratio:
-    """Of sums over the latest samples, so that a large sample counts for more than a small one.
+    """Ratio of sums over the latest samples, so that a large sample counts for more than a small one.
 
     Beyond the first a sample counts as at most _OUTLIER times dearer or cheaper than those before.
     """
@@ -26,7 +26,7 @@ class _Ratio:
         return self._cost / self._amount if self._amount else 0.0
 
     def add(self, cost: float, amount: float = 1.0) -> None:
-        """cost: of `amount` at once."""
+        """Add a sample. cost: of `amount` at once."""
         if self._amount:
             usual = self.value * amount
             cost = min(max(cost, usual / _OUTLIER), usual * _OUTLIER)
@@ -36,7 +36,7 @@ class _Ratio:
 
 
 class PrefillBudget:
-    """Seconds of a step = quiet seconds for its decodes + price of a prompt row x rows. Has no clock.
+    """Model of step times: quiet seconds of its decodes + price of a prompt row x rows. Has no clock.
 
     max_slowdown: longest step with prompts, as a multiple of the quiet one that follows once they are read:
     many short prompts at once do not trickle in beside the one that came first.
@@ -49,7 +49,7 @@ class PrefillBudget:
         self._has_mixed = False
 
     def observe(self, decodes: int, prompt_rows: int, seconds: float) -> None:
-        """One step that was taken. One that took no time, or fed nothing, says nothing."""
+        """Learn from one step. A step that took no time, or fed nothing, is ignored."""
         if seconds <= 0.0 or not (decodes or prompt_rows):
             return
         if decodes and not prompt_rows:
@@ -60,14 +60,15 @@ class PrefillBudget:
             self._observe_mixed(seconds - self.quiet_seconds(decodes), prompt_rows)
 
     def prompt_rows(self, decodes: int, joining: int = 1) -> int:
-        """Rows of `joining` prompts that fit beside so many decodes; at least one, so that none starves."""
+        """Return the rows of `joining` prompts that fit beside so many decodes."""
+        # At least one, so that none starves.
         if not self._quiet or not self._row.value:
             return FIRST_ROWS + decodes
         spare = self._max_slowdown * self.quiet_seconds(decodes + joining) - self.quiet_seconds(decodes)
         return max(1, int(spare / self._row.value))
 
     def quiet_seconds(self, decodes: int) -> float:
-        """Of a step with decodes only; where there was none with so many, from those with fewer and more."""
+        """Return the seconds of a step with decodes only, interpolated where none had so many."""
         known = self._quiet.get(decodes)
         if known is not None:
             return known.value
@@ -83,17 +84,19 @@ class PrefillBudget:
         return max(above - (more - decodes) * self._row.value, above * decodes / more)
 
     def _beyond(self, fewer: int, decodes: int) -> float:
-        """More decodes than ever before: each costs what a prompt row does, and no more than those before."""
+        """Return the seconds for more decodes than ever before."""
+        # Each costs what a prompt row does, and no more than those before.
         known = self._quiet[fewer].value
         return min(known + (decodes - fewer) * self._row.value, known * decodes / fewer)
 
     def _observe_prompt(self, seconds: float, rows: int) -> None:
-        """With the reading of the weights in it, hence too dear: counts only until a mixed step is seen."""
+        """Learn from a step of prompts alone."""
+        # It reads the weights too, hence is too dear: it counts only until a mixed step is seen.
         if not self._has_mixed:
             self._row.add(seconds, rows)
 
     def _observe_mixed(self, seconds: float, rows: int) -> None:
-        """seconds: beyond those of the decodes, which noise can make less than nothing."""
+        """Learn from a step of both. seconds: beyond those of the decodes, below 0 by noise."""
         if not self._has_mixed:
             least = self._row.value * rows / _ALONE_TOO_DEAR
             self._has_mixed, self._row = True, _Ratio()

@@ -1,4 +1,4 @@
-"""Where a prompt starts, thanks to the state cache, and which of its states go there."""
+"""Prefix reuse: cached states that prompts resume from, and states of prompts that are cached."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ MARK_SHARE = 4
 
 
 class PrefillStart(NamedTuple):
-    """The state to load, None before any token; how many ids of the feed it covers; where chunks must end."""
+    """The start of a prefill.
+
+    snapshot: the state to load, None before any token. num_tokens: ids of the feed that it covers.
+    marks: positions at which chunks must end.
+    """
 
     snapshot: StateSnapshot | None
     num_tokens: int
@@ -29,7 +33,7 @@ class PrefillStart(NamedTuple):
 
 
 class PrefixReuse:
-    """For the engine thread only.
+    """Look-ups and additions to the state cache, for the engine thread only.
 
     interval: ids between two states that a long prompt leaves.
     """
@@ -53,7 +57,7 @@ class PrefixReuse:
             running.num_cached = self._cache.longest(running.partition, pack_ids(running.feed_token_ids))
 
     def begin(self, running: Running) -> PrefillStart:
-        """A session that holds something goes on from its own state; everything else may be found."""
+        """Find the state that a request starts from. A session that is not empty resumes from its own."""
         turn = running.turn
         own = None if turn is None else turn.snapshot
         if not self._cache.owner_bytes or running.is_continued:
@@ -73,7 +77,7 @@ class PrefixReuse:
         return PrefillStart(hit.snapshot, hit.num_tokens, marks)
 
     def keep_prompts(self, prefills: Sequence[Prefill], requests: Mapping[str, Running]) -> None:
-        """After a step, before anything is sampled from it."""
+        """Cache the states after the chunks of a step, before the next step changes them."""
         for prefill in prefills:
             running, end = requests[prefill.request_id], prefill.start + prefill.num_tokens
             if not prefill.num_tokens:
@@ -85,7 +89,7 @@ class PrefixReuse:
                 self._keep(running, running.packed_token_ids, end, prefill.slot)
 
     def keep_reply(self, running: Running, choice: Choice) -> None:
-        """At the end of a reply, while the choice still has its slot. A session keeps its own."""
+        """Cache the state at the end of a reply, while the choice has its slot. A session keeps its own."""
         if running.turn is None and choice.num_fed and running.packed_token_ids:
             ids = running.packed_token_ids + pack_ids(choice.reply.ids[: choice.num_fed])
             self._keep(running, ids, len(running.feed_token_ids) + choice.num_fed, choice.slot)
@@ -97,7 +101,7 @@ class PrefixReuse:
         self._cache.put(running.partition, ids, num_tokens, sound(lambda: self._executor.snapshot(slot)))
 
     def _marks(self, running: Running) -> Sequence[int]:
-        """Positions of states to keep, and the promised one that the request counts on."""
+        """Return the positions of states to cache, and of the promised one that the request counts on."""
         start, length = running.num_cached, len(running.feed_token_ids)
         step = self._interval
         while length // step > self._max_marks:
@@ -112,8 +116,9 @@ class PrefixReuse:
 
 
 def sound(take: Callable[[], StateSnapshot]) -> Callable[[], StateSnapshot | None]:
-    """`take`, with None for a state that went wrong: whoever found it would fail too."""
+    """Wrap `take` so that it gives None for a state with NaN or infinity."""
 
+    # A request that found such a state would fail too.
     def checked() -> StateSnapshot | None:
         snapshot = take()
         return snapshot if snapshot.is_finite() else None

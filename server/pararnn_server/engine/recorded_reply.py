@@ -1,4 +1,4 @@
-"""What a turn answered, kept beside it for a client that asks again under the same Idempotency-Key."""
+"""Replies recorded beside a turn, for a client that repeats its request with the same Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pararnn_server.sessions.turn import Repeated
 
 @dataclass(frozen=True, slots=True)
 class RecordedReply:
-    """request_id, created: of the answer. outputs: as the engine gave them, all pieces of text in one."""
+    """An answer to repeat: its id, its time, and its outputs with all text in one piece."""
 
     request_id: str
     created: int
@@ -23,7 +23,7 @@ class RecordedReply:
 
 
 def encode_reply(request: Request, published: Sequence[Tokens], finished: Finished) -> bytes:
-    """JSON. published: the pieces of the one choice that a session's turn has."""
+    """Encode a reply as JSON. published: the outputs of the one choice that a session's turn has."""
     with_logprobs = request.params.logprobs is not None
     rows = [row for tokens in published for row in tokens.logprobs or ()]
     fields = {
@@ -44,7 +44,7 @@ def encode_reply(request: Request, published: Sequence[Tokens], finished: Finish
 
 
 def recorded(repeated: Repeated) -> RecordedReply:
-    """What the turn answered, and the session as it left it. StoreFailed if that is not there."""
+    """Decode the reply of a repeated request. Raises StoreFailed if it is missing."""
     if repeated.reply is None:
         raise corrupt("the reply of a repeated request is missing")
     fields = json.loads(repeated.reply)

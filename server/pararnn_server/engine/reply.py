@@ -1,4 +1,4 @@
-"""The ids and bytes of one choice: what may be shown, what is held back, where a stop string cuts."""
+"""Ids and bytes of one choice: those shown, those held back, and the cut of a stop string."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pararnn_server.engine.stop import Limit, StopMatcher
 
 
 class Shown(NamedTuple):
-    """What may be shown now: ids whose bytes are all shown, and bytes, which may run ahead of the ids."""
+    """Output that may be shown now. Its bytes may run ahead of its ids, whose bytes are all shown."""
 
     sampled: list[Sampled]
     text: bytes
@@ -28,9 +28,9 @@ class _WithheldToken(NamedTuple):
 
 
 class Reply:
-    """Ids are counted from the reply's first; an EOS that ends it never gets here.
+    """Ids of a reply, counted from its first. An EOS that ends it is none of them.
 
-    spellings: of special tokens, by id.
+    spellings: text of special tokens, by id.
     ids: all that were pushed.  num_shown: how many of them are wholly shown.
     """
 
@@ -54,11 +54,11 @@ class Reply:
 
     @property
     def holds_back(self) -> bool:
-        """Whether some ids may still become part of a stop string."""
+        """True if some ids may still become part of a stop string."""
         return bool(self._withheld)
 
     def push(self, sampled: Sampled) -> tuple[Shown, str | None]:
-        """What the id lets be shown, and the stop string that it completed."""
+        """Add an id. Return what may be shown now, and the stop string that the id completed."""
         data = self._token_bytes[sampled.token_id]
         if not self._can_stop:
             return self._show_all(sampled, data), None
@@ -73,11 +73,11 @@ class Reply:
         return self._show(limit), stop
 
     def flush(self) -> Shown:
-        """What was held back, when the reply ends without a stop string."""
+        """Return what was held back, at the end of a reply without a stop string."""
         return self._show(Limit(self._end, self._spelled_end))
 
     def cut_text(self) -> bytes:
-        """Bytes that are shown of the id which a stop string cut in two."""
+        """Return the shown bytes of the id that a stop string cut in two."""
         if not self._withheld:
             return b""
         token_id, end = self._withheld[0].sampled.token_id, self._withheld[0].end
@@ -85,7 +85,7 @@ class Reply:
         return data[: max(0, len(data) - (end - self._shown))]
 
     def _show_all(self, sampled: Sampled, data: bytes) -> Shown:
-        """The common case: without stop strings nothing is ever held back."""
+        """Show the id at once: without stop strings nothing is ever held back."""
         self.ids.append(sampled.token_id)
         self.num_shown += 1
         return Shown([sampled], data)
@@ -106,7 +106,7 @@ class Reply:
         return Shown(shown, text)
 
     def _text_before(self, limit: Limit) -> int:
-        """Bytes of the text that both limits let be shown."""
+        """Return the bytes of the text that both limits let be shown."""
         if not self._withheld:
             return self._end
         first = self._withheld[0]

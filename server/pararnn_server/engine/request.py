@@ -1,4 +1,4 @@
-"""What goes into the engine thread and what comes out of it."""
+"""Requests to the engine thread, and its outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FinishReason = Literal["stop", "length", "cancelled", "abort"]
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """Measured, per choice.
+    """Measured numbers of tokens of one choice.
 
     prompt_tokens: ids of this request's prompt; with a session, the new ones only.
     completion_tokens: ids sampled, an EOS and the ids of a stop string included.

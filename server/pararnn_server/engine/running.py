@@ -1,4 +1,4 @@
-"""A request in the engine thread, from submit to its last event."""
+"""A request in the engine thread, from submit to its last output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pararnn_server.text.vocabulary import Vocabulary
 
 
 class ReplyEnd(NamedTuple):
-    """Why a choice ends; stop_reason as in Finished."""
+    """Cause of a choice's end; stop_reason as in Finished."""
 
     finish_reason: FinishReason
     stop_reason: str | int | None = None
@@ -54,7 +54,7 @@ class Choice:
         return max(0, self.num_sampled - 1)
 
     def accept(self, sampled: Sampled) -> tuple[Tokens | None, ReplyEnd | None]:
-        """The next id: what may be shown, and whether the reply ends with it."""
+        """Add an id. Return what may be shown, and the cause if the reply ends with it."""
         self.num_sampled += 1
         token_id = self.last_token_id = sampled.token_id
         if self._ends_reply(token_id):
@@ -73,11 +73,12 @@ class Choice:
         return self._event(shown), None
 
     def flush(self) -> Tokens | None:
-        """What was held back, when the reply ends otherwise than by a stop string."""
+        """Return what was held back, when the reply ends otherwise than by a stop string."""
         return self._event(self.reply.flush())
 
     def _ends_reply(self, token_id: int) -> bool:
-        """Stop ids are further EOS ids of the checkpoint: ignore_eos goes for them too."""
+        """Return True for an EOS or stop id that counts."""
+        # Stop ids are further EOS ids of the checkpoint, so ignore_eos applies to them too.
         if self._params.ignore_eos:
             return False
         return token_id == self._eos_token_id or token_id in self._params.stop_token_ids
@@ -95,7 +96,7 @@ class Choice:
 
 
 class Running:
-    """Times are of the engine's monotonic clock.
+    """A request with its progress. Times are of the engine's monotonic clock.
 
     feed_token_ids: ids to feed before the first is sampled: the session's pending ones, then the prompt's.
     choices: those that have a slot and have not ended.
@@ -128,33 +129,33 @@ class Running:
 
     @property
     def partition(self) -> Partition:
-        """With whom the request shares stored states."""
+        """Requests that share cached states with this one."""
         return Partition(self.request.owner, self.request.cache_salt)
 
     @property
     def is_continued(self) -> bool:
-        """Whether the feed follows ids of a session, so that it alone says nothing of the state after it."""
+        """True if the feed follows ids of a session, so that it alone does not determine the state."""
         return self.turn is not None and self.turn.num_tokens > 0
 
     @property
     def is_scored(self) -> bool:
-        """Whether log-probabilities of the prompt were asked for."""
+        """True if log-probabilities of the prompt are requested."""
         return self.request.params.prompt_logprobs is not None
 
     @property
     def is_idempotent(self) -> bool:
-        """Whether its turn has an Idempotency-Key."""
+        """True if its turn has an Idempotency-Key."""
         return self.turn is not None and self.turn.idempotency_key is not None
 
     @property
     def has_sampled(self) -> bool:
-        """Whether any id was sampled."""
+        """True if any id was sampled."""
         return any(choice.num_sampled for choice in self.choices.values())
 
     def is_past(self, now: float) -> bool:
-        """Whether the request's own time is over."""
+        """Return True if the request's deadline has passed."""
         return self.request.deadline is not None and self.request.deadline <= now
 
     def usage(self, choice: Choice) -> TokenUsage:
-        """So far."""
+        """Return the usage of a choice so far."""
         return TokenUsage(len(self.request.prompt_token_ids), choice.num_sampled, self.num_cached)

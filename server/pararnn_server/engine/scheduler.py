@@ -1,4 +1,4 @@
-"""Which tokens of which slots go into the next batch. Pure data: no model, no clock, no token ids."""
+"""The scheduler: tokens and slots of the next batch. Pure data: no model, no clock, no token ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pararnn_server.access.shares import Shares
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request leaves the queue; slots: one per choice, the first prefills for all."""
+    """A request that leaves the queue. slots: one per choice; the first prefills for all."""
 
     request_id: str
     slots: tuple[int, ...]
@@ -44,7 +44,7 @@ class Decode:
 
 @dataclass(frozen=True, slots=True)
 class ScheduledBatch:
-    """One step. Taken as done: the next call continues after it."""
+    """One step, taken as done: the next call continues after it."""
 
     prefills: list[Prefill]
     decodes: list[Decode]
@@ -56,13 +56,13 @@ class ScheduledBatch:
 
     @property
     def request_ids(self) -> set[str]:
-        """Of all that is in it."""
+        """Requests of the step."""
         return {prefill.request_id for prefill in self.prefills} | {one.request_id for one in self.decodes}
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """number: in order of arrival."""
+    """A request in the queue. number: in order of arrival."""
 
     number: int
     request_id: str
@@ -130,7 +130,7 @@ class Scheduler:
 
     @property
     def num_decoding(self) -> int:
-        """Replies of which every step takes a token."""
+        """Replies that get a token in every step."""
         return len(self._decoding)
 
     @property
@@ -145,7 +145,7 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
-        """Whether any request waits or runs."""
+        """True if any request waits or runs."""
         return bool(self._waiting or self._slots)
 
     @property
@@ -154,9 +154,9 @@ class Scheduler:
         return not self._waiting and not self._prefilling and not self.light_keys
 
     def add(self, request_id: str, num_tokens: int, num_choices: int = 1, owner: str = "") -> None:
-        """Joins the queue of its key.
+        """Put a request into the queue of its key.
 
-        ValueError for an id that is known, or more choices than a key may have slots.
+        Raises ValueError for a known id, or for more choices than a key may have slots.
         """
         if request_id in self._waiting or request_id in self._slots:
             raise ValueError(f"request {request_id!r} is already scheduled")
@@ -166,7 +166,7 @@ class Scheduler:
         self._waiting[request_id] = self._queues.setdefault(owner, {})[request_id] = waiting
 
     def finish(self, request_id: str, choice: int) -> int:
-        """Frees the slot of one choice and returns it."""
+        """Free the slot of one choice and return it."""
         slots = self._slots[request_id]
         slot = slots.pop(choice)
         self._decoding.pop((request_id, choice), None)
@@ -179,13 +179,13 @@ class Scheduler:
         return slot
 
     def remove(self, request_id: str) -> list[int]:
-        """Forgets a request wherever it stands; returns the slots it frees."""
+        """Forget a request, waiting or running, and return the slots that it frees."""
         if (waiting := self._waiting.get(request_id)) is not None:
             self._leave_queue(waiting)
         return [self.finish(request_id, choice) for choice in list(self._slots.get(request_id, ()))]
 
     def admit(self) -> list[Admitted]:
-        """Requests that get slots now. Each starts at its first token unless `begin` says otherwise."""
+        """Give slots to requests and return these. `begin` says where one does not start at its first token."""
         admitted = []
         while (waiting := self._next()) is not None:
             self._leave_queue(waiting)
@@ -198,11 +198,9 @@ class Scheduler:
         return admitted
 
     def _next(self) -> _Waiting | None:
-        """The request that may leave the queue now.
-
-        One that waits for more slots than are free lets nobody pass who holds more than its own share: else
-        it might wait for ever.
-        """
+        """Return the request that may leave the queue now."""
+        # While one waits for more slots than are free, only keys below their own share may pass:
+        # else it might wait for ever.
         shares, somebody_waits = self._slot_shares, False
         heads = [next(iter(queue.values())) for queue in self._queues.values()]
         for head in sorted(heads, key=lambda head: (shares.held.get(head.owner, 0), head.number)):
@@ -220,7 +218,7 @@ class Scheduler:
             del self._queues[waiting.owner]
 
     def begin(self, request_id: str, num_computed_tokens: int, marks: Sequence[int] = ()) -> None:
-        """For a request that was just admitted: how many of its tokens its slot already holds.
+        """Set how many tokens of a request that was just admitted its slot already holds.
 
         marks: positions between there and the end, ascending, at which a chunk ends.
         """
@@ -237,10 +235,10 @@ class Scheduler:
         return frozenset(key for key, count in held.items() if count == fewest)
 
     def schedule(self, busy_prompt_tokens: int, keys: AbstractSet[str] | None = None) -> ScheduledBatch:
-        """The next step, of at most max_num_batched_tokens tokens.
+        """Return the next step, of at most max_num_batched_tokens tokens.
 
-        busy_prompt_tokens: how many of them may be of prompts while any reply runs. keys: whose requests
-        alone the step carries; None: everybody's.
+        busy_prompt_tokens: limit of prompt tokens while any reply runs.
+        keys: the only keys whose requests the step carries; None: all keys.
         """
         decodes, prompts = list(self._decoding.values()), list(self._prefilling.values())
         if keys is not None:

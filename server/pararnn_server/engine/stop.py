@@ -1,4 +1,4 @@
-"""Stop strings, matched byte by byte so that the way text falls into tokens never matters."""
+"""Stop strings, matched byte by byte, so that the split of text into tokens never matters."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class _Pattern:
         self._shorter = _borders(self._bytes)
 
     def advance(self, byte: int) -> bool:
-        """True when the string is complete."""
+        """Add a byte. Return True when the string is complete."""
         while self.matched and self._bytes[self.matched] != byte:
             self.matched = self._shorter[self.matched - 1]
         if self._bytes[self.matched] == byte:
@@ -79,7 +79,7 @@ class _Pattern:
 
 
 def _borders(pattern: bytes) -> list[int]:
-    """For each prefix, the length of its longest proper prefix that is also its suffix."""
+    """Return for each prefix the length of its longest proper prefix that is also its suffix."""
     borders = [0] * len(pattern)
     size = 0
     for end in range(1, len(pattern)):

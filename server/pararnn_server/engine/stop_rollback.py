@@ -1,4 +1,4 @@
-"""Copies of a slot from which ids past a stop string are undone."""
+"""Stop rollback: copies of a slot's state, to return to one before the ids of a stop string."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pararnn_core.state import StateSnapshot
 
 
 class StopRollback:
-    """At most two copies, each taken after a number of the reply's ids was fed.
+    """At most two copies, each taken after a number of the reply's ids was fed."""
 
-    One would do if a possible match that fails never gave way to one that begins later in the text held back.
-    With the second, the ids between the older copy and the first id held back stay as few as are held back.
-    """
+    # One would do if a failing match never gave way to one that begins later in the text held back.
+    # With the second, the ids between the older copy and the first id held back stay few.
 
     def __init__(self, take: Callable[[], StateSnapshot]) -> None:
         self._take = take
@@ -23,7 +22,10 @@ class StopRollback:
         return len(self._copies)
 
     def follow(self, num_fed: int, num_shown: int, holds_back: bool) -> None:
-        """After each id. num_fed: ids in the slot's state; num_shown: ids no stop string can take back."""
+        """Take or drop copies after each id.
+
+        num_fed: ids in the slot's state. num_shown: ids that no stop string can take back.
+        """
         if not holds_back:
             self._copies.clear()
             return
@@ -33,7 +35,7 @@ class StopRollback:
             self._copies.append((num_fed, self._take()))
 
     def at_most(self, num_ids: int) -> tuple[int, StateSnapshot]:
-        """The latest copy with no more than `num_ids` ids; LookupError if there is none."""
+        """Return the latest copy with at most `num_ids` ids. Raises LookupError if there is none."""
         for position, snapshot in reversed(self._copies):
             if position <= num_ids:
                 return position, snapshot

@@ -1,4 +1,4 @@
-"""What a finished reply adds to its session."""
+"""The change that a finished reply makes to its session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def turn_result(
     take: Callable[[], StateSnapshot],
     finished: Finished,
 ) -> TurnResult:
-    """The prompt's ids and those of the shown text, with a state that covers no id past it.
+    """Return the ids of prompt and shown text, and a state that covers no id past them.
 
     byte_ids: id of each single byte, for the text left of an id that a stop string cut in two.
     take: copies the choice's slot. finished: how the reply ends.

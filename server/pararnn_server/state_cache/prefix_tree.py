@@ -1,4 +1,4 @@
-"""Values by sequences of token ids: a compressed tree in which every step compares ids, none a hash."""
+"""A compressed tree from sequences of token ids to values. Every step compares ids, none a hash."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ V = TypeVar("V")
 ID_BYTES = 4
 
 
-def id_array(ids: Sequence[int]) -> array[int]:
-    """Ids in 32 bits each, the same array if they are. OverflowError for one that is larger."""
-    return ids if isinstance(ids, array) and ids.typecode == "i" else array("i", ids)
+def id_array(token_ids: Sequence[int]) -> array[int]:
+    """Return ids in 32 bits each, the same array if they are. Raises OverflowError for a larger id."""
+    return token_ids if isinstance(token_ids, array) and token_ids.typecode == "i" else array("i", token_ids)
 
 
-def pack_ids(ids: Sequence[int]) -> bytes:
-    """Four bytes an id, in which a prefix of ids is a prefix of bytes."""
-    return id_array(ids).tobytes()
+def pack_ids(token_ids: Sequence[int]) -> bytes:
+    """Return four bytes an id, in which a prefix of ids is a prefix of bytes."""
+    return id_array(token_ids).tobytes()
 
 
 class Node(Generic[V]):
@@ -38,7 +38,7 @@ class Node(Generic[V]):
 
 
 class PrefixTree(Generic[V]):
-    """Sequences are those of `pack_ids`. A search costs one comparison of the sequence with the tree's bytes.
+    """Values by sequences from `pack_ids`. A search compares the sequence with the tree's bytes once.
 
     label_bytes: ids held, once for all sequences that share them.
     """
@@ -50,30 +50,30 @@ class PrefixTree(Generic[V]):
     def __bool__(self) -> bool:
         return bool(self._root.children)
 
-    def prefixes(self, ids: bytes) -> list[Node[V]]:
-        """Return the nodes of all prefixes of `ids` that hold a value, the shortest first."""
+    def prefixes(self, packed_ids: bytes) -> list[Node[V]]:
+        """Return the nodes of all prefixes of `packed_ids` that hold a value, the shortest first."""
         node, found = self._root, []
-        while (child := node.children.get(ids[node.depth : node.depth + ID_BYTES])) is not None:
-            if not ids.startswith(child.label, node.depth):
+        while (child := node.children.get(packed_ids[node.depth : node.depth + ID_BYTES])) is not None:
+            if not packed_ids.startswith(child.label, node.depth):
                 break
             node = child
             if node.value is not None:
                 found.append(node)
         return found
 
-    def node(self, ids: bytes, end: int) -> Node[V]:
-        """The node of the first `end` > 0 bytes, made if there is none: it must get a value or be removed."""
+    def node(self, packed_ids: bytes, end: int) -> Node[V]:
+        """Return the node of the first `end` > 0 bytes, made if missing. It must get a value or be removed."""
         node = self._root
         while node.depth < end:
-            child = node.children.get(ids[node.depth : node.depth + ID_BYTES])
+            child = node.children.get(packed_ids[node.depth : node.depth + ID_BYTES])
             if child is None:
-                return self._grow(node, ids[node.depth : end])
-            shared = _shared_bytes(ids, node.depth, end, child.label)
+                return self._grow(node, packed_ids[node.depth : end])
+            shared = _shared_bytes(packed_ids, node.depth, end, child.label)
             node = child if shared == len(child.label) else self._split(child, shared)
         return node
 
     def remove(self, node: Node[V]) -> None:
-        """Takes the value away, and with it the ids that no other value needs."""
+        """Remove the value, and the ids that no other value needs."""
         node.value = None
         parent = node.parent
         if parent is None:
@@ -91,7 +91,7 @@ class PrefixTree(Generic[V]):
         return node
 
     def _split(self, node: Node[V], at: int) -> Node[V]:
-        """A new node `at` bytes into the label of `node`, above it."""
+        """Insert a node `at` bytes into the label of `node`, above it."""
         parent = node.parent
         assert parent is not None
         upper: Node[V] = Node(parent, node.label[:at], parent.depth + at)
@@ -101,7 +101,7 @@ class PrefixTree(Generic[V]):
         return upper
 
     def _join(self, node: Node[V]) -> None:
-        """A node without a value at which nothing parts becomes one with its only child."""
+        """Join a node without a value with its child, if that is its only one."""
         if node.parent is None or node.value is not None or len(node.children) != 1:
             return
         [child] = node.children.values()
@@ -110,14 +110,15 @@ class PrefixTree(Generic[V]):
         node.parent.children[child.label[:ID_BYTES]] = child
 
 
-def _shared_bytes(ids: bytes, start: int, end: int, label: bytes) -> int:
-    """Return the bytes of `label` that `ids` has from `start` on, in whole ids, found by halving."""
-    if start + len(label) <= end and ids.startswith(label, start):
+def _shared_bytes(packed_ids: bytes, start: int, end: int, label: bytes) -> int:
+    """Return the number of bytes of `label` that are at `start` of the sequence, in whole ids."""
+    # By halving: to compare one long piece of bytes is much faster than id by id.
+    if start + len(label) <= end and packed_ids.startswith(label, start):
         return len(label)
     low, high = 0, min(len(label), end - start) // ID_BYTES
     while low < high:
         middle = (low + high + 1) // 2
-        if ids.startswith(label[low * ID_BYTES : middle * ID_BYTES], start + low * ID_BYTES):
+        if packed_ids.startswith(label[low * ID_BYTES : middle * ID_BYTES], start + low * ID_BYTES):
             low = middle
         else:
             high = middle - 1

@@ -1,4 +1,4 @@
-"""States of prompts and replies by their exact token ids, so that what was read once is not read again."""
+"""A cache of states of prompts and replies by their exact token ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Partition(NamedTuple):
-    """Requests that share states: those of one key with one cache_salt, or without one."""
+    """Requests that share states: those of one key with one cache_salt, or none."""
 
     owner: str
     salt: str | None = None
@@ -27,20 +27,19 @@ class Hit(NamedTuple):
 
 
 class StateCache:
-    """States of one model, hence of one fingerprint, in this process. One thread at a time.
+    """States of one model in this process, for one thread at a time.
 
-    A state is kept, or promised: then its place and its bytes are taken, and it is filled in when somebody
-    has computed it. Which prefixes there are, and which go first, follows from the calls of an owner alone,
-    never from the time at which a promise is kept.
-
-    Every owner has a budget of its own, from which its least recently used states go. One budget for all
-    would tell a key by its misses that others are at work.
-    owner_bytes: of snapshots and ids, four bytes an id. 0: nothing is kept.
+    A state is cached, or promised: then its place and its bytes are taken until it is computed.
+    Every owner has a budget, from which its least recently used states go.
+    owner_bytes: budget for snapshots and ids, four bytes an id. 0: nothing is cached.
     """
+
+    # Which prefixes there are, and which go first, follows from the calls of an owner alone. Neither the time at
+    # which a promise is kept nor, by a budget for all, the work of others shows in an owner's misses.
 
     def __init__(self, owner_bytes: int) -> None:
         self._owner_bytes = owner_bytes
-        self._shelves: dict[str, _Shelf] = {}
+        self._by_owner: dict[str, _OwnerStates] = {}
 
     @property
     def owner_bytes(self) -> int:
@@ -49,51 +48,61 @@ class StateCache:
 
     @property
     def nbytes(self) -> int:
-        """Snapshots and ids of all owners, without promised ones. Any thread may ask."""
-        return sum(shelf.held_bytes for shelf in list(self._shelves.values()))
+        """Bytes of snapshots and ids of all owners, without promised ones. Any thread may read it."""
+        return sum(states.held_bytes for states in list(self._by_owner.values()))
 
-    def longest(self, partition: Partition, ids: bytes) -> int:
-        """Return the number of `ids` that a kept or promised state covers; that state counts as used.
+    def longest(self, partition: Partition, packed_ids: bytes) -> int:
+        """Return the number of leading ids that a cached or promised state covers, which counts as used.
 
-        ids: as `pack_ids` makes them.
+        packed_ids: as `pack_ids` makes them.
         """
-        shelf = self._shelves.get(partition.owner)
-        return 0 if shelf is None else shelf.longest(partition.salt, ids) // ID_BYTES
+        states = self._by_owner.get(partition.owner)
+        return 0 if states is None else states.longest(partition.salt, packed_ids) // ID_BYTES
 
-    def find(self, partition: Partition, ids: bytes) -> Hit | None:
-        """Return the kept state of the longest exact prefix of `ids`. It does not count as used."""
-        shelf = self._shelves.get(partition.owner)
-        return None if shelf is None else shelf.find(partition.salt, ids)
+    def find(self, partition: Partition, packed_ids: bytes) -> Hit | None:
+        """Return the kept state of the longest exact prefix of `packed_ids`. It does not count as used."""
+        states = self._by_owner.get(partition.owner)
+        return None if states is None else states.find(partition.salt, packed_ids)
 
     def put(
-        self, partition: Partition, ids: bytes, num_tokens: int, take: Callable[[], StateSnapshot | None]
+        self,
+        partition: Partition,
+        packed_ids: bytes,
+        num_tokens: int,
+        take: Callable[[], StateSnapshot | None],
     ) -> None:
-        """Keep the state after the first `num_tokens` ids. `take` copies it, if it is not there yet.
+        """Cache the state after the first `num_tokens` ids. `take` copies it, if it is not there yet.
 
-        Nothing is kept for None, and of what is larger than a budget.
+        A state that is None, or larger than a budget, is not cached.
         """
         if 0 < num_tokens * ID_BYTES < self._owner_bytes:
-            shelf = self._shelves.setdefault(partition.owner, _Shelf(self._owner_bytes))
-            shelf.put(partition.salt, ids, num_tokens * ID_BYTES, take)
+            states = self._by_owner.setdefault(partition.owner, _OwnerStates(self._owner_bytes))
+            states.put(partition.salt, packed_ids, num_tokens * ID_BYTES, take)
 
-    def promise(self, partition: Partition, ids: bytes, num_tokens: int, state_bytes: int) -> None:
-        """Take the place of the state after the first `num_tokens` ids, which `fill` brings."""
+    def promise(self, partition: Partition, packed_ids: bytes, num_tokens: int, state_bytes: int) -> None:
+        """Take the place of the state after the first `num_tokens` ids, until `fill` brings it."""
         if num_tokens * ID_BYTES + state_bytes <= self._owner_bytes:
-            shelf = self._shelves.setdefault(partition.owner, _Shelf(self._owner_bytes))
-            shelf.promise(partition.salt, ids, num_tokens * ID_BYTES, state_bytes)
+            states = self._by_owner.setdefault(partition.owner, _OwnerStates(self._owner_bytes))
+            states.promise(partition.salt, packed_ids, num_tokens * ID_BYTES, state_bytes)
 
-    def owes(self, partition: Partition, ids: bytes, num_tokens: int) -> bool:
+    def owes(self, partition: Partition, packed_ids: bytes, num_tokens: int) -> bool:
         """Return True if the state after the first `num_tokens` ids is promised and not there yet."""
-        shelf = self._shelves.get(partition.owner)
-        return shelf is not None and shelf.owed(partition.salt, ids, num_tokens * ID_BYTES) is not None
+        states = self._by_owner.get(partition.owner)
+        return (
+            states is not None and states.owed(partition.salt, packed_ids, num_tokens * ID_BYTES) is not None
+        )
 
     def fill(
-        self, partition: Partition, ids: bytes, num_tokens: int, take: Callable[[], StateSnapshot | None]
+        self,
+        partition: Partition,
+        packed_ids: bytes,
+        num_tokens: int,
+        take: Callable[[], StateSnapshot | None],
     ) -> None:
         """Bring a promised state. Nothing happens if it is there, or no longer promised."""
-        shelf = self._shelves.get(partition.owner)
-        if shelf is not None:
-            shelf.fill(partition.salt, ids, num_tokens * ID_BYTES, take)
+        states = self._by_owner.get(partition.owner)
+        if states is not None:
+            states.fill(partition.salt, packed_ids, num_tokens * ID_BYTES, take)
 
 
 class _Entry:
@@ -107,8 +116,11 @@ class _Entry:
         self.snapshot = snapshot
 
 
-class _Shelf:
-    """All states of one owner, by salt. nbytes: with promised states; held_bytes: without."""
+class _OwnerStates:
+    """All states of one owner, by salt.
+
+    nbytes: with promised states. held_bytes: without.
+    """
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
@@ -117,22 +129,24 @@ class _Shelf:
         self.nbytes = 0
         self.held_bytes = 0
 
-    def longest(self, salt: str | None, ids: bytes) -> int:
-        path = self._path(salt, ids)
+    def longest(self, salt: str | None, packed_ids: bytes) -> int:
+        path = self._path(salt, packed_ids)
         if not path:
             return 0
         self._recent.move_to_end(path[-1])
         return path[-1].depth
 
-    def find(self, salt: str | None, ids: bytes) -> Hit | None:
+    def find(self, salt: str | None, packed_ids: bytes) -> Hit | None:
         hit = None
-        for node in self._path(salt, ids):
+        for node in self._path(salt, packed_ids):
             if node.value is not None and node.value.snapshot is not None:
                 hit = Hit(node.depth // ID_BYTES, node.value.snapshot)
         return hit
 
-    def put(self, salt: str | None, ids: bytes, end: int, take: Callable[[], StateSnapshot | None]) -> None:
-        node = self._place(salt, ids, end)
+    def put(
+        self, salt: str | None, packed_ids: bytes, end: int, take: Callable[[], StateSnapshot | None]
+    ) -> None:
+        node = self._place(salt, packed_ids, end)
         if node.value is not None:
             self._recent.move_to_end(node)
             self._fill(node.value, take)
@@ -143,21 +157,23 @@ class _Shelf:
             return
         self._keep(node, _Entry(salt, snapshot.nbytes, snapshot))
 
-    def promise(self, salt: str | None, ids: bytes, end: int, state_bytes: int) -> None:
-        node = self._place(salt, ids, end)
+    def promise(self, salt: str | None, packed_ids: bytes, end: int, state_bytes: int) -> None:
+        node = self._place(salt, packed_ids, end)
         if node.value is not None:
             self._recent.move_to_end(node)
         else:
             self._keep(node, _Entry(salt, state_bytes, None))
 
-    def owed(self, salt: str | None, ids: bytes, end: int) -> _Entry | None:
-        for node in self._path(salt, ids[:end]):
+    def owed(self, salt: str | None, packed_ids: bytes, end: int) -> _Entry | None:
+        for node in self._path(salt, packed_ids[:end]):
             if node.depth == end and node.value is not None and node.value.snapshot is None:
                 return node.value
         return None
 
-    def fill(self, salt: str | None, ids: bytes, end: int, take: Callable[[], StateSnapshot | None]) -> None:
-        entry = self.owed(salt, ids, end)
+    def fill(
+        self, salt: str | None, packed_ids: bytes, end: int, take: Callable[[], StateSnapshot | None]
+    ) -> None:
+        entry = self.owed(salt, packed_ids, end)
         if entry is not None:
             self._fill(entry, take)
 
@@ -166,14 +182,14 @@ class _Shelf:
             entry.snapshot = snapshot
             self.held_bytes += entry.nbytes
 
-    def _path(self, salt: str | None, ids: bytes) -> list[Node[_Entry]]:
+    def _path(self, salt: str | None, packed_ids: bytes) -> list[Node[_Entry]]:
         tree = self._trees.get(salt)
-        return [] if tree is None else tree.prefixes(ids)
+        return [] if tree is None else tree.prefixes(packed_ids)
 
-    def _place(self, salt: str | None, ids: bytes, end: int) -> Node[_Entry]:
+    def _place(self, salt: str | None, packed_ids: bytes, end: int) -> Node[_Entry]:
         tree = self._trees.setdefault(salt, PrefixTree())
         before = tree.label_bytes
-        node = tree.node(ids, end)
+        node = tree.node(packed_ids, end)
         self._count(tree.label_bytes - before, tree.label_bytes - before)
         return node
 
