@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 async def in_time(request: Request, deadline: float, work: Coroutine[Any, Any, T]) -> T:
-    """Return what the work returns. Raises Timeout at the deadline and ClientClosed when the client has left.
+    """Return the result of the work. Raises Timeout at the deadline, ClientClosed if the client leaves.
 
     deadline: on the monotonic clock. Then the work is cancelled.
     """

@@ -70,7 +70,7 @@ class IdlePrefill:
             self._jobs[owner] = jobs
 
     def _advance(self, job: _Job) -> bool:
-        """Return whether more is to be done: nothing without a state to start from, or once it is there."""
+        """Read one chunk. Return False if the job has ended, or has no state to start from."""
         if not self._cache.owes(job.partition, job.packed, len(job.token_ids)):
             return False
         if job.snapshot is None:

@@ -73,7 +73,7 @@ class Reply:
         return self._show(limit), stop
 
     def flush(self) -> Shown:
-        """Return what was held back, at the end of a reply without a stop string."""
+        """Return the held back output, at the end of a reply without a stop string."""
         return self._show(Limit(self._end, self._spelled_end))
 
     def cut_text(self) -> bytes:

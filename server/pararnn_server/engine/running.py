@@ -73,7 +73,7 @@ class Choice:
         return self._event(shown), None
 
     def flush(self) -> Tokens | None:
-        """Return what was held back, when the reply ends otherwise than by a stop string."""
+        """Return the held back output, when the reply ends otherwise than by a stop string."""
         return self._event(self.reply.flush())
 
     def _ends_reply(self, token_id: int) -> bool:

@@ -185,7 +185,7 @@ class Scheduler:
         return [self.finish(request_id, choice) for choice in list(self._slots.get(request_id, ()))]
 
     def admit(self) -> list[Admitted]:
-        """Give slots to requests and return these. `begin` says where one does not start at its first token."""
+        """Give slots to requests and return these. `begin` says where one starts after its first token."""
         admitted = []
         while (waiting := self._next()) is not None:
             self._leave_queue(waiting)

@@ -1,1 +1,1 @@
-"""Sessions: what they are, who may use them, and turns that are kept whole or not at all."""
+"""Sessions: their records, the right to write to them, and turns that are committed wholly or not at all."""

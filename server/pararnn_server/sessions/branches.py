@@ -1,4 +1,4 @@
-"""Other places a session can go on from: forks, named snapshots, turns undone."""
+"""Branches of a session: forks, named snapshots and rollbacks."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def fork(
     idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
 ) -> Steps[SessionInfo]:
-    """A new session that stands where the last commit of this one does; its snapshots stay behind.
+    """Create a session at the last commit of this one, without its snapshots.
 
-    metadata: None takes the parent's. Asked again with its key, it answers with the child it made. The log is
-    linked to, not copied.
+    metadata: None takes the parent's. A repeated request gets the child that the first one made.
     """
+    # The log is linked to, not copied.
     yield from ledger.prepare_links(session_id, owner)
     parent = ledger.find(session_id, owner)
     child = None if idempotency_key is None else _find_child(ledger, session_id, owner, idempotency_key)
@@ -85,11 +85,11 @@ def save_snapshot(
     idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
 ) -> Steps[SessionInfo]:
-    """Where the session stands gets a name, in place of what had it. TooManyRequests for too many names.
+    """Name the present state of a session, in place of an older snapshot of that name.
 
-    A snapshot is whole by itself: it holds links to the log and the turns too, so that nothing that is
-    undone, or written after that, touches it.
+    Raises TooManyRequests for too many names.
     """
+    # A snapshot holds links to the log and the turns too, so that no rollback or later turn touches it.
     yield from ledger.prepare_links(session_id, owner)
     found = ledger.find(session_id, owner)
     if find_repeated(ledger, found, idempotency_key) is not None:
@@ -120,7 +120,7 @@ def save_snapshot(
 
 
 def delete_snapshot(ledger: Ledger, session_id: str, owner: Owner, name: str) -> SessionInfo:
-    """Forgets a named snapshot. NotFound for a name that there is not."""
+    """Delete a named snapshot. Raises NotFound for an unknown name."""
     with ledger.writing(session_id, owner) as session:
         _named(session, name)
         left = {other: info for other, info in session.record.snapshots.items() if other != name}
@@ -136,10 +136,10 @@ def rollback(
     idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
 ) -> SessionInfo:
-    """target: turns to undo, or the name of a snapshot to go back to.
+    """Undo turns, or return to a named snapshot.
 
-    Turns can be undone as far back as their states are kept; going to a snapshot keeps no state before it.
-    BadRequest beyond that; NotFound for a name that there is not.
+    target: number of turns, or name of the snapshot. Turns can be undone as far back as their states are
+    kept. Raises BadRequest beyond that, and NotFound for an unknown name.
     """
     found = ledger.find(session_id, owner)
     if find_repeated(ledger, found, idempotency_key) is not None:
@@ -226,10 +226,8 @@ def _named(session: LoadedSession, name: str) -> SnapshotInfo:
 def _find_child(
     ledger: Ledger, session_id: str, owner: Owner, idempotency_key: IdempotencyKey
 ) -> SessionInfo | None:
-    """The fork that this request has made before, if it is still there.
-
-    The first version of this program named it by its key.
-    """
+    """Return the fork that an earlier request with this key made, if it still exists."""
+    # The first version of this program made the child's id from the key.
     digest = _child_digest(session_id, idempotency_key)
     for child_id in (ledger.store.find_alias(f"fork {digest}"), f"sess_{digest}"):
         if child_id is not None and ledger.store.load(child_id) is not None:
@@ -241,7 +239,7 @@ def _find_child(
 
 
 def _child_digest(session_id: str, idempotency_key: IdempotencyKey) -> str:
-    """Nobody who does not know the parent's 128 random bits can name its child."""
+    """Return a name of the child that only those can guess who know the parent's 128 random bits."""
     return hashlib.blake2b(
         idempotency_key.key.encode(), key=session_id.encode()[:64], digest_size=16
     ).hexdigest()

@@ -1,4 +1,4 @@
-"""Sessions as their owner sees them: made, listed, looked at, changed in what is said of them, forgotten."""
+"""Operations of owners on their sessions: create, list, read, update and delete."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ PIECE_SESSIONS = 32
 def create(
     ledger: Ledger, owner: Owner, metadata: Mapping[str, str] | None = None, ttl_seconds: float | None = None
 ) -> SessionInfo:
-    """An empty session. TooManyRequests when there are too many."""
+    """Create an empty session. Raises TooManyRequests when there are too many."""
     info = ledger.add(new_session_id(), ledger.new_record(owner, metadata, ttl_seconds), {}, None)
     assert info is not None, "a session without an alias is in nobody's way"
     return info
 
 
 def get(ledger: Ledger, session_id: str, owner: Owner) -> SessionInfo:
-    """The last committed turn."""
+    """Return the last committed turn."""
     return ledger.info(ledger.find(session_id, owner))
 
 
 def view(
     ledger: Ledger, session_id: str, owner: Owner, idempotency_key: IdempotencyKey | None = None
 ) -> tuple[SessionInfo, Repeated | None]:
-    """The last committed turn, and what came of this write if that was it."""
+    """Return the last committed turn, and the outcome of this write if it was that turn."""
     session = ledger.find(session_id, owner)
     return ledger.info(session), find_repeated(ledger, session, idempotency_key)
 
 
 def details(ledger: Ledger, session_id: str, owner: Owner) -> SessionDetails:
-    """With its memory and its last turns."""
+    """Return the session with its memory and its last turns."""
     session = ledger.find(session_id, owner)
     record, in_store = session.record, ledger.store.tier == "store"
     waits = record.state_bytes if session_id in ledger.host else 0
@@ -61,16 +61,17 @@ def details(ledger: Ledger, session_id: str, owner: Owner) -> SessionDetails:
 
 
 def history(ledger: Ledger, session: LoadedSession) -> list[TurnInfo]:
-    """The last 256 committed turns, oldest first."""
+    """Return the last 256 committed turns, oldest first."""
     return [decode_turn(data) for data in ledger.store.scan(session.session_id, TURNS).values()]
 
 
 def page(ledger: Ledger, owner: Owner, limit: int = 20, after: str = "") -> Steps[SessionPage]:
-    """Up to `limit` sessions with an id above `after`: in order of ids, sessions that go move no page.
+    """Return up to `limit` sessions with an id above `after`, in order of ids.
 
-    A session whose head is damaged is named, and hides no other. An expired one ends here if it has not yet:
-    how long the sweep takes, because others have much that expires, shows in no list.
+    A session with a damaged head is named, and hides no other.
     """
+    # An expired one ends here at the latest: how long the sweep takes, since others have much that expires,
+    # shows in no list.
     found: list[SessionInfo] = []
     damaged: list[str] = []
     has_more = True
@@ -101,7 +102,7 @@ def update(
     pinned: bool | None = None,
     expected_turn: int | None = None,
 ) -> SessionInfo:
-    """None leaves as it is. Conflict while busy; TooManyRequests when no more states fit into memory."""
+    """Change the given fields. Raises Conflict while busy, TooManyRequests for too many pinned states."""
     with ledger.writing(session_id, owner, expected_turn) as session:
         record = ledger.used(session.record)
         if metadata is not None:
@@ -118,7 +119,7 @@ def update(
 
 
 def delete(ledger: Ledger, session_id: str, owner: Owner) -> str | None:
-    """Forgets the session; returns the request whose turn was under way and can no longer commit."""
+    """Delete the session. Return the request whose turn was in progress and can no longer commit."""
     ledger.stored(session_id, owner)
     ledger.quota.release(session_id)
     ledger.store.delete(session_id)

@@ -1,4 +1,4 @@
-"""Bytes that know whether they are whole: a checksum stands behind all that goes into a store."""
+"""Checksums of all bytes that go into a store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHECKSUM_BYTES = 4
 
 
 def add_checksum(*parts: bytes | bytearray | memoryview, place: str = "") -> bytes:
-    """The parts end to end, and the CRC-32 of the place and of them (4 bytes, little end first).
+    """Return the parts end to end, and the CRC-32 of the place and of them (4 bytes, little end first).
 
     place: where they belong, so that bytes which were moved are noticed.
     """
@@ -38,10 +38,10 @@ def verify_checksum(data: bytes, what: str, place: str = "") -> memoryview:
 
 
 def join_verified(chunks: Iterable[bytes], what: str) -> bytes:
-    """Sealed chunks as one run of bytes."""
+    """Return chunks with checksums as one run of bytes."""
     return b"".join(verify_checksum(chunk, what) for chunk in chunks)
 
 
 def corrupt(why: str) -> StoreFailed:
-    """What the store gives back is not what was put in."""
+    """Return the error for bytes that are not those that were stored."""
     return StoreFailed(f"The session store is corrupt: {why}.", code="store_corrupt")

@@ -13,13 +13,13 @@ logger = logging.getLogger(__name__)
 
 
 def seconds_since_boot() -> float:
-    """Suspended time counts where the system can tell."""
+    """Return seconds since boot, with suspended time where the system can tell."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
 
 
 class SteadyClock:
-    """The system clock, but for its jumps while the server runs. For one thread."""
+    """The system clock without its jumps while the server runs. For one thread."""
 
     def __init__(
         self, wall: Callable[[], float] = time.time, elapsed: Callable[[], float] = seconds_since_boot

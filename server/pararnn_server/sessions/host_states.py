@@ -1,4 +1,4 @@
-"""States of sessions that wait, in host memory: every key has an equal share of it."""
+"""States of waiting sessions in host memory, of which every key has an equal share."""
 
 from __future__ import annotations
 

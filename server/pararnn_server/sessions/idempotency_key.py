@@ -1,4 +1,4 @@
-"""A write that a client may send twice and that happens once."""
+"""Idempotency keys: a client may send such a write twice, and it happens once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pararnn_server.errors import BadRequest
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """key: the Idempotency-Key. digest: of the request, so that a key is not taken for another request's."""
+    """A client's Idempotency-Key, with the digest of its request."""
 
     key: str
     digest: str
 
     def repeats(self, last: IdempotencyKey | None) -> bool:
-        """Whether `last` was this very write. Raises BadRequest for another request with its key."""
+        """Return True if `last` was this very write. Raises BadRequest for another request with its key."""
         if last is None or last.key != self.key:
             return False
         if last.digest != self.digest:

@@ -1,4 +1,4 @@
-"""Sessions that leave for another server, and those that come from one."""
+"""Export and import of sessions."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ READS = 3
 
 
 def export(ledger: Ledger, session_id: str, owner: Owner, *, tokens: bool = False) -> Steps[StateFile]:
-    """The last commit. tokens: with its log; BadRequest if that is not whole.
-
-    A log that others write to while it is read is read again, in the end in one piece.
-    """
+    """Return the last commit. tokens: with its log; BadRequest if that is not whole."""
+    # A log that others write to meanwhile is read again, in the end in one piece.
     for attempt in range(1, READS + 1):
         session = ledger.find(session_id, owner)
         steps = _read(ledger, session, tokens)
@@ -73,7 +71,7 @@ def _read(ledger: Ledger, session: LoadedSession, tokens: bool) -> Steps[StateFi
 def import_new(
     ledger: Ledger, owner: Owner, file: StateFile, ttl_seconds: float | None
 ) -> Steps[SessionInfo]:
-    """A new session that stands where the exported one did."""
+    """Create a session from an exported one."""
     record = _standing_at(ledger.new_record(owner, file.metadata, ttl_seconds), file, file.turn)
     staging, session_id = _Staging(ledger, owner), new_session_id()
     try:
@@ -94,7 +92,7 @@ def import_into(
     idempotency_key: IdempotencyKey | None = None,
     expected_turn: int | None = None,
 ) -> Steps[SessionInfo]:
-    """One more turn, which puts the imported state and log in place of the session's; it cannot be undone."""
+    """Commit one more turn, which replaces state and log by the imported ones. It cannot be undone."""
     found = ledger.find(session_id, owner)
     if find_repeated(ledger, found, idempotency_key) is not None:
         return ledger.info(found)
@@ -119,7 +117,7 @@ def import_into(
 
 
 class _Staging:
-    """A session that nobody sees: a long log is put there in pieces, and linked to in one commit."""
+    """A hidden session for a long log: it is written in pieces, and linked to in one commit."""
 
     def __init__(self, ledger: Ledger, owner: Owner) -> None:
         self._ledger = ledger
@@ -129,7 +127,7 @@ class _Staging:
         self._version = 0
 
     def put_log(self, file: StateFile) -> Steps[dict[str, tuple[str, str]]]:
-        """The links that lead to the file's log."""
+        """Write the file's log, and return the links that lead to it."""
         links: dict[str, tuple[str, str]] = {}
         record = self._ledger.new_record(self._owner, None, STAGING_SECONDS)
         for piece in _pieces(log_pieces(file.log_start, file.token_ids or (), self._log_owner)):
@@ -144,7 +142,8 @@ class _Staging:
         return links
 
     def remove(self) -> None:
-        """The items stay with those that link to them."""
+        """Delete the hidden session."""
+        # Its items stay with the sessions that link to them.
         if self._version:
             self._ledger.store.delete(self._session_id)
 

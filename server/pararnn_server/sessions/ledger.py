@@ -1,4 +1,4 @@
-"""Sessions of every owner as the store has them: who may see them, one writer at a time, whole changes."""
+"""The ledger of all sessions in the store: access by owner, one writer at a time, whole changes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ EXPIRED_AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class LoadedSession:
-    """A session as it was found. fence: of the lease under which it may be written, 0 without leases."""
+    """A session as it was read.
+
+    fence: of the lease under which it may be written, 0 without leases.
+    """
 
     session_id: str
     version: int
@@ -47,10 +50,10 @@ class LoadedSession:
 
 
 class Ledger:
-    """For the store's thread only, as is everything in this package that takes one.
+    """Access to sessions. It and every function that takes it run on the store's thread only.
 
-    Whoever names a session and its owner gets NotFound for an unknown or foreign id, Expired for an owner's
-    own that has passed, and StoreFailed if the store fails.
+    Methods with a session and its owner raise NotFound for an unknown or foreign id, Expired for an owner's
+    own expired one, and StoreFailed if the store fails.
     """
 
     def __init__(
@@ -76,11 +79,11 @@ class Ledger:
         self._cannot_end: set[str] = set()
 
     def find(self, session_id: str, owner: Owner) -> LoadedSession:
-        """The last commit."""
+        """Return the session at its last commit."""
         return decode_session(self.stored(session_id, owner))
 
     def stored(self, session_id: str, owner: Owner) -> StoredHead:
-        """The same as it lies in the store, where a damaged head is no error."""
+        """Return the stored head, undecoded: a damaged one is no error."""
         now = self.clock()
         stored = self.store.load(session_id)
         if stored is not None and stored.owner == owner.encode():
@@ -92,7 +95,7 @@ class Ledger:
         raise NotFound("no such session", param="session_id")
 
     def end_expired(self, heads: Sequence[StoredHead]) -> set[str]:
-        """Ends those whose time has passed and that nobody writes to; returns their ids."""
+        """End expired sessions that have no writer, and return their ids."""
         now = self.clock()
         over = [head.session_id for head in heads if head.expires_at is not None and head.expires_at <= now]
         return set(self._expire([session_id for session_id in over if session_id not in self.claims], now))
@@ -101,7 +104,7 @@ class Ledger:
     def writing(
         self, session_id: str, owner: Owner, expected_turn: int | None = None
     ) -> Iterator[LoadedSession]:
-        """The one right to write. Conflict when another request has it or the turn is not the expected."""
+        """Hold the one right to write. Raises Conflict if another request has it, or for another turn."""
         session = self.claim(session_id, owner, expected_turn)
         try:
             yield session
@@ -109,7 +112,7 @@ class Ledger:
             self.release(session_id, session.fence)
 
     def claim(self, session_id: str, owner: Owner, expected_turn: int | None = None) -> LoadedSession:
-        """As `writing`, without an end: to be released in the store."""
+        """Take the right to write, as `writing` does, until `release`."""
         session = self.find(session_id, owner)
         if session_id in self.claims:
             raise Conflict("the session is busy with another request", param="session_id")
@@ -124,12 +127,13 @@ class Ledger:
         return session
 
     def release(self, session_id: str, fence: int) -> None:
-        """Gives a claim back. A store that does not answer loses nothing: the lease ends by itself."""
+        """Give the right to write back."""
+        # If the store does not answer, the lease ends by itself.
         self.claims.pop(session_id, None)
         self._release_lease(session_id, fence)
 
     def begin_work(self, name: str) -> bool:
-        """Claims work that no session stands for yet; False if this server or another is at it."""
+        """Claim work that has no session yet. Return False if this server or another has claimed it."""
         if name in self.claims:
             return False
         try:
@@ -139,7 +143,7 @@ class Ledger:
         return True
 
     def end_work(self, name: str) -> None:
-        """Harmless if it was not begun here."""
+        """End claimed work; harmless if it was not claimed here."""
         fence = self.claims.pop(name, None)
         if fence is not None:
             self._release_lease(name, fence)
@@ -151,13 +155,13 @@ class Ledger:
             logger.warning("a lease could not be given back: %s", error)
 
     def check_turn(self, session: LoadedSession, expected_turn: int | None) -> None:
-        """Conflict if the session is not at the turn that the client takes it to be at."""
+        """Raise Conflict if the session is not at the turn that the client expects."""
         if expected_turn is not None and expected_turn != session.record.turn:
             message = f"the session is at turn {session.record.turn}, not {expected_turn}"
             raise Conflict(message, param="expected_turn", code="turn_conflict")
 
     def check_model(self, record: SessionRecord) -> None:
-        """Conflict if this model cannot go on from the session's state."""
+        """Raise Conflict if this model cannot resume from the session's state."""
         if record.fingerprint != self.kind.fingerprint:
             message = f"the session belongs to another model, {record.model!r} as it was then"
             raise Conflict(message, param="session_id", code="model_changed")
@@ -170,7 +174,7 @@ class Ledger:
             raise Conflict(message, param="session_id", code="model_changed")
 
     def snapshot(self, session: LoadedSession) -> StateSnapshot:
-        """The state at the last commit, from memory if it is there. Conflict if it is of another model."""
+        """Return the state at the last commit, from memory if it is there. Conflict for another model."""
         self.check_model(session.record)
         snapshot = self.host.get(session.session_id, session.version)
         if snapshot is None and not session.record.turn:
@@ -184,7 +188,7 @@ class Ledger:
         return snapshot
 
     def saved_state(self, session: LoadedSession, turn: int) -> SavedState:
-        """As it was after one of the kept turns."""
+        """Return the state after one of the kept turns."""
         if not turn:
             return SavedState(0, 0, (), self.kind.build, False, StateSnapshot.empty(self.kind.parts))
         name = state_name(turn)
@@ -192,19 +196,19 @@ class Ledger:
         return decode_saved_state(self.item(session, name), self.kind.parts, place)
 
     def prepare_links(self, session_id: str, owner: Owner) -> Steps[None]:
-        """Makes the session's log ready to be linked to; only logs of the first version take any time."""
+        """Prepare the session's log for links. Only logs of the first version take any time."""
         self.stored(session_id, owner)
         while self.store.share(session_id, LOG):
             yield
 
     def log_sizes(self, session: LoadedSession) -> Mapping[str, int]:
-        """Names and bytes of the pieces of the log. StoreFailed if it is not whole."""
+        """Return names and sizes of the log's pieces. Raises StoreFailed if it is not whole."""
         sizes = self.store.names(session.session_id, LOG)
         check_log(sizes, session.record.log_start, session.record.num_tokens)
         return sizes
 
     def state_for(self, session: LoadedSession, session_id: str) -> dict[str, bytes]:
-        """The state of the last commit as an item of another session; none before the first turn."""
+        """Return the state of the last commit as an item of another session; none before the first turn."""
         if not session.record.turn:
             return {}
         name = state_name(session.record.turn)
@@ -212,7 +216,7 @@ class Ledger:
         return {name: add_checksum(body, place=place_of(session_id, name))}
 
     def item(self, session: LoadedSession, name: str) -> bytes:
-        """One that must be there."""
+        """Return an item. Raises StoreFailed if it is missing."""
         data = self.store.read(session.session_id, name)
         if data is None:
             raise corrupt(f"{name!r} of a session is missing")
@@ -227,7 +231,8 @@ class Ledger:
         links: Mapping[str, tuple[str, str]] | None = None,
         alias: str | None = None,
     ) -> Change:
-        """From the session as it was found to `record`. Pieces of the log may be linked to by forks."""
+        """Return the change from the session to `record`."""
+        # Pieces of the log are shared, so that forks can link to them.
         items = puts or {}
         return Change(
             session_id=session.session_id,
@@ -252,7 +257,10 @@ class Ledger:
         snapshot: StateSnapshot | None = None,
         links: Mapping[str, tuple[str, str]] | None = None,
     ) -> SessionInfo:
-        """snapshot: the session's new state, None if that stays. Conflict if it was changed meanwhile."""
+        """Commit a change. Raises Conflict if the session was changed meanwhile.
+
+        snapshot: the session's new state, None if that stays.
+        """
         known = snapshot or self.host.get(session.session_id, session.version)
         info = self._commit(session, self.change(session, record, puts, removes, links), record, known)
         if info is None:
@@ -260,7 +268,7 @@ class Ledger:
         return info
 
     def overtaken(self, session_id: str) -> Conflict:
-        """The session is not any more as it was read."""
+        """Return the error for a session that was changed since it was read."""
         try:
             is_gone = self.store.load(session_id) is None
         except StoreFailed:
@@ -281,7 +289,7 @@ class Ledger:
         links: Mapping[str, tuple[str, str]] | None = None,
         alias: str | None = None,
     ) -> SessionInfo | None:
-        """Commits a new session; None if its alias is in use. TooManyRequests when there are too many."""
+        """Commit a new session; None if its alias is in use. Raises TooManyRequests for too many."""
         limit = self.policy.max_sessions
         if self.quota.usage(record.owner.key).sessions >= limit:
             message = f"this key may keep {limit} sessions and responses; delete some"
@@ -311,7 +319,7 @@ class Ledger:
     def new_record(
         self, owner: Owner, metadata: Mapping[str, str] | None, ttl_seconds: float | None
     ) -> SessionRecord:
-        """An empty session of this model."""
+        """Return the record of an empty session of this model."""
         now, kind = self.clock(), self.kind
         return SessionRecord(
             owner=owner,
@@ -326,21 +334,21 @@ class Ledger:
         )
 
     def used(self, record: SessionRecord) -> SessionRecord:
-        """The same, used now."""
+        """Return the record with the time of last use set to now."""
         return replace(record, last_used_at=self.clock())
 
     def info(self, session: LoadedSession) -> SessionInfo:
-        """What its owner may see of it."""
+        """Return the session as its owner may see it."""
         return session.record.info(session.session_id, self.tier(session), self.kind.build)
 
     def tier(self, session: LoadedSession) -> Tier:
-        """Where the state is nearest."""
+        """Return the nearest tier that has the state."""
         if session.session_id in self.turns:
             return "device"
         return "host" if session.session_id in self.host else self.store.tier
 
     def totals(self, owner: Owner | None = None) -> Mapping[Tier, TierTotal]:
-        """What the sessions of one owner hold, or of all."""
+        """Return the totals of the sessions of one owner, or of all."""
         running = [turn for turn in self.turns.values() if owner is None or turn.record.owner == owner]
         waiting = sum(turn.session_id not in self.host for turn in running)
         usage, size = self.store.usage(None if owner is None else owner.encode()), self.kind.state_bytes
@@ -358,7 +366,7 @@ class Ledger:
         return self.store.tier == "host" or self.host.can_pin(owner, self.kind.state_bytes)
 
     def renew_leases(self) -> None:
-        """Prolongs the leases of all that is under way here."""
+        """Prolong the leases of all writes in progress here."""
         if self.store.lease_seconds is not None and self.claims:
             self.store.renew(self.claims)
 
@@ -370,7 +378,7 @@ class Ledger:
         return [(self.turns[name].request_id, is_asked) for name, is_asked in asked.items()]
 
     def sweep(self) -> Steps[None]:
-        """Ends what has expired, some at a time. A session that cannot be ended holds up no other."""
+        """End expired sessions, some at a time. A session that cannot be ended holds up no other."""
         now, stayed = self.clock(), 0
         while due := self.store.due(now, stayed):
             for start in range(0, len(due), EXPIRED_AT_ONCE):
@@ -380,7 +388,8 @@ class Ledger:
                 yield
 
     def _claim_from_others(self, session_id: str, owner: Owner) -> LoadedSession:
-        """Read again under the lease: another server may have written since."""
+        """Take the lease and read the session again."""
+        # Another server may have written since it was read.
         try:
             fence = self.store.claim(session_id)
         except LeaseHeld as session:
@@ -394,13 +403,14 @@ class Ledger:
             raise
 
     def keep(self, session: LoadedSession, snapshot: StateSnapshot) -> None:
-        """A store in memory is the host's tier itself: a second copy beside it would serve nobody."""
+        """Keep a copy of the state in host memory."""
+        # A store in memory is that tier itself and needs no second copy.
         if self.store.tier == "store":
             record = session.record
             self.host.put(session.session_id, record.owner, session.version, snapshot, pinned=record.pinned)
 
     def _expire(self, session_ids: Sequence[str], now: float) -> list[str]:
-        """Those that are ended; a failure is of one session, and logged once."""
+        """End sessions and return the ids of those that ended. A failure is of one, and logged once."""
         try:
             ended = self.store.expire(session_ids, now, now + TOMBSTONE_SECONDS) if session_ids else []
         except StoreFailed as error:
@@ -417,12 +427,12 @@ class Ledger:
 
 
 def new_session_id() -> str:
-    """128 random bits."""
+    """Return a new id of 128 random bits."""
     return f"sess_{secrets.token_hex(16)}"
 
 
 def decode_session(stored: StoredHead) -> LoadedSession:
-    """A session as its head says. StoreFailed for a damaged one."""
+    """Decode a session's head. Raises StoreFailed for a damaged one."""
     record = decode_record(stored.head, stored.session_id)
     if record.owner.encode() != stored.owner:
         raise corrupt("a session is kept under another owner")

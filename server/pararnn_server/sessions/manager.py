@@ -1,4 +1,4 @@
-"""Sessions for the rest of the server: any thread asks, the store's thread answers."""
+"""Sessions for other threads: any thread asks, the store's thread answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class SessionManager:
-    """Any thread may call it, and no call waits.
+    """The interface of sessions for any thread. No call waits.
 
     kind: the model whose states these are.
     """
@@ -48,30 +48,30 @@ class SessionManager:
     def ask(
         self, function: Callable[Concatenate[Ledger, P], Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[Any]:
-        """A function of this package that takes the ledger first: `directory.get`, `branches.fork`, ..."""
+        """Run a function of this package that takes the ledger first: `catalogue.get`, `branches.fork`,"""
         return self.writer.call(lambda ledger: function(ledger, *args, **kwargs))
 
     def commit(
         self, turn: Turn, result: TurnResult, done: Callable[[SessionInfo | ServerError], None]
     ) -> None:
-        """As StoreWriter.submit."""
+        """Commit a turn. Call `done` on the store's thread once that is durable or has failed."""
         self.writer.submit(turn, result, done)
 
     def abandon(self, turn: Turn) -> None:
-        """As StoreWriter.abandon."""
+        """End a turn without a change, before anything that is asked later."""
         self.writer.abandon(turn)
 
     def start(self) -> None:
-        """Starts the store's thread; once."""
+        """Start the store's thread. To be called once."""
         self.writer.start()
 
     def flush(self, seconds: float) -> None:
-        """Waits until the turns that have ended are in the store, but no longer than so many seconds."""
+        """Wait, for so many seconds at most, until ended turns are in the store."""
         with suppress(Unavailable, TimeoutError, FutureTimeoutError):
             self.writer.call(lambda _: None).result(seconds)
 
     def close(self) -> None:
-        """Ends the store's thread and closes the store."""
+        """End the store's thread and close the store."""
         self.writer.close()
 
     def totals(self) -> Mapping[Tier, TierTotal]:

@@ -1,4 +1,4 @@
-"""What a state belongs to: the model that can go on from it, and the build that computed it."""
+"""The model and the build that a state belongs to."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from pararnn_core.state import StateParts, parts_bytes
 
 @dataclass(frozen=True, slots=True)
 class ModelKind:
-    """name: as clients know it. fingerprint: of config, tokenizer and weights. tokenizer: hash of its file.
+    """A model as states depend on it.
 
+    name: as clients know it. fingerprint: of config, tokenizer and weights. tokenizer: hash of its file.
     config: as served, with the activation dtype of the device, on which a state's bytes depend.
-    build: of the native library and its instruction set level or GPU. States of another build are good to go
-    on from, but their last bits need not be those that this one would have computed.
+    build: of the native library and its instruction set level or GPU.
     parts: the layout of a state.
     """
+
+    # A state of another build can be resumed, but its last bits may differ from those of this one.
 
     name: str
     config: ServingConfig
@@ -35,7 +37,7 @@ class ModelKind:
 
     @property
     def state_bytes(self) -> int:
-        """Of one session."""
+        """Bytes of one session's state."""
         return parts_bytes(self.parts)
 
 

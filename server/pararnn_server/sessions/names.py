@@ -9,30 +9,30 @@ REPLY = "reply"
 
 
 def state_name(turn: int) -> str:
-    """The state after a turn."""
+    """Return the name of the state after a turn."""
     return f"{STATES}{turn:012d}"
 
 
 def log_name(start: int) -> str:
-    """Ids of the session from position `start` on."""
+    """Return the name of the ids from position `start` on."""
     return f"{LOG}{start:012d}"
 
 
 def turn_name(turn: int) -> str:
-    """Numbers of a turn."""
+    """Return the name of a turn's numbers."""
     return f"{TURNS}{turn:012d}"
 
 
 def snapshot_prefix(name: str) -> str:
-    """A named snapshot's own state, log and turns stand behind it, under the names above."""
+    """Return the prefix of a named snapshot's own state, log and turns."""
     return f"named/{name}/"
 
 
 def place_of(session_id: str, name: str) -> str:
-    """Where an item belongs, as its checksum knows."""
+    """Return the place of an item, which its checksum covers."""
     return f"{session_id}/{name}"
 
 
 def number_in(name: str) -> int:
-    """Of a state, a piece of the log or a turn."""
+    """Return the number in the name of a state, a piece of the log or a turn."""
     return int(name.rpartition("/")[2])

@@ -1,4 +1,4 @@
-"""How many sessions there may be, and how much is kept of each."""
+"""Limits of the number of sessions, and of what is kept of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """Limits of one key: a limit of all keys together would show each of them what the others do.
+    """Limits of one key. A limit of all keys together would show each of them the work of others.
 
     max_sessions: with stored responses. max_bytes: of all rows in the store; 0 is no limit.
     rollback_turns: turns that can be undone. max_snapshots: named ones of one session.

@@ -16,7 +16,7 @@ BESIDE_STATES = 64 << 10
 
 @dataclass(slots=True)
 class _Reservation:
-    """nbytes: that a request under way may add. spent: that it has added so far."""
+    """Room for a request. nbytes: the most that it may add. spent: what it has added so far."""
 
     key: str
     nbytes: int
@@ -41,7 +41,7 @@ class StoreQuota:
         self._reserved: dict[str, _Reservation] = {}
 
     def usage(self, key: str) -> StoreUsage:
-        """Return what a key keeps: sessions and stored responses."""
+        """Return the usage of the owner's key: sessions and stored responses."""
         return sum((self._store.usage(owner.encode()) for owner in kept_owners(key)), StoreUsage(0, 0))
 
     def reserve(self, session_id: str, owner: Owner, nbytes: int) -> bool:
@@ -54,7 +54,7 @@ class StoreQuota:
 
     @contextmanager
     def reserving(self, session_id: str, owner: Owner, nbytes: int) -> Iterator[bool]:
-        """As `reserve`, and given back if the block fails."""
+        """Reserve for the block, as `reserve` does, and give the room back if the block fails."""
         reserved = self.reserve(session_id, owner, nbytes)
         try:
             yield reserved
@@ -76,7 +76,7 @@ class StoreQuota:
             self.release(session_id)
 
     def admit(self, change: Change) -> None:
-        """Let a change pass that is about to be made. Raises TooManyRequests."""
+        """Count a change that is about to be made. Raises TooManyRequests."""
         if not self._max_bytes:
             return
         growth, own = self._store.growth(change), self._reserved.get(change.session_id)
@@ -94,7 +94,8 @@ class StoreQuota:
         return None
 
     def _check(self, key: str, own: _Reservation | None) -> None:
-        """Old tombstones go before anything is refused for them."""
+        """Raise TooManyRequests if the key is at its limit."""
+        # Old tombstones go before anything is refused for them.
         usage = self.usage(key)
         taken = sum(one.left for one in self._reserved.values() if one.key == key and one is not own)
         over = usage.kept_bytes + taken - (0 if own is None else own.spent) - self._max_bytes

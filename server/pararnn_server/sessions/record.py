@@ -1,4 +1,4 @@
-"""A session as it is kept: what every change replaces as a whole. States and logs are items beside it."""
+"""A session's record, which every change replaces as a whole. States and logs are items beside it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STORED_TURN_BYTES = len(add_checksum(bytes(_TURN.size)))
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """Times in seconds since 1970.
+    """A session as it is stored. Times are seconds since 1970.
 
     fingerprint: of the model. build: what computed the state; build_changed: others had a part in it.
     ttl_seconds: life after the last use; None is for ever, and so is a pinned session's.
@@ -63,26 +63,26 @@ class SessionRecord:
 
     @property
     def expires_at(self) -> float | None:
-        """When the session ends unless it is used before."""
+        """Time at which the session expires unless it is used before."""
         return None if self.pinned or self.ttl_seconds is None else self.last_used_at + self.ttl_seconds
 
     @property
     def history_bytes(self) -> int:
-        """Of the token log."""
+        """Bytes of the token log."""
         return LOG_BYTES_PER_TOKEN * (self.num_tokens - self.log_start)
 
     @property
     def snapshot_bytes(self) -> int:
-        """Of the named snapshots."""
+        """Bytes of the named snapshots."""
         return sum(snapshot.nbytes for snapshot in self.snapshots.values())
 
     @property
     def kept_bytes(self) -> int:
-        """Of the saved states; before the first turn there is nothing to save."""
+        """Bytes of the saved states. Before the first turn there are none."""
         return sum(turn > 0 for turn in self.kept_turns) * self.state_bytes
 
     def info(self, session_id: str, tier: Tier, build: str) -> SessionInfo:
-        """What its owner may see of it. build: this server's."""
+        """Return the session as its owner may see it. build: this server's."""
         return SessionInfo(
             id=session_id,
             model=self.model,
@@ -102,7 +102,8 @@ class SessionRecord:
         )
 
     def encode(self, session_id: str) -> bytes:
-        """As the head of a stored session. Times have one length: counted bytes say nothing of them."""
+        """Encode the head of a stored session."""
+        # Times have a fixed length, so that counted bytes do not depend on them.
         times = {name: f"{getattr(self, name):.7f}" for name in _TIMES}
         fields = {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
         text = json.dumps(fields | times | {"owner": self.owner.encode()}, separators=(",", ":")).encode()
@@ -110,7 +111,7 @@ class SessionRecord:
 
 
 def decode_record(data: bytes, session_id: str) -> SessionRecord:
-    """What `encode` made. StoreFailed for anything else."""
+    """Decode the bytes of `encode`. Raises StoreFailed for anything else."""
     text = verify_checksum(data, "a session", place_of(session_id, HEAD))
     try:
         fields: dict[str, Any] = json.loads(bytes(text))
@@ -134,7 +135,7 @@ def _decode_key(fields: dict[str, str] | None) -> IdempotencyKey | None:
 
 
 def encode_turn(turn: TurnInfo) -> bytes:
-    """One line of the history."""
+    """Encode one line of the history."""
     return add_checksum(
         _TURN.pack(
             turn.turn,
@@ -148,7 +149,7 @@ def encode_turn(turn: TurnInfo) -> bytes:
 
 
 def decode_turn(data: bytes) -> TurnInfo:
-    """What `encode_turn` made. StoreFailed for anything else."""
+    """Decode the bytes of `encode_turn`. Raises StoreFailed for anything else."""
     body = verify_checksum(data, "a turn")
     if len(body) != _TURN.size:
         raise corrupt("a turn has another length")
@@ -156,6 +157,6 @@ def decode_turn(data: bytes) -> TurnInfo:
 
 
 def split_turns(lines: bytes) -> list[bytes]:
-    """Encoded turns end to end -> each."""
+    """Split encoded turns that are end to end."""
     size = _STORED_TURN_BYTES
     return [lines[start : start + size] for start in range(0, len(lines), size)]

@@ -1,4 +1,4 @@
-"""A point in a session's life from which it can go on, and its bytes in a store."""
+"""A saved point that a session can resume from, and its bytes in a store."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _MAGIC = b"PRS1"
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """snapshot: the state after all of num_tokens ids but the last len(pending_ids); not written to.
+    """A state with its place in the session.
 
-    build, build_changed: as of SessionRecord.
+    snapshot: the state after all of num_tokens ids but the last len(pending_ids); not written to.
+    build, build_changed: as in SessionRecord.
     """
 
     turn: int
@@ -28,7 +29,7 @@ class SavedState:
     snapshot: StateSnapshot
 
     def encode(self, place: str = "") -> bytes:
-        """4 bytes of magic, the length of a JSON object, the object, the snapshot; sealed."""
+        """Encode as 4 bytes of magic, the length of a JSON object, the object, the state and a checksum."""
         fields = [self.turn, self.num_tokens, list(self.pending_ids), self.build, self.build_changed]
         text = json.dumps(fields, separators=(",", ":")).encode()
         return add_checksum(
@@ -37,7 +38,7 @@ class SavedState:
 
 
 def decode_saved_state(data: bytes, parts: StateParts, place: str = "") -> SavedState:
-    """Read what `encode` made of a state with these parts. Raises StoreFailed for anything else."""
+    """Decode the bytes of `encode`, for a state with these parts. Raises StoreFailed for anything else."""
     body = verify_checksum(data, "a state", place)
     try:
         magic, length = _HEAD.unpack_from(body)

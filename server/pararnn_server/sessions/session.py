@@ -68,8 +68,9 @@ class SnapshotInfo:
 
 @dataclass(frozen=True, slots=True)
 class SessionDetails:
-    """memory: bytes of states by tier; the store's include snapshots, those for rollback too.
+    """A session with its memory, its turns and its snapshots.
 
+    memory: bytes of states by tier; the store's include snapshots and states for rollback.
     turns: the last 256, oldest first.
     """
 

@@ -29,9 +29,10 @@ TOKEN_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class StateFile:
-    """fingerprint, tokenizer: of the model. build, build_changed: as of SessionRecord.
+    """The content of a session file.
 
-    metadata: what the owner says of it. token_ids: from position log_start on; None: not in the file.
+    fingerprint, tokenizer: of the model. build, build_changed: as in SessionRecord.
+    metadata: set by the owner. token_ids: from position log_start on; None: not in the file.
     """
 
     model: str
@@ -48,7 +49,7 @@ class StateFile:
     token_ids: Sequence[int] | None = None
 
     def encode(self) -> bytes:
-        """The whole file."""
+        """Encode the whole file."""
         text = json.dumps(self._header(), separators=(",", ":")).encode()
         text += b" " * (-len(text) % LENGTH.size)
         tokens = b"" if self.token_ids is None else _as_bytes(self.token_ids)
@@ -74,7 +75,7 @@ class StateFile:
 
 
 def tensor_headers(parts: Sequence[StatePart], num_ids: int | None) -> dict[str, dict[str, Any]]:
-    """What the header says of each tensor; nothing else is one of this model's."""
+    """Return the header of each tensor of this model."""
     headers, end = {}, 0
     if num_ids is not None:
         end = TOKEN_BYTES * num_ids
@@ -87,7 +88,7 @@ def tensor_headers(parts: Sequence[StatePart], num_ids: int | None) -> dict[str,
 
 
 def int32s(data: bytes | memoryview) -> array[int]:
-    """Little end first, from a file."""
+    """Decode integers from a file, little end first."""
     values = array("i")
     values.frombytes(data)
     if sys.byteorder == "big":
@@ -96,7 +97,8 @@ def int32s(data: bytes | memoryview) -> array[int]:
 
 
 def _as_bytes(token_ids: Sequence[int]) -> bytes:
-    """An array is taken as its bytes: number by number takes fifty times as long."""
+    """Encode integers, little end first."""
+    # An array is taken as its bytes: number by number takes fifty times as long.
     values = array("i")
     if isinstance(token_ids, array) and token_ids.typecode in "iI":
         values.frombytes(token_ids.tobytes())

@@ -1,4 +1,4 @@
-"""An imported session file, believed in nothing: read as it comes, cut off where it is too long."""
+"""A reader of imported session files, which trusts nothing in them and stops where they are too long."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class StateReader:
 
     @property
     def content(self) -> bytes:
-        """What was fed."""
+        """Return the session that was fed."""
         return bytes(self._data)
 
     def feed(self, piece: bytes) -> None:
-        """The next bytes."""
+        """Read the next bytes."""
         rest = memoryview(piece)
         while rest:
             room = self._expected - len(self._data)
@@ -67,7 +67,7 @@ class StateReader:
                 )
 
     def finish(self) -> StateFile:
-        """After the last byte."""
+        """Check that the file is complete."""
         if len(self._data) < self._expected or not self._header_end:
             raise _bad("body", f"it ends after {len(self._data)} of {self._expected} bytes")
         body = memoryview(self._data)[self._header_end :]
@@ -78,14 +78,14 @@ class StateReader:
         return self._state_file(snapshot, ids)
 
     def _after_length(self) -> int:
-        """Where the header ends."""
+        """Read the length of the header. Return the position of its end."""
         (length,) = LENGTH.unpack(self._data)
         if not 2 <= length <= MAX_HEADER_BYTES:
             raise _bad("body", f"it is no safetensors file, or its header is above {MAX_HEADER_BYTES} bytes")
         return LENGTH.size + int(length)
 
     def _after_header(self) -> int:
-        """Where the file ends."""
+        """Read the header. Return the length of the file."""
         try:
             header = parse_json(bytes(self._data[LENGTH.size :]))
         except ValueError as error:
@@ -112,7 +112,7 @@ class StateReader:
         return fields
 
     def _checked_tensors(self, tensors: dict[str, Any]) -> int | None:
-        """How many ids the file holds, None without a log."""
+        """Check the tensors. Return the number of ids in the file, None without a log."""
         num_ids = None
         if TOKENS in tensors:
             shape = tensors[TOKENS].get("shape") if isinstance(tensors[TOKENS], dict) else None

@@ -1,4 +1,4 @@
-"""Long work on the store's thread, done in pieces between which it does what others ask."""
+"""Long work on the store's thread, in pieces between which it answers other questions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Between two pieces anybody else may read and write: only a claimed session stays
 
 
 def finish(steps: Steps[T]) -> T:
-    """Does all pieces at once."""
+    """Do all pieces at once."""
     while True:
         try:
             next(steps)

@@ -1,4 +1,4 @@
-"""The ids of a session in its store: pieces that are only added to, 4 bytes an id, little end first."""
+"""The token log of a session: pieces that are only added to, 4 bytes an id, little end first."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ _ID_BYTES = 4
 
 
 def log_pieces(start: int, token_ids: Sequence[int], owner: Owner) -> Iterator[tuple[str, bytes]]:
-    """The items that add ids from position `start` on; none for no ids.
-
-    Their checksums know the owner and the position: forks share them.
-    """
+    """Yield the items that add ids from position `start` on; none for no ids."""
+    # Their checksums cover the owner and the position, not the session: forks share them.
     for first in range(0, len(token_ids), PIECE_IDS):
         ids = array("I", _as_unsigned(token_ids[first : first + PIECE_IDS]))
         if sys.byteorder == "big":
@@ -30,7 +28,8 @@ def log_pieces(start: int, token_ids: Sequence[int], owner: Owner) -> Iterator[t
 
 
 def _as_unsigned(ids: Sequence[int]) -> Sequence[int]:
-    """An array is taken as its bytes: number by number takes fifty times as long."""
+    """Return the ids as an array."""
+    # An array is taken as its bytes: number by number takes fifty times as long.
     return array("I", ids.tobytes()) if isinstance(ids, array) and ids.typecode in "iI" else ids
 
 
@@ -50,7 +49,7 @@ def read_log_in_steps(
 
 
 def check_log(sizes: Mapping[str, int], start: int, end: int) -> None:
-    """StoreFailed if pieces of these bytes do not follow each other from `start` to `end`."""
+    """Raise StoreFailed if pieces of these sizes do not follow each other from `start` to `end`."""
     for name, size in sizes.items():
         if number_in(name) != start:
             raise corrupt("the token log has a gap")

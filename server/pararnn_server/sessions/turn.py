@@ -1,4 +1,4 @@
-"""A turn under way, and what it comes to."""
+"""A turn in progress, and its result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pararnn_server.sessions.session import SessionInfo
 class Turn:
     """The one right to write to a session, from begin_turn to commit or abandon.
 
-    record: where the session stands, as version `version` of it. snapshot: its state, not written to.
+    record: the session at version `version`. snapshot: its state, not written to.
     started_at: seconds since 1970. fence: of its lease in the store.
     idempotency_key: of a write that may be sent twice. reserved: the store's quota holds room for the turn.
     """
@@ -44,7 +44,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """What the turn adds.
+    """The change that a turn makes to its session.
 
     token_ids: the prompt's ids and those of the returned text.
     snapshot: the state after all ids of the session but the last len(pending_ids).
@@ -61,7 +61,7 @@ class TurnResult:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """The write has happened: the session as it left it, and what was answered."""
+    """A write that has already happened: the session after it, and the recorded reply."""
 
     info: SessionInfo
     reply: bytes | None
@@ -69,7 +69,7 @@ class Repeated:
 
 @dataclass(frozen=True, slots=True)
 class EndingTurn:
-    """A turn on its way into the store. done: called on the store's thread with how that went."""
+    """A turn on its way into the store. done: called on the store's thread with the outcome."""
 
     turn: Turn
     result: TurnResult

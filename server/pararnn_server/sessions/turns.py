@@ -1,4 +1,4 @@
-"""Turns: begun under the right to write, then kept as a whole or not at all."""
+"""Turns: begun with the right to write, then committed wholly or not at all."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def begin_turn(
     expected_turn: int | None = None,
     idempotency_key: IdempotencyKey | None = None,
 ) -> Turn | Repeated:
-    """Takes the right to write, unless this very write has happened. Raises what Ledger.claim does."""
+    """Begin a turn, unless this very write has happened. Raises the errors of Ledger.claim."""
     repeated = find_repeated(ledger, ledger.find(session_id, owner), idempotency_key)
     if repeated is not None:
         return repeated
@@ -65,7 +65,7 @@ def begin_turn(
 def find_repeated(
     ledger: Ledger, session: LoadedSession, idempotency_key: IdempotencyKey | None
 ) -> Repeated | None:
-    """What came of the last write, if it was this one. BadRequest for another request under its key."""
+    """Return the outcome of the last write if it was this one. BadRequest for another with its key."""
     if idempotency_key is None or not idempotency_key.repeats(session.record.idempotency_key):
         return None
     reply = ledger.store.read(session.session_id, REPLY)
@@ -78,26 +78,26 @@ def find_repeated(
 
 
 def abandon_turn(ledger: Ledger, turn: Turn) -> None:
-    """Ends the turn and keeps nothing of it; the session is as the last commit left it."""
+    """End the turn without a change to its session."""
     if ledger.turns.get(turn.session_id) is turn:
         _end(ledger, turn)
 
 
 def running_request(ledger: Ledger, session_id: str, owner: Owner) -> str | None:
-    """The request whose turn is under way on this server."""
+    """Return the request whose turn is in progress on this server."""
     ledger.find(session_id, owner)
     turn = ledger.turns.get(session_id)
     return None if turn is None else turn.request_id
 
 
 def ask_elsewhere(ledger: Ledger, session_id: str, owner: Owner) -> bool:
-    """Asks the other server that writes to the session to end its reply; False if none does."""
+    """Ask the other server that writes to the session to end its reply. Return False if none does."""
     ledger.find(session_id, owner)
     return session_id not in ledger.claims and ledger.store.ask_to_end(session_id)
 
 
 def commit_turns(ledger: Ledger, endings: Sequence[EndingTurn]) -> None:
-    """Ends turns and keeps them, with one wait for all. Each is told how it went, whatever happens."""
+    """Commit turns, with one wait for all. `done` of each is called with its outcome, whatever happens."""
     running = [ending for ending in endings if ledger.turns.get(ending.turn.session_id) is ending.turn]
     for ending in endings:
         if ending not in running:
@@ -113,7 +113,7 @@ def commit_turns(ledger: Ledger, endings: Sequence[EndingTurn]) -> None:
 
 
 def _drafted(ledger: Ledger, ending: EndingTurn) -> tuple[SessionRecord, Change] | None:
-    """The turn's change; None if it cannot be made, which ends this turn and no other."""
+    """Return the turn's change; None if it cannot be made, which ends this turn and no other."""
     try:
         return _draft(ledger, ending.turn, ending.result)
     except Exception:
@@ -124,7 +124,8 @@ def _drafted(ledger: Ledger, ending: EndingTurn) -> tuple[SessionRecord, Change]
 
 
 def _commit(ledger: Ledger, changes: Sequence[Change]) -> list[ServerError | None]:
-    """In batches whose bytes are bounded, so that a commit does not take the longer the more turns end."""
+    """Commit in batches of bounded bytes."""
+    # So a commit does not take longer the more turns end at once.
     outcomes: list[ServerError | None] = []
     batch: list[Change] = []
     nbytes = 0
@@ -138,7 +139,8 @@ def _commit(ledger: Ledger, changes: Sequence[Change]) -> list[ServerError | Non
 
 
 def _commit_batch(ledger: Ledger, changes: Sequence[Change]) -> list[ServerError | None]:
-    """A batch that fails is tried one by one: what ails the store may be one of them."""
+    """Commit a batch, and if it fails each change by itself."""
+    # The cause may be one of them.
     try:
         stale = ledger.store.commit([[change] for change in changes])
     except StoreFailed as error:

@@ -1,4 +1,4 @@
-"""The store's thread: what is asked of the ledger one by one, turns that end together in one commit."""
+"""The store's thread: it answers questions one by one, and commits turns that end together at once."""
 
 from __future__ import annotations
 
@@ -34,11 +34,10 @@ _Job = Callable[[], None]
 
 
 class StoreWriter:
-    """Any thread may call any method. Whatever is asked before `close` is done before it returns.
+    """The store's thread. Any thread may call any method. Work that is put before `close` is done."""
 
-    Turns whose end waits go first, in one commit: whoever asks anything else meanwhile sees them ended. Then
-    come the oldest questions, one piece of one long job, and one piece of what was deleted.
-    """
+    # Ended turns go first, in one commit, so that any later question sees them ended. Then come the oldest
+    # questions, one piece of one long job, and one piece of deleted data.
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -56,12 +55,12 @@ class StoreWriter:
         self._has_waste = True
 
     def start(self) -> None:
-        """Starts the thread; once."""
+        """Start the thread. To be called once."""
         self._is_open = True
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread and closes the store; harmless when done twice."""
+        """End the thread and close the store; harmless when done twice."""
         if self._is_open:
             self._is_open = False
             self._jobs.put(None)
@@ -72,15 +71,15 @@ class StoreWriter:
     def submit(
         self, turn: Turn, result: TurnResult, done: Callable[[SessionInfo | ServerError], None]
     ) -> None:
-        """Ends the turn and keeps it. done: called on the store's thread once that is durable, or failed."""
+        """End the turn and commit it. done: called on the store's thread once that is durable, or failed."""
         self._put(EndingTurn(turn, result, time.perf_counter(), done))
 
     def abandon(self, turn: Turn) -> None:
-        """Ends the turn and keeps nothing of it, before anything that is asked later."""
+        """End the turn without a change, before anything that is asked later."""
         self._put(lambda: abandon_turn(self._ledger, turn))
 
     def call(self, function: Callable[[Ledger], T | Steps[T]]) -> Future[T]:
-        """Result or error of the function on the store's thread; Steps are done piece by piece."""
+        """Return a future of the function's result on the store's thread. Steps are done piece by piece."""
         future: Future[T] = Future()
         self._put(lambda: self._begin(Question(self._ledger, function, future)))
         return future
@@ -105,7 +104,7 @@ class StoreWriter:
         return bool(self._endings or self._waiting or self._long)
 
     def _receive(self) -> bool:
-        """Takes all there is; waits where nothing is left to do. False once no more will come."""
+        """Take all jobs, and wait if there is nothing to do. Return False once no more will come."""
         waits = not self._is_busy and not self._has_waste
         try:
             job = self._jobs.get(timeout=TICK_SECONDS if waits else 0)
@@ -196,4 +195,4 @@ def _steps(ledger: Ledger, function: Callable[[Ledger], T | Steps[T]]) -> Steps[
 
 
 def _nothing(request_id: str, is_kept: bool) -> None:
-    """No engine runs the turns."""
+    """Ignore the request: no engine runs the turns."""

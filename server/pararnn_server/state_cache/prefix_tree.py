@@ -62,7 +62,7 @@ class PrefixTree(Generic[V]):
         return found
 
     def node(self, packed_ids: bytes, end: int) -> Node[V]:
-        """Return the node of the first `end` > 0 bytes, made if missing. It must get a value or be removed."""
+        """Return the node of the first `end` > 0 bytes, made if missing. Give it a value or remove it."""
         node = self._root
         while node.depth < end:
             child = node.children.get(packed_ids[node.depth : node.depth + ID_BYTES])

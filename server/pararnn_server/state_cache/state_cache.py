@@ -34,8 +34,8 @@ class StateCache:
     owner_bytes: budget for snapshots and ids, four bytes an id. 0: nothing is cached.
     """
 
-    # Which prefixes there are, and which go first, follows from the calls of an owner alone. Neither the time at
-    # which a promise is kept nor, by a budget for all, the work of others shows in an owner's misses.
+    # Which prefixes there are, and which go first, follows from the calls of an owner alone. Neither the time
+    # at which a promise is kept nor, by a budget for all, the work of others shows in an owner's misses.
 
     def __init__(self, owner_bytes: int) -> None:
         self._owner_bytes = owner_bytes
