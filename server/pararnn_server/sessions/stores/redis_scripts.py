@@ -1,4 +1,4 @@
-"""What the redis store does in one go, in redis' own language: nobody sees the middle of it.
+"""Lua scripts of the redis store: each runs whole, and no other client sees its middle.
 
 Keys, after the prefix: s:ID a session (o owner, v version, f highest fence, e end, n bytes, h head, a alias,
 i:NAME an item, l:NAME the number of a shared one), o:OWNER its ids, u:OWNER and u what they hold, due ids by
