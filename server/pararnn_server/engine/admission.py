@@ -108,7 +108,7 @@ def _all_below(vocab_size: int, ids: Sequence[int]) -> bool:
 
 def _check_session_request(request: Request, vocabulary: Vocabulary) -> None:
     if request.num_choices != 1:
-        raise BadRequest("n must be 1 with a session: it can go on from one reply only", param="n")
+        raise BadRequest("n must be 1 with a session: it continues from one reply only", param="n")
     if request.params.prompt_logprobs is not None:
         raise BadRequest("log-probabilities of the prompt cannot be had with a session", param="echo")
     if request.params.stop and not vocabulary.byte_ids:

@@ -26,7 +26,7 @@ class Publisher:
         try:
             running.request.emit(output)
         except Exception:
-            # The step of the other requests goes on: the worker aborts this one before its next step.
+            # The step continues for the other requests. The worker aborts this one before its next step.
             logger.exception("request %s cannot be answered", running.id)
             self._disconnected.append(running)
 

@@ -169,7 +169,7 @@ class Ledger:
             message = (
                 "the session belongs to this model on another device: its state is kept with activations in"
                 f" another type ({record.state_bytes} bytes, here {self.kind.state_bytes}). Set"
-                " activation_dtype in the checkpoint's config.json to go on from sessions of both"
+                " activation_dtype in the checkpoint's config.json to resume sessions of both"
             )
             raise Conflict(message, param="session_id", code="model_changed")
 

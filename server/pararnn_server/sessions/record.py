@@ -34,7 +34,7 @@ class SessionRecord:
     ttl_seconds: life after the last use; None is for ever, and so is a pinned session's.
     pending_ids: ids sampled or cut from a token by a stop string, that the state does not cover yet.
     log_start: ids before it are not in the log: they were before an import.
-    kept_turns: turns that have a saved state, ascending; the last is where the session stands.
+    kept_turns: turns that have a saved state, ascending; the last is the present one.
     snapshots: named ones. log_bytes: bytes of ids that they keep.
     idempotency_key: the last write that had an Idempotency-Key, if nothing was written since.
     made_by: the fork that made it, if that had one.

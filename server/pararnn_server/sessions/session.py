@@ -19,7 +19,7 @@ class SessionInfo:
     tier: "device" while a turn runs, else where the state is kept.
     pinned: neither expires nor leaves memory for the store.
     build_changed: the state, or some state before it, was computed by another build or instruction set level
-        than this server's: it goes on from there, in other last bits than if this one had computed all.
+        than this server's: it can be resumed, but its last bits may differ from those of this build.
     """
 
     id: str
