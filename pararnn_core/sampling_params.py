@@ -1,4 +1,4 @@
-"""What a request may ask of the sampler: the name that users import."""
+"""Sampling parameters of a request: the public import path."""
 
 from pararnn_core.sampling.sampling_params import SEED_MAX, InvalidSamplingParams, SamplingParams
 
