@@ -21,7 +21,7 @@ from typing import TypeVar
 import torch
 from pararnn_server.access.owner import Owner
 from pararnn_server.metrics.memory import release_free_memory, resident_memory_bytes
-from pararnn_server.metrics.metrics import Metrics
+from pararnn_server.metrics.metrics import ServerMetrics
 from pararnn_server.sessions import branches
 from pararnn_server.sessions import catalogue as directory
 from pararnn_server.sessions.ledger import Ledger
@@ -124,7 +124,9 @@ def _open(config: ModelConfig, folder: Path, num_sessions: int) -> SessionManage
     )
     store = SqliteStore(folder / "sessions.sqlite")
     sessions = SessionManager(
-        Ledger(store, model_kind(PRESET, config, state_parts(config)), policy, Metrics())
+        Ledger(
+            store, model_kind(PRESET, config, state_parts(config)), policy, ServerMetrics().of_model(PRESET)
+        )
     )
     sessions.start()
     return sessions

@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 from pararnn_server.access.owner import Owner
-from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.sessions.import_export import export
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.model_kind import ModelKind
@@ -30,8 +29,8 @@ from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.sessions.state_reader import StateReader
 from pararnn_server.sessions.steps import finish
 from pararnn_server.sessions.stores.sqlite_store import SqliteStore
-from pararnn_server.sessions.turn import EndingTurn, Turn, TurnResult
-from pararnn_server.sessions.turns import begin_turn, commit_turns
+from pararnn_server.sessions.turn import Turn, TurnResult
+from pararnn_server.sessions.turns import EndingTurn, begin_turn, commit_turns
 
 from pararnn_core import ops
 from pararnn_core.checkpoint import load_checkpoint
@@ -44,6 +43,7 @@ from pararnn_core.models.pararnn.quantization_config import MatrixFormat, Quanti
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import RecurrentState, StateSnapshot
 from pararnn_core.weights.quantized_matrix import QuantizedMatrix
+from tests.server.metrics_fixtures import new_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "tests" / "golden" / "bits.json"
@@ -204,13 +204,13 @@ def _of_session(model: ParaRNNForCausalLM, snapshots: list[StateSnapshot]) -> It
     kind = ModelKind("golden", model.config, str(model.fingerprint), "tokenizer", "build", model.state_parts)
     with tempfile.TemporaryDirectory() as folder:
         store = SqliteStore(Path(folder) / "sessions.sqlite")
-        ledger = Ledger(store, kind, SessionPolicy(), Metrics(), lambda: TIME)
+        ledger = Ledger(store, kind, SessionPolicy(), new_metrics(), lambda: TIME)
         ledger.add(SESSION, ledger.new_record(OWNER, {"name": "golden"}, 3600.0), {}, None)
         for number, snapshot in enumerate(snapshots[:2]):
             turn = begin_turn(ledger, SESSION, OWNER, "request")
             assert isinstance(turn, Turn)
             result = TurnResult(PROMPT, snapshot, PROMPT[len(PROMPT) - number :], len(PROMPT), 0)
-            commit_turns(ledger, [EndingTurn(turn, result, TIME, lambda outcome: None)])
+            commit_turns(ledger, [EndingTurn(ledger, turn, result, TIME, lambda outcome: None)])
         stored = ledger.find(SESSION, OWNER)
         head = store.load(SESSION)
         assert head is not None

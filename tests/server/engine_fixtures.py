@@ -20,7 +20,6 @@ from pararnn_server.engine.running import Running
 from pararnn_server.engine.settings import EngineSettings
 from pararnn_server.engine.worker import Worker
 from pararnn_server.errors import Conflict
-from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.sessions.model_kind import model_kind
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.text.vocabulary import Vocabulary
@@ -31,6 +30,7 @@ from pararnn_core.sampling.sampler import SampleRow, sample
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import RecurrentState, StateSnapshot
 from tests.fixtures import tiny_model
+from tests.server.metrics_fixtures import new_metrics
 from tests.server.session_fixtures import Sessions, build_sessions
 
 VOCAB_SIZE = 265
@@ -140,7 +140,7 @@ class Bench:
         limits.setdefault("poison_freed_slots", True)
         served = served or model()
         self.settings = EngineSettings(**limits)
-        self.metrics = Metrics()
+        self.metrics = new_metrics()
         self.sessions = build_sessions(
             kind=model_kind("tiny", served.config, served.state_parts), threaded=True, metrics=self.metrics
         )
@@ -196,7 +196,7 @@ class Steps:
         self.queue_timeout = settings.queue_timeout
         self.now = 100.0
         self.ended: list[str] = []
-        self.metrics = Metrics()
+        self.metrics = new_metrics()
         self.sessions = build_sessions(
             kind=model_kind("tiny", served.config, served.state_parts), metrics=self.metrics
         )

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,8 +73,8 @@ class HttpServer:
 
     def is_busy(self, slots: int) -> bool:
         """Return True if this number of slots is in use, also if /metrics needs another key."""
-        assert self.service.loaded is not None
-        return self.service.loaded.engine.stats().state_slots_used == slots
+        assert len(self.service.models)
+        return self.service.models.get().engine.stats().state_slots_used == slots
 
     def busy_slots(self) -> float:
         return self.metric("pararnn_state_slots_used")
@@ -87,10 +87,14 @@ def counts(answer: dict[str, Any]) -> dict[str, int]:
 
 @contextmanager
 def serving(
-    loaded: Loaded | None, key: str | None = None, send_buffer: int | None = None, **settings: Any
+    loaded: Loaded | Sequence[Loaded] | None,
+    key: str | None = None,
+    send_buffer: int | None = None,
+    **settings: Any,
 ) -> Iterator[HttpServer]:
     """key: sent with every request. send_buffer: bytes the kernel holds for a reader that takes none."""
-    app = create_app(Settings(**{"store": "memory", **settings}), loaded=loaded)
+    models = [] if loaded is None else [loaded] if isinstance(loaded, Loaded) else list(loaded)
+    app = create_app(Settings(**{"store": "memory", **settings}), loaded=models)
     listener = socket.create_server(("127.0.0.1", 0))
     if send_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)

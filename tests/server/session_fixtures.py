@@ -33,6 +33,7 @@ from pararnn_core.models.pararnn.config import ModelConfig
 from pararnn_core.models.pararnn.state_layout import state_bytes, state_parts
 from pararnn_core.state import StateSnapshot
 from tests.fixtures import tiny_config
+from tests.server.metrics_fixtures import new_metrics
 
 T = TypeVar("T")
 CONFIG = tiny_config()
@@ -192,7 +193,7 @@ def build_sessions(
         store or MemoryStore(),
         kind or kind_of(),
         SessionPolicy(**policy),
-        metrics or Metrics(),
+        metrics or new_metrics(),
         clock or Clock(),
     )
     sessions = Sessions(ledger, None if threaded else AtOnce(ledger))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any
@@ -36,7 +36,8 @@ from pararnn_server.http.routes import (
     tokens,
 )
 from pararnn_server.models.loading import Loaded, load_in_background
-from pararnn_server.models.service import Service, Serving
+from pararnn_server.models.served_model import ServedModel
+from pararnn_server.models.service import Service
 from pararnn_server.models.startup import read_chat_template, start
 from pararnn_server.settings.server_settings import Settings
 from pararnn_server.settings.version import package_version
@@ -63,17 +64,17 @@ logger = logging.getLogger(__name__)
 def create_app(
     settings: Settings,
     *,
-    loaded: Loaded | None = None,
+    loaded: Sequence[Loaded] = (),
     loading: Future[Loaded] | None = None,
     on_failure: Callable[[Exception], None] | None = None,
-    on_ready: Callable[[Serving], None] | None = None,
+    on_ready: Callable[[ServedModel], None] | None = None,
 ) -> FastAPI:
     """Raises ConfigurationError for keys and addresses that do not go together.
 
-    loaded: a model at hand. loading: one that will be, requests get a 503 until then. With neither, the
-        checkpoint of the settings is loaded once the application runs.
+    loaded: models at hand, the first is the default. loading: one that will be, requests get a 503 until
+        then. With neither, the checkpoint of the settings is loaded once the application runs.
     on_failure: what to do if it cannot be loaded; by default that is only logged.
-    on_ready: called on the event loop once requests are answered.
+    on_ready: called on the event loop with the default model, once requests are answered.
     """
     keys = load_keys(settings)
     check_exposure(settings, keys)
@@ -87,16 +88,17 @@ def create_app(
         )
         beats = asyncio.ensure_future(beat_on_loop(service.loop_heartbeat))
         service.stalls.start()
-        if loaded is not None:
+        if loaded:
             await bring_up
         yield
         bring_up.cancel()
         beats.cancel()
         service.stalls.stop()
-        if service.loaded is not None:
-            await asyncio.to_thread(service.loaded.engine.stop, 0.0)
-            await asyncio.to_thread(service.loaded.sessions.close)
-            service.loaded.chat.close()
+        for model in service.models:
+            await asyncio.to_thread(model.engine.stop, 0.0)
+        for model in service.models:
+            await asyncio.to_thread(model.sessions.close)
+            model.chat.close()
 
     app = _Api(
         title="pararnn-server",
@@ -127,23 +129,31 @@ class _Api(FastAPI):
 
 async def _bring_up(
     service: Service,
-    loaded: Loaded | None,
+    loaded: Sequence[Loaded],
     loading: Future[Loaded] | None,
     on_failure: Callable[[Exception], None],
-    on_ready: Callable[[Serving], None],
+    on_ready: Callable[[ServedModel], None],
 ) -> None:
     try:
-        if loaded is None:
-            loaded = await asyncio.wrap_future(loading or load_in_background(service.settings))
-        # Trying the template takes a moment, or as long as a broken one may.
-        template = await asyncio.to_thread(read_chat_template, loaded)
-        service.loaded = start(loaded, service.settings, service.metrics, len(service.keys.names), template)
-        service.loaded.sessions.writer.heartbeat = service.store_heartbeat
+        if not loaded:
+            loaded = [await asyncio.wrap_future(loading or load_in_background(service.settings))]
+        for each in loaded:
+            await _serve(service, each)
     except Exception as error:  # the caller decides what a server without a model is worth
         on_failure(error)
     else:
-        logger.info("serving %s, %d bytes of state per session", loaded.name, service.loaded.state_bytes)
-        on_ready(service.loaded)
+        on_ready(service.models.get())
+
+
+async def _serve(service: Service, loaded: Loaded) -> None:
+    """Start a model and add it to the registry."""
+    service.models.check_free(loaded.names)
+    # Trying the template takes a moment, or as long as a broken one may.
+    template = await asyncio.to_thread(read_chat_template, loaded)
+    beside = service.models.get().sessions if len(service.models) else None
+    model = start(service, loaded, template, beside)
+    service.models.add(model)
+    logger.info("serving %s, %d bytes of state per session", model.name, model.state_bytes)
 
 
 def _add_middleware(app: FastAPI, service: Service) -> None:
@@ -189,5 +199,5 @@ def _log_failure(error: Exception) -> None:
     logger.error("cannot serve: %s", error)
 
 
-def _nothing(_: Serving) -> None:
+def _nothing(_: ServedModel) -> None:
     """Nobody waits for the server to be ready."""

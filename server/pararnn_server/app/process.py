@@ -29,7 +29,8 @@ from pararnn_server.http.connections.connection_limits import limits_of
 from pararnn_server.http.connections.open_connections import OpenConnections, usable_connections
 from pararnn_server.models.find_checkpoint import find_checkpoint
 from pararnn_server.models.loading import Loaded
-from pararnn_server.models.service import Service, Serving
+from pararnn_server.models.served_model import ServedModel
+from pararnn_server.models.service import Service
 from pararnn_server.settings.environment import option_name
 from pararnn_server.settings.server_settings import Settings
 
@@ -41,12 +42,12 @@ logger = logging.getLogger(__name__)
 def run(
     settings: Settings,
     loading: Future[Loaded] | None = None,
-    on_ready: Callable[[Serving, str], None] | None = None,
+    on_ready: Callable[[ServedModel, str], None] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT and returns when all is finished.
 
     loading: of the checkpoint of the settings, if it has begun.
-    on_ready: called once, on the event loop, with what is served and the server's URL.
+    on_ready: called once, on the event loop, with the default model and the server's URL.
     Raises ConfigurationError and DeviceUnavailable before anything listens, and whatever kept the checkpoint
     from loading.
     """
@@ -63,12 +64,12 @@ def run(
         failures.append(error)
         server.should_exit = True
 
-    def ready(serving: Serving) -> None:
+    def ready(model: ServedModel) -> None:
         # All that stays for good is loaded now. A garbage collection of it stops all threads for 0.1 s.
         gc.collect()
         gc.freeze()
         if on_ready is not None:
-            on_ready(serving, url)
+            on_ready(model, url)
 
     app = create_app(settings, loading=loading, on_failure=fail, on_ready=ready)
     listener = _listen(settings)
@@ -120,9 +121,9 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def _drain(self) -> None:
-        if self._service.loaded is not None:
-            engine = self._service.loaded.engine
-            await asyncio.to_thread(engine.stop, self._service.settings.drain_seconds)
+        seconds = self._service.settings.drain_seconds
+        stops = [asyncio.to_thread(model.engine.stop, seconds) for model in self._service.models]
+        await asyncio.gather(*stops)
         self.should_exit = True
 
 

@@ -24,7 +24,7 @@ from pararnn_server.settings.server_settings import Settings
 from pararnn_server.settings.store_address import shown_store
 
 if TYPE_CHECKING:
-    from pararnn_server.models.service import Serving
+    from pararnn_server.models.served_model import ServedModel
 
 
 @one_line_errors()
@@ -40,8 +40,8 @@ def serve(settings: Settings) -> None:
         config = replace(config, dtype=settings.dtype)
     typer.echo(f"loading {path}: {described(config)}", err=True)
 
-    def tell(serving: Serving, url: str) -> None:
-        typer.echo(welcome(serving, config, url, settings))
+    def tell(served: ServedModel, url: str) -> None:
+        typer.echo(welcome(served, config, url, settings))
 
     with ByteProgress("loading") as progress:
         loading = load_in_background(settings, progress)
@@ -57,14 +57,14 @@ def described(config: ServingConfig) -> str:
     return f"{config.architecture}, {as_count(config.num_parameters)} parameters, {config.weight_type}"
 
 
-def welcome(serving: Serving, config: ServingConfig, url: str, settings: Settings) -> str:
+def welcome(served: ServedModel, config: ServingConfig, url: str, settings: Settings) -> str:
     """Return the lines that name the model, its cost, and a first request to try."""
-    num_slots = serving.engine.stats().state_slots_total
+    num_slots = served.engine.stats().state_slots_total
     return f"""
-  {serving.name} is served on {url}
+  {served.name} is served on {url}
     model     {described(config)}
-    memory    {memory(serving, num_slots)}
-    sessions  {as_bytes(serving.state_bytes)} of state each, whatever their length
+    memory    {memory(served, num_slots)}
+    sessions  {as_bytes(served.state_bytes)} of state each, whatever their length
               {num_slots} run at once; up to {settings.max_sessions:,} are kept, {kept(settings)}
     machine   {machine(settings)}
 
@@ -89,9 +89,9 @@ def machine(settings: Settings) -> str:
     return f"{ops.num_threads()} threads, instruction set level {ops.isa_level()}"
 
 
-def memory(serving: Serving, num_slots: int) -> str:
+def memory(served: ServedModel, num_slots: int) -> str:
     """Return the resident memory in words, with the parts of weights and running sessions."""
-    weights, slots = as_bytes(serving.weight_bytes), as_bytes(num_slots * serving.state_bytes)
+    weights, slots = as_bytes(served.weight_bytes), as_bytes(num_slots * served.state_bytes)
     resident = resident_memory_bytes()
     parts = f"{weights} of weights, {slots} for sessions that run"
     return parts if resident is None else f"{as_bytes(resident)} resident: {parts}"

@@ -63,7 +63,7 @@ class Engine:
         self._is_draining = False
         self._is_closed = False
         metrics.watch(self.stats, sessions.totals)
-        sessions.writer.on_turn_to_end = self._end_turn
+        sessions.writer.on_turn_to_end.append(self._end_turn)
 
     @property
     def is_accepting(self) -> bool:

@@ -41,14 +41,15 @@ class BodyLimits(NamedTuple):
         return cls(settings.max_body_values, settings.max_messages)
 
 
-async def read_body(request: Request, schema: type[Body], max_bytes: int) -> Body:
+async def read_body(request: Request, schema: type[Body]) -> Body:
     """Raises UnsupportedMedia, TooLarge or BadRequest. A large body is parsed on another thread.
 
     Its bytes count until its prompt is encoded and the answer begins, or the request ends.
     """
-    _check_headers(request, max_bytes)
-    raw = await _read(request, max_bytes)
-    return await off_loop(request, parse_body, raw, schema, BodyLimits.of(service_of(request).settings))
+    settings = service_of(request).settings
+    _check_headers(request, settings.max_body_bytes)
+    raw = await _read(request, settings.max_body_bytes)
+    return await off_loop(request, parse_body, raw, schema, BodyLimits.of(settings))
 
 
 async def off_loop(request: Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -73,7 +74,7 @@ def is_state_file(request: Request) -> bool:
     return _media_type(request) == STATE_FILE_TYPE
 
 
-async def read_state_file(request: Request, kind: ModelKind, max_bytes: int) -> tuple[StateFile, bytes]:
+async def read_state_file(request: Request, kind: ModelKind) -> tuple[StateFile, bytes]:
     """The file and its bytes. Raises UnsupportedMedia, TooLarge, or BadRequest for what is wrong in it.
 
     Nothing is taken in beyond the size that a state of this model and the tokens in the file may have.
@@ -84,7 +85,7 @@ async def read_state_file(request: Request, kind: ModelKind, max_bytes: int) -> 
         )
     _check_encoding(request)
     _check_room(request)
-    reader = StateReader(kind, max_bytes)
+    reader = StateReader(kind, service_of(request).settings.max_body_bytes)
     async for chunk in _chunks(request):
         reader.feed(chunk)
     return await service_of(request).parsers.run(reader.finish), reader.content

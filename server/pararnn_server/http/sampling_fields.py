@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from typing import NamedTuple
 
 from pararnn_core.sampling_params import InvalidSamplingParams, SamplingParams
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.schemas.generation import SEED_LIMIT, SamplingFields
-from pararnn_server.models.sampling_defaults import SamplingDefaults
+from pararnn_server.models.served_model import ServedModel
 from pararnn_server.settings.server_settings import Settings
 
 _LENGTH_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict")
 
 
-def sampling_params(
-    body: SamplingFields,
-    *,
-    default_max_tokens: int | None,
-    defaults: SamplingDefaults,
-    settings: Settings,
-    vocab_size: int,
-    stop_token_ids: Sequence[int],
-    logprobs: int | None,
-    prompt_logprobs: int | None,
-) -> SamplingParams:
-    """Draw a seed where there is none, or the -1 by which clients of other servers ask for that.
+class Sampling(NamedTuple):
+    """What a route asks of the sampler beside the fields that all routes share.
 
-    default_max_tokens: None generates up to the server's limit. defaults: the checkpoint's.
-    stop_token_ids: the checkpoint's further ends of a reply.
-
-    Raises BadRequest.
+    default_max_tokens: None generates up to the server's limit.
     """
+
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    default_max_tokens: int | None = None
+
+
+def sampling_params(
+    body: SamplingFields, sampling: Sampling, model: ServedModel, settings: Settings
+) -> SamplingParams:
+    """Return the parameters, with the model's own values for what the body leaves out. Raises BadRequest."""
+    defaults = model.sampling_defaults
     try:
         params = SamplingParams(
-            max_tokens=_max_tokens(body, default_max_tokens, settings.max_output_tokens),
+            max_tokens=_max_tokens(body, sampling.default_max_tokens, settings.max_output_tokens),
             temperature=_or(body.temperature, defaults.temperature),
             top_p=_or(body.top_p, defaults.top_p),
             top_k=defaults.top_k if body.top_k is None else max(0, body.top_k),
@@ -43,14 +41,15 @@ def sampling_params(
             presence_penalty=body.presence_penalty or 0.0,
             frequency_penalty=body.frequency_penalty or 0.0,
             logit_bias={int(token): bias for token, bias in (body.logit_bias or {}).items()},
+            # Clients of other servers ask for a random seed by -1.
             seed=secrets.randbelow(SEED_LIMIT) if body.seed in (None, -1) else body.seed,
             stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
-            stop_token_ids=() if body.ignore_eos else tuple(stop_token_ids),
+            stop_token_ids=() if body.ignore_eos else tuple(model.stop_token_ids),
             ignore_eos=bool(body.ignore_eos),
-            logprobs=logprobs,
-            prompt_logprobs=prompt_logprobs,
+            logprobs=sampling.logprobs,
+            prompt_logprobs=sampling.prompt_logprobs,
         )
-        params.check_vocabulary(vocab_size)
+        params.check_vocabulary(model.tokenizer.vocab_size)
     except InvalidSamplingParams as error:
         raise BadRequest(f"{error}.", param=error.param) from error
     return params

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -12,6 +13,8 @@ from prometheus_client.registry import Collector
 from pararnn_core.models.base import NewtonReport
 from pararnn_server.metrics.memory import resident_memory_bytes
 from pararnn_server.metrics.tiers import Tier, TierTotal
+
+M = TypeVar("M", Counter, Histogram)
 
 PREFIX = "pararnn"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -40,16 +43,76 @@ class PoolStats:
     state_cache_bytes: int
 
 
+class ServerMetrics:
+    """The series of one server. What an engine and its sessions count carries the name of their model."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+        self._gauges = _Gauges()
+
+    def of_model(self, model: str) -> Metrics:
+        """Return what one model counts, all at zero."""
+        return Metrics(self, model)
+
+    def watch_pool(self, model: str, pool: Callable[[], PoolStats]) -> None:
+        """Add the gauges of a model's engine. They are read on the thread that reads /metrics."""
+        if not self._gauges.pools:
+            self.registry.register(self._gauges)
+        self._gauges.pools[model] = pool
+
+    def watch_sessions(self, sessions: Callable[[], Mapping[Tier, TierTotal]]) -> None:
+        """Add the gauges of the store, which all models share."""
+        self._gauges.sessions = sessions
+
+    def watch_threads(self, still_seconds: Callable[[], Mapping[str, float]]) -> None:
+        """Add the gauge of threads that all requests share."""
+        self.registry.register(_Threads(still_seconds))
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        """Return the counter of this name, with a label for the model before the others."""
+        if name not in self._counters:
+            names = ("model", *labels)
+            self._counters[name] = Counter(name, text, names, namespace=PREFIX, registry=self.registry)
+        return self._counters[name]
+
+    def histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        """Return the histogram of this name, with a label for the model before the others."""
+        if name not in self._histograms:
+            self._histograms[name] = Histogram(
+                name, text, ("model", *labels), namespace=PREFIX, registry=self.registry, buckets=buckets
+            )
+        return self._histograms[name]
+
+    def render(self) -> bytes:
+        """Return all series in Prometheus' text format."""
+        return generate_latest(_WithoutCreated(self.registry))
+
+
+class _Labelled(Generic[M]):
+    """A family of series of which the model is known, and the other labels are not yet."""
+
+    def __init__(self, family: M, model: str) -> None:
+        self._family: M = family
+        self._model = model
+
+    def labels(self, *values: str) -> M:
+        series: M = self._family.labels(self._model, *values)
+        return series
+
+
 class Metrics:
-    """Counters and histograms are fed by the engine; gauges are read when asked for.
+    """The counters and histograms of one model, which its engine feeds.
 
     The three of the Newton solver count only where it runs, once for all recurrences of a step: the most
     updates, the largest residual, all fallbacks. On a CPU the sequential kernel does, and they stay at zero.
     """
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+    def __init__(self, server: ServerMetrics, model: str) -> None:
+        self.server = server
+        self.model = model
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of requests that got a slot.")
         self.generation_tokens = self._counter("generation_tokens", "Tokens sampled.")
         self.prompt_tokens_cached = self._counter(
@@ -64,15 +127,17 @@ class Metrics:
         self.idle_prefill_tokens = self._counter(
             "idle_prefill_tokens", "Tokens read ahead, for the state cache, while no request was there."
         )
-        self.request_success = self._counter(
+        self.request_success = self._labelled_counter(
             "request_success", "Replies that ended without an error.", "finished_reason"
         )
-        self.admission_rejections = self._counter(
+        self.admission_rejections = self._labelled_counter(
             "admission_rejections", "Requests that never got a slot.", "reason"
         )
         self.newton_fallbacks = self._counter("newton_fallbacks", "Units solved again step by step.")
-        self.state_moves = self._counter("state_moves", "Session states copied between tiers.", "from", "to")
-        self.state_move = self._histogram(
+        self.state_moves = self._labelled_counter(
+            "state_moves", "Session states copied between tiers.", "from", "to"
+        )
+        self.state_move = self._labelled_histogram(
             "state_move_seconds", "Copying one session state.", _COMMIT_SECONDS, "from", "to"
         )
         self.time_to_first_token = self._histogram(
@@ -102,12 +167,9 @@ class Metrics:
         self._begin_at_zero()
 
     def watch(self, pool: Callable[[], PoolStats], sessions: Callable[[], Mapping[Tier, TierTotal]]) -> None:
-        """Adds the gauges. Both are called whenever /metrics is read, on the reader's thread."""
-        self.registry.register(_Gauges(pool, sessions))
-
-    def watch_threads(self, still_seconds: Callable[[], Mapping[str, float]]) -> None:
-        """Adds the gauge of threads that all requests share."""
-        self.registry.register(_Threads(still_seconds))
+        """Add the gauges. Both are called whenever /metrics is read, on the reader's thread."""
+        self.server.watch_pool(self.model, pool)
+        self.server.watch_sessions(sessions)
 
     def moved(self, source: Tier, target: Tier, seconds: float) -> None:
         """A session's state was copied from one tier to another."""
@@ -120,10 +182,6 @@ class Metrics:
         self.newton_residual.observe(report.residual)
         self.newton_fallbacks.inc(report.fallbacks)
 
-    def render(self) -> bytes:
-        """Prometheus text format."""
-        return generate_latest(_WithoutCreated(self.registry))
-
     def _begin_at_zero(self) -> None:
         """Give labelled counters their samples at once: a rate has no value before a counter's second one."""
         for finished_reason in _FINISHED_REASONS:
@@ -134,34 +192,55 @@ class Metrics:
             self.state_moves.labels(source, target)
             self.state_move.labels(source, target)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, namespace=PREFIX, registry=self.registry)
+    def _counter(self, name: str, text: str) -> Counter:
+        return self.server.counter(name, text).labels(self.model)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(name, text, labels, namespace=PREFIX, registry=self.registry, buckets=buckets)
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return self.server.histogram(name, text, buckets).labels(self.model)
+
+    def _labelled_counter(self, name: str, text: str, *labels: str) -> _Labelled[Counter]:
+        return _Labelled(self.server.counter(name, text, *labels), self.model)
+
+    def _labelled_histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> _Labelled[Histogram]:
+        return _Labelled(self.server.histogram(name, text, buckets, *labels), self.model)
 
 
 class _Gauges(Collector):
-    def __init__(
-        self, pool: Callable[[], PoolStats], sessions: Callable[[], Mapping[Tier, TierTotal]]
-    ) -> None:
-        self._pool = pool
-        self._sessions = sessions
+    """Gauges that are read when asked for: of each model's engine, and of the store."""
+
+    def __init__(self) -> None:
+        self.pools: dict[str, Callable[[], PoolStats]] = {}
+        self.sessions: Callable[[], Mapping[Tier, TierTotal]] = dict
 
     def collect(self) -> Iterator[Metric]:
-        pool, totals = self._pool(), self._sessions()
-        yield _gauge("num_requests_running", "Requests that have a slot.", pool.num_requests_running)
-        yield _gauge("num_requests_waiting", "Requests that wait for a slot.", pool.num_requests_waiting)
-        yield _gauge("state_slots_used", "State slots in use.", pool.state_slots_used)
-        yield _gauge("state_slots", "State slots.", pool.state_slots_total)
-        yield _gauge("state_cache_bytes", "Stored states and their token ids.", pool.state_cache_bytes)
-        counts = {tier: float(total.sessions) for tier, total in totals.items()}
-        sizes = {tier: float(total.state_bytes) for tier, total in totals.items()}
-        yield _by_tier("sessions", "Sessions by where their state is.", counts)
-        yield _by_tier("session_state_bytes", "Bytes of session states.", sizes)
+        yield from self._of_engines()
+        yield from self._of_store()
         resident = resident_memory_bytes()
         if resident is not None:
             yield _gauge("resident_memory_bytes", "Resident memory of this process.", resident)
+
+    def _of_engines(self) -> Iterator[Metric]:
+        pools = {model: pool() for model, pool in list(self.pools.items())}
+        for name, text, read in _POOL_GAUGES:
+            yield _by("model", name, text, {model: read(pool) for model, pool in pools.items()})
+
+    def _of_store(self) -> Iterator[Metric]:
+        totals = self.sessions()
+        counts = {tier: total.sessions for tier, total in totals.items()}
+        sizes = {tier: total.state_bytes for tier, total in totals.items()}
+        yield _by("tier", "sessions", "Sessions by where their state is.", counts)
+        yield _by("tier", "session_state_bytes", "Bytes of session states.", sizes)
+
+
+_POOL_GAUGES: tuple[tuple[str, str, Callable[[PoolStats], float]], ...] = (
+    ("num_requests_running", "Requests that have a slot.", lambda pool: pool.num_requests_running),
+    ("num_requests_waiting", "Requests that wait for a slot.", lambda pool: pool.num_requests_waiting),
+    ("state_slots_used", "State slots in use.", lambda pool: pool.state_slots_used),
+    ("state_slots", "State slots.", lambda pool: pool.state_slots_total),
+    ("state_cache_bytes", "Stored states and their token ids.", lambda pool: pool.state_cache_bytes),
+)
 
 
 class _Threads(Collector):
@@ -192,8 +271,8 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)
 
 
-def _by_tier(name: str, text: str, values: Mapping[Tier, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=["tier"])
-    for tier, value in values.items():
-        family.add_metric([tier], value)
+def _by(label: str, name: str, text: str, values: Mapping[Any, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
     return family

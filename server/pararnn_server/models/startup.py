@@ -18,10 +18,11 @@ from pararnn_server.engine.settings import EngineSettings
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.models.chat_readahead import ChatReadahead
 from pararnn_server.models.loading import Loaded
-from pararnn_server.models.service import Serving
+from pararnn_server.models.served_model import ServedModel
+from pararnn_server.models.service import Service
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.manager import SessionManager
-from pararnn_server.sessions.model_kind import model_kind
+from pararnn_server.sessions.model_kind import ModelKind, model_kind
 from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.sessions.stores.open_store import open_store
 from pararnn_server.settings.environment import option_name
@@ -39,16 +40,21 @@ logger = logging.getLogger(__name__)
 
 
 def start(
-    loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int, template: ChatTemplate | None
-) -> Serving:
-    """Starts the engine's and the store's threads; for the event loop only.
+    service: Service, loaded: Loaded, template: ChatTemplate | None, beside: SessionManager | None = None
+) -> ServedModel:
+    """Start the threads of an engine and, for the first model, of the store; for the event loop only.
 
-    num_owners: keys that share the state cache, the memory for waiting states and the number of sessions.
-    template: as `read_chat_template` gives it.
+    template: as `read_chat_template` gives it. beside: the sessions of a model that is served already.
     Raises ConfigurationError for a store that cannot be opened and for a device without room for states.
     """
+    settings, num_owners, metrics = (
+        service.settings,
+        len(service.keys.names),
+        service.metrics.of_model(loaded.name),
+    )
     chat = ChatPrompts(loaded.tokenizer, template)
-    sessions = _open_sessions(loaded, settings, metrics, num_owners)
+    kind = _kind_of(loaded)
+    sessions = _open_sessions(kind, service, metrics) if beside is None else beside.of_model(kind, metrics)
     slots, device_type = num_slots(loaded.model, settings), loaded.model.device.type
     engine_settings = _engine_settings(settings, num_owners, slots, device_type)
     tokenizer = loaded.tokenizer
@@ -56,7 +62,7 @@ def start(
         loaded.model, tokenizer.token_bytes, tokenizer.special_ids, engine_settings, sessions, metrics
     )
     engine.start()
-    return Serving(
+    return ServedModel(
         names=loaded.names,
         system_fingerprint=sessions.kind.system_fingerprint,
         created=int(time.time()),
@@ -74,19 +80,24 @@ def start(
     )
 
 
-def _open_sessions(loaded: Loaded, settings: Settings, metrics: Metrics, num_owners: int) -> SessionManager:
-    kind = model_kind(
+def _kind_of(loaded: Loaded) -> ModelKind:
+    model = loaded.model
+    return model_kind(
         loaded.name,
-        loaded.model.config,
-        loaded.model.state_parts,
-        loaded.model.fingerprint,
+        model.config,
+        model.state_parts,
+        model.fingerprint,
         loaded.tokenizer.fingerprint,
-        loaded.model.device.type,
+        model.device.type,
     )
-    sessions = SessionManager(
-        Ledger(open_store(settings), kind, session_policy(settings, num_owners), metrics)
-    )
+
+
+def _open_sessions(kind: ModelKind, service: Service, metrics: Metrics) -> SessionManager:
+    settings, store = service.settings, open_store(service.settings)
+    policy = session_policy(settings, len(service.keys.names))
+    sessions = SessionManager(Ledger(store, kind, policy, metrics))
     sessions.start()
+    sessions.writer.heartbeat = service.store_heartbeat
     return sessions
 
 

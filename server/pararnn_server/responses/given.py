@@ -5,38 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from pararnn_server.access.owner import Owner
 from pararnn_server.errors import BadRequest, Expired, NotFound, Timeout, TooLarge
+from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.schemas.response_items import Item, item_id, response_of
 from pararnn_server.http.schemas.responses import InputItem, ItemReference, MessageItem
-from pararnn_server.models.service import Serving
 from pararnn_server.responses import records
 
 
-async def items_of(
-    given: str | Sequence[InputItem],
-    response_id: str,
-    owner: Owner,
-    ends: float,
-    max_bytes: int,
-    serving: Serving,
-) -> list[Item]:
+async def items_of(context: RequestContext, given: str | Sequence[InputItem], response_id: str) -> list[Item]:
     """Return the messages, oldest first, as items of this response. Reasoning of other models is left out.
 
-    ends: time.monotonic() at which the request fails. max_bytes: of the responses that it names, and of the
-    text that it takes from them.
     Raises BadRequest for a name that no stored item of the owner has, and for an input without a message;
     TooLarge; Timeout.
     """
     if isinstance(given, str):
         return [Item(item_id(response_id, 0), "user", given)]
-    stored = _StoredItems(owner, max_bytes, serving)
+    stored = _StoredItems(context)
     found: list[Item] = []
     for position, entry in enumerate(given):
         if isinstance(entry, MessageItem):
             found.append(Item(item_id(response_id, len(found)), entry.role, entry.text))
         elif isinstance(entry, ItemReference):
-            if time.monotonic() > ends:
+            if time.monotonic() > context.deadline:
                 raise Timeout("the request took longer than its timeout")
             was = await stored.named(entry.id, f"input.{position}.id")
             found.append(Item(item_id(response_id, len(found)), was.role, was.text))
@@ -46,12 +36,14 @@ async def items_of(
 
 
 class _StoredItems:
-    """Items of stored responses by their ids. Each response is read once, and max_bytes of them at most."""
+    """Items of stored responses by their ids. Each response is read once.
 
-    def __init__(self, owner: Owner, max_bytes: int, serving: Serving) -> None:
-        self._owner = owner
-        self._max_bytes = max_bytes
-        self._serving = serving
+    What is read of them, and the text that is taken, have at most the bytes of the largest body.
+    """
+
+    def __init__(self, context: RequestContext) -> None:
+        self._context = context
+        self._max_bytes = context.settings.max_body_bytes
         self._responses: dict[str, dict[str, Item]] = {}
         self._num_read = self._num_taken = 0
 
@@ -74,7 +66,7 @@ class _StoredItems:
 
     async def _read(self, response_id: str, param: str) -> dict[str, Item]:
         try:
-            response = await self._serving.ask(records.load, response_id, self._owner)
+            response = await self._context.model.ask(records.load, response_id, self._context.owner)
         except (NotFound, Expired):
             return {}
         self._num_read += response.nbytes

@@ -1,4 +1,4 @@
-"""What becomes of a response's session: kept with what was said, or gone without a trace."""
+"""The lifecycle of a response's session: it is kept with its document, or dropped without a trace."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pararnn_server.access.owner import Owner
 from pararnn_server.errors import ServerError
 from pararnn_server.http.answer import Answer
 from pararnn_server.http.schemas.response_items import Item
-from pararnn_server.models.service import Serving
+from pararnn_server.models.served_model import ServedModel
 from pararnn_server.responses import records
 
 
 @dataclass(slots=True)
-class Keeper:
-    """owner: as the store knows it. ttl_seconds: how long to keep the response; None: not at all."""
+class ResponseLifecycle:
+    """Keep or drop the session of one response. ttl_seconds: its life; None: it is not kept."""
 
-    serving: Serving
+    model: ServedModel
     response_id: str
     owner: Owner
     given: tuple[Item, ...]
@@ -31,9 +31,9 @@ class Keeper:
     is_kept: bool = False
 
     async def keep(self, body: Mapping[str, Any]) -> None:
-        """Durable on return. Raises ServerError."""
+        """Keep the response; it is durable on return. Raises ServerError."""
         if self.ttl_seconds is not None:
-            await self.serving.ask(
+            await self.model.ask(
                 records.keep,
                 self.response_id,
                 self.owner,
@@ -45,23 +45,23 @@ class Keeper:
             self.is_kept = True
 
     def drop(self) -> None:
-        """Unless it is kept. Does not wait."""
+        """Drop the session unless it is kept. Does not wait."""
         if not self.is_kept:
             with suppress(ServerError):
-                self.serving.sessions.ask(records.drop, self.response_id, self.owner)
+                self.model.sessions.ask(records.drop, self.response_id, self.owner)
 
 
 class KeptAnswer(Response):
     """An answer whose session is dropped at its end, unless it was kept before."""
 
-    def __init__(self, answer: Answer, keeper: Keeper) -> None:
+    def __init__(self, answer: Answer, lifecycle: ResponseLifecycle) -> None:
         super().__init__()
         self._answer = answer
-        self._keeper = keeper
+        self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ServerError while no header has left."""
         try:
             await self._answer(scope, receive, send)
         finally:
-            self._keeper.drop()
+            self._lifecycle.drop()

@@ -34,6 +34,16 @@ def get(ledger: Ledger, session_id: str, owner: Owner) -> SessionInfo:
     return ledger.info(ledger.find(session_id, owner))
 
 
+def fingerprint(ledger: Ledger, session_id: str, owner: Owner) -> str | None:
+    """Return that of the model whose state the session holds; None for a session that cannot be read."""
+    stored = ledger.stored(session_id, owner)
+    try:
+        return decode_session(stored).record.fingerprint
+    except StoreFailed:
+        # Such a session can still be deleted.
+        return None
+
+
 def view(
     ledger: Ledger, session_id: str, owner: Owner, idempotency_key: IdempotencyKey | None = None
 ) -> tuple[SessionInfo, Repeated | None]:

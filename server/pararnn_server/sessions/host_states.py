@@ -14,6 +14,7 @@ class _HostState(NamedTuple):
     owner: Owner
     version: int
     snapshot: StateSnapshot
+    on_demotion: Callable[[], None]
 
 
 class HostStates:
@@ -22,15 +23,14 @@ class HostStates:
     Each key has its own budget. One budget for all would show a key, by the tier of its sessions, that
     others are at work.
     bytes_per_key: of the states of one key. Its least recently used ones go first, pinned ones stay.
-    on_demotion: called for each state that must go.
     """
 
-    def __init__(self, bytes_per_key: int, on_demotion: Callable[[], None]) -> None:
+    def __init__(self, bytes_per_key: int) -> None:
         self._bytes_per_key = bytes_per_key
-        self._on_demotion = on_demotion
         self._by_key: dict[str, _KeyStates] = {}
         self._keys: dict[str, str] = {}
         self._owners: Counter[Owner] = Counter()
+        self._owned_bytes: Counter[Owner] = Counter()
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._keys
@@ -46,6 +46,10 @@ class HostStates:
     def count(self, owner: Owner | None = None) -> int:
         """Sessions of one owner, or of all."""
         return len(self) if owner is None else self._owners[owner]
+
+    def owned_bytes(self, owner: Owner | None = None) -> int:
+        """Bytes of the states of one owner, or of all."""
+        return self.nbytes if owner is None else self._owned_bytes[owner]
 
     def can_pin(self, owner: Owner, nbytes: int) -> bool:
         """Return True if one more pinned state of this size fits into the share of the owner's key."""
@@ -64,9 +68,16 @@ class HostStates:
         return state.snapshot
 
     def put(
-        self, session_id: str, owner: Owner, version: int, snapshot: StateSnapshot, *, pinned: bool
+        self,
+        session_id: str,
+        owner: Owner,
+        version: int,
+        snapshot: StateSnapshot,
+        *,
+        pinned: bool,
+        on_demotion: Callable[[], None],
     ) -> None:
-        """Replace the state that is held of the session.
+        """Replace the state that is held of the session. on_demotion: called if it must make room.
 
         A pinned state beyond the budget is held like any other: memory has a bound whatever was pinned before
         a restart.
@@ -75,24 +86,28 @@ class HostStates:
         key = owner.key
         pinned = pinned and self.can_pin(owner, snapshot.nbytes)
         states = self._by_key.setdefault(key, _KeyStates())
-        states.put(session_id, _HostState(owner, version, snapshot), pinned)
+        states.put(session_id, _HostState(owner, version, snapshot, on_demotion), pinned)
         self._keys[session_id] = key
         self._owners[owner] += 1
+        self._owned_bytes[owner] += snapshot.nbytes
         while states.nbytes > self._bytes_per_key and (oldest := states.oldest()) is not None:
+            demoted = states.use(oldest)
             self.drop(oldest)
-            self._on_demotion()
+            demoted.on_demotion()
 
     def drop(self, session_id: str) -> None:
         """Forget the state of a session; nothing happens if there is none."""
         key = self._keys.pop(session_id, None)
         if key is None:
             return
-        owner = self._by_key[key].take(session_id).owner
+        state = self._by_key[key].take(session_id)
+        owner = state.owner
         if not self._by_key[key].nbytes:
             del self._by_key[key]
         self._owners[owner] -= 1
+        self._owned_bytes[owner] -= state.snapshot.nbytes
         if not self._owners[owner]:
-            del self._owners[owner]
+            del self._owners[owner], self._owned_bytes[owner]
 
 
 class _KeyStates:

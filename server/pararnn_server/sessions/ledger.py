@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -69,14 +70,18 @@ class Ledger:
         self.policy = policy
         self.metrics = metrics
         self.clock = clock or SteadyClock()
-        self.host = HostStates(
-            policy.host_state_bytes, lambda: metrics.state_moves.labels("host", "store").inc()
-        )
+        self.host = HostStates(policy.host_state_bytes)
         self.quota = StoreQuota(store, policy.max_bytes)
         self.turns: dict[str, Turn] = {}
         # Fences by session or work that only this server may write to or do, until it is released.
         self.claims: dict[str, int] = {}
         self._cannot_end: set[str] = set()
+
+    def of_model(self, kind: ModelKind, metrics: Metrics) -> Ledger:
+        """Return the ledger of another model over the same store. All but kind and metrics is shared."""
+        ledger = copy(self)
+        ledger.kind, ledger.metrics = kind, metrics
+        return ledger
 
     def find(self, session_id: str, owner: Owner) -> LoadedSession:
         """Return the session at its last commit."""
@@ -351,15 +356,16 @@ class Ledger:
         """Return the totals of the sessions of one owner, or of all."""
         running = [turn for turn in self.turns.values() if owner is None or turn.record.owner == owner]
         waiting = sum(turn.session_id not in self.host for turn in running)
-        usage, size = self.store.usage(None if owner is None else owner.encode()), self.kind.state_bytes
+        usage = self.store.usage(None if owner is None else owner.encode())
         busy, waiting_here = len(running), self.host.count(owner)
         if self.store.tier == "host":
             host = TierTotal(usage.sessions - busy, usage.nbytes)
             stored = TierTotal(0, 0)
         else:
-            host = TierTotal(waiting_here - (busy - waiting), waiting_here * size)
+            host = TierTotal(waiting_here - (busy - waiting), self.host.owned_bytes(owner))
             stored = TierTotal(usage.sessions - waiting_here - waiting, usage.nbytes)
-        return {"device": TierTotal(busy, busy * size), "host": host, "store": stored}
+        device = TierTotal(busy, sum(turn.record.state_bytes for turn in running))
+        return {"device": device, "host": host, "store": stored}
 
     def can_pin(self, owner: Owner) -> bool:
         """Return True if one more state of the owner's key may stay in memory for good."""
@@ -407,7 +413,17 @@ class Ledger:
         # A store in memory is that tier itself and needs no second copy.
         if self.store.tier == "store":
             record = session.record
-            self.host.put(session.session_id, record.owner, session.version, snapshot, pinned=record.pinned)
+            self.host.put(
+                session.session_id,
+                record.owner,
+                session.version,
+                snapshot,
+                pinned=record.pinned,
+                on_demotion=self._demoted,
+            )
+
+    def _demoted(self) -> None:
+        self.metrics.state_moves.labels("host", "store").inc()
 
     def _expire(self, session_ids: Sequence[str], now: float) -> list[str]:
         """End sessions and return the ids of those that ended. A failure is of one, and logged once."""

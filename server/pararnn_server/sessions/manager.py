@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from pararnn_server.errors import ServerError, Unavailable
+from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.metrics.tiers import Tier, TierTotal
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.model_kind import ModelKind
@@ -35,6 +36,10 @@ class SessionManager:
         self.writer = writer or StoreWriter(ledger)
         self._ledger = ledger
 
+    def of_model(self, kind: ModelKind, metrics: Metrics) -> SessionManager:
+        """Return the sessions of another model in the same store, on the same thread."""
+        return SessionManager(self._ledger.of_model(kind, metrics), self.writer)
+
     @overload
     def ask(
         self, function: Callable[Concatenate[Ledger, P], Steps[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -49,13 +54,13 @@ class SessionManager:
         self, function: Callable[Concatenate[Ledger, P], Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[Any]:
         """Run a function of this package that takes the ledger first: `catalogue.get`, `branches.fork`,"""
-        return self.writer.call(lambda ledger: function(ledger, *args, **kwargs))
+        return self.writer.call(lambda _: function(self._ledger, *args, **kwargs))
 
     def commit(
         self, turn: Turn, result: TurnResult, done: Callable[[SessionInfo | ServerError], None]
     ) -> None:
         """Commit a turn. Call `done` on the store's thread once that is durable or has failed."""
-        self.writer.submit(turn, result, done)
+        self.writer.submit(self._ledger, turn, result, done)
 
     def abandon(self, turn: Turn) -> None:
         """End a turn without a change, before anything that is asked later."""

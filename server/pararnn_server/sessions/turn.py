@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pararnn_core.state import StateSnapshot
-from pararnn_server.errors import ServerError
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.record import SessionRecord
 from pararnn_server.sessions.session import SessionInfo
@@ -65,13 +64,3 @@ class Repeated:
 
     info: SessionInfo
     reply: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class EndingTurn:
-    """A turn on its way into the store. done: called on the store's thread with the outcome."""
-
-    turn: Turn
-    result: TurnResult
-    submitted_at: float
-    done: Callable[[SessionInfo | ServerError], None]

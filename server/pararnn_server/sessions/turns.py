@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from pararnn_server.access.owner import Owner
 from pararnn_server.errors import NotFound, ServerError, StoreFailed
@@ -19,12 +19,26 @@ from pararnn_server.sessions.saved_state import SavedState
 from pararnn_server.sessions.session import SessionInfo, TurnInfo
 from pararnn_server.sessions.stores.store import Change, put_bytes
 from pararnn_server.sessions.token_log import log_pieces
-from pararnn_server.sessions.turn import EndingTurn, Repeated, Turn, TurnResult
+from pararnn_server.sessions.turn import Repeated, Turn, TurnResult
 
 logger = logging.getLogger(__name__)
 
 # Of one commit, beyond its first turn: what waits behind it waits for so many bytes to reach the disk.
 BATCH_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class EndingTurn:
+    """A turn on its way into the store. ledger: of its model.
+
+    done: called on the store's thread with the session as it was committed, or with the error.
+    """
+
+    ledger: Ledger
+    turn: Turn
+    result: TurnResult
+    submitted_at: float
+    done: Callable[[SessionInfo | ServerError], None]
 
 
 def begin_turn(
@@ -102,23 +116,23 @@ def commit_turns(ledger: Ledger, endings: Sequence[EndingTurn]) -> None:
     for ending in endings:
         if ending not in running:
             ending.done(NotFound("the session was deleted while its reply ran", param="session_id"))
-    drafts = [(ending, draft) for ending in running if (draft := _drafted(ledger, ending)) is not None]
+    drafts = [(ending, draft) for ending in running if (draft := _drafted(ending)) is not None]
     changes = [change for _, (_, change) in drafts]
     refusals = [ledger.quota.refusal(change) for change in changes]
     admitted = [change for change, refusal in zip(changes, refusals, strict=True) if refusal is None]
     done = iter(_commit(ledger, admitted))
     outcomes = [next(done) if refusal is None else refusal for refusal in refusals]
     for (ending, (record, _)), failure in zip(drafts, outcomes, strict=True):
-        ending.done(_conclude(ledger, ending, record, failure))
+        ending.done(_conclude(ending, record, failure))
 
 
-def _drafted(ledger: Ledger, ending: EndingTurn) -> tuple[SessionRecord, Change] | None:
+def _drafted(ending: EndingTurn) -> tuple[SessionRecord, Change] | None:
     """Return the turn's change; None if it cannot be made, which ends this turn and no other."""
     try:
-        return _draft(ledger, ending.turn, ending.result)
+        return _draft(ending.ledger, ending.turn, ending.result)
     except Exception:
         logger.exception("a turn cannot be kept")
-        _end(ledger, ending.turn)
+        _end(ending.ledger, ending.turn)
         ending.done(StoreFailed("the turn cannot be kept; it is undone"))
         return None
 
@@ -154,9 +168,9 @@ def _commit_batch(ledger: Ledger, changes: Sequence[Change]) -> list[ServerError
 
 
 def _conclude(
-    ledger: Ledger, ending: EndingTurn, record: SessionRecord, failure: ServerError | None
+    ending: EndingTurn, record: SessionRecord, failure: ServerError | None
 ) -> SessionInfo | ServerError:
-    turn = ending.turn
+    ledger, turn = ending.ledger, ending.turn
     _end(ledger, turn)
     if failure is not None:
         # What the store holds is not certain after a failure: the next turn reads it again.

@@ -17,8 +17,8 @@ from pararnn_server.errors import ServerError, Unavailable
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.steps import Steps
-from pararnn_server.sessions.turn import EndingTurn, Turn, TurnResult
-from pararnn_server.sessions.turns import abandon_turn, commit_turns
+from pararnn_server.sessions.turn import Turn, TurnResult
+from pararnn_server.sessions.turns import EndingTurn, abandon_turn, commit_turns
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class StoreWriter:
         self._next_tick = 0.0
         self.heartbeat = Heartbeat()
         # Called on the store's thread with a request, and whether its reply is to be kept.
-        self.on_turn_to_end: Callable[[str, bool], None] = _nothing
+        self.on_turn_to_end: list[Callable[[str, bool], None]] = []
         self._endings: list[EndingTurn] = []
         self._waiting: deque[_Job] = deque()
         self._long: deque[Question] = deque()
@@ -69,10 +69,14 @@ class StoreWriter:
                 logger.error("the session store does not answer; giving it up")
 
     def submit(
-        self, turn: Turn, result: TurnResult, done: Callable[[SessionInfo | ServerError], None]
+        self,
+        ledger: Ledger,
+        turn: Turn,
+        result: TurnResult,
+        done: Callable[[SessionInfo | ServerError], None],
     ) -> None:
         """End the turn and commit it. done: called on the store's thread once that is durable, or failed."""
-        self._put(EndingTurn(turn, result, time.perf_counter(), done))
+        self._put(EndingTurn(ledger, turn, result, time.perf_counter(), done))
 
     def abandon(self, turn: Turn) -> None:
         """End the turn without a change, before anything that is asked later."""
@@ -145,7 +149,9 @@ class StoreWriter:
         self._next_tick = time.monotonic() + TICK_SECONDS
         self._quietly(self._ledger.renew_leases)
         for request_id, is_kept in self._quietly(self._ledger.turns_to_end) or ():
-            self.on_turn_to_end(request_id, is_kept)
+            for end_turn in self.on_turn_to_end:
+                # An engine ignores requests of others.
+                end_turn(request_id, is_kept)
         if not self._is_sweeping:
             self._is_sweeping = True
             swept: Future[None] = Future()
@@ -192,7 +198,3 @@ def _steps(ledger: Ledger, function: Callable[[Ledger], T | Steps[T]]) -> Steps[
         yield
         return (yield from result)
     return result
-
-
-def _nothing(request_id: str, is_kept: bool) -> None:
-    """Ignore the request: no engine runs the turns."""

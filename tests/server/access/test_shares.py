@@ -106,9 +106,7 @@ def test_a_key_that_fills_slots_and_queue_keeps_nobody_else_from_a_reply(loaded:
     ):
         for _ in range(12):
             open_connections.enter_context(connection(server, ENDLESS, key=keys["ada"]))
-        eventually(
-            lambda: server.service.loaded and server.service.loaded.engine.stats().state_slots_used == 3
-        )
+        eventually(lambda: server.service.models.get().engine.stats().state_slots_used == 3)
         refused = server.post("/v1/completions", {"prompt": "the"})
         assert refused.json()["error"]["code"] == "queue_full"
         bob = {"headers": {"authorization": f"Bearer {keys['bob']}"}}

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pararnn_server.access.keys import ConfigurationError
 from pararnn_server.models.loading import Loaded
+from pararnn_server.models.registry import ModelRegistry
 
 from pararnn_core.models.pararnn.state_layout import state_bytes
 from tests.server.http_server import ENDLESS, HttpServer, connection, eventually, serving
@@ -216,7 +217,7 @@ def test_key_may_keep_only_so_many_sessions(loaded: Loaded) -> None:
 
 def test_loading_answers_503_and_health(loaded: Loaded) -> None:
     with serving(loaded) as server:
-        ready, server.service.loaded = server.service.loaded, None
+        ready, server.service.models = server.service.models, ModelRegistry()
         try:
             for path in ("/ready", "/v1/models", "/tokenizer_info"):
                 response = server.get(path)
@@ -225,7 +226,7 @@ def test_loading_answers_503_and_health(loaded: Loaded) -> None:
             assert server.post("/v1/completions", BODY).status_code == 503
             assert server.get("/health").status_code == 200
         finally:
-            server.service.loaded = ready
+            server.service.models = ready
 
 
 def test_preflight_for_a_private_network_is_answered(loaded: Loaded) -> None:

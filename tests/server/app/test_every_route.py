@@ -63,9 +63,7 @@ def test_what_needs_no_key_of_a_user_never_counts(limited: HttpServer) -> None:
 def full(loaded: Loaded) -> Iterator[HttpServer]:
     """All requests that the key may have under way are."""
     with serving(loaded, **KEYS, key_max_requests=1) as server, connection(server, ENDLESS, key=KEY):
-        eventually(
-            lambda: server.service.loaded and server.service.loaded.engine.stats().num_requests_running
-        )
+        eventually(lambda: server.service.models.get().engine.stats().num_requests_running)
         yield server
 
 

@@ -26,8 +26,8 @@ def test_fault_of_ours_is_a_500_whose_reason_is_in_the_log(
     def fail(*_: Any) -> None:
         raise RuntimeError("a secret")
 
-    assert server.service.loaded is not None
-    monkeypatch.setattr(server.service.loaded.sessions, "ask", fail)
+    assert len(server.service.models)
+    monkeypatch.setattr(server.service.models.get().sessions, "ask", fail)
     response = server.get("/v1/sessions", headers={"x-request-id": "find-me"})
     assert response.status_code == 500
     assert response.json()["error"]["type"] == "server_error"

@@ -103,13 +103,13 @@ def reason(server: HttpServer) -> str:
 
 
 def test_ready_tells_of_a_store_that_stands_still(server: HttpServer) -> None:
-    assert server.service.loaded is not None
+    assert len(server.service.models)
     goes_on = threading.Event()
 
     def stuck(_: Ledger) -> None:
         assert goes_on.wait(60)
 
-    done = server.service.loaded.sessions.ask(stuck)
+    done = server.service.models.get().sessions.ask(stuck)
     eventually(lambda: "store's thread did not move" in reason(server))
     assert server.get("/health").status_code == 200
     lines = server.get("/metrics").text.splitlines()
@@ -124,8 +124,8 @@ def test_ready_tells_of_an_event_loop_that_stood_still(
     server: HttpServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is no answer during the stall. The first answer after it is a refusal."""
-    assert server.service.loaded is not None
-    loop = server.service.loaded.dispatcher._loop
+    assert len(server.service.models)
+    loop = server.service.models.get().dispatcher._loop
     with caplog.at_level(logging.ERROR):
         loop.call_soon_threadsafe(time.sleep, 3 * LIMIT)
         answer = httpx.get(f"{server.url}/ready", timeout=30)

@@ -17,6 +17,7 @@ from pararnn_core.models.pararnn.state_layout import state_bytes, state_parts
 from tests.core.device.models import FakeCapturer, TorchNewton, on_device, with_graphs
 from tests.fixtures import tiny_config, tiny_model
 from tests.server.engine_fixtures import alone, greedy, random, running
+from tests.server.metrics_fixtures import values
 
 PROMPTS = ([1, 2, 3], list(range(40)), [200], [9, 8, 7, 6, 5] * 30)
 PARAMS = (
@@ -80,13 +81,13 @@ def test_scored_prompt_has_the_log_probabilities_of_the_packed_model() -> None:
 
 def test_solves_by_newton_are_counted() -> None:
     def count(metrics: Any) -> float:
-        return metrics.registry.get_sample_value("pararnn_newton_iterations_count")
+        return values(metrics.server)["newton_iterations_count"]
 
     with running(device(newton=True), max_num_seqs=2) as bench:
         bench.ask(PROMPTS[1], greedy(3))
         assert count(bench.metrics) == 3
-        assert bench.metrics.registry.get_sample_value("pararnn_newton_residual_sum") < 3e-6
-        assert bench.metrics.registry.get_sample_value("pararnn_newton_fallbacks_total") == 0
+        assert values(bench.metrics.server)["newton_residual_sum"] < 3e-6
+        assert values(bench.metrics.server)["newton_fallbacks_total"] == 0
     with running(device(), max_num_seqs=2) as bench:
         bench.ask(PROMPTS[1], greedy(3))
         assert count(bench.metrics) == 0

@@ -7,7 +7,6 @@ from pararnn_server.engine.request import Failed, Finished, Output, TokenUsage
 from pararnn_server.engine.running import Choice, Running
 from pararnn_server.engine.turn_committer import TurnCommitter
 from pararnn_server.errors import ServerError, StoreFailed
-from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.sessions.session import SessionInfo
 from pararnn_server.sessions.turn import Turn, TurnResult
 from pararnn_server.text.vocabulary import Vocabulary
@@ -15,6 +14,7 @@ from pararnn_server.text.vocabulary import Vocabulary
 from pararnn_core.sampling.sampled import Sampled
 from pararnn_core.state import StateSnapshot
 from tests.server.engine_fixtures import SPECIAL_IDS, TOKEN_BYTES, VOCAB_SIZE, Reader, greedy, make_request
+from tests.server.metrics_fixtures import new_metrics
 from tests.server.session_fixtures import build_sessions, snapshot_of
 
 END = Finished(0, "length", None, TokenUsage(1, 1))
@@ -53,8 +53,10 @@ class Ended:
         self.choice.accept(Sampled(2))
         self.slots: list[int] = []
         self.store = Store()
-        publisher = Publisher(Metrics(), lambda: 0.0)
-        self.committer = TurnCommitter(self.store, publisher, Metrics(), vocabulary.byte_ids, self.snapshot)
+        publisher = Publisher(new_metrics(), lambda: 0.0)
+        self.committer = TurnCommitter(
+            self.store, publisher, new_metrics(), vocabulary.byte_ids, self.snapshot
+        )
 
     def snapshot(self, slot: int) -> StateSnapshot:
         self.slots.append(slot)

@@ -21,8 +21,7 @@ from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.stores.sqlite_store import SqliteStore
 from pararnn_server.sessions.stores.store import PIECE_BYTES, Commit, StaleWrite, put_bytes
 from pararnn_server.sessions.token_log import PIECE_IDS
-from pararnn_server.sessions.turn import EndingTurn
-from pararnn_server.sessions.turns import BATCH_BYTES, commit_turns
+from pararnn_server.sessions.turns import BATCH_BYTES, EndingTurn, commit_turns
 
 from tests.server.session_fixtures import ADA, SIZE, Sessions, build_sessions, result
 
@@ -205,7 +204,9 @@ def test_turns_that_end_together_go_in_batches_of_bounded_bytes(
     told: list[Any] = []
     ids = [1] * (BATCH_BYTES // 8)
     endings = [
-        EndingTurn(manager.begin_turn(manager.create(ADA).id, ADA), result(ids), 0.0, told.append)
+        EndingTurn(
+            manager.ledger, manager.begin_turn(manager.create(ADA).id, ADA), result(ids), 0.0, told.append
+        )
         for _ in range(6)
     ]
     store.batches = []

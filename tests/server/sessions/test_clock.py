@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from pararnn_server.errors import Expired
-from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.sessions.clock import SteadyClock
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.policy import SessionPolicy
 from pararnn_server.sessions.stores.memory_store import MemoryStore
 
+from tests.server.metrics_fixtures import new_metrics
 from tests.server.session_fixtures import ADA, AtOnce, Sessions, kind_of
 
 
@@ -29,7 +29,7 @@ class Times:
 @pytest.mark.parametrize("jump", [86_400.0 * 365, -86_400.0 * 365, 3600.0])
 def test_a_session_that_was_just_used_is_there_after_the_clock_jumped(jump: float) -> None:
     times = Times()
-    ledger = Ledger(MemoryStore(), kind_of(), SessionPolicy(), Metrics(), times.clock())
+    ledger = Ledger(MemoryStore(), kind_of(), SessionPolicy(), new_metrics(), times.clock())
     manager = Sessions(ledger, AtOnce(ledger))
     session = manager.create(ADA, ttl_seconds=100.0).id
     times.passes(10)

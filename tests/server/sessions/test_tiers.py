@@ -12,16 +12,15 @@ from pararnn_server.metrics.tiers import TierTotal
 from pararnn_server.sessions import catalogue as directory
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.stores.sqlite_store import SqliteStore
-from pararnn_server.sessions.turn import EndingTurn
-from pararnn_server.sessions.turns import commit_turns
+from pararnn_server.sessions.turns import EndingTurn, commit_turns
 
-from tests.server.metrics.test_metrics import values
+from tests.server.metrics_fixtures import new_metrics, values
 from tests.server.session_fixtures import ADA, BOB, SIZE, Clock, Sessions, build_sessions, result
 
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics()
+    return new_metrics()
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def manager(tmp_path: Path, metrics: Metrics) -> Iterator[Sessions]:
 
 
 def moves(metrics: Metrics) -> dict[str, float]:
-    found = values(metrics)
+    found = values(metrics.server)
     return {name: value for name, value in found.items() if name.startswith("state_moves_total")}
 
 
@@ -57,7 +56,7 @@ def test_the_least_recently_used_go_down_and_come_up_when_used(manager: Sessions
     found = moves(metrics)
     assert found["state_moves_total{from=store,to=host}"] == 5
     assert found["state_moves_total{from=host,to=store}"] == 2 + 5
-    assert values(metrics)["state_move_seconds_count{from=store,to=host}"] == 5
+    assert values(metrics.server)["state_move_seconds_count{from=store,to=host}"] == 5
 
 
 def test_pinned_sessions_stay_in_memory_and_never_expire(manager: Sessions) -> None:
@@ -173,7 +172,7 @@ def test_a_turn_that_cannot_be_kept_fails_alone(manager: Sessions) -> None:
     turns = [manager.begin_turn(manager.create(ADA).id, ADA) for _ in range(2)]
     told: list[object] = []
     endings = [
-        EndingTurn(turn, result(ids), 0.0, told.append)
+        EndingTurn(manager.ledger, turn, result(ids), 0.0, told.append)
         for turn, ids in zip(turns, ([2**40], [1, 2]), strict=True)
     ]
     commit_turns(manager.ledger, endings)

@@ -26,7 +26,7 @@ async def health() -> Response:
 async def ready(request: Request) -> Response:
     """The model is loaded, new work is taken and no shared thread stands still. Needs no key."""
     service = service_of(request)
-    service.accepting()
+    service.check_accepting()
     service.stalls.check()
     return JSONResponse({"status": "ready"})
 

@@ -6,27 +6,19 @@ from typing import cast
 
 from fastapi import APIRouter, Request, Response
 
-from pararnn_server.concurrency.patience import in_time
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.answer_size import COMPLETION_ENTRY
 from pararnn_server.http.bodies import read_body
 from pararnn_server.http.formats.completion import CompletionFormat
 from pararnn_server.http.openapi import GENERATING, documented
 from pararnn_server.http.queries import StrictRoute
-from pararnn_server.http.request_state import owner_of
-from pararnn_server.http.routes.generate import (
-    SessionView,
-    answer,
-    check_generating,
-    heading,
-    params_of,
-    plan_of,
-    view_session,
-)
+from pararnn_server.http.request_context import RequestContext
+from pararnn_server.http.routes.generate import answer, fitted_plan, generation_context, heading, plan_of
+from pararnn_server.http.sampling_fields import Sampling
 from pararnn_server.http.schemas.base import kind_of
 from pararnn_server.http.schemas.completions import CompletionChunk, CompletionRequest, CompletionResponse
 from pararnn_server.http.schemas.errors import ErrorBody
-from pararnn_server.models.service import Service, service_of
+from pararnn_server.models.service import service_of
 from pararnn_server.text.prompts import EncodedPrompt
 
 DEFAULT_MAX_TOKENS = 16
@@ -40,53 +32,41 @@ router = APIRouter(route_class=StrictRoute, tags=["generate"])
 )
 async def create_completion(request: Request) -> Response:
     """Continue text or token ids. With `session_id` the prompt holds only what is new."""
-    service, owner = service_of(request), owner_of(request)
-    serving = service.accepting()
-    body = await read_body(request, CompletionRequest, service.settings.max_body_bytes)
-    ends = check_generating(body, service)
-    _check_completion(body)
-    params = params_of(
-        body,
-        service,
-        default_max_tokens=DEFAULT_MAX_TOKENS,
-        logprobs=body.logprobs,
-        prompt_logprobs=body.logprobs if body.echo else None,
-    )
-    view = await view_session(body, body.session_id, serving, request)
-    prompts = [EncodedPrompt([])]
-    if view.repeated is None:
-        prompts = await in_time(request, ends, _read_prompts(body, view, service))
-    head = heading("cmpl", body, serving, request, view)
-    plan = plan_of(head, body, prompts, params, view, ends, owner)
+    service_of(request).check_accepting()
+    body = await read_body(request, CompletionRequest)
+    context = await generation_context(request, body, _sampling)
+    prompts = [EncodedPrompt(())]
+    if context.session.repeated is None:
+        prompts = await context.in_time(_read_prompts(context, body))
+    head, echo = heading(context, "cmpl", body), bool(body.echo)
+    plan = fitted_plan(context, plan_of(context, head, body, prompts), body, COMPLETION_ENTRY, echo=echo)
     null_usage = bool(body.stream_options and body.stream_options.include_usage)
-    form = CompletionFormat(head, serving.tokenizer, body.logprobs, null_usage=null_usage)
-    return answer(body, plan, form, service, entry_bytes=COMPLETION_ENTRY, echo=bool(body.echo))
+    form = CompletionFormat(head, context.model.tokenizer, body.logprobs, null_usage=null_usage)
+    return answer(context, plan, form, body, echo=echo)
 
 
-def _check_completion(body: CompletionRequest) -> None:
-    if body.session_id is None:
-        if body.prompt is None:
-            raise BadRequest("Field 'prompt' is missing.", param="prompt", code="missing_field")
-        return
-    if body.echo:
+def _sampling(body: CompletionRequest) -> Sampling:
+    if body.session_id is None and body.prompt is None:
+        raise BadRequest("Field 'prompt' is missing.", param="prompt", code="missing_field")
+    if body.session_id is not None and body.echo:
         raise BadRequest("echo: not with session_id.", param="echo")
-    if kind_of(body.prompt) in ("|texts", "|id_lists"):
+    if body.session_id is not None and kind_of(body.prompt) in ("|texts", "|id_lists"):
         raise BadRequest("prompt: one prompt, not a list of prompts, with session_id.", param="prompt")
+    return Sampling(body.logprobs, body.logprobs if body.echo else None, DEFAULT_MAX_TOKENS)
 
 
-async def _read_prompts(body: CompletionRequest, view: SessionView, service: Service) -> list[EncodedPrompt]:
-    """Only a session that holds something can be continued with an empty prompt."""
+async def _read_prompts(context: RequestContext, body: CompletionRequest) -> list[EncodedPrompt]:
+    """Encode every prompt. Only a session that holds something can be continued with an empty one."""
     kind = kind_of(body.prompt)
     entries = body.prompt if kind in ("|texts", "|id_lists") else [body.prompt or ""]
     assert isinstance(entries, list)
-    serving, max_prompts = service.reading(), service.settings.max_prompts
+    max_prompts, room = context.settings.max_prompts, context.model.engine.max_choices
     if len(entries) > max_prompts:
         raise BadRequest(f"prompt: at most {max_prompts} prompts.", param="prompt")
-    room = serving.engine.max_choices
     if (replies := len(entries) * (body.n or 1)) > room:
         message = f"prompt: {replies} replies in all; this server holds at most {room} at once."
         raise BadRequest(message, param="prompt")
-    reader = serving.prompts
+    reader, view = context.model.prompts, context.session
     encoded: list[EncodedPrompt] = []
     for entry in entries:
         if not entry and view.is_empty:

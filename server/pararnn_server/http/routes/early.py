@@ -1,4 +1,4 @@
-"""Sessions that a request names in its path: looked up before any of its body is read."""
+"""Sessions named in a path: looked up before any of the body is read."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from starlette.requests import Request
 
 from pararnn_server.errors import Conflict
 from pararnn_server.http.idempotency import HEADER
-from pararnn_server.http.request_state import owner_of
-from pararnn_server.models.service import Serving
+from pararnn_server.http.request_context import RequestContext, session_context
 from pararnn_server.sessions import turns
 
 
-async def check_exists(request: Request, session_id: str, serving: Serving) -> None:
-    """Raises NotFound or Expired."""
-    await serving.ask(turns.running_request, session_id, owner_of(request))
+async def session_exists(request: Request, session_id: str) -> RequestContext:
+    """Return the context of a request for a session that there is. Raises NotFound or Expired."""
+    context = await session_context(request, session_id)
+    await context.model.ask(turns.running_request, session_id, context.owner)
+    return context
 
 
-async def check_writable(request: Request, session_id: str, serving: Serving) -> None:
-    """Raises NotFound, Expired, or Conflict while another request writes to the session."""
-    running = await serving.ask(turns.running_request, session_id, owner_of(request))
+async def session_writable(request: Request, session_id: str) -> RequestContext:
+    """Return the context of a request that writes to a session.
+
+    Raises NotFound, Expired, or Conflict while another request writes to it.
+    """
+    context = await session_context(request, session_id)
+    running = await context.model.ask(turns.running_request, session_id, context.owner)
     # A write that is sent again is answered again even while the next one runs.
     if running is not None and HEADER not in request.headers:
         raise Conflict("the session is busy with another request", param="session_id")
+    return context

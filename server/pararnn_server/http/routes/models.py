@@ -8,33 +8,35 @@ from fastapi.responses import JSONResponse
 from pararnn_server.http.openapi import READING, documented
 from pararnn_server.http.queries import StrictRoute
 from pararnn_server.http.schemas.models import Model, ModelList
-from pararnn_server.models.service import Serving, service_of
+from pararnn_server.models.served_model import ServedModel
+from pararnn_server.models.service import service_of
 
 router = APIRouter(route_class=StrictRoute, tags=["models"])
 
 
 @router.get("/v1/models", **documented(ModelList, READING))
 async def list_models(request: Request) -> Response:
-    """List the model that is served, once under each of its names."""
-    serving = service_of(request).reading()
-    return JSONResponse({"object": "list", "data": [_describe(serving, name) for name in serving.names]})
+    """List the models that are served, each once under each of its names."""
+    models = service_of(request).models
+    models.get()
+    return JSONResponse(
+        {"object": "list", "data": [_describe(models.get(name), name) for name in models.names]}
+    )
 
 
 @router.get("/v1/models/{model_id:path}", **documented(Model, (*READING, 404)))
 async def get_model(request: Request, model_id: str) -> Response:
-    """The model, if it is the one that is served."""
-    serving = service_of(request).reading()
-    serving.check_model(model_id)
-    return JSONResponse(_describe(serving, model_id))
+    """The model of a name."""
+    return JSONResponse(_describe(service_of(request).models.get(model_id), model_id))
 
 
-def _describe(serving: Serving, name: str) -> dict[str, object]:
+def _describe(model: ServedModel, name: str) -> dict[str, object]:
     return Model(
         id=name,
         object="model",
-        created=serving.created,
+        created=model.created,
         owned_by="pararnn",
-        root=serving.name,
+        root=model.name,
         max_model_len=None,
-        state_bytes=serving.state_bytes,
+        state_bytes=model.state_bytes,
     ).model_dump()

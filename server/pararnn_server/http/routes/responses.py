@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from pararnn_server.concurrency.patience import in_time
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import read_body
 from pararnn_server.http.formats import sse
@@ -18,8 +18,9 @@ from pararnn_server.http.held_answer import held_answer
 from pararnn_server.http.idempotency import idempotency_key_of
 from pararnn_server.http.openapi import GENERATING, IN_SESSION, READING, documented
 from pararnn_server.http.queries import StrictRoute
-from pararnn_server.http.request_state import owner_of
-from pararnn_server.http.routes.generate import deadline, params_of, record
+from pararnn_server.http.request_context import RequestContext, request_context
+from pararnn_server.http.routes.generate import record
+from pararnn_server.http.sampling_fields import Sampling, sampling_params
 from pararnn_server.http.schemas.response_items import Item
 from pararnn_server.http.schemas.responses import (
     InputItemList,
@@ -44,50 +45,46 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/responses", tags=["respo
 @router.post("", **documented(ModelResponse, GENERATING, body=ResponseRequest, events=(ResponseEvent,)))
 async def create_response(request: Request) -> Response:
     """Answer a conversation; the next request need only name this one."""
-    service, owner = service_of(request), owner_of(request).responses
-    serving = service.accepting()
-    body = await read_body(request, ResponseRequest, service.settings.max_body_bytes)
-    serving.check_model(body.model)
-    ends = deadline(body.timeout, service.settings)
-    params = params_of(body, service, logprobs=None)
-    recorded = record(body, request)
-    idempotency_key = await idempotency_key_of(request, body)
-    if idempotency_key is not None and body.store is False:
+    service_of(request).check_accepting()
+    body = await read_body(request, ResponseRequest)
+    context = _context(request, body.model, body.timeout)
+    context = replace(context, params=sampling_params(body, Sampling(), context.model, context.settings))
+    record(request, body)
+    key = await idempotency_key_of(request, body)
+    if key is not None and body.store is False:
         raise BadRequest("Idempotency-Key: not with store false.", param="Idempotency-Key")
-    if idempotency_key is not None:
-        repeated = await serving.ask(records.find_repeated, idempotency_key, owner)
+    if key is not None:
+        repeated = await context.model.ask(records.find_repeated, key, context.owner)
         if repeated is not None:
             return await _again(request, repeated, streams=bool(body.stream))
-    creating = new_response(body, params, recorded, new_response_id(), idempotency_key, owner, ends, service)
-    return await in_time(request, ends, creating)
+    return await context.in_time(new_response(context, body, key))
 
 
 @router.post("/input_tokens", **documented(InputTokens, GENERATING, body=InputTokensRequest))
 async def count_input_tokens(request: Request) -> Response:
     """Count the ids that a response to this input would read, those of its conversation included."""
-    service, owner = service_of(request), owner_of(request).responses
-    serving = service.reading()
-    body = await read_body(request, InputTokensRequest, service.settings.max_body_bytes)
-    serving.check_model(body.model)
-    ends, max_bytes = deadline(None, service.settings), service.settings.max_body_bytes
-    given = await items_of(body.input, new_response_id(), owner, ends, max_bytes, serving)
-    start = await in_time(request, ends, start_of(body, given, owner, service))
-    num_tokens = start.resumed.num_tokens + len(serving.prompts.checked(start.ids, "input"))
+    service_of(request).models.get()
+    body = await read_body(request, InputTokensRequest)
+    context = _context(request, body.model)
+    given = await items_of(context, body.input, new_response_id())
+    start = await context.in_time(start_of(context, body, given))
+    num_tokens = start.resumed.num_tokens + len(context.model.prompts.checked(start.ids, "input"))
     return JSONResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
 
 
 @router.get("/{response_id}", **documented(ModelResponse, (*READING, *IN_SESSION)))
 async def get_response(request: Request, response_id: str, stream: bool = False) -> Response:
     """The response as it was given, with `stream` as the events of its stream."""
-    serving, owner = service_of(request).reading(), owner_of(request).responses
-    return await _again(request, await serving.ask(records.load, response_id, owner), streams=stream)
+    context = _context(request)
+    response = await context.model.ask(records.load, response_id, context.owner)
+    return await _again(request, response, streams=stream)
 
 
 @router.delete("/{response_id}", **documented(ResponseDeleted, (*READING, *IN_SESSION)))
 async def delete_response(request: Request, response_id: str) -> Response:
     """Forget the response; those that went on from it stay."""
-    serving, owner = service_of(request).reading(), owner_of(request).responses
-    await serving.ask(records.delete, response_id, owner)
+    context = _context(request)
+    await context.model.ask(records.delete, response_id, context.owner)
     return JSONResponse({"id": response_id, "object": "response", "deleted": True})
 
 
@@ -100,12 +97,18 @@ async def list_input_items(
     after: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """What the response was given, its conversation included, as far as that is still stored."""
-    service, owner = service_of(request), owner_of(request).responses
-    max_bytes = service.settings.max_body_bytes
-    items = await service.reading().ask(records.inputs, response_id, owner, max_bytes)
+    context = _context(request)
+    max_bytes = context.settings.max_body_bytes
+    items = await context.model.ask(records.inputs, response_id, context.owner, max_bytes)
     page, has_more = _page(items if order == "asc" else items[::-1], limit, after)
     num_bytes = sum(len(item.text) for item in page)
     return await held_answer(request, num_bytes, partial(_list_of, page, has_more), media_type=JSON_TYPE)
+
+
+def _context(request: Request, model: str | None = None, timeout: float | None = None) -> RequestContext:
+    """Return the context of a request for stored responses, which have an owner of their own."""
+    context = request_context(request, model, timeout)
+    return replace(context, owner=context.owner.responses)
 
 
 def _page(items: list[Item], limit: int, after: str) -> tuple[list[Item], bool]:

@@ -13,8 +13,8 @@ from pararnn_server.http.bodies import read_body
 from pararnn_server.http.idempotency import idempotency_key_of
 from pararnn_server.http.openapi import IN_SESSION, READING, WRITING, documented
 from pararnn_server.http.queries import StrictRoute
-from pararnn_server.http.request_state import owner_of
-from pararnn_server.http.routes.early import check_exists, check_writable
+from pararnn_server.http.request_context import session_context
+from pararnn_server.http.routes.early import session_exists, session_writable
 from pararnn_server.http.schemas.sessions import SessionBody, SessionFork, SessionRollback, SnapshotCreate
 from pararnn_server.models.service import service_of
 from pararnn_server.sessions import branches
@@ -25,14 +25,13 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/sessions/{session_id}", 
 @router.post("/fork", **documented(SessionBody, WRITING, body=SessionFork, status=201))
 async def fork(request: Request, session_id: str) -> Response:
     """A new session that goes on from the last committed turn of this one, and outlives it."""
-    service = service_of(request)
-    serving = service.accepting()
-    await check_exists(request, session_id, serving)
-    body = await read_body(request, SessionFork, service.settings.max_body_bytes)
-    info = await serving.ask(
+    service_of(request).check_accepting()
+    context = await session_exists(request, session_id)
+    body = await read_body(request, SessionFork)
+    info = await context.model.ask(
         branches.fork,
         session_id,
-        owner_of(request),
+        context.owner,
         body.metadata,
         idempotency_key=await idempotency_key_of(request, body),
         expected_turn=body.expected_turn,
@@ -43,14 +42,13 @@ async def fork(request: Request, session_id: str) -> Response:
 @router.post("/snapshots", **documented(SessionBody, WRITING, body=SnapshotCreate))
 async def save_snapshot(request: Request, session_id: str) -> Response:
     """Give a name to where the session stands; a name that is taken moves here."""
-    service = service_of(request)
-    serving = service.accepting()
-    await check_writable(request, session_id, serving)
-    body = await read_body(request, SnapshotCreate, service.settings.max_body_bytes)
-    info = await serving.ask(
+    service_of(request).check_accepting()
+    context = await session_writable(request, session_id)
+    body = await read_body(request, SnapshotCreate)
+    info = await context.model.ask(
         branches.save_snapshot,
         session_id,
-        owner_of(request),
+        context.owner,
         body.name,
         idempotency_key=await idempotency_key_of(request, body),
         expected_turn=body.expected_turn,
@@ -63,26 +61,26 @@ async def delete_snapshot(
     request: Request, session_id: str, name: Annotated[str, Path(max_length=64)]
 ) -> Response:
     """Forget a named snapshot."""
-    serving = service_of(request).accepting()
-    info = await serving.ask(branches.delete_snapshot, session_id, owner_of(request), name)
+    service_of(request).check_accepting()
+    context = await session_context(request, session_id)
+    info = await context.model.ask(branches.delete_snapshot, session_id, context.owner, name)
     return JSONResponse(session_body(info))
 
 
 @router.post("/rollback", **documented(SessionBody, WRITING, body=SessionRollback))
 async def rollback(request: Request, session_id: str) -> Response:
     """Undo the last turns, or go back to a named snapshot."""
-    service = service_of(request)
-    serving = service.accepting()
-    await check_writable(request, session_id, serving)
-    body = await read_body(request, SessionRollback, service.settings.max_body_bytes)
+    service_of(request).check_accepting()
+    context = await session_writable(request, session_id)
+    body = await read_body(request, SessionRollback)
     if (body.turns is None) == (body.snapshot is None):
         raise BadRequest("turns: send either turns or snapshot.", param="turns")
     target = body.snapshot if body.turns is None else body.turns
     assert target is not None
-    info = await serving.ask(
+    info = await context.model.ask(
         branches.rollback,
         session_id,
-        owner_of(request),
+        context.owner,
         target,
         idempotency_key=await idempotency_key_of(request, body),
         expected_turn=body.expected_turn,

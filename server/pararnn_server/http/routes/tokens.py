@@ -8,15 +8,12 @@ from itertools import chain
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from pararnn_server.access.owner import Owner
-from pararnn_server.concurrency.patience import in_time
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import off_loop, read_body
 from pararnn_server.http.formats.json_parts import JsonAnswer, json_list, json_text
 from pararnn_server.http.openapi import READING, WITH_BODY, documented
 from pararnn_server.http.queries import StrictRoute
-from pararnn_server.http.request_state import owner_of
-from pararnn_server.http.routes.generate import deadline
+from pararnn_server.http.request_context import RequestContext, request_context
 from pararnn_server.http.schemas.tokens import (
     DetokenizeRequest,
     DetokenizeResponse,
@@ -24,7 +21,7 @@ from pararnn_server.http.schemas.tokens import (
     TokenizeResponse,
     TokenizerInfo,
 )
-from pararnn_server.models.service import Serving, service_of
+from pararnn_server.models.service import service_of
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.chat_prompt import said
 from pararnn_server.text.tokenizer import Tokenizer
@@ -37,32 +34,29 @@ router = APIRouter(route_class=StrictRoute, tags=["tokens"])
 @router.post("/tokenize", **documented(TokenizeResponse, WITH_BODY, body=TokenizeRequest))
 async def tokenize(request: Request) -> Response:
     """Ids of a prompt or of messages, exactly as the generating routes would feed them."""
-    service = service_of(request)
-    serving = service.reading()
-    body = await read_body(request, TokenizeRequest, service.settings.max_body_bytes)
-    serving.check_model(body.model)
-    ends = deadline(None, service.settings)
-    ids = await in_time(request, ends, _encode(body, serving, owner_of(request)))
-    return JsonAnswer(_tokens(ids, serving.tokenizer if body.return_token_strs else None))
+    service_of(request).models.get()
+    body = await read_body(request, TokenizeRequest)
+    context = request_context(request, body.model)
+    ids = await context.in_time(_encode(context, body))
+    return JsonAnswer(_tokens(ids, context.model.tokenizer if body.return_token_strs else None))
 
 
 @router.post("/detokenize", **documented(DetokenizeResponse, WITH_BODY, body=DetokenizeRequest))
 async def detokenize(request: Request) -> Response:
     """Text of ids."""
-    service = service_of(request)
-    serving = service.reading()
-    body = await read_body(request, DetokenizeRequest, service.settings.max_body_bytes)
-    serving.check_model(body.model)
-    prompt = serving.prompts.ids(body.tokens, param="tokens")
-    text = await off_loop(request, serving.tokenizer.decode, prompt.ids)
+    service_of(request).models.get()
+    body = await read_body(request, DetokenizeRequest)
+    model = request_context(request, body.model).model
+    prompt = model.prompts.ids(body.tokens, param="tokens")
+    text = await off_loop(request, model.tokenizer.decode, prompt.ids)
     return JsonAnswer(chain(('{"prompt":',), json_text(_chunks(text)), ("}",)))
 
 
 @router.get("/tokenizer_info", **documented(TokenizerInfo, READING))
 async def tokenizer_info(request: Request) -> Response:
     """How prompts are read."""
-    serving = service_of(request).reading()
-    tokenizer, template = serving.tokenizer, serving.chat.template
+    model = request_context(request).model
+    tokenizer, template = model.tokenizer, model.chat.template
     info = TokenizerInfo(
         tokenizer_class=str(tokenizer.config.get("tokenizer_class", "PreTrainedTokenizerFast")),
         vocab_size=tokenizer.vocab_size,
@@ -88,17 +82,17 @@ def _chunks(text: str) -> Iterator[str]:
     return (text[start : start + TEXT_CHARS] for start in range(0, len(text), TEXT_CHARS))
 
 
-async def _encode(body: TokenizeRequest, serving: Serving, owner: Owner) -> Sequence[int]:
+async def _encode(context: RequestContext, body: TokenizeRequest) -> Sequence[int]:
+    model = context.model
     if (body.prompt is None) == (body.messages is None):
         raise BadRequest("Send either prompt or messages.", param="prompt")
     if body.messages is not None:
         if body.add_special_tokens is not None:
             message = "add_special_tokens: only with prompt; the chat template decides for messages."
             raise BadRequest(message, param="add_special_tokens")
-        ids = await serving.chat.encode(
-            said(body.messages), Partition(owner.key), limit=serving.prompts.limit("messages")
-        )
-        return serving.prompts.checked(ids, "messages")
+        limit = model.prompts.limit("messages")
+        ids = await model.chat.encode(said(body.messages), Partition(context.owner.key), limit=limit)
+        return model.prompts.checked(ids, "messages")
     bos = body.add_special_tokens is not False
-    prompt = await serving.prompts.text(body.prompt or "", param="prompt", bos=bos)
+    prompt = await model.prompts.text(body.prompt or "", param="prompt", bos=bos)
     return prompt.ids
