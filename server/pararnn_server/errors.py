@@ -1,4 +1,4 @@
-"""Every error a client can see: one tree, one body, one status each."""
+"""Errors that a client can see: one tree, one body, one status each."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Forbidden(ServerError):
 
 
 class NotFound(ServerError):
-    """No such route, model or session for this key; foreign sessions look the same as absent ones."""
+    """An error for an absent route, model or session. Foreign sessions look the same as absent ones."""
 
     status = 404
     type = "not_found_error"

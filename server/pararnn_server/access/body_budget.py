@@ -22,7 +22,7 @@ class BodyBudget:
         return self._shares.total - self._shares.num_free
 
     def check(self, owner: str, num_bytes: int) -> None:
-        """Raises TooManyRequests where so many more do not fit."""
+        """Raise TooManyRequests where so many more do not fit."""
         if self._shares.held.get(owner, 0) + num_bytes > self._per_key:
             message = f"This key may send {self._per_key} bytes of requests at once; send fewer."
             raise TooManyRequests(message, code="quota")
@@ -31,7 +31,7 @@ class BodyBudget:
             raise TooManyRequests(message, code="bodies_full")
 
     def hold(self, owner: str, num_bytes: int) -> None:
-        """Raises TooManyRequests."""
+        """Count more bytes. Raises TooManyRequests."""
         self.check(owner, num_bytes)
         self._shares.take(owner, num_bytes)
 
@@ -54,11 +54,11 @@ class BodyLease:
         return self._held
 
     def expect(self, num_bytes: int) -> None:
-        """Raises TooManyRequests for a body whose announced size does not fit."""
+        """Raise TooManyRequests for a body whose announced size does not fit."""
         self._budget.check(self._owner, num_bytes)
 
     def add(self, num_bytes: int) -> None:
-        """Raises TooManyRequests."""
+        """Count more bytes. Raises TooManyRequests."""
         self._budget.hold(self._owner, num_bytes)
         self._held += num_bytes
 

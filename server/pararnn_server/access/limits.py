@@ -25,7 +25,7 @@ class _Bucket:
         self.filled_at = now
 
     def seconds_until(self, level: float) -> float:
-        """At the latest, if all that is reserved is given back."""
+        """Return the longest wait, without what may be given back meanwhile."""
         return max(0.0, level - self.level - self.reserved) * 60.0 / self.size
 
 
@@ -37,7 +37,7 @@ class TokenAccount:
         self._reserved = 0
 
     def check(self) -> None:
-        """Raises TooManyRequests once the key has none left."""
+        """Raise TooManyRequests once the key has none left."""
         bucket = self._bucket()
         if bucket is not None and bucket.level <= 0.0:
             message = f"This key may take {bucket.size:.0f} tokens a minute, requests under way in full."

@@ -69,7 +69,7 @@ def create_app(
     on_failure: Callable[[Exception], None] | None = None,
     on_ready: Callable[[ServedModel], None] | None = None,
 ) -> FastAPI:
-    """Raises ConfigurationError for keys and addresses that do not go together.
+    """Return the application. Raises ConfigurationError for keys and addresses that do not go together.
 
     loaded: models at hand, the first is the default. loading: one that will be, requests get a 503 until
         then. With neither, the checkpoint of the settings is loaded once the application runs.
@@ -83,15 +83,15 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        bring_up = asyncio.ensure_future(
-            _bring_up(service, loaded, loading, on_failure or _log_failure, on_ready or _nothing)
+        startup = asyncio.ensure_future(
+            _start_models(service, loaded, loading, on_failure or _log_failure, on_ready or _nothing)
         )
         beats = asyncio.ensure_future(beat_on_loop(service.loop_heartbeat))
         service.stalls.start()
         if loaded:
-            await bring_up
+            await startup
         yield
-        bring_up.cancel()
+        startup.cancel()
         beats.cancel()
         service.stalls.stop()
         for model in service.models:
@@ -127,7 +127,7 @@ class _Api(FastAPI):
         return self.openapi_schema
 
 
-async def _bring_up(
+async def _start_models(
     service: Service,
     loaded: Sequence[Loaded],
     loading: Future[Loaded] | None,
@@ -178,7 +178,7 @@ async def _on_server_error(_: Request, error: Exception) -> Response:
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
-    """What the router itself refuses: an unknown path, or a method the path does not have."""
+    """Answer what the router refuses: an unknown path, or a method that the path does not have."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         message = f"{request.method} is not allowed here."
@@ -200,4 +200,4 @@ def _log_failure(error: Exception) -> None:
 
 
 def _nothing(_: ServedModel) -> None:
-    """Nobody waits for the server to be ready."""
+    """Do nothing: no caller waits for the server to be ready."""

@@ -23,7 +23,7 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def check_origins(settings: Settings) -> None:
-    """Raises ConfigurationError for an origin that no browser would ever send."""
+    """Raise ConfigurationError for an origin that no browser would ever send."""
     for origin in settings.cors_origin:
         if (meant := _as_sent(origin)) != origin:
             message = f"{option_name('cors_origin')}: {origin!r} matches no page; write {meant!r}"

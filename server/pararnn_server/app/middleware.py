@@ -1,4 +1,4 @@
-"""Around every request: an id, a log line, who is asking, and one shape for whatever goes wrong."""
+"""Middleware of every request: its id, its log line, its key, and one shape for every error."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Access:
             await self._app(scope, receive, send_last)
 
     def _hold(self, scope: Scope, key: str, held: ExitStack) -> None:
-        """Until the end of the request. Raises TooManyRequests."""
+        """Count the request against its key's limits until it ends. Raises TooManyRequests."""
         method, state = scope["method"], request_state(scope)
         ends_work = method == "DELETE" or (method == "POST" and scope["path"].endswith("/cancel"))
         takes_tokens = method == "POST" and not ends_work
@@ -111,7 +111,7 @@ class Access:
         state.body = held.enter_context(closing(BodyLease(self._service.bodies, key)))
 
     def _key(self, scope: Scope, headers: Headers) -> str:
-        """Raises BadRequest or Unauthorized."""
+        """Return the name of the key. Raises BadRequest or Unauthorized."""
         path, keys, settings = scope["path"], self._service.keys, self._service.settings
         # HTTP/1.0 has no Host header, and no browser speaks it.
         has_host = scope.get("http_version") != "1.0" or "host" in headers

@@ -83,7 +83,7 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """After the first signal answers until running requests have ended; a second one ends it at once."""
+    """A server that drains after the first signal, and ends at once after the second."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)

@@ -82,7 +82,7 @@ def bench(
 
 
 def as_json(machine: Machine, runs: Sequence[Measured]) -> dict[str, Any]:
-    """All figures. Speeds are tokens, bytes and operations per second."""
+    """Return all figures. Speeds are tokens, bytes and operations per second."""
     return {
         "machine": dataclasses.asdict(machine),
         "isa_level": ops.isa_level(),

@@ -42,7 +42,7 @@ class ChatLoop:
         self._commands = {"/reset": self._reset, "/state": self._state, "/help": self._help}
 
     def run(self) -> None:
-        """Until /quit or the end of input."""
+        """Run until /quit or the end of input."""
         while (text := self._read()) is not None:
             command = text.strip()
             if command in ("/quit", "/exit"):

@@ -73,7 +73,7 @@ def inspect_checkpoint(
 
 
 def describe(path: Path, info: CheckpointInfo, *, verified: bool) -> dict[str, Any]:
-    """Everything shown, as JSON. Sizes are bytes."""
+    """Return everything shown, as JSON. Sizes are bytes."""
     parts = state_parts(info.config)
     return {
         "path": str(path),

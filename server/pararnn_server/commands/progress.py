@@ -47,7 +47,7 @@ class ByteProgress:
         self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        """Any thread may call."""
+        """Report progress; any thread may call."""
         if self._task is None:
             self._task = self._bar.add_task(self._what, total=total)
             self._bar.start()
@@ -73,7 +73,7 @@ class StageProgress:
         self._bars.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Any thread may call."""
+        """Report progress; any thread may call."""
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total)
         self._bars.update(self._tasks[what], completed=done, total=total)

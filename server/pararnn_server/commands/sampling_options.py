@@ -19,5 +19,5 @@ class ChatSampling:
     seed: int | None
 
     def fields(self) -> dict[str, Any]:
-        """All that are set, by name."""
+        """Return the options that are set, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}

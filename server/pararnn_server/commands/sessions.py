@@ -29,7 +29,7 @@ sessions = typer.Typer(
 @sessions.command("list", context_settings=CONTEXT)
 @one_line_errors(PararnnError)
 def list_sessions(url: Url = HERE, api_key: Key = None) -> None:
-    """All sessions of the key, each with its memory."""
+    """List all sessions of the key, each with its memory."""
     with PararnnClient(url, api_key=api_key) as client:
         page = client.sessions.list(limit=PAGE)
         typer.echo(f"{'id':37} {'turn':>6} {'tokens':>9} {'state':>10} {'tier':6} parent")

@@ -64,7 +64,7 @@ def _files(option: str, path: Path) -> list[Path]:
 
 
 def _text(path: Path) -> str | None:
-    """None if it cannot be read as UTF-8."""
+    """Return the text; None if it cannot be read as UTF-8."""
     try:
         return path.read_bytes().decode()
     except (OSError, UnicodeDecodeError):

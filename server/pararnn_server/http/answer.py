@@ -33,7 +33,7 @@ class Job:
     on_end: Callable[[TokenUsage], Awaitable[None]] | None = None
 
     async def keep(self, usage: TokenUsage) -> None:
-        """Raises ServerError."""
+        """Do what must be done before the client learns of the end. Raises ServerError."""
         if self.on_end is not None:
             await self.on_end(usage)
 
@@ -54,7 +54,7 @@ class Answer(Response):
         self._generation = generation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises ServerError while no header has left."""
+        """Run the generation and send it. Raises ServerError while no header has left."""
         state = request_state(scope)
         state.token_account().reserve(self._generation.most_tokens)
         # The prompt is encoded, and nothing else of the body is large.
@@ -75,7 +75,7 @@ class Answer(Response):
             self._generation.close()
 
     def _settle(self, scope: Scope) -> None:
-        """Before the last byte leaves: the client may send its next request as soon as it has that."""
+        """Settle the account before the last byte leaves: then the client may send its next request."""
         request_state(scope).token_account().settle(self._generation.tokens_taken)
 
     def _guards(self, scope: Scope, receive: Receive) -> list[Coroutine[Any, Any, None]]:
@@ -124,7 +124,7 @@ class _Gathered:
                 self._echo(prompt, piece)
 
     def add(self, prompt: int, output: Output) -> None:
-        """Raises the error of a Failed."""
+        """Take an output. Raises the error of a Failed."""
         job = self._job
         if isinstance(output, Failed):
             raise output.error

@@ -13,7 +13,7 @@ TEXT_BYTES = 6
 
 
 class EntryBytes(NamedTuple):
-    """About what one token takes in the lists of log-probabilities: by itself, and for each alternative."""
+    """Bytes of one token in the lists of log-probabilities: by itself, and for each alternative."""
 
     token: int
     alternative: int

@@ -28,7 +28,7 @@ class AppendAnswer(Answer):
         await JSONResponse(body)(scope, nothing_more, send)
 
     async def _committed(self) -> tuple[SessionInfo, TokenUsage]:
-        """Raises the error of a turn that came to nothing."""
+        """Wait for the commit. Raises the error of a turn that failed."""
         while True:
             for _, output in await self._generation.outputs():
                 if isinstance(output, Failed):
@@ -52,7 +52,7 @@ class FilledSessionAnswer(AppendAnswer):
         self._is_filled = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises ServerError while no header has left."""
+        """Send the answer, or undo the session. Raises ServerError while no header has left."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -67,5 +67,5 @@ class FilledSessionAnswer(AppendAnswer):
 
 
 def session_body(info: SessionInfo) -> dict[str, Any]:
-    """As the schema `SessionBody` says."""
+    """Return the fields of the schema `SessionBody`."""
     return asdict(info) | {"metadata": dict(info.metadata)}

@@ -42,9 +42,10 @@ class BodyLimits(NamedTuple):
 
 
 async def read_body(request: Request, schema: type[Body]) -> Body:
-    """Raises UnsupportedMedia, TooLarge or BadRequest. A large body is parsed on another thread.
+    """Return the body. Raises UnsupportedMedia, TooLarge or BadRequest.
 
-    Its bytes count until its prompt is encoded and the answer begins, or the request ends.
+    A large body is parsed on another thread. Its bytes count until its prompt is encoded and the answer
+    begins, or the request ends.
     """
     settings = service_of(request).settings
     _check_headers(request, settings.max_body_bytes)
@@ -70,7 +71,7 @@ def hold_bytes(request: Request, num_bytes: int) -> None:
 
 
 def is_state_file(request: Request) -> bool:
-    """Whether the body is said to be an exported session."""
+    """Return True if the content type is that of an exported session."""
     return _media_type(request) == STATE_FILE_TYPE
 
 
@@ -92,7 +93,7 @@ async def read_state_file(request: Request, kind: ModelKind) -> tuple[StateFile,
 
 
 def parse_body(raw: bytes, schema: type[Body], limits: BodyLimits) -> Body:
-    """Raises BadRequest whose param is the first field at fault, or "body"."""
+    """Return the body. Raises BadRequest whose param is the first field at fault, or "body"."""
     if holds_more_values(raw, limits.max_body_values):
         most = limits.max_body_values
         message = f"The body has over {most} values, a list or an object counting as 16: send less."
@@ -161,7 +162,7 @@ def _charset(parameters: str) -> str:
 
 
 def _check_room(request: Request) -> None:
-    """Before any of the body is read. Raises TooManyRequests."""
+    """Raise TooManyRequests for a body that does not fit, before any of it is read."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal():
         _lease(request).expect(int(declared))

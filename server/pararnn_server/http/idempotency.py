@@ -19,7 +19,7 @@ _FORM_ONLY = {"stream", "stream_options"}
 
 
 async def idempotency_key_of(request: Request, body: RequestBody | bytes) -> IdempotencyKey | None:
-    """None without the header. Whether an answer is streamed makes no other request of it. BadRequest."""
+    """Return the key; None without the header. A request is the same streamed or not. Raises BadRequest."""
     key = request.headers.get(HEADER)
     if key is None:
         return None

@@ -16,7 +16,7 @@ class StrictRoute(APIRoute):
     """A route that refuses query parameters that it does not declare."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Raises BadRequest before anything else of the request is looked at."""
+        """Return a handler that raises BadRequest before anything else of the request is looked at."""
         handle = super().get_route_handler()
         known = [parameter.alias for parameter in self.dependant.query_params]
 
@@ -29,7 +29,7 @@ class StrictRoute(APIRoute):
 
 
 def check_query(request: Request, known: list[str]) -> None:
-    """Raises BadRequest for the first parameter that is not known."""
+    """Raise BadRequest for the first parameter that is not known."""
     for name in request.query_params:
         if name not in known:
             choices = f"this route takes {', '.join(known)}" if known else "this route takes none"

@@ -15,7 +15,7 @@ _LENGTH_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n
 
 
 class Sampling(NamedTuple):
-    """What a route asks of the sampler beside the fields that all routes share.
+    """Values that a route asks of the sampler, beside the fields that all routes share.
 
     default_max_tokens: None generates up to the server's limit.
     """

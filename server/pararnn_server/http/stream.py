@@ -186,7 +186,7 @@ class StreamAnswer(Answer):
         return last + job.format.end(index, Ending(output.finish_reason, output.session), usage)
 
     def _usage(self, prompt: int, completion_tokens: int) -> TokenUsage | None:
-        """So far, where every chunk carries it."""
+        """Return the usage so far, where every chunk carries it."""
         if not self._each_usage:
             return None
         num_ids = len(self._generation.plan.prompts[prompt].ids)
@@ -194,6 +194,6 @@ class StreamAnswer(Answer):
 
 
 def _first_end(items: Sequence[Addressed]) -> int:
-    """Where the events begin that end replies."""
+    """Return the position of the first event that ends a reply."""
     ends = (place for place, (_, output) in enumerate(items) if isinstance(output, Finished))
     return next(ends, len(items))

@@ -28,7 +28,7 @@ class ChatReadahead:
         whatever the server has to do.
         """
         try:
-            ids = await self._chat.history(messages, reply, partition)
+            ids = await self._chat.encode_shared_prefix(messages, reply, partition)
         except ServerError:
             # The template takes the messages but not a reply after them: nothing will be sent back.
             return

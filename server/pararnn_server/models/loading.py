@@ -85,7 +85,7 @@ def load(settings: Settings, progress: Progress | None = None) -> Loaded:
 
 
 def load_in_background(settings: Settings, progress: Progress | None = None) -> Future[Loaded]:
-    """As `load`, on a thread of its own. Cancelling the future ends the thread, as soon as bytes are read."""
+    """Call `load` on a thread of its own. Cancelling the future ends the thread at the next bytes."""
     future: Future[Loaded] = Future()
 
     def report(done: int, total: int) -> None:

@@ -30,7 +30,7 @@ class ModelRegistry:
 
     @property
     def names(self) -> list[str]:
-        """Every name of every model."""
+        """Names of all models."""
         return list(self._by_name)
 
     def add(self, model: ServedModel) -> None:

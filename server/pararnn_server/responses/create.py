@@ -14,7 +14,7 @@ from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import BadRequest, Expired, NotFound
 from pararnn_server.http.answer import Answer, Job, PlainAnswer
 from pararnn_server.http.formats.pieces import PieceReader
-from pararnn_server.http.formats.response import ResponseFormat, Resumed
+from pararnn_server.http.formats.response import ModelResponseFormat, Resumed
 from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.request_state import request_state
 from pararnn_server.http.schemas.response_items import Item, item_id
@@ -70,7 +70,9 @@ async def new_response(
         session_id=response_id if needs_session else None,
         cache_salt=body.cache_salt,
     )
-    form = ResponseFormat(_head(context, body, response_id), item_id(response_id, len(given)), start.resumed)
+    form = ModelResponseFormat(
+        _head(context, body, response_id), item_id(response_id, len(given)), start.resumed
+    )
     lifecycle = ResponseLifecycle(
         model=model,
         response_id=response_id,

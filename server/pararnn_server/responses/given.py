@@ -48,7 +48,7 @@ class _StoredItems:
         self._num_read = self._num_taken = 0
 
     async def named(self, name: str, param: str) -> Item:
-        """Raises BadRequest or TooLarge."""
+        """Return the item of a name. Raises BadRequest or TooLarge."""
         response_id = response_of(name)
         item = None if response_id is None else (await self._items_of(response_id, param)).get(name)
         if item is None:

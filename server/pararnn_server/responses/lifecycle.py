@@ -60,7 +60,7 @@ class KeptAnswer(Response):
         self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises ServerError while no header has left."""
+        """Send the answer, then drop its session. Raises ServerError while no header has left."""
         try:
             await self._answer(scope, receive, send)
         finally:

@@ -21,7 +21,7 @@ from typing import Any
 from pararnn_server.access.owner import Owner
 from pararnn_server.errors import BadRequest, Conflict, Expired, NotFound, TooLarge
 from pararnn_server.http.schemas.response_items import Item, stored_item
-from pararnn_server.sessions import catalogue as directory
+from pararnn_server.sessions import catalogue
 from pararnn_server.sessions.checksum import add_checksum, corrupt, verify_checksum
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.ledger import Ledger
@@ -59,7 +59,7 @@ class StoredResponse:
 
 
 def load(ledger: Ledger, response_id: str, owner: Owner) -> StoredResponse:
-    """NotFound or Expired."""
+    """Return a stored response. Raises NotFound or Expired."""
     with _speaking_of_responses():
         held = ledger.find(response_id, owner)
     data = ledger.store.read(response_id, DOCUMENT)
@@ -79,7 +79,7 @@ def load(ledger: Ledger, response_id: str, owner: Owner) -> StoredResponse:
 
 
 def conversation(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> Steps[list[Item]]:
-    """All that was said up to the end of a response, oldest first.
+    """Return all items up to the end of a response, oldest first.
 
     BadRequest if a part of it is gone, TooLarge if its documents have more than `max_bytes`.
     """
@@ -150,7 +150,7 @@ def find_repeated(ledger: Ledger, idempotency_key: IdempotencyKey, owner: Owner)
 
 
 def _drop_abandoned(ledger: Ledger, response_id: str) -> None:
-    """Conflict if somebody is at work on the response; otherwise that server is gone."""
+    """Drop a response whose server is gone. Raises Conflict if a server works on it."""
     if not ledger.begin_work(_work_on(response_id)):
         raise _not_answered_yet()
     try:
@@ -226,7 +226,7 @@ def keep(
     digest: str | None,
     ttl_seconds: float,
 ) -> None:
-    """Once its turn is committed: the response is there from now on. Only its last state is kept."""
+    """Keep the response, once its turn is committed. Only its last state is kept."""
     fields = {"body": body, "input": [item.body() for item in given], "digest": digest}
     text = json.dumps(fields, separators=(",", ":")).encode()
     document = add_checksum(text, place=place_of(response_id, DOCUMENT))
@@ -238,9 +238,9 @@ def keep(
 
 
 def drop(ledger: Ledger, response_id: str, owner: Owner) -> None:
-    """Instead of `keep`: nothing of it stays."""
+    """Drop the response, instead of `keep`: nothing of it stays."""
     ledger.end_work(_work_on(response_id))
-    directory.delete(ledger, response_id, owner)
+    catalogue.delete(ledger, response_id, owner)
 
 
 def delete(ledger: Ledger, response_id: str, owner: Owner) -> None:
@@ -249,7 +249,7 @@ def delete(ledger: Ledger, response_id: str, owner: Owner) -> None:
         ledger.stored(response_id, owner)
     if not ledger.store.names(response_id, DOCUMENT):
         raise NotFound("no such response", param="response_id")
-    directory.delete(ledger, response_id, owner)
+    catalogue.delete(ledger, response_id, owner)
 
 
 def alias_of(idempotency_key: IdempotencyKey, owner: Owner) -> str:

@@ -1,4 +1,4 @@
-"""Every option of the server: its name, default, meaning and environment variable PARARNN_<NAME>."""
+"""Options of the server: name, default, meaning and environment variable PARARNN_<NAME>."""
 
 from __future__ import annotations
 

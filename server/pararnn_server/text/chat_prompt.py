@@ -28,7 +28,7 @@ T = TypeVar("T")
 OFF_LOOP_CHARS = 64 << 10
 
 
-def said(bodies: Sequence[MessageFields]) -> list[Message]:
+def template_messages(bodies: Sequence[MessageFields]) -> list[Message]:
     """Return the messages of a request in the form that templates take."""
     return [message(body["role"], text_of(body), body.get("name")) for body in bodies]
 
@@ -80,7 +80,9 @@ class ChatPrompts:
             raise _marks_forged()
         return ids
 
-    async def history(self, messages: Sequence[Message], reply: str, partition: Partition) -> Sequence[int]:
+    async def encode_shared_prefix(
+        self, messages: Sequence[Message], reply: str, partition: Partition
+    ) -> Sequence[int]:
         """Return the first ids of `encode` for these messages, their reply, and any further user message.
 
         Raises BadRequest.
@@ -177,7 +179,7 @@ def _num_chars(messages: Sequence[Message]) -> int:
 
 
 def _texts(messages: Sequence[Message]) -> list[str]:
-    """All that users wrote, in two texts: a search per message costs more than the search itself."""
+    """Return all text of users as two texts: a search per message costs more than the search itself."""
     contents = "".join([each["content"] for each in messages])
     return [contents, "\n".join([each["name"] for each in messages if "name" in each])]
 

@@ -29,7 +29,7 @@ class EncodedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptReader:
-    """Raises BadRequest for ids that are no tokens, and for too many of them."""
+    """Reader of prompts. It raises BadRequest for ids that are no tokens, and for too many of them."""
 
     tokenizer: Tokenizer
     max_tokens: int

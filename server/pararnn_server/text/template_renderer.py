@@ -58,7 +58,7 @@ class TemplateTooLarge(TemplateFailed):
 
 
 class TemplateRenderer:
-    """Any thread may call it. At most MAX_PROCESSES run, started when they are needed."""
+    """Processes that render templates: at most MAX_PROCESSES, started when needed. Any thread may call."""
 
     def __init__(self, limits: TemplateLimits = TemplateLimits()) -> None:  # noqa: B008  # immutable
         self.limits = limits

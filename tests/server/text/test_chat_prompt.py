@@ -64,7 +64,7 @@ def test_the_ids_of_a_conversation_are_those_of_its_text(
 def test_a_history_is_where_the_next_turn_begins(
     chat: ChatPrompts, texts: list[str], reply: str, more: str
 ) -> None:
-    known = asyncio.run(chat.history(conversation(texts), reply, ALICE))
+    known = asyncio.run(chat.encode_shared_prefix(conversation(texts), reply, ALICE))
     again = [*conversation(texts), message("assistant", reply)]
     whole = asyncio.run(chat.encode([*again, message("user", more)], ALICE))
     assert whole[: len(known)] == known

@@ -18,7 +18,7 @@ from pararnn_server.http.connections.connection_limits import ConnectionLimits
 from pararnn_server.http.connections.exchange import Exchange
 from pararnn_server.http.connections.open_connections import OpenConnections
 from pararnn_server.http.connections.raw_answer import raw_answer
-from pararnn_server.http.connections.request_body import RequestBody
+from pararnn_server.http.connections.request_body import BodyProgress
 from pararnn_server.http.connections.request_head import HeadCollector, without_upgrade
 from pararnn_server.http.request_id import new_request_id
 from pararnn_server.http.request_state import RequestState, begin_request_state
@@ -62,7 +62,7 @@ class Connection(HttpToolsProtocol):
         self._open_connections = connections
         self._phase = Phase.HEAD
         self._head = HeadCollector(limits.max_head_bytes, limits.max_headers)
-        self._body = RequestBody(limits.max_head_bytes)
+        self._body = BodyProgress(limits.max_head_bytes)
         self._pending = b""
         self._is_overrun = False
         self._request = RequestState()
@@ -135,7 +135,7 @@ class Connection(HttpToolsProtocol):
             self._deadline.clear()
         elif self._phase is Phase.IDLE:
             self._deadline.set(self._limits.idle_seconds)
-            self._go_on()
+            self._read_next()
 
     # The parser calls these.
 
@@ -212,7 +212,7 @@ class Connection(HttpToolsProtocol):
             self._deadline.set(self._limits.body_seconds)
 
     def can_drain(self) -> bool:
-        """False for the rest of a large or late body."""
+        """Return False for the rest of a large or late body."""
         return self._body.can_be_drained and not self.cycle.is_late
 
     def on_response_complete(self) -> None:
@@ -288,9 +288,9 @@ class Connection(HttpToolsProtocol):
             self._wait(Phase.IDLE, self._limits.stalled_seconds)
         else:
             self._wait(Phase.IDLE, self._limits.idle_seconds)
-            self._go_on()
+            self._read_next()
 
-    def _go_on(self) -> None:
+    def _read_next(self) -> None:
         if self._pending:
             self.loop.call_soon(self._take_pending)
         else:
@@ -327,7 +327,7 @@ class Connection(HttpToolsProtocol):
     # Time.
 
     def _wait(self, phase: Phase, seconds: float) -> None:
-        """For the client."""
+        """Wait for the client."""
         self._phase = phase
         self._open_connections.waits(self)
         self._deadline.set(seconds)
@@ -360,7 +360,7 @@ class Connection(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     def _check_presence(self) -> None:
-        """To write to a client that has left ends the connection, at the second time at the latest."""
+        """Write to a client that may have left: the second write at the latest ends such a connection."""
         if self._num_probes is None or self.cycle.response_started:
             return
         if self._can_probe:
@@ -375,7 +375,7 @@ class Connection(HttpToolsProtocol):
         return self.cycle.scope["http_version"] == "1.1"
 
     def _is_read(self) -> bool:
-        """True if fewer bytes wait for the client than at the last call, or some for the first time."""
+        """Return True if fewer bytes wait for the client than at the last call, or the first bytes wait."""
         before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
         return self._unsent > 0 and (before == 0 or self._unsent < before)
 

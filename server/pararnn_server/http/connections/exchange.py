@@ -18,7 +18,7 @@ class Wire(Protocol):
         """The application waits for more of the body."""
 
     def can_drain(self) -> bool:
-        """True if the rest of a body that nobody wants is small enough to be read."""
+        """Return True if the rest of a body that nobody wants is small enough to be read."""
 
     def application_ended(self) -> None:
         """The application has returned, whether or not its answer is complete."""
@@ -84,7 +84,7 @@ class Exchange(RequestResponseCycle):
         self.closes, self.keep_alive = self.closes or not self.keep_alive, True
 
     def _framed(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """With the header that says where the connection ends."""
+        """Return the message with the header that says where the connection ends."""
         if self.more_body and not self._wire.can_drain():
             self.keep_alive = False
         if self.scope["http_version"] == "1.0" and b"content-length" not in dict(headers):

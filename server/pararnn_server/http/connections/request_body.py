@@ -10,7 +10,7 @@ LEAST_PROGRESS: Final = 64 << 10
 MAX_DRAINED_BYTES: Final = 64 << 10
 
 
-class RequestBody:
+class BodyProgress:
     """is_whole: its last byte is here. is_chunked: only the parser knows where it ends.
 
     max_framing_bytes: between two pieces of content of a chunked body.
@@ -31,7 +31,7 @@ class RequestBody:
         self._left = num_bytes
 
     def cut(self, data: bytes) -> bytes:
-        """As many of the next bytes as may belong to the body."""
+        """Return as many of the next bytes as may belong to the body."""
         if self.is_chunked:
             self._framing_bytes += len(data)
             return data

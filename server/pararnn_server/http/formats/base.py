@@ -1,4 +1,4 @@
-"""What every answer can do on the wire, and what completions and chats have in common there."""
+"""Formats of answers on the wire, and the part that completions and chats share."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one choice ended, and the session it left."""
+    """The end of one choice: its reason, and the session as it was left."""
 
     reason: str
     session: SessionInfo | None = None
@@ -71,10 +71,10 @@ class AnswerFormat(ABC):
 
     @abstractmethod
     def last(self, usage: TokenUsage) -> bytes:
-        """What ends a stream."""
+        """Return the end of a stream."""
 
     def failure(self, error: ServerError) -> bytes:
-        """What ends a stream that failed."""
+        """Return the end of a stream that failed."""
         return sse.error_event(error)
 
     @abstractmethod
@@ -85,7 +85,7 @@ class AnswerFormat(ABC):
 
 
 class ChunkFormat(AnswerFormat):
-    """What completions and chats have in common: chunks with a list of choices.
+    """The part that completions and chats share: chunks with a list of choices.
 
     null_usage: every chunk but the last carries "usage": null and the last the usage, as include_usage
         promises.
@@ -138,7 +138,7 @@ def compact(value: Mapping[str, Any]) -> str:
 
 
 def usage_body(usage: TokenUsage) -> dict[str, Any]:
-    """As the schema `Usage` says."""
+    """Return the fields of the schema `Usage`."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -148,7 +148,7 @@ def usage_body(usage: TokenUsage) -> dict[str, Any]:
 
 
 def usage_json(usage: TokenUsage) -> str:
-    """As text: chunks may carry it once per token."""
+    """Return the usage as text: chunks may carry it once per token."""
     total = usage.prompt_tokens + usage.completion_tokens
     return (
         f'{{"prompt_tokens":{usage.prompt_tokens},"completion_tokens":{usage.completion_tokens},'
@@ -157,7 +157,7 @@ def usage_json(usage: TokenUsage) -> str:
 
 
 def session_stamp(session: SessionInfo) -> dict[str, Any]:
-    """As the schema `SessionStamp` says."""
+    """Return the fields of the schema `SessionStamp`."""
     return {
         "id": session.id,
         "turn": session.turn,

@@ -69,7 +69,7 @@ class PieceReader:
         return Piece(self._decoder.decode(output.text_bytes), entries)
 
     def rest(self) -> Piece:
-        """What an unfinished character at the very end looks like."""
+        """Return an unfinished character at the very end as it is shown."""
         return Piece(self._decoder.decode(b"", True), [] if self._logprobs else None)
 
     def _echo(self, count: int, rows: Sequence[Sampled | None] | None) -> Piece:

@@ -16,7 +16,7 @@ from pararnn_server.sessions.session import SessionInfo
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Where the response goes on from: ids of the conversation so far, and how many its state covers."""
+    """The point that a response resumes from: ids of the conversation, and how many its state covers."""
 
     num_tokens: int = 0
     num_covered: int = 0
@@ -25,7 +25,7 @@ class Resumed:
 _FRESH = Resumed()
 
 
-class ResponseFormat(AnswerFormat):
+class ModelResponseFormat(AnswerFormat):
     """One reply. head: the response before it has one.
 
     Events are numbered, named, and end with the response; there is no [DONE].
@@ -97,7 +97,7 @@ class ResponseFormat(AnswerFormat):
         return self._event("response.failed", response=response).encode()
 
     def response(self, usage: TokenUsage) -> dict[str, Any]:
-        """Once it has ended."""
+        """Return the response, once it has ended."""
         incomplete = {"reason": "max_output_tokens"} if self._status == "incomplete" else None
         return {
             **self._head,
@@ -144,7 +144,7 @@ def replay(body: Mapping[str, Any]) -> bytes:
     """The stream that ends with this response, its text in one piece."""
     [message] = body["output"]
     head = {**body, "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
-    form = ResponseFormat(head, message["id"])
+    form = ModelResponseFormat(head, message["id"])
     text = "".join(part["text"] for part in message["content"])
     ending = Ending("length" if body["status"] == "incomplete" else "stop")
     events = form.opening(0, None) + form.piece(0, Piece(text, None), None) + form.end(0, ending, None)

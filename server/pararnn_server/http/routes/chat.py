@@ -21,7 +21,7 @@ from pararnn_server.http.schemas.chat import ChatChunk, ChatRequest, ChatRespons
 from pararnn_server.http.schemas.errors import ErrorBody
 from pararnn_server.models.service import service_of
 from pararnn_server.state_cache.state_cache import Partition
-from pararnn_server.text.chat_prompt import said
+from pararnn_server.text.chat_prompt import template_messages
 from pararnn_server.text.chat_template import Message
 from pararnn_server.text.prompts import EncodedPrompt
 
@@ -37,7 +37,7 @@ async def create_chat_completion(request: Request) -> Response:
     service_of(request).check_accepting()
     body = await read_body(request, ChatRequest)
     context = await generation_context(request, body, _sampling)
-    messages = said(body.messages)
+    messages = template_messages(body.messages)
     partition = Partition(context.owner.key, body.cache_salt)
     prompt = await context.in_time(_read_prompt(context, messages, partition))
     head = heading(context, "chatcmpl", body)

@@ -96,7 +96,7 @@ async def list_input_items(
     order: Literal["asc", "desc"] = "desc",
     after: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """What the response was given, its conversation included, as far as that is still stored."""
+    """List the items of the response's input, with those of its conversation that are still stored."""
     context = _context(request)
     max_bytes = context.settings.max_body_bytes
     items = await context.model.ask(records.inputs, response_id, context.owner, max_bytes)
@@ -112,7 +112,7 @@ def _context(request: Request, model: str | None = None, timeout: float | None =
 
 
 def _page(items: list[Item], limit: int, after: str) -> tuple[list[Item], bool]:
-    """From behind the item `after`, or from the first; and whether there are more."""
+    """Return the items behind `after`, or from the first on, and whether there are more."""
     ids = [item.id for item in items]
     if after and after not in ids:
         raise BadRequest("after: it names no item of this response.", param="after")

@@ -23,7 +23,7 @@ from pararnn_server.http.schemas.tokens import (
 )
 from pararnn_server.models.service import service_of
 from pararnn_server.state_cache.state_cache import Partition
-from pararnn_server.text.chat_prompt import said
+from pararnn_server.text.chat_prompt import template_messages
 from pararnn_server.text.tokenizer import Tokenizer
 
 TEXT_CHARS = 1 << 14
@@ -54,7 +54,7 @@ async def detokenize(request: Request) -> Response:
 
 @router.get("/tokenizer_info", **documented(TokenizerInfo, READING))
 async def tokenizer_info(request: Request) -> Response:
-    """How prompts are read."""
+    """Show how prompts are read."""
     model = request_context(request).model
     tokenizer, template = model.tokenizer, model.chat.template
     info = TokenizerInfo(
@@ -91,7 +91,9 @@ async def _encode(context: RequestContext, body: TokenizeRequest) -> Sequence[in
             message = "add_special_tokens: only with prompt; the chat template decides for messages."
             raise BadRequest(message, param="add_special_tokens")
         limit = model.prompts.limit("messages")
-        ids = await model.chat.encode(said(body.messages), Partition(context.owner.key), limit=limit)
+        ids = await model.chat.encode(
+            template_messages(body.messages), Partition(context.owner.key), limit=limit
+        )
         return model.prompts.checked(ids, "messages")
     bos = body.add_special_tokens is not False
     prompt = await model.prompts.text(body.prompt or "", param="prompt", bos=bos)

@@ -165,7 +165,7 @@ class ChatChoice(ResponseBody):
 
 
 class Delta(ResponseBody):
-    """What a chunk adds; the role comes first, once."""
+    """The part that a chunk adds; the role comes first, once."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
@@ -181,7 +181,7 @@ class ChatChunkChoice(ResponseBody):
 
 
 class ChatCommon(ResponseBody):
-    """What whole answers and chunks share. `session` stands where a session was named."""
+    """Fields that whole answers and chunks share. `session` is there if the request named one."""
 
     id: str
     created: int

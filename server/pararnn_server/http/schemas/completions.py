@@ -57,7 +57,7 @@ class CompletionChunkChoice(ResponseBody):
 
 
 class CompletionCommon(ResponseBody):
-    """What whole answers and chunks share. `session` stands where a session was named."""
+    """Fields that whole answers and chunks share. `session` is there if the request named one."""
 
     id: str
     object: Literal["text_completion"]

@@ -15,6 +15,6 @@ class ErrorDetail(ResponseBody):
 
 
 class ErrorBody(ResponseBody):
-    """Any answer that is no success."""
+    """Every answer that is no success."""
 
     error: ErrorDetail

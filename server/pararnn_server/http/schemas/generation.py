@@ -50,7 +50,7 @@ class SamplingFields(RequestBody):
 
 
 class HonouredFields(SamplingFields):
-    """What completions and chats have besides."""
+    """Further fields of completions and chats."""
 
     n: Annotated[int, Field(ge=1)] | None = None
     stream_options: StreamOptions | None = None

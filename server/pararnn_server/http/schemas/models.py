@@ -20,7 +20,7 @@ class Model(ResponseBody):
 
 
 class ModelList(ResponseBody):
-    """All models."""
+    """List of all models."""
 
     object: Literal["list"]
     data: list[Model]

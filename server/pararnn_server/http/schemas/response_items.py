@@ -1,4 +1,4 @@
-"""What a conversation of responses is made of."""
+"""Items of a conversation of responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Item:
     text: str
 
     def body(self) -> dict[str, Any]:
-        """As the schema `StoredItem` says."""
+        """Return the fields of the schema `StoredItem`."""
         kind = {"type": "input_text", "text": self.text}
         if self.role == "assistant":
             kind = output_text(self.text)
@@ -44,10 +44,10 @@ def response_of(name: str) -> str | None:
 
 
 def output_text(text: str) -> dict[str, Any]:
-    """As the schema `OutputText` says."""
+    """Return the fields of the schema `OutputText`."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def stored_item(body: Mapping[str, Any]) -> Item:
-    """Of a body as `Item.body` made it, or of a message that was given."""
+    """Return the item of a body that `Item.body` made, or of a message that was given."""
     return Item(body["id"], body["role"], "".join(part["text"] for part in body["content"]))

@@ -30,7 +30,7 @@ def _refuse_true(value: bool) -> bool:
 
 
 class InputText(RequestBody):
-    """What somebody wrote; pieces are joined without anything between them."""
+    """Text of a message; pieces are joined without anything between them."""
 
     type: Literal["input_text"]
     text: str
@@ -147,7 +147,7 @@ class TextFormat(RequestBody):
 
 
 class TextOptions(RequestBody):
-    """How the reply is written."""
+    """Options of the reply's text."""
 
     format: TextFormat | None = None
     verbosity: Literal["medium"] | None = None
@@ -263,7 +263,7 @@ class IncompleteDetails(ResponseBody):
 
 
 class ResponseError(ResponseBody):
-    """What went wrong."""
+    """The error of a response."""
 
     code: str
     message: str

@@ -16,7 +16,7 @@ Tier = Literal["device", "host", "store"]
 
 
 class SessionCreate(RequestBody):
-    """What to start with, if anything: text or tokens, not both."""
+    """The start of a session, if it has one: text or tokens, not both."""
 
     EXAMPLES: ClassVar[Examples] = {
         "empty": {},
@@ -42,7 +42,10 @@ class SessionAppend(RequestBody):
 
 
 class SessionPatch(RequestBody):
-    """What is left out stays. metadata: in place of all there was. pinned: never expires, stays in memory."""
+    """Changes of a session; what is left out stays.
+
+    metadata: in place of all there was. pinned: never expires, stays in memory.
+    """
 
     EXAMPLES: ClassVar[Examples] = {
         "metadata": {"metadata": {"topic": "demo"}},

@@ -61,7 +61,7 @@ class DetokenizeResponse(ResponseBody):
 
 
 class TokenizerInfo(ResponseBody):
-    """What a client needs to read prompts as the server does."""
+    """Facts by which a client can read prompts as the server does."""
 
     tokenizer_class: str
     vocab_size: int
