@@ -63,7 +63,7 @@ PARARNN_HD int bucket_of(double tempered) {
   return depth < double(kBuckets - 1) ? int(depth) : kBuckets - 1;
 }
 
-// One row with its options.
+// One row with its options. mask: null if every id may be drawn.
 struct SampleRow {
   const float* logits;
   int64_t vocab;
@@ -74,6 +74,7 @@ struct SampleRow {
   const int32_t* bias_ids;
   const double* biases;
   int64_t num_biases;
+  const int32_t* mask;
 
   static PARARNN_HD SampleRow of(const SampleParams& p, int64_t i) {
     const int64_t slot = p.slots[i], first_bias = p.bias_bounds[slot];
@@ -85,7 +86,8 @@ struct SampleRow {
             p.counts == nullptr ? nullptr : p.counts + slot * p.vocab,
             p.bias_ids + first_bias,
             p.biases + first_bias,
-            p.bias_bounds[slot + 1] - first_bias};
+            p.bias_bounds[slot + 1] - first_bias,
+            p.masks == nullptr || !p.masked[slot] ? nullptr : p.masks + slot * p.mask_stride};
   }
 
   PARARNN_HD bool repeats() const { return numbers.repetition_penalty != 1.0; }
@@ -93,6 +95,10 @@ struct SampleRow {
     return numbers.presence_penalty != 0.0 || numbers.frequency_penalty != 0.0;
   }
   PARARNN_HD bool changes_logits() const { return num_biases > 0 || repeats() || counts_matter(); }
+  PARARNN_HD bool is_masked() const { return mask != nullptr; }
+  PARARNN_HD bool forbids(int64_t id) const {
+    return is_masked() && (uint32_t(mask[id / kMaskBits]) >> (id % kMaskBits) & 1) == 0;
+  }
   PARARNN_HD bool is_greedy() const { return numbers.temperature == 0.0; }
   PARARNN_HD bool has_top_k() const { return counters.top_k > 0 && counters.top_k < vocab; }
   PARARNN_HD bool has_top_p() const { return numbers.top_p < 1.0; }

@@ -22,11 +22,16 @@ struct SampleCounters {
   int64_t output_index;
 };
 
+// Ids of one word of a mask.
+constexpr int64_t kMaskBits = 32;
+
 // tokens[i] is drawn from row logits_rows[i] of logits (*, vocab) with the options of slots[i], none twice:
-// -1 if the row has NaN, +inf or nothing but -inf, and then nothing else changes; else output_index grows by
-// one, and counts[slot, token] too where a penalty needs it. numbers, counters (slots); seen (slots,
-// seen_stride) bitmaps; counts (slots, vocab); the biases of slot s are bias_bounds[s] .. bias_bounds[s + 1].
-// seen and counts may be null where no option needs them.
+// -1 if the row has NaN, +inf, or -inf for every id that may be drawn, and then nothing else changes; else
+// output_index grows by one, and counts[slot, token] too where a penalty needs it. numbers, counters (slots);
+// seen (slots, seen_stride) bitmaps; counts (slots, vocab); the biases of slot s are bias_bounds[s] ..
+// bias_bounds[s + 1]. Of a slot with masked[slot] only ids with a bit in masks (slots, mask_stride) are
+// drawn: bit id % 32 of word id / 32. seen and counts may be null where no option needs them, masked and
+// masks where no slot is masked.
 struct SampleParams {
   int64_t rows;
   int64_t vocab;
@@ -41,6 +46,9 @@ struct SampleParams {
   const int64_t* bias_bounds;
   const int32_t* bias_ids;
   const double* biases;
+  const bool* masked;
+  const int32_t* masks;
+  int64_t mask_stride;
   int64_t* tokens;
 };
 

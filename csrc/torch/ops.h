@@ -76,7 +76,7 @@ int64_t multiply_add_op(int64_t unit, int64_t rounds);
 // Ids of the rows asked for, -1 where a row is not finite; see SampleParams.
 Tensor sample_op(const Tensor& logits, const Tensor& rows, const Tensor& slots, const Tensor& numbers,
                  Tensor counters, const Tensor& seen, Tensor counts, const Tensor& bias_bounds,
-                 const Tensor& bias_ids, const Tensor& biases);
+                 const Tensor& bias_ids, const Tensor& biases, const Tensor& masked, const Tensor& masks);
 // finite, logprobs, top_ids, top_logprobs; see TokenLogprobsParams.
 std::tuple<Tensor, Tensor, Tensor, Tensor> token_logprobs_op(const Tensor& logits, const Tensor& rows,
                                                              const Tensor& targets, const Tensor& top_counts);

@@ -57,11 +57,26 @@ void check_penalties(const SampleParams& p, int64_t seen_slots, int64_t counted_
   }
 }
 
+bool allows_nothing(const int32_t* mask, int64_t vocab) {
+  const int64_t whole = vocab / kMaskBits, rest = vocab % kMaskBits;
+  if (std::any_of(mask, mask + whole, [](int32_t word) { return word != 0; })) return false;
+  return rest == 0 || (uint32_t(mask[whole]) & ((uint32_t(1) << rest) - 1)) == 0;
+}
+
+void check_masks(const SampleParams& p) {
+  if (p.masks == nullptr) return;
+  for (int64_t i = 0; i < p.rows; ++i) {
+    const int64_t slot = p.slots[i];
+    PARARNN_REQUIRE(!p.masked[slot] || !allows_nothing(p.masks + slot * p.mask_stride, p.vocab),
+                    "masks: the mask of slot ", slot, " allows no id");
+  }
+}
+
 }  // namespace
 
 Tensor sample_op(const Tensor& logits, const Tensor& rows, const Tensor& slots, const Tensor& numbers,
                  Tensor counters, const Tensor& seen, Tensor counts, const Tensor& bias_bounds,
-                 const Tensor& bias_ids, const Tensor& biases) {
+                 const Tensor& bias_ids, const Tensor& biases, const Tensor& masked, const Tensor& masks) {
   check_logits(logits);
   const int64_t vocab = logits.size(1);
   check_tensor("rows", rows, ScalarType::Long, {kAnySize});
@@ -74,6 +89,11 @@ Tensor sample_op(const Tensor& logits, const Tensor& rows, const Tensor& slots, 
   check_tensor("seen", seen, ScalarType::Byte, {kAnySize, (vocab + 7) / 8});
   check_tensor("counts", counts, ScalarType::Int, {kAnySize, vocab});
   check_biases(bias_bounds, bias_ids, biases, num_slots, vocab);
+  check_tensor("masked", masked, ScalarType::Bool, {kAnySize});
+  const int64_t masked_slots = masked.size(0);
+  PARARNN_REQUIRE(masked_slots == 0 || masked_slots == num_slots, "masked: expected 0 or ", num_slots,
+                  " rows, got ", masked_slots);
+  check_tensor("masks", masks, ScalarType::Int, {masked_slots, mask_words(vocab)});
   Tensor tokens = empty_cpu({count}, ScalarType::Long);
   const SampleParams params{count,
                             vocab,
@@ -88,8 +108,12 @@ Tensor sample_op(const Tensor& logits, const Tensor& rows, const Tensor& slots, 
                             bias_bounds.const_data_ptr<int64_t>(),
                             bias_ids.const_data_ptr<int32_t>(),
                             biases.const_data_ptr<double>(),
+                            masked_slots == 0 ? nullptr : masked.const_data_ptr<bool>(),
+                            masked_slots == 0 ? nullptr : masks.const_data_ptr<int32_t>(),
+                            masks.size(1),
                             tokens.mutable_data_ptr<int64_t>()};
   check_penalties(params, seen.size(0), counts.size(0));
+  check_masks(params);
   sample_cpu(params);
   return tokens;
 }

@@ -11,7 +11,7 @@ namespace {
 
 Tensor sample(const Tensor& logits, const Tensor& rows, const Tensor& slots, const Tensor& numbers,
               Tensor counters, const Tensor& seen, Tensor counts, const Tensor& bias_bounds,
-              const Tensor& bias_ids, const Tensor& biases) {
+              const Tensor& bias_ids, const Tensor& biases, const Tensor& masked, const Tensor& masks) {
   const int32_t device = logits.get_device_index();
   check_cuda_tensor("logits", logits, device, ScalarType::Float, {kAnySize, kAnySize});
   const int64_t vocab = logits.size(1);
@@ -27,6 +27,11 @@ Tensor sample(const Tensor& logits, const Tensor& rows, const Tensor& slots, con
   check_cuda_tensor("bias_bounds", bias_bounds, device, ScalarType::Long, {num_slots + 1});
   check_cuda_tensor("bias_ids", bias_ids, device, ScalarType::Int, {kAnySize});
   check_cuda_tensor("biases", biases, device, ScalarType::Double, {bias_ids.size(0)});
+  check_cuda_tensor("masked", masked, device, ScalarType::Bool, {kAnySize});
+  const int64_t masked_slots = masked.size(0);
+  PARARNN_REQUIRE(masked_slots == 0 || masked_slots == num_slots, "masked: expected 0 or ", num_slots,
+                  " rows, got ", masked_slots);
+  check_cuda_tensor("masks", masks, device, ScalarType::Int, {masked_slots, mask_words(vocab)});
   const CallersStream stream(device);
   Tensor tokens = empty_beside(rows, {count}, ScalarType::Long);
   sample_cuda({count, vocab, logits.const_data_ptr<float>(), rows.const_data_ptr<int64_t>(),
@@ -35,7 +40,9 @@ Tensor sample(const Tensor& logits, const Tensor& rows, const Tensor& slots, con
                seen.size(0) == 0 ? nullptr : seen.const_data_ptr<uint8_t>(), seen.size(1),
                counts.size(0) == 0 ? nullptr : counts.mutable_data_ptr<int32_t>(),
                bias_bounds.const_data_ptr<int64_t>(), bias_ids.const_data_ptr<int32_t>(),
-               biases.const_data_ptr<double>(), tokens.mutable_data_ptr<int64_t>()},
+               biases.const_data_ptr<double>(), masked_slots == 0 ? nullptr : masked.const_data_ptr<bool>(),
+               masked_slots == 0 ? nullptr : masks.const_data_ptr<int32_t>(), masks.size(1),
+               tokens.mutable_data_ptr<int64_t>()},
               stream.get());
   return tokens;
 }

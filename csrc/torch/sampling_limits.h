@@ -9,6 +9,8 @@ namespace pararnn {
 constexpr int64_t kSampleNumbers = sizeof(SampleNumbers) / sizeof(double);
 constexpr int64_t kSampleCounters = sizeof(SampleCounters) / sizeof(int64_t);
 
+inline int64_t mask_words(int64_t vocab) { return (vocab + kMaskBits - 1) / kMaskBits; }
+
 // Beyond it the weights of a row might not sum up in 63 bits.
 constexpr int64_t kMaxVocab = int64_t(1) << 20;
 

@@ -85,7 +85,8 @@ inline void define_schemas(torch::stable::detail::StableLibrary& library) {
 
   library.def(
       "sample(Tensor logits, Tensor rows, Tensor slots, Tensor numbers, Tensor(a!) counters, Tensor seen, "
-      "Tensor(b!) counts, Tensor bias_bounds, Tensor bias_ids, Tensor biases) -> Tensor");
+      "Tensor(b!) counts, Tensor bias_bounds, Tensor bias_ids, Tensor biases, Tensor masked, Tensor masks) "
+      "-> Tensor");
   library.def(
       "token_logprobs(Tensor logits, Tensor rows, Tensor targets, Tensor top_counts) -> "
       "(Tensor, Tensor, Tensor, Tensor)");

@@ -18,6 +18,8 @@ def sample(
     bias_bounds: Tensor,
     bias_ids: Tensor,
     biases: Tensor,
+    masked: Tensor,
+    masks: Tensor,
 ) -> Tensor:
     """Draws one id from each row of `logits` that `rows` names, with the options of the slot beside it.
 
@@ -28,13 +30,16 @@ def sample(
     seen: (S, ceil(V/8)) uint8 bitmaps; counts: (S, V) int32, of a slot with a presence or frequency penalty
     the drawn id's grows by one; both may have fewer rows if no option of the missing ones needs them;
     bias_bounds: (S+1,) int64, slot s adds biases[i] (float64) to the logit of bias_ids[i] (int32) for i in
-    [bias_bounds[s], bias_bounds[s+1]).
-    All on one device. On CUDA the ids of a slot's biases rise, and what rows, slots and biases hold is
+    [bias_bounds[s], bias_bounds[s+1]);
+    masked: (S,) bool, masks: (S, ceil(V/32)) int32: of a slot that is masked only ids whose bit is set are
+    drawn, and a mask without any is an error; both without rows if no slot is masked.
+    All on one device. On CUDA the ids of a slot's biases rise, and what rows, slots, biases and masks hold is
     taken on trust: to look at it would wait for the device.
-    Returns (M,) int64, -1 where the row has NaN, +inf or nothing but -inf; there nothing else changes.
+    Returns (M,) int64, -1 where the row has NaN, +inf, or -inf for every id that may be drawn; there nothing
+    else changes.
     """
     tokens: Tensor = native().sample(
-        logits, rows, slots, numbers, counters, seen, counts, bias_bounds, bias_ids, biases
+        logits, rows, slots, numbers, counters, seen, counts, bias_bounds, bias_ids, biases, masked, masks
     )
     return tokens
 

@@ -1,8 +1,12 @@
 """The sampler in NumPy, one row at a time: what the native kernels compute, with the same bits.
 
-Order of operations: logit_bias, repetition_penalty, presence and frequency penalties, top_k, temperature,
-top_p, min_p, draw. Scores are float64. Ties go to the lowest id everywhere. Weights of the draw are whole
-numbers, so that their sums have no order and no rounding.
+Order of operations: mask, logit_bias, repetition_penalty, presence and frequency penalties, top_k,
+temperature, top_p, min_p, draw. An id that the mask forbids has the score -inf from the first on: no bias
+lifts it, and it weighs nothing in the draw. So top_k, top_p and min_p see the allowed ids only.
+Log-probabilities are those of the model's own logits, before the mask and all that follows, as in vLLM.
+
+Scores are float64. Ties go to the lowest id everywhere. Weights of the draw are whole numbers, so that their
+sums have no order and no rounding.
 """
 
 from __future__ import annotations
@@ -13,8 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pararnn_core.sampling.mask_words import flags_of
 from pararnn_core.sampling.rng import UNIFORM_BITS, uniform_bits
-from pararnn_core.sampling.sampled import NonFiniteLogits, Sampled, SampleRow
+from pararnn_core.sampling.sampled import NonFiniteLogits, Sampled, SampleRow, check_masks
 
 Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
@@ -42,9 +47,17 @@ _EXP_COEFFICIENTS = (
 
 
 def sample(logits: Float32s, rows: Sequence[SampleRow]) -> list[int]:
-    """logits (M, V), M rows -> M ids. NonFiniteLogits names bad rows; then nothing was sampled."""
-    best = checked_best(logits)
-    return [_choose(logits[i], int(best[i]), row) for i, row in enumerate(rows)]
+    """logits (M, V), M rows -> M ids.
+
+    NonFiniteLogits names bad rows, NothingAllowed those of empty masks; then nothing was sampled.
+    """
+    check_masks(rows, logits.shape[1])
+    checked_best(logits)
+    scores = [_scores(logits[i], row) for i, row in enumerate(rows)]
+    bad = [i for i, its in enumerate(scores) if its.max() == -np.inf]
+    if bad:
+        raise NonFiniteLogits(bad)
+    return [_choose(its, row) for its, row in zip(scores, rows, strict=True)]
 
 
 def token_logprobs(logits: Float32s, targets: Sequence[int], top_counts: Sequence[int]) -> list[Sampled]:
@@ -86,11 +99,15 @@ def log(x: float) -> float:
     return e * _LN2_HIGH + (e * _LN2_LOW + 2.0 * f * series)
 
 
-def _choose(raw: Float32s, best: int, row: SampleRow) -> int:
-    params, scores = row.params, raw.astype(np.float64)
-    if params.changes_logits:
-        scores = _penalised(scores, row)
-        best = int(scores.argmax())
+def _scores(raw: Float32s, row: SampleRow) -> Float64s:
+    scores = raw.astype(np.float64)
+    if row.mask is not None:
+        scores[~flags_of(row.mask, len(scores))] = -np.inf
+    return _penalised(scores, row) if row.params.changes_logits else scores
+
+
+def _choose(scores: Float64s, row: SampleRow) -> int:
+    params, best = row.params, int(scores.argmax())
     if params.greedy:
         return best
     ids = np.arange(len(scores))

@@ -13,15 +13,19 @@ from torch import Tensor
 
 from pararnn_core import ops
 from pararnn_core.sampling import reference_sampler
-from pararnn_core.sampling.sampled import NonFiniteLogits, Sampled, SampleRow
+from pararnn_core.sampling.sampled import NonFiniteLogits, NothingAllowed, Sampled, SampleRow, check_masks
 from pararnn_core.sampling.sampling_table import SamplingTable
 
-__all__ = ["NonFiniteLogits", "SampleRow", "Sampled", "sample", "token_logprobs"]
+__all__ = ["NonFiniteLogits", "NothingAllowed", "SampleRow", "Sampled", "sample", "token_logprobs"]
 
 
 def sample(logits: Tensor, rows: Sequence[SampleRow]) -> list[Sampled]:
-    """logits (M, V) float32, M rows -> M tokens. NonFiniteLogits names bad rows; then nothing was sampled."""
+    """logits (M, V) float32, M rows -> M tokens.
+
+    NonFiniteLogits names bad rows, NothingAllowed those of empty masks; then nothing was sampled.
+    """
     logits = _checked(logits, len(rows))
+    check_masks(rows, logits.shape[1])
     if not rows:
         return []
     tokens = (
@@ -79,6 +83,7 @@ def _native_ids(logits: Tensor, rows: Sequence[SampleRow]) -> list[int]:
     table = SamplingTable(num_rows, vocab_size)
     for i, row in enumerate(rows):
         table.start(i, row.params, row.choice, row.output_index, row.counts)
+        table.set_mask(i, row.mask)
     order = torch.arange(num_rows)
     tokens = table.sample(logits, order, order.int(), _bitmaps(rows, vocab_size))
     if min(tokens) < 0:

@@ -10,15 +10,18 @@ from torch import Tensor
 
 from pararnn_core import ops
 from pararnn_core.ops.devices import on_device
+from pararnn_core.sampling.mask_words import MaskWords
 from pararnn_core.sampling.rng import check_counters
 from pararnn_core.sampling.sampling_params import SamplingParams
+from pararnn_core.sampling.slot_masks import SlotMasks
 
 _NEUTRAL = SamplingParams(temperature=0.0)
 
 
 class SamplingTable:
     """One row of options per slot. A slot enters with `start` and leaves with `clear`; between the two its
-    counters and counts move on by themselves with every id that is drawn. One thread at a time.
+    counters and counts move on by themselves with every id that is drawn. A mask stays until the next one,
+    or until the slot is started or cleared. One thread at a time.
 
     On a device the options go over with the first draw after they changed, and nothing comes back but ids.
     """
@@ -34,6 +37,7 @@ class SamplingTable:
         self._options = (self._host[0].to(self._device), self._host[1].to(self._device))
         self._changed: set[int] = set()
         self._counts = torch.zeros((0, vocab_size), dtype=torch.int32, device=self._device)
+        self._masks = SlotMasks(num_slots, vocab_size, self._device)
         self._biases: dict[int, Mapping[int, float]] = {}
         self._bias_tensors = self._send_biases()
         for slot in range(num_slots):
@@ -63,12 +67,20 @@ class SamplingTable:
         top_k = min(params.top_k, self._vocab_size)
         self._counters[slot] = (top_k, params.seed, choice, output_index - (output_index >> 63 << 64))
         self._changed.add(slot)
+        self._masks.set(slot, None)
         if params.presence_penalty or params.frequency_penalty:
             self._start_counts(slot, counts or {})
         if params.logit_bias or slot in self._biases:
             self._biases[slot] = params.logit_bias
             self._biases = {slot: bias for slot, bias in self._biases.items() if bias}
             self._bias_tensors = self._send_biases()
+
+    def set_mask(self, slot: int, words: MaskWords | None) -> None:
+        """Let the slot's next draws give only ids that the mask allows; None: any. The words are copied.
+
+        Raises ValueError for words that are no mask, NothingAllowed (rows: the slot) if they allow no id.
+        """
+        self._masks.set(slot, words)
 
     def clear(self, slot: int) -> None:
         """Forgets the slot's options."""
@@ -81,14 +93,15 @@ class SamplingTable:
 
     def draw(self, logits: Tensor, rows: Tensor, slots: Tensor, seen: Tensor) -> Tensor:
         """Ids (M,) int64 drawn from rows (M,) int64 of logits (*, V) for slots (M,) int32; -1 where a row is
-        not finite.
+        not finite, or -inf for every id that its mask allows.
 
         logits, and seen (slots, ceil(V / 8)) uint8, or no rows if no slot has a repetition_penalty, are on
         the table's device, as the ids are; rows and slots on the host.
         """
         self._send_changes()
         where = (on_device(rows, self._device), on_device(slots, self._device))
-        return ops.sample(logits, *where, *self._options, seen, self._counts, *self._bias_tensors)
+        penalties = (seen, self._counts, *self._bias_tensors)
+        return ops.sample(logits, *where, *self._options, *penalties, *self._masks.tensors())
 
     def _send_changes(self) -> None:
         if self._changed and self._device.type != "cpu":

@@ -28,10 +28,14 @@ std::vector<int64_t> draw(const Level& level, const SampleTable& table, const st
   Exact<int32_t> counts(table.counts), bias_ids(table.bias_ids);
   Exact<int64_t> bias_bounds(table.bias_bounds);
   Exact<double> biases(table.biases);
+  Exact<bool> masked(table.slots());
+  fill_flags(masked, table.masked);
+  Exact<int32_t> masks(table.masks);
   in_fresh_thread([&] {
     level.sample({table.slots(), table.vocab, its_logits.data(), rows.data(), slots.data(), numbers.data(),
                   counters.data(), seen.data(), (table.vocab + 7) / 8, counts.data(), bias_bounds.data(),
-                  bias_ids.data(), biases.data(), tokens.data()});
+                  bias_ids.data(), biases.data(), masked.data(), masks.data(), table.mask_words(),
+                  tokens.data()});
   });
   return tokens.copy();
 }
@@ -47,8 +51,11 @@ void check_draws(const Level& level, Checks& checks, int64_t vocab, const std::v
     checks.same_bits("ids", got.data(), want.data(), table.slots() * 8);
   }
   bool valid = true;
-  for (const int64_t id : want) valid = valid && id >= 0 && id < vocab;
-  checks.that(valid, "ids are of the vocabulary");
+  for (int64_t i = 0; i < table.slots(); ++i) {
+    const int64_t id = want[size_t(i)], slot = table.slots() - 1 - i;
+    valid = valid && id >= 0 && id < vocab && table.allows(slot, id);
+  }
+  checks.that(valid, "ids are of the vocabulary and allowed");
 }
 
 void check_logprobs(const Level& level, Checks& checks, int64_t vocab, const std::vector<float>& logits) {

@@ -33,7 +33,10 @@ class Draws {
         counts_(table.counts),
         bias_ids_(table.bias_ids),
         bias_bounds_(table.bias_bounds),
-        biases_(table.biases) {
+        biases_(table.biases),
+        masked_(table.slots()),
+        masks_(table.masks) {
+    fill_flags(masked_, table.masked);
     for (int64_t i = 0; i < table.slots(); ++i) {
       slots_[i] = int32_t(table.slots() - 1 - i);
       rows_[i] = i * 5 % kRowsOfLogits;
@@ -43,7 +46,8 @@ class Draws {
   SampleParams params() {
     return {table_.slots(),      table_.vocab,     logits_.data(), rows_.data(),           slots_.data(),
             numbers_.data(),     counters_.data(), seen_.data(),   (table_.vocab + 7) / 8, counts_.data(),
-            bias_bounds_.data(), bias_ids_.data(), biases_.data(), tokens_.data()};
+            bias_bounds_.data(), bias_ids_.data(), biases_.data(), masked_.data(),         masks_.data(),
+            table_.mask_words(), tokens_.data()};
   }
 
   void check_same(Checks& checks, Draws& other) {
@@ -65,6 +69,8 @@ class Draws {
   Exact<int32_t> counts_, bias_ids_;
   Exact<int64_t> bias_bounds_;
   Exact<double> biases_;
+  Exact<bool> masked_;
+  Exact<int32_t> masks_;
 };
 
 template <int kThreads>
@@ -127,10 +133,14 @@ void check_bad_rows(Checks& checks, Random& random) {
   const std::vector<int64_t> tokens = got.tokens();
   bool refused = true;
   for (int64_t i = 0; i < table.slots(); ++i) {
-    const int64_t source = i * 5 % kRowsOfLogits;
-    refused = refused && (tokens[size_t(i)] < 0) == (source >= 1 && source <= 3);
+    const int64_t source = i * 5 % kRowsOfLogits, slot = table.slots() - 1 - i;
+    bool drawable = false;
+    for (int64_t id = 0; id < kVocab; ++id)
+      drawable = drawable || (table.allows(slot, id) && row(source)[id] > -kInfinity);
+    refused = refused && (tokens[size_t(i)] < 0) == (source == 1 || source == 2 || !drawable);
   }
-  checks.that(refused, "rows that are not finite, and no others, give -1");
+  checks.that(refused,
+              "rows that are not finite or have no score that a mask allows, and no others, give -1");
 }
 
 // Lanes add to one place, each its own numbers: words overflow into one another in every order.

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from pararnn_core.sampling.mask_words import MaskWords, num_words
 from pararnn_core.sampling.sampling_table import SamplingTable
 from pararnn_core.sampling_params import SamplingParams
 
@@ -27,6 +29,13 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
+def random_mask(seed: int, vocab: int) -> MaskWords:
+    """About half of the ids, and id 0."""
+    words = np.random.default_rng(seed).integers(-(2**31), 2**31, num_words(vocab)).astype(np.int32)
+    words[0] |= 1
+    return words
+
+
 @pytest.mark.parametrize("vocab", [1, 300, 50432])
 def test_ids_of_many_steps_are_those_of_the_cpu(vocab: int) -> None:
     count = 2 * len(KINDS)
@@ -43,6 +52,10 @@ def test_ids_of_many_steps_are_those_of_the_cpu(vocab: int) -> None:
     for step in range(12):
         logits = torch.randn(count, vocab, generator=generator) * 4
         logits[::3] = logits[::3].round()
+        for slot in range(step % 2, count, 3):
+            words = None if step % 4 == 3 else random_mask(slot + step, vocab)
+            for table in tables:
+                table.set_mask(slot, words)
         here = tables[0].sample(logits, rows, slots, seen)
         assert tables[1].sample(logits.cuda(), rows, slots, seen.cuda()) == here
         if step == 5:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from pararnn_core import ops
 from pararnn_core.sampling import reference_sampler
+from pararnn_core.sampling.mask_words import MaskWords, num_words
 from pararnn_core.sampling.sampled import NonFiniteLogits, SampleRow
 from pararnn_core.sampling.sampler import sample, token_logprobs
 from pararnn_core.sampling.sampling_table import SamplingTable
@@ -42,6 +46,20 @@ def draw_row(rng: random.Random, vocab_size: int) -> SampleRow:
     return SampleRow(draw_params(rng, vocab_size), rng.randrange(2**32), index, counts, seen)
 
 
+def draw_mask(rng: random.Random, logits: Tensor) -> MaskWords:
+    """Dense, sparse or a single id, at least one of a finite logit; random bits beyond the last."""
+    words = np.zeros(num_words(len(logits)) * 32, np.bool_)
+    share = rng.choice([0.0, 0.02, 0.5, 0.98])
+    words[:] = np.random.default_rng(rng.randrange(2**32)).random(len(words)) < share
+    words[rng.choice(logits.isfinite().nonzero()[:, 0].tolist())] = True
+    return np.packbits(words, bitorder="little").view("<i4").astype(np.int32)
+
+
+def with_masks(rng: random.Random, rows: list[SampleRow], logits: Tensor) -> list[SampleRow]:
+    """Every second row gets one."""
+    return [replace(row, mask=draw_mask(rng, logits[i])) if i % 4 < 2 else row for i, row in enumerate(rows)]
+
+
 def draw_logits(generator: torch.Generator, rows: int, vocab_size: int) -> Tensor:
     """Rows of every kind: spread and flat, exact ties, banned ids, subnormal and huge ones."""
     logits = torch.randn(rows, vocab_size, generator=generator) * 4
@@ -67,7 +85,7 @@ def test_ids_are_those_of_the_reference(generator: torch.Generator, vocab_size: 
     rng = random.Random(generator.initial_seed() + vocab_size)
     count = 240
     logits = draw_logits(generator, count, vocab_size)
-    rows = [draw_row(rng, vocab_size) for _ in range(count)]
+    rows = with_masks(rng, [draw_row(rng, vocab_size) for _ in range(count)], logits)
     got = [sampled.token_id for sampled in sample(logits, rows)]
     want = reference_sampler.sample(logits.numpy(), rows)
     wrong = [(i, rows[i].params, got[i], want[i]) for i in range(count) if got[i] != want[i]]
@@ -78,9 +96,20 @@ def test_ids_are_those_of_the_reference(generator: torch.Generator, vocab_size: 
 def test_ids_are_those_of_the_reference_at_full_size(generator: torch.Generator, vocab_size: int) -> None:
     rng = random.Random(generator.initial_seed() + vocab_size)
     logits = draw_logits(generator, 60, vocab_size)
-    rows = [draw_row(rng, vocab_size) for _ in range(60)]
+    rows = with_masks(rng, [draw_row(rng, vocab_size) for _ in range(60)], logits)
     want = reference_sampler.sample(logits.numpy(), rows)
     assert [sampled.token_id for sampled in sample(logits, rows)] == want
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 200), st.randoms(use_true_random=False))
+def test_masked_ids_are_those_of_the_reference(vocab_size: int, rng: random.Random) -> None:
+    logits = draw_logits(torch.Generator().manual_seed(rng.randrange(2**32)), 6, vocab_size)
+    rows = with_masks(rng, [draw_row(rng, vocab_size) for _ in range(6)], logits)
+    found = [sampled.token_id for sampled in sample(logits, rows)]
+    assert found == reference_sampler.sample(logits.numpy(), rows)
+    masked = [(token, row.mask) for token, row in zip(found, rows, strict=True) if row.mask is not None]
+    assert all(int(mask[token // 32]) >> token % 32 & 1 for token, mask in masked)
 
 
 @pytest.mark.parametrize("vocab_size", VOCAB_SIZES)
@@ -225,6 +254,8 @@ def arguments() -> dict[str, Tensor]:
         "bias_bounds": torch.zeros(4, dtype=torch.int64),
         "bias_ids": torch.zeros(0, dtype=torch.int32),
         "biases": torch.zeros(0, dtype=torch.float64),
+        "masked": torch.tensor([True, True, False]),
+        "masks": torch.tensor([[1], [0], [0]], dtype=torch.int32),
     }
 
 
@@ -252,6 +283,11 @@ COUNTED = torch.tensor([[1.0, 1.0, 0.0, 1.0, 0.5, 0.0]] * 3, dtype=torch.float64
         ("bias_bounds", torch.tensor([0, 1, 1, 1]), "bias_bounds: must rise from 0 to 0"),
         ("bias_bounds", torch.tensor([0, 5, -5, 0]), "bias_bounds: must rise"),
         ("biases", torch.zeros(1, dtype=torch.float64), "biases: expected shape (0)"),
+        ("masked", torch.zeros(2, dtype=torch.bool), "masked: expected 0 or 3 rows, got 2"),
+        ("masked", torch.zeros(0, dtype=torch.bool), "masks: expected shape (0, 1)"),
+        ("masks", torch.ones(3, 2, dtype=torch.int32), "masks: expected shape (3, 1)"),
+        ("masks", torch.zeros(3, 1, dtype=torch.int32), "masks: the mask of slot 0 allows no id"),
+        ("masks", torch.full((3, 1), -1 << 20, dtype=torch.int32), "masks: the mask of slot 0 allows no id"),
     ],
 )
 def test_a_bad_argument_is_named_and_nothing_moves_on(name: str, value: Tensor, words: str) -> None:

@@ -18,6 +18,7 @@ from pararnn_server.engine.engine import Engine
 from pararnn_server.engine.request import Failed, Finished, Output, PromptLogprobs, Request, Started, Tokens
 from pararnn_server.engine.running import Running
 from pararnn_server.engine.settings import EngineSettings
+from pararnn_server.engine.token_mask import TokenMask
 from pararnn_server.engine.worker import Worker
 from pararnn_server.errors import Conflict
 from pararnn_server.sessions.model_kind import model_kind
@@ -233,16 +234,24 @@ class Steps:
 
 
 def alone(
-    served: ParaRNNForCausalLM, prompt: Sequence[int], params: SamplingParams, choice: int = 0
+    served: ParaRNNForCausalLM,
+    prompt: Sequence[int],
+    params: SamplingParams,
+    choice: int = 0,
+    token_mask: TokenMask | None = None,
 ) -> list[int]:
     """The reply by the plainest loop: one slot, one chunk, one id at a time; no stops, no EOS."""
     state = served.new_state(1)
     ids: list[int] = []
     feed = list(prompt)
+    mask = None if token_mask is None else token_mask.fork()
     while len(ids) < params.max_tokens:
         logits = feed_slot(served, state, feed)
-        row = SampleRow(params, choice, len(ids), Counter(ids), state.seen[0])
+        words = None if mask is None else mask.allowed()
+        row = SampleRow(params, choice, len(ids), Counter(ids), state.seen[0], words)
         feed = [sample(logits, [row])[0].token_id]
+        if mask is not None:
+            mask.accept(feed[0])
         ids += feed
     return ids
 

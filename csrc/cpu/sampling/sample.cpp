@@ -54,8 +54,28 @@ void penalise_counted(const SampleRow& row, double* scores) {
   }
 }
 
+template <class Score>
+PARARNN_HD void copy_word(uint32_t word, const float* logits, int64_t count, Score* scores) {
+  for (int64_t i = 0; i < count; ++i) scores[i] = word >> i & 1 ? Score(logits[i]) : lowest<Score>();
+}
+
+// The logits of ids that may be drawn, -inf for the others.
+template <class Score>
+void copy_allowed(const SampleRow& row, Score* scores) {
+  int64_t id = 0;
+  // A constant number of turns becomes vectors.
+  for (; id + kMaskBits <= row.vocab; id += kMaskBits)
+    copy_word(uint32_t(row.mask[id / kMaskBits]), row.logits + id, kMaskBits, scores + id);
+  if (id < row.vocab)
+    copy_word(uint32_t(row.mask[id / kMaskBits]), row.logits + id, row.vocab - id, scores + id);
+}
+
 void penalise(const SampleRow& row, double* scores) {
-  for (int64_t id = 0; id < row.vocab; ++id) scores[id] = double(row.logits[id]);
+  if (row.is_masked()) {
+    copy_allowed(row, scores);
+  } else {
+    for (int64_t id = 0; id < row.vocab; ++id) scores[id] = double(row.logits[id]);
+  }
   for (int64_t i = 0; i < row.num_biases; ++i) scores[row.bias_ids[i]] += row.biases[i];
   if (row.repeats()) penalise_seen(row, scores);
   if (row.counts_matter()) penalise_counted(row, scores);
@@ -176,6 +196,8 @@ int64_t filtered_draw(const SampleRow& row, const Peaks<Score>& peaks, const Tem
 
 template <class Score>
 int64_t choose(const SampleRow& row, const Peaks<Score>& peaks, Pieces& pieces) {
+  // Only a mask leaves a row whose best logit is finite without any score.
+  if (peaks.best == lowest<Score>()) return -1;
   if (row.is_greedy()) return peaks.best_id;
   const Tempered tempered{double(peaks.best), row.numbers.temperature};
   if (has_list(row)) return filtered_draw(row, peaks, tempered, pieces);
@@ -185,7 +207,11 @@ int64_t choose(const SampleRow& row, const Peaks<Score>& peaks, Pieces& pieces) 
 int64_t scratch_bytes(const SampleRow& row) {
   const int64_t groups = num_groups(row.vocab);
   int64_t bytes = Pieces::bytes_of<float>(groups) + Pieces::bytes_of<int64_t>(ceil_div(row.vocab, kChunk));
-  if (row.changes_logits()) bytes += Pieces::bytes_of<double>(groups) + Pieces::bytes_of<double>(row.vocab);
+  if (row.changes_logits()) {
+    bytes += Pieces::bytes_of<double>(groups) + Pieces::bytes_of<double>(row.vocab);
+  } else if (row.is_masked()) {
+    bytes += Pieces::bytes_of<float>(groups) + Pieces::bytes_of<float>(row.vocab);
+  }
   if (has_list(row)) {
     bytes += 2 * Pieces::bytes_of<Candidate>(row.vocab + 1) + Pieces::bytes_of<double>(row.vocab) +
              Pieces::bytes_of<double>(groups);
@@ -193,15 +219,25 @@ int64_t scratch_bytes(const SampleRow& row) {
   return bytes;
 }
 
+template <class Score>
+int64_t choose_from(const SampleRow& row, const Score* scores, Pieces& pieces) {
+  return choose(row, find_peaks(scores, row.vocab, pieces.take<Score>(num_groups(row.vocab))), pieces);
+}
+
 int64_t sample_row(const SampleRow& row) {
   const GradualUnderflow gradual;
   Pieces pieces(scratch_bytes(row));
   const Peaks<float> raw = find_peaks(row.logits, row.vocab, pieces.take<float>(num_groups(row.vocab)));
   if (!std::isfinite(raw.best)) return -1;
-  if (!row.changes_logits()) return choose(row, raw, pieces);
-  double* const scores = pieces.take<double>(row.vocab);
-  penalise(row, scores);
-  return choose(row, find_peaks(scores, row.vocab, pieces.take<double>(num_groups(row.vocab))), pieces);
+  if (row.changes_logits()) {
+    double* const scores = pieces.take<double>(row.vocab);
+    penalise(row, scores);
+    return choose_from(row, scores, pieces);
+  }
+  if (!row.is_masked()) return choose(row, raw, pieces);
+  float* const scores = pieces.take<float>(row.vocab);
+  copy_allowed(row, scores);
+  return choose_from(row, scores, pieces);
 }
 
 }  // namespace

@@ -84,7 +84,8 @@ class RowSampler {
 
   PARARNN_DEVICE RowSampler(const SampleRow& row, Memory& memory) : row_(row), memory_(memory) {}
 
-  // The id, the same in every thread; -1 if the row has NaN, +inf or nothing but -inf. Ends after a barrier.
+  // The id, the same in every thread; -1 if the row has NaN, +inf, or -inf for every id that may be drawn.
+  // Ends after a barrier.
   PARARNN_DEVICE int64_t choose() {
     const double infinity = __builtin_huge_val();
     // NaN and +inf stand above all.
@@ -93,7 +94,8 @@ class RowSampler {
       return x < float(infinity) ? double(x) : infinity;
     });
     if (best.score == infinity || best.score == -infinity) return -1;
-    if (row_.changes_logits()) best = best_of([&](int64_t id) { return score(id); });
+    if (row_.changes_logits() || row_.is_masked()) best = best_of([&](int64_t id) { return score(id); });
+    if (best.score == -infinity) return -1;
     if (row_.is_greedy()) return best.id;
     best_ = best.score;
     Ranked last{-infinity, row_.vocab};
@@ -107,6 +109,7 @@ class RowSampler {
   PARARNN_DEVICE int64_t weight_of(double score) const { return int64_t(weight(tempered(score))); }
 
   PARARNN_DEVICE double score(int64_t id) const {
+    if (row_.forbids(id)) return -__builtin_huge_val();
     double score = double(row_.logits[id]);
     if (row_.num_biases > 0) score = biased(score, id);
     if (row_.repeats() && (row_.seen[id / 8] >> (id % 8) & 1)) score = row_.repeated(score);

@@ -21,6 +21,7 @@ from pararnn_server.engine.batch import Batch, Draw, Score
 from pararnn_server.engine.pending_sample import PendingSample
 from pararnn_server.engine.running import Choice, Running
 from pararnn_server.engine.scheduler import ScheduledBatch
+from pararnn_server.engine.token_mask import TokenMaskFailed
 
 
 class StepResult(NamedTuple):
@@ -29,6 +30,7 @@ class StepResult(NamedTuple):
     prefilled: requests whose prompt is fed.  broken: requests for which the model gave NaN or infinity.
     scores: log-probabilities of the chunk's ids, after None for the first of a prompt.
     newton: report of the solver of prompts, if one ran.
+    refused: requests without a draw, since their token mask failed.
     """
 
     prefilled: list[Running]
@@ -36,6 +38,7 @@ class StepResult(NamedTuple):
     sampled: list[tuple[Running, Choice, Sampled]]
     broken: list[Running]
     newton: NewtonReport | None = None
+    refused: Sequence[tuple[Running, TokenMaskFailed]] = ()
 
 
 class Executor:
@@ -112,11 +115,13 @@ class Executor:
         for draw in batch.draws:
             if not draw.choice.num_sampled:
                 self._table.start(draw.choice.slot, draw.running.request.params, draw.choice.index)
-        pending = self._draw(logits, batch.draws) if batch.draws else None
+        refused = self._set_masks(batch.draws)
+        draws = [draw for draw in batch.draws if draw.running.id not in refused] if refused else batch.draws
+        pending = self._draw(logits, draws) if draws else None
         newton = self._model.take_newton_report()
         scores = [(score.running, _scored(score, logits)) for score in batch.scores]
         sampled, broken = self._finish(pending, requests, allow_ahead)
-        return StepResult(batch.prefilled, scores, sampled, broken, newton)
+        return StepResult(batch.prefilled, scores, sampled, broken, newton, [*refused.values()])
 
     def finish_step(self, requests: Mapping[str, Running], allow_ahead: bool) -> StepResult:
         """Wait for the in-flight step and return its outputs without those of requests that ended."""
@@ -132,6 +137,18 @@ class Executor:
         first, *others = running.choices.values()
         for choice in others:
             self._state.copy(first.slot, choice.slot)
+
+    def _set_masks(self, draws: list[Draw]) -> dict[str, tuple[Running, TokenMaskFailed]]:
+        """Set the masks of the next ids. Return the requests whose mask failed, by id."""
+        refused: dict[str, tuple[Running, TokenMaskFailed]] = {}
+        for running, choice, _ in draws:
+            if choice.mask is None or running.id in refused:
+                continue
+            try:
+                choice.mask.apply(choice.slot, self._table.set_mask)
+            except TokenMaskFailed as error:
+                refused[running.id] = running, error
+        return refused
 
     def _draw(self, logits: Tensor, draws: list[Draw]) -> PendingSample:
         rows = torch.tensor([draw.row for draw in draws])
@@ -165,6 +182,10 @@ class Executor:
         if self._shadow_state is None or not self._model.decodes_ahead(self._state, len(places)):
             return None
         draws = [pending.draws[i]._replace(row=row) for row, i in enumerate(places)]
+        # The next mask of a choice needs the id that is only being drawn. The other rows wait with it: steps
+        # without it would follow each other for as long as nobody arrives, and leave it behind.
+        if any(draw.choice.mask is not None for draw in draws):
+            return None
         slots = torch.tensor([draw.choice.slot for draw in draws], dtype=torch.int32)
         # A reply may turn out to have ended with this id: its state is then the one in the shadow pool.
         self._shadow_state.take(self._state, slots)

@@ -13,6 +13,7 @@ from pararnn_server.engine.engine import Engine
 from pararnn_server.engine.outputs import Addressed, OutputDispatcher, OutputQueue
 from pararnn_server.engine.recorded_reply import RecordedReply, recorded
 from pararnn_server.engine.request import Failed, Finished, Request, Started, Tokens, TokenUsage
+from pararnn_server.engine.token_mask import TokenMask
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.turn import Repeated, Turn
 from pararnn_server.sessions.turns import begin_turn
@@ -26,6 +27,7 @@ class GenerationPlan:
     deadline: time.monotonic() after which it fails. created: seconds since 1970, as the answer says.
     idempotency_key: of a request that the client may send twice; only with a session.
     repeated: the recorded answer to an earlier request with the same key.
+    token_mask: restricts the ids of every reply, each by a fork of it.
     """
 
     request_id: str
@@ -40,6 +42,7 @@ class GenerationPlan:
     created: int = 0
     idempotency_key: IdempotencyKey | None = None
     repeated: RecordedReply | None = None
+    token_mask: TokenMask | None = None
 
 
 class Generation:
@@ -166,4 +169,5 @@ class Generation:
             cache_salt=self.plan.cache_salt,
             stable_tokens=prompt.stable,
             created=self.plan.created,
+            token_mask=self.plan.token_mask,
         )

@@ -12,6 +12,7 @@ from pararnn_server.sessions.session import SessionInfo
 
 if TYPE_CHECKING:
     from pararnn_core.sampling.sampler import Sampled
+    from pararnn_server.engine.token_mask import TokenMask
 
 FinishReason = Literal["stop", "length", "cancelled", "abort"]
 
@@ -100,6 +101,7 @@ class Request:
     cache_salt: stored states are shared only with requests of the same owner and salt.
     stable_tokens: leading ids of a text that stay the same whatever is appended to it; 0: not known.
     created: seconds since 1970, as the answer says.
+    token_mask: restricts the ids that may be drawn; every choice gets a fork of it.
     """
 
     request_id: str
@@ -113,3 +115,4 @@ class Request:
     cache_salt: str | None = None
     stable_tokens: int = 0
     created: int = 0
+    token_mask: TokenMask | None = None

@@ -11,6 +11,7 @@ from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.engine.reply import Reply, Shown
 from pararnn_server.engine.request import FinishReason, Request, Tokens, TokenUsage
 from pararnn_server.engine.stop_rollback import StopRollback
+from pararnn_server.engine.token_mask import ChoiceMask
 from pararnn_server.sessions.turn import Turn
 from pararnn_server.state_cache.prefix_tree import id_array
 from pararnn_server.state_cache.state_cache import Partition
@@ -28,6 +29,7 @@ class Choice:
     """One reply of a request, in a slot of its own.
 
     num_sampled: ids sampled, an EOS included; all but the last of them were fed.
+    mask: restricts the ids that may be drawn; None: all may.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Choice:
         params: SamplingParams,
         vocabulary: Vocabulary,
         rollback: StopRollback | None,
+        mask: ChoiceMask | None = None,
     ) -> None:
         self.index = index
         self.slot = slot
         self.reply = Reply(vocabulary.token_bytes, params.stop, vocabulary.spellings)
         self.rollback = rollback
+        self.mask = mask
         self.num_sampled = 0
         self.last_token_id = -1
         self.last_token_at = 0.0
@@ -54,9 +58,11 @@ class Choice:
         return max(0, self.num_sampled - 1)
 
     def accept(self, sampled: Sampled) -> tuple[Tokens | None, ReplyEnd | None]:
-        """Add an id. Return what may be shown, and the cause if the reply ends with it."""
+        """Add an id. Return what may be shown, and the cause if the reply ends. Raises TokenMaskFailed."""
         self.num_sampled += 1
         token_id = self.last_token_id = sampled.token_id
+        if self.mask is not None:
+            self.mask.accept(token_id)
         if self._ends_reply(token_id):
             stop_reason = None if token_id == self._eos_token_id else token_id
             return self.flush(), ReplyEnd("stop", stop_reason)

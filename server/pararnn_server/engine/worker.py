@@ -20,6 +20,7 @@ from pararnn_server.engine.request import PromptLogprobs, Started
 from pararnn_server.engine.running import Choice, ReplyEnd, Running
 from pararnn_server.engine.scheduler import Admitted, Scheduler
 from pararnn_server.engine.settings import EngineSettings
+from pararnn_server.engine.token_mask import ChoiceMask, TokenMaskFailed
 from pararnn_server.engine.turn_committer import TurnCommitter, TurnStore
 from pararnn_server.errors import Internal, ServerError, Timeout, TooManyRequests
 from pararnn_server.metrics.metrics import Metrics, PoolStats
@@ -198,6 +199,8 @@ class Worker:
     def _try_start(self, admitted: Admitted) -> None:
         try:
             self._start(self._active.by_id[admitted.request_id], admitted.slots)
+        except TokenMaskFailed as error:
+            self.fail(admitted.request_id, error)
         except Exception:
             logger.exception("request %s cannot start", admitted.request_id)
             self.fail(admitted.request_id, Internal("the state to start from cannot be loaded"))
@@ -208,9 +211,11 @@ class Worker:
             self.fail(running.id, _too_long())
             return
         running.started_at = now
+        params, token_mask = running.request.params, running.request.token_mask
         for index, slot in enumerate(slots):
             rollback = self._committer.new_rollback(running, slot)
-            running.choices[index] = Choice(index, slot, running.request.params, self._vocabulary, rollback)
+            mask = None if token_mask is None else ChoiceMask(token_mask, running.id)
+            running.choices[index] = Choice(index, slot, params, self._vocabulary, rollback, mask)
         start = self._reuse.begin(running)
         began = time.perf_counter()
         self._executor.load(slots[0], start.snapshot)
@@ -227,6 +232,8 @@ class Worker:
             self._metrics.solved(result.newton)
         for running in result.broken:
             self.fail(running.id, Internal("the model gave no finite prediction"))
+        for running, error in result.refused:
+            self.fail(running.id, error)
         for running, rows in result.scores:
             self._publisher.publish(running, PromptLogprobs(rows))
         for running in result.prefilled:
@@ -234,6 +241,8 @@ class Worker:
         for running, choice, sampled in result.sampled:
             try:
                 self._accept(running, choice, sampled, now)
+            except TokenMaskFailed as error:
+                self.fail(running.id, error)
             except Exception:
                 logger.exception("request %s failed", running.id)
                 self.fail(running.id, Internal("the request failed in the server"))

@@ -27,6 +27,7 @@ from tests.server.engine_fixtures import (
     running,
     until,
 )
+from tests.server.token_masks import EVEN, Only, Rising
 
 TOLERANCE = 2e-5
 """Tolerance of states, because the model that is fed all ids at once is the packed one."""
@@ -181,3 +182,25 @@ def test_nothing_begins_ahead_while_others_wait_or_are_read() -> None:
     finally:
         bench.engine.stop(0.0)
         bench.sessions.close()
+
+
+def test_nothing_begins_ahead_beside_a_reply_whose_next_mask_needs_its_last_id() -> None:
+    counted, mask = Counted(), Rising()
+    with running(counted.model, max_num_seqs=3) as bench:
+        free = bench.submit([1, 2, 3], greedy(200))
+        masked = bench.submit([200], random(7, 20), token_mask=mask).wait()
+        assert masked.ids() == alone(packed(), [200], random(7, 20), token_mask=Rising())
+        assert mask.forks[0].accepted == masked.ids()
+        assert free.wait().ids() == alone(packed(), [1, 2, 3], greedy(200))
+    # Ahead again as soon as the masked reply draws its last id.
+    assert counted.steps_ahead > 100
+
+
+def test_a_masked_reply_alone_has_no_step_ahead() -> None:
+    counted = Counted()
+    with running(counted.model, max_num_seqs=2) as bench:
+        ids = bench.ask([1, 2], greedy(9), num_choices=2, token_mask=Only(EVEN)).ids(1)
+        assert ids == alone(packed(), [1, 2], greedy(9), token_mask=Only(EVEN))
+        assert counted.steps_ahead == 0
+        bench.ask([1, 2], greedy(9))
+        assert counted.steps_ahead == 8
