@@ -5,6 +5,7 @@ from pararnn_core.cells.cell_check import CellCheck
 from pararnn_core.cells.check import check_cell
 from pararnn_core.cells.gru import ParaGRU
 from pararnn_core.cells.lstm import ParaLSTM
+from pararnn_core.solvers.newton import NewtonOptions
 
 CELLS: dict[str, type[Cell]] = {"gru": ParaGRU, "lstm": ParaLSTM}
 """Cells that can be served, by native_name. The kernels have the same list in C++ (PARARNN_CELLS)."""
@@ -18,4 +19,4 @@ def cell_like(gates: int, peepholes: int) -> str:
     raise ValueError(f"no cell has {gates} gates and {peepholes} peepholes")
 
 
-__all__ = ["CELLS", "Cell", "CellCheck", "ParaGRU", "ParaLSTM", "cell_like", "check_cell"]
+__all__ = ["CELLS", "Cell", "CellCheck", "NewtonOptions", "ParaGRU", "ParaLSTM", "cell_like", "check_cell"]

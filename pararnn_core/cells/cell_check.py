@@ -16,6 +16,10 @@ class CellCheck:
     states_bound: the largest states_error that rounding explains
     jacobian_error: the Jacobian that solvers use against differences of recurrence_step, in float64
     outside_structure: the largest derivative that jacobian_structure declares to be zero
+    largest_derivative: the largest entry of the Jacobian; 0 is a problem
+    largest_state: the largest state, in float64
+    state_limit: the largest state that a cell whose states grow no faster than a sum reaches
+    own_linearize: the cell has a closed-form Jacobian instead of the one by differentiation
     gradient_error: all gradients against autograd through the plain loop, in float64; None where the
     Jacobian is wrong or the solve did not converge
     iterations, converged, fallbacks, units: see NewtonResult
@@ -27,6 +31,10 @@ class CellCheck:
     states_bound: float
     jacobian_error: float
     outside_structure: float
+    largest_derivative: float
+    largest_state: float
+    state_limit: float
+    own_linearize: bool
     gradient_error: float | None
     iterations: int
     converged: bool
@@ -52,9 +60,16 @@ class CellCheck:
                 "that holds all of its derivatives"
             )
         elif not self.jacobian_error <= JACOBIAN_TOLERANCE:
+            yield self._jacobian_problem(step)
+        elif self.largest_derivative == 0:
             yield (
-                f"{self.cell}.linearize is not the derivative of {step}: correct or remove linearize, and "
-                "write the step without torch.no_grad, detach and jumps"
+                f"every derivative of {step} with respect to h is 0: the step does not use h, or only "
+                "through sign, round or a comparison; without a derivative it cannot be trained through time"
+            )
+        if self.largest_state > self.state_limit:
+            yield (
+                f"the states of {step} grow without bound (largest {self.largest_state:.1e}): make its "
+                "recurrent weights smaller (clip_recurrent_), or bound the state, for example with tanh"
             )
         if not self.converged:
             yield f"Newton did not converge: look for NaN in {step}, and at cell.newton"
@@ -67,6 +82,17 @@ class CellCheck:
             yield f"the states of {step} differ between modes by more than {self.states_bound:.1e}"
         if self.gradient_error is not None and not self.gradient_error <= GRADIENT_TOLERANCE:
             yield f"the gradients of {step} differ between modes by more than {GRADIENT_TOLERANCE:.0e}"
+
+    def _jacobian_problem(self, step: str) -> str:
+        if self.own_linearize:
+            return (
+                f"{self.cell}.linearize is not the derivative of {step}: correct or remove linearize, and "
+                "write the step without torch.no_grad, detach and jumps"
+            )
+        return (
+            f"{step} hides a dependence on h from differentiation: write it without h.detach(), "
+            "torch.no_grad, numpy and jumps"
+        )
 
     def __str__(self) -> str:
         gradients = "not measured" if self.gradient_error is None else f"error {self.gradient_error:.1e}"

@@ -13,11 +13,12 @@ from pararnn_core.cells.base import Cell
 from pararnn_core.cells.cell_check import JACOBIAN_TOLERANCE, CellCheck
 from pararnn_core.cells.inputs import check_x, full_initial_state
 from pararnn_core.cells.jacobian_check import jacobian_errors
+from pararnn_core.cells.recurrence import Recurrence
 from pararnn_core.solvers.newton import NewtonOptions
 from pararnn_core.solvers.varlen import equal_cu_seqlens
 from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
-SEQUENCES, JACOBIANS = 2, 8
+SEQUENCES, JACOBIANS, GROWTH = 2, 8, 10
 _STATES_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
@@ -48,17 +49,21 @@ def check_cell(
         result = own.last_solve
         assert result is not None
         by_steps, truth = _solved(own, inputs, "sequential"), _solved(exact, in_float64, "sequential")
-        inside, outside = jacobian_errors(exact, *_some_steps(truth, in_float64))
+        jacobian = jacobian_errors(exact, *_some_steps(truth, in_float64))
         gradient_error = None
-        if max(inside, outside) <= JACOBIAN_TOLERANCE and result.converged:
+        if max(jacobian.inside, jacobian.outside) <= JACOBIAN_TOLERANCE and result.converged:
             gradient_error = _gradient_error(exact, in_float64, seed)
     return CellCheck(
         cell=type(cell).__name__,
         jacobian_structure=cell.jacobian_structure,
         states_error=_error(states, by_steps),
         states_bound=max(_STATES_TOLERANCE[states.dtype], 4 * _error(by_steps, truth)),
-        jacobian_error=inside,
-        outside_structure=outside,
+        jacobian_error=jacobian.inside,
+        outside_structure=jacobian.outside,
+        largest_derivative=jacobian.largest,
+        largest_state=float(truth.abs().max()),
+        state_limit=_state_limit(in_float64),
+        own_linearize=type(cell).linearize is not Recurrence.linearize,
         gradient_error=gradient_error,
         iterations=result.iterations,
         converged=result.converged,
@@ -95,6 +100,13 @@ def _inputs(cell: Cell, x: Tensor | None, start: Tensor | None, tokens: int, see
 @torch.no_grad()
 def _solved(cell: Cell, at: _Inputs, mode: str) -> Tensor:
     return cell.recurrence(at.bx, at.initial_state, at.cu_seqlens, mode)
+
+
+def _state_limit(at: _Inputs) -> float:
+    """Return GROWTH times the largest sum of the inputs. States that grow by a factor a step exceed it."""
+    tokens = int(at.cu_seqlens.diff().max())
+    largest = max(float(at.bx.detach().abs().max()), float(at.initial_state.detach().abs().max()), 1.0)
+    return GROWTH * tokens * largest
 
 
 def _some_steps(states: Tensor, at: _Inputs) -> tuple[Tensor, Tensor]:

@@ -21,8 +21,9 @@ def checked_step(step: Callable[[Tensor, Tensor], Any], name: str, h: Tensor, bx
     except _RAISED_BY_OPERATIONS as error:
         if isinstance(error, (NotImplementedError, torch.OutOfMemoryError)):
             raise
+        gates = f"; bx has num_gates = {bx.shape[-2]} rows" if isinstance(error, IndexError) else ""
         raise RuntimeError(
-            f"{name}.recurrence_step failed for h {tuple(h.shape)} and bx {tuple(bx.shape)}: {error}"
+            f"{name}.recurrence_step failed for h {tuple(h.shape)} and bx {tuple(bx.shape)}: {error}{gates}"
         ) from error
     wanted = f"one tensor, the next h, of shape {tuple(h.shape)} and {h.dtype}"
     if not isinstance(value, Tensor):

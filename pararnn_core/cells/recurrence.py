@@ -37,12 +37,12 @@ class Recurrence(nn.Module):
         super().__init_subclass__(**kwargs)
         if cls.jacobian_structure not in get_args(JacobianStructure):
             raise ValueError(
-                f"jacobian_structure: must be one of {', '.join(get_args(JacobianStructure))}, "
-                f"got {cls.jacobian_structure!r}"
+                f"{cls.__name__}.jacobian_structure: must be one of "
+                f"{', '.join(get_args(JacobianStructure))}, got {cls.jacobian_structure!r}"
             )
         if cls.jacobian_structure == "diagonal" and cls.num_states != 1:
             raise ValueError(
-                f"jacobian_structure: 'diagonal' needs num_states 1, got {cls.num_states}; "
+                f"{cls.__name__}.jacobian_structure: 'diagonal' needs num_states 1, got {cls.num_states}; "
                 "use 'block_diagonal'"
             )
         if "recurrence_step" in vars(cls):

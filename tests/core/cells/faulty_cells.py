@@ -99,7 +99,7 @@ FAULTS: dict[type[Cell], str] = {
     AsNumber: r"of shape \(\d+, 4\) and torch.float\d\d, not float",
     Narrowed: r"of shape \(\d+, 4\) and torch.float\d\d, not \(\d+, 4\) and torch.bfloat16",
     BadProduct: r"failed for h \(\d+, 4\) and bx \(\d+, 1, 4\): ",
-    BadIndex: r"failed for h \(\d+, 4\) and bx \(\d+, 1, 4\): ",
+    BadIndex: r"failed for h \(\d+, 4\) and bx \(\d+, 1, 4\): .*; bx has num_gates = 1 rows",
     WithDropout: "is random",
     WithNoise: "is random",
     Counting: "is random",

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pararnn_core.cells import Cell, ParaGRU, check_cell
-from pararnn_core.solvers.newton import NewtonOptions
+from pararnn_core.cells import Cell, NewtonOptions, ParaGRU, check_cell
 from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 from tests.core.cells.faulty_cells import FAULTS
 from tests.core.cells.user_cells import ALL_CELLS, Elman, MiscalledDiagonal, Mixing
@@ -58,6 +57,41 @@ class Explodes(Cell):
         return torch.exp(40 * h.abs() + 40) + bx[..., 0, :]
 
 
+class Jumps(Cell):
+    def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
+        return torch.sign(h + bx[..., 0, :])
+
+
+class Grows(Cell):
+    factor = 2.0
+
+    def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
+        return self.factor * h + bx[..., 0, :]
+
+
+class GrowsSlowly(Grows):
+    factor = 1.2
+
+
+class Sums(Grows):
+    factor = 1.0
+
+
+class GrowsWrongly(Grows):
+    def linearize(self, h: Tensor, bx: Tensor) -> tuple[Tensor, Tensor]:
+        value, jacobian = super().linearize(h, bx)
+        return value, 1.001 * jacobian
+
+
+class MixesSizes(Cell):
+    """One channel grows, and every channel reads it."""
+
+    jacobian_structure = "dense"
+
+    def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
+        return torch.cat((2.0 * h[..., :1], h[..., 1:] * 0.5 + h[..., :1]), -1) + bx[..., 0, :]
+
+
 def stiff() -> Cell:
     cell = Elman(6, 6)
     cell.newton = NewtonOptions(max_iterations=1)
@@ -74,7 +108,9 @@ def stiff() -> Cell:
             "the Jacobian of MiscalledDiagonal.recurrence_step is not 'diagonal'",
         ),
         (lambda: WrongLinearize(6, 6), "is not the derivative of WrongLinearize.recurrence_step"),
-        (lambda: Detached(6, 6), "is not the derivative of Detached.recurrence_step"),
+        (lambda: Detached(6, 6), "Detached.recurrence_step hides a dependence on h from differentiation"),
+        (lambda: Jumps(6, 6), "every derivative of Jumps.recurrence_step with respect to h is 0"),
+        (lambda: Grows(6, 6), "the states of Grows.recurrence_step grow without bound (largest "),
         (lambda: Explodes(6, 6), "Newton did not converge: look for NaN in Explodes.recurrence_step"),
         (stiff, "12 of 12 units were solved step by step: make the recurrent weights of Elman.recurrence"),
     ],
@@ -88,6 +124,36 @@ def test_a_problem_is_one_sentence_that_names_the_step(make: Callable[[], Cell],
     assert not report.ok
     assert any(problem in each for each in report.problems), report.problems
     assert f"  problem: {report.problems[0]}" in str(report)
+
+
+@pytest.mark.parametrize("cls", [Grows, GrowsSlowly, MixesSizes])
+def test_a_right_derivative_of_growing_states_is_not_blamed(cls: type[Cell]) -> None:
+    torch.manual_seed(3)
+    report = check_cell(cls(6, 6))
+    assert [problem for problem in report.problems if "grow without bound" not in problem] == []
+    assert len(report.problems) == 1
+    assert report.jacobian_error < 1e-5
+    assert report.gradient_error is not None
+
+
+def test_a_sum_of_inputs_does_not_grow_without_bound() -> None:
+    torch.manual_seed(3)
+    assert check_cell(Sums(6, 6)).ok
+    assert check_cell(Sums(6, 6), torch.ones(1, 500, 6)).ok
+
+
+def test_a_wrong_derivative_of_growing_states_is_found() -> None:
+    torch.manual_seed(3)
+    assert any("linearize is not the derivative" in each for each in check_cell(GrowsWrongly(6, 6)).problems)
+
+
+def test_a_cell_without_linearize_is_not_blamed_for_it() -> None:
+    assert "linearize" not in str(check_cell(Detached(6, 6)))
+
+
+def test_a_wrong_structure_names_the_class_and_the_value() -> None:
+    with pytest.raises(ValueError, match=r"Bad\.jacobian_structure: must be one of .*, got 'diagnal'"):
+        type("Bad", (Cell,), {"jacobian_structure": "diagnal"})
 
 
 @pytest.mark.parametrize("cls", FAULTS)
