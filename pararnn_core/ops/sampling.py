@@ -24,8 +24,7 @@ def sample(
     """Draws one id from each row of `logits` that `rows` names, with the options of the slot beside it.
 
     logits: (*, V) float32; rows: (M,) int64; slots: (M,) int32, none twice;
-    numbers: (S, 6) float64: temperature, top_p, min_p, repetition_penalty, presence_penalty and
-    frequency_penalty;
+    numbers: (S, N) float64, the N members of SampleNumbers in csrc/params/sampling.h;
     counters: (S, 4) int64: top_k, seed, choice, output_index; the last grows by one;
     seen: (S, ceil(V/8)) uint8 bitmaps; counts: (S, V) int32, of a slot with a presence or frequency penalty
     the drawn id's grows by one; both may have fewer rows if no option of the missing ones needs them;

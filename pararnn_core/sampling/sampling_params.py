@@ -1,4 +1,4 @@
-"""What a request may ask of the sampler, checked once. Imports no torch."""
+"""Sampling parameters of a request, checked once. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INTEGERS: dict[str, tuple[int, int | None]] = {
     "logprobs": (0, MAX_LOGPROBS),
     "prompt_logprobs": (0, MAX_LOGPROBS),
 }
-_NUMBERS: dict[str, tuple[float, float | None]] = {
+NUMBERS: dict[str, tuple[float, float | None]] = {
     "temperature": (0.0, None),
     "top_p": (0.0, 1.0),
     "min_p": (0.0, 1.0),
@@ -24,6 +24,8 @@ _NUMBERS: dict[str, tuple[float, float | None]] = {
     "presence_penalty": (-2.0, 2.0),
     "frequency_penalty": (-2.0, 2.0),
 }
+"""Ranges of the numbers that every row is sampled with, in the order of SampleNumbers in csrc/params."""
+
 _LOGIT_BIAS_LIMIT = 100.0
 _OPTIONAL = frozenset({"logprobs", "prompt_logprobs"})
 
@@ -72,7 +74,7 @@ class SamplingParams:
         for name, (low, high) in _INTEGERS.items():
             if not (name in _OPTIONAL and getattr(self, name) is None):
                 _check_integer(name, getattr(self, name), low, high)
-        for name, (lowest, highest) in _NUMBERS.items():
+        for name, (lowest, highest) in NUMBERS.items():
             object.__setattr__(self, name, _checked_number(name, getattr(self, name), lowest, highest))
         if not isinstance(self.ignore_eos, bool):
             raise InvalidSamplingParams("ignore_eos", "must be true or false")

@@ -12,7 +12,7 @@ from pararnn_core import ops
 from pararnn_core.ops.devices import on_device
 from pararnn_core.sampling.mask_words import MaskWords
 from pararnn_core.sampling.rng import check_counters
-from pararnn_core.sampling.sampling_params import SamplingParams
+from pararnn_core.sampling.sampling_params import NUMBERS, SamplingParams
 from pararnn_core.sampling.slot_masks import SlotMasks
 
 _NEUTRAL = SamplingParams(temperature=0.0)
@@ -30,7 +30,7 @@ class SamplingTable:
         self._num_slots = num_slots
         self._vocab_size = vocab_size
         self._device = torch.device(device)
-        self._numbers = np.zeros((num_slots, 6))
+        self._numbers = np.zeros((num_slots, len(NUMBERS)))
         self._counters = np.zeros((num_slots, 4), np.int64)
         self._host = (torch.from_numpy(self._numbers), torch.from_numpy(self._counters))
         # On a CPU the same memory.
@@ -56,14 +56,7 @@ class SamplingTable:
         Raises ValueError for a choice or output_index out of range.
         """
         check_counters(choice, output_index)
-        self._numbers[slot] = (
-            params.temperature,
-            params.top_p,
-            params.min_p,
-            params.repetition_penalty,
-            params.presence_penalty,
-            params.frequency_penalty,
-        )
+        self._numbers[slot] = [getattr(params, name) for name in NUMBERS]
         top_k = min(params.top_k, self._vocab_size)
         self._counters[slot] = (top_k, params.seed, choice, output_index - (output_index >> 63 << 64))
         self._changed.add(slot)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from typing import NamedTuple
 
+from pararnn_core.sampling.sampling_params import NUMBERS
 from pararnn_core.sampling_params import InvalidSamplingParams, SamplingParams
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.schemas.generation import SEED_LIMIT, SamplingFields
+from pararnn_server.models.sampling_defaults import SamplingDefaults
 from pararnn_server.models.served_model import ServedModel
 from pararnn_server.settings.server_settings import Settings
 
@@ -33,13 +35,7 @@ def sampling_params(
     try:
         params = SamplingParams(
             max_tokens=_max_tokens(body, sampling.default_max_tokens, settings.max_output_tokens),
-            temperature=_or(body.temperature, defaults.temperature),
-            top_p=_or(body.top_p, defaults.top_p),
             top_k=defaults.top_k if body.top_k is None else max(0, body.top_k),
-            min_p=_or(body.min_p, defaults.min_p),
-            repetition_penalty=_or(body.repetition_penalty, defaults.repetition_penalty),
-            presence_penalty=body.presence_penalty or 0.0,
-            frequency_penalty=body.frequency_penalty or 0.0,
             logit_bias={int(token): bias for token, bias in (body.logit_bias or {}).items()},
             # Clients of other servers ask for a random seed by -1.
             seed=secrets.randbelow(SEED_LIMIT) if body.seed in (None, -1) else body.seed,
@@ -48,6 +44,7 @@ def sampling_params(
             ignore_eos=bool(body.ignore_eos),
             logprobs=sampling.logprobs,
             prompt_logprobs=sampling.prompt_logprobs,
+            **_numbers(body, defaults),
         )
         params.check_vocabulary(model.tokenizer.vocab_size)
     except InvalidSamplingParams as error:
@@ -68,5 +65,8 @@ def _max_tokens(body: SamplingFields, default: int | None, limit: int) -> int:
     return next(iter(given.values()), limit if default is None else min(default, limit))
 
 
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value
+def _numbers(body: SamplingFields, defaults: SamplingDefaults) -> dict[str, float]:
+    """Return the numbers that the body or the model gives; the others have the defaults of SamplingParams."""
+    values = {name: getattr(body, name, None) for name in NUMBERS}
+    given = {name: value for name, value in values.items() if value is not None}
+    return {name: getattr(defaults, name) for name in NUMBERS if hasattr(defaults, name)} | given
