@@ -181,11 +181,13 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     """Answer what the router refuses: an unknown path, or a method that the path does not have."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        message = f"{request.method} is not allowed here."
-        allow = ", ".join(allowed_methods(request.app, request.url.path))
-        return error_response(MethodNotAllowed(message, headers={"allow": allow}))
+        methods = allowed_methods(request.app, request.url.path)
+        useful = [method for method in methods if method not in ("HEAD", "OPTIONS")]
+        message = f"{request.method} is not allowed here: send {' or '.join(useful)}."
+        return error_response(MethodNotAllowed(message, headers={"allow": ", ".join(methods)}))
     if error.status_code == 404:
-        return error_response(NotFound(f"There is nothing at {request.url.path}.", code="unknown_path"))
+        message = f"There is nothing at {request.url.path}: /openapi.json lists all paths."
+        return error_response(NotFound(message, code="unknown_path"))
     return error_response(BadRequest(str(error.detail)))
 
 

@@ -66,7 +66,8 @@ class Preflight:
             return await error_response(Forbidden(message, param="origin"))(scope, receive, send)
         methods = allowed_methods(self._routes, scope["path"])
         if not methods:
-            error = NotFound(f"There is nothing at {scope['path']}.", code="unknown_path")
+            message = f"There is nothing at {scope['path']}: /openapi.json lists all paths."
+            error = NotFound(message, code="unknown_path")
             return await error_response(error)(scope, receive, send)
         answer = Response(status_code=204, headers={"allow": ", ".join(methods)})
         return await answer(scope, receive, send)

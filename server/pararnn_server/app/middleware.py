@@ -147,12 +147,12 @@ def _log(scope: Scope, status: int, seconds: float, request_id: str) -> None:
     """The path as it came, still percent-encoded, so that no request can write a line of its own."""
     state = request_state(scope)
     _access.info(
-        "%s %s %d %.1f ms id=%s key=%s recorded=%s",
+        "%s %s %d %.1f ms id=%s%s%s",
         scope["method"],
         scope.get("raw_path", b"").decode("ascii", "replace"),
         status,
         seconds * 1e3,
         request_id,
-        state.key,
-        json.dumps(state.recorded),
+        f" key={state.key}" if state.key else "",
+        f" recorded={json.dumps(state.recorded)}" if state.recorded else "",
     )

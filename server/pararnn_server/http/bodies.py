@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ STATE_FILE_TYPE = "application/octet-stream"
 # Names of UTF-8, and of the part of it that is ASCII.
 UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 OFF_LOOP_BYTES = 64 << 10
+_LONGEST_NAME = 64
 P = ParamSpec("P")
 T = TypeVar("T")
 Body = TypeVar("Body", bound=RequestBody)
@@ -131,7 +133,7 @@ def _dotted(location: Sequence[int | str]) -> str:
 def _message(error: ErrorDetails, param: str) -> str:
     context: dict[str, Any] = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
-        return f"Unknown field {param!r}: take it out."
+        return f"Unknown field {param!r}: take it out.{_suggestion(context)}"
     if error["type"] == "missing":
         return f"Field {param!r} is missing."
     if error["type"] in ("too_long", "string_too_long") and context.get("max_length") == 0:
@@ -139,6 +141,14 @@ def _message(error: ErrorDetails, param: str) -> str:
     if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"{param}: must be a JSON object."
     return f"{param}: {error['msg']}."
+
+
+def _suggestion(context: dict[str, Any]) -> str:
+    """Return a question about the known field whose name is close to the unknown one, or nothing."""
+    # The name may be as long as a body, and comparing takes time with its length.
+    name = str(context.get("field", ""))
+    close = get_close_matches(name, context.get("known", ()), n=1) if len(name) <= _LONGEST_NAME else []
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _check_headers(request: Request, max_bytes: int) -> None:

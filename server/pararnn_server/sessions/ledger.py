@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 TOMBSTONE_SECONDS = 7 * 86_400.0
 EXPIRED_AT_ONCE = 32
+# A caller may send an id of any length; no id of this server is longer.
+_SHOWN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,10 @@ class Ledger:
                 return stored
         if self.store.expired_owner(session_id, now) == owner.encode():
             raise Expired("the session has expired; create a new one", param="session_id")
-        raise NotFound("no such session", param="session_id")
+        raise NotFound(
+            f"There is no session {session_id[:_SHOWN]!r}: it was deleted, has expired, or never existed.",
+            param="session_id",
+        )
 
     def end_expired(self, heads: Sequence[StoredHead]) -> set[str]:
         """End expired sessions that have no writer, and return their ids."""

@@ -43,8 +43,8 @@ def test_fault_of_ours_is_a_500_whose_reason_is_in_the_log(
 def test_every_request_is_one_line(server: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
     server.get("/v1/models", headers={"x-request-id": "one"})
     server.post("/v1/completions", {"prompt": ""}, headers={"x-request-id": "two"})
-    eventually(lambda: lines(caplog, "id=one ") and lines(caplog, "id=two "))
-    [first], [second] = lines(caplog, "id=one "), lines(caplog, "id=two ")
+    eventually(lambda: lines(caplog, "id=one") and lines(caplog, "id=two"))
+    [first], [second] = lines(caplog, "id=one"), lines(caplog, "id=two")
     assert first.startswith("GET /v1/models 200 ")
     assert second.startswith("POST /v1/completions 400 ")
 
@@ -77,7 +77,13 @@ def test_recorded_fields_are_logged(server: HttpServer, caplog: pytest.LogCaptur
     assert json.loads(line.partition("recorded=")[2]) == recorded
 
 
+def test_empty_fields_are_left_out_of_the_log(server: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
+    server.get("/v1/models", headers={"x-request-id": "plain"})
+    eventually(lambda: lines(caplog, "id=plain"))
+    assert lines(caplog, "id=plain")[0].endswith(" id=plain")
+
+
 def test_no_request_can_write_a_line_of_its_own(server: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
     server.get("/a%0aGET%20/forged%20200", headers={"x-request-id": "forger"})
-    eventually(lambda: lines(caplog, "id=forger "))
-    assert len(lines(caplog, "id=forger ")[0].splitlines()) == 1
+    eventually(lambda: lines(caplog, "id=forger"))
+    assert len(lines(caplog, "id=forger")[0].splitlines()) == 1

@@ -152,6 +152,32 @@ def test_bad_field_is_a_400_that_names_it(server: HttpServer, path: str, body: A
     check_refused(server, server.post(path, body), 400, param)
 
 
+def _message(server: HttpServer, path: str, body: Any) -> str:
+    return str(server.post(path, body).json()["error"]["message"])
+
+
+def test_an_unknown_field_suggests_the_known_one_that_is_close(server: HttpServer) -> None:
+    taken_out = "Unknown field 'max_token': take it out. Did you mean 'max_tokens'?"
+    assert _message(server, COMPLETIONS, {"prompt": "a", "max_token": 1}) == taken_out
+    part = {"messages": [{"role": "user", "contents": "a"}]}
+    assert _message(server, CHAT, part).endswith(" Did you mean 'content'?")
+    assert _message(server, RESPONSES, {"inputs": "a"}).endswith(" Did you mean 'input'?")
+    assert _message(server, "/v1/sessions", {"meta_data": {}}).endswith(" Did you mean 'metadata'?")
+    for far in ("surprise", "max_tokens" * 1000):
+        assert _message(server, COMPLETIONS, {"prompt": "a", far: 1}).endswith(": take it out.")
+
+
+def test_a_wrong_path_or_method_says_where_to_look(server: HttpServer) -> None:
+    assert "/openapi.json" in server.get("/").json()["error"]["message"]
+    message = server.get(COMPLETIONS).json()["error"]["message"]
+    assert message == "GET is not allowed here: send POST."
+
+
+def test_a_missing_session_is_explained_in_a_sentence(server: HttpServer) -> None:
+    message = server.get("/v1/sessions/sess_x").json()["error"]["message"]
+    assert message == "There is no session 'sess_x': it was deleted, has expired, or never existed."
+
+
 @pytest.mark.parametrize(("body", "param"), BAD_TEXTS)
 def test_bad_text_is_a_400(server: HttpServer, body: bytes, param: str) -> None:
     check_refused(server, server.http.post(COMPLETIONS, content=body, headers=JSON), 400, param)

@@ -31,13 +31,15 @@ def without_unknown_nulls(value: Any, known: AbstractSet[str]) -> Any:
     """Return an object without the unknown fields that are null: a null asks for nothing.
 
     value: what the JSON parser made; anything but an object is returned as it is.
-    Raises PydanticCustomError "extra_forbidden", whose context names the first unknown field with a value.
+    Raises PydanticCustomError "extra_forbidden". Its context has the first unknown field with a value, and
+    all known fields.
     """
     if not isinstance(value, dict) or value.keys() <= known:
         return value
     for name, entry in value.items():
         if entry is not None and name not in known:
-            raise PydanticCustomError("extra_forbidden", "unknown field", {"field": name})
+            context = {"field": name, "known": sorted(known)}
+            raise PydanticCustomError("extra_forbidden", "unknown field", context)
     return {name: entry for name, entry in value.items() if name in known}
 
 

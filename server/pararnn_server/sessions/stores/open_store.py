@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -42,7 +43,9 @@ def _redis_store(url: str) -> SessionStore:
     try:
         module = import_module("pararnn_server.sessions.stores.redis_store")
     except ModuleNotFoundError as error:
-        raise StoreUnusable("a redis store needs the extra: pip install 'pararnn-server[redis]'") from error
+        raise StoreUnusable(
+            f"a redis store needs Python's redis client: {sys.executable} -m pip install 'redis>=5.0'"
+        ) from error
     return cast("SessionStore", module.RedisStore(url))
 
 
