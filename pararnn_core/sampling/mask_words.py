@@ -47,7 +47,7 @@ def check_mask(words: MaskWords, vocab_size: int) -> None:
 
 
 def allows_nothing(words: MaskWords, vocab_size: int) -> bool:
-    """Return whether it forbids every id of the vocabulary."""
+    """Return True if it forbids every id of the vocabulary."""
     if words[:-1].any():
         return False
     bits_in_last = vocab_size - (len(words) - 1) * WORD_BITS

@@ -87,7 +87,8 @@ def exp_scaled(x: Float64s, bits: int) -> Float64s:
 
 
 def log(x: float) -> float:
-    """Of a positive number: m 2^e with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh((m - 1) / (m + 1))."""
+    """Return the logarithm of a positive number."""
+    # x = m 2^e with m in [sqrt(1/2), sqrt(2)), and log m = 2 atanh((m - 1) / (m + 1)).
     m, exponent = math.frexp(x)
     e = float(exponent)
     if m < 0.7071067811865476:

@@ -1,4 +1,4 @@
-"""What goes into the sampler beside logits, and what comes out."""
+"""Input of the sampler beside logits, and its output."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NothingAllowed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """What one row of logits is sampled with.
+    """Parameters and counters that one row of logits is sampled with.
 
     choice, output_index: the counters of the random number; output_index counts the tokens of this reply.
     counts: token id -> occurrences in this reply.

@@ -50,7 +50,7 @@ def token_logprobs(logits: Tensor, targets: Sequence[int], top_n: int = 0) -> li
 def rows_logprobs(
     logits: Tensor, rows: Sequence[int], targets: Sequence[int], top_counts: Sequence[int]
 ) -> list[Sampled]:
-    """For each of `rows` of logits (*, V): the log-probability of its target, with its likeliest ids.
+    """Return the log-probability of the target of each of `rows` of logits (*, V), with its likeliest ids.
 
     NonFiniteLogits names the bad ones of `rows` by their position.
     """

@@ -164,7 +164,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _cannot_listen(settings: Settings, error: OSError) -> str:
-    """Say what is wrong and what to do; Python adds the address to the system's words once more."""
+    """Return the reason and a remedy in words; Python repeats the address in the system's message."""
     reason = (error.strerror or str(error)).partition(" (while attempting")[0]
     at_port = f"{option_name('port')}: cannot listen on {settings.host} port {settings.port}: {reason}"
     # make has its own way of passing an option on.

@@ -1,4 +1,4 @@
-"""Which token ids a reply may draw next: what a request brings along, and each choice's own copy of it."""
+"""Masks of token ids: the ids that a reply may draw next, from its request, with a copy for each choice."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def holds_more_values(raw: bytes, limit: int) -> bool:
-    """Tell whether a JSON text holds more values than the limit. A list or an object counts as 16.
+    """Return True if a JSON text holds more values than the limit. A list or an object counts as 16.
 
     All of the text is counted first. What strings hold is left out only where that says too many.
     """

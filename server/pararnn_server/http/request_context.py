@@ -65,7 +65,7 @@ class RequestContext:
         return self.service.settings
 
     async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what the work returns. Raises Timeout at the deadline, ClientClosed if the client leaves."""
+        """Return the result of the work. Raises Timeout at the deadline, ClientClosed if the client left."""
         return await in_time(self.request, self.deadline, work)
 
 

@@ -54,7 +54,7 @@ class ServerMetrics:
         self._gauges = _Gauges()
 
     def of_model(self, model: str) -> Metrics:
-        """Return what one model counts, all at zero."""
+        """Return the counters of one model, all at zero."""
         return Metrics(self, model)
 
     def watch_pool(self, model: str, pool: Callable[[], PoolStats]) -> None:

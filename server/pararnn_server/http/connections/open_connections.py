@@ -60,7 +60,7 @@ class OpenConnections:
 
 
 def usable_connections(wanted: int) -> int:
-    """Return how many connections have descriptors; raise the limit of this process as far as it may."""
+    """Return the number of connections that have descriptors; raise the limit of this process first."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + RESERVED_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < needed:

@@ -104,7 +104,7 @@ def record(request: Request, body: RecordedFields) -> dict[str, Any]:
 def plan_of(
     context: RequestContext, head: Heading, body: HonouredFields, prompts: Sequence[EncodedPrompt]
 ) -> GenerationPlan:
-    """Return what the request asks of the engine."""
+    """Return the plan of the request for the engine."""
     session = context.session
     return GenerationPlan(
         request_id=head.id,
