@@ -1,4 +1,4 @@
-"""Documents name files that exist, decisions have four parts, and the way of a request is short."""
+"""Documents name files that exist, decisions have four parts, and few files serve a request."""
 
 import re
 from pathlib import Path
@@ -54,8 +54,8 @@ def test_a_decision_says_why_and_what_tests_it(decision: Path) -> None:
     assert re.search(r"`tests/", text.partition("## Tested by")[2])
 
 
-def test_the_way_of_one_request_is_short() -> None:
-    way = MAP.read_text().partition("## The way of one request")[2].partition("\n## ")[0]
+def test_few_files_serve_a_request() -> None:
+    way = MAP.read_text().partition("## How a request is served")[2].partition("\n## ")[0]
     files = {name for name in PATH.findall(way) if name.endswith(".py")}
     assert len(files) >= 20
     assert len(files) <= MOST_FILES_OF_A_REQUEST

@@ -17,7 +17,11 @@ KEYS = {
 
 @pytest.fixture(scope="session")
 def addresses() -> Iterator[Mapping[str, str]]:
-    """The addresses in documents, each with that of a server here: one without keys and one with them."""
+    """The addresses in documents, each with that of a server here: two without keys and one with them."""
     loaded = load(Settings(checkpoint=str(SHIPPED)))
-    with serving(loaded) as free, serving(loaded, **KEYS) as keyed:
-        yield {"http://127.0.0.1:8000": free.url, "http://127.0.0.1:8001": keyed.url}
+    with serving(loaded) as free, serving(loaded, **KEYS) as keyed, serving(loaded) as other:
+        yield {
+            "http://127.0.0.1:8000": free.url,
+            "http://127.0.0.1:8001": keyed.url,
+            "http://127.0.0.1:8002": other.url,
+        }

@@ -14,6 +14,7 @@ from tests.docs.shell import run_in_one_shell
 DOCUMENTS = ("README.md", "docs/python.md", "clients/python/README.md", "docs/quickstart.md")
 README_NOT_RUN = {
     "TORCH_INDEX_URL=": "sets up the machine; tests/deploy/test_torch_index.py reads what it would install",
+    ".venv/bin/python -m pip": "downloads a package; the tests have it installed",
     "git clone": "sets up the machine, from an address that is not known here",
     "make serve": "sets up the machine; tests/deploy/test_make_serve.py has its last step",
     ".venv/bin/pararnn convert": "needs weights of the reader; tests/server/commands has it",
