@@ -31,7 +31,7 @@ def bytes_by_tokens() -> dict[str, list[int]]:
     a_token = 2 * config.num_hidden_layers * config.hidden_size * _BYTES_OF_BFLOAT16
     return {
         f"transformer's cache, {a_token // 1024} KiB a token": [a_token * tokens for tokens in TOKENS],
-        f"the same, {SHARED_HEADS} query heads to a key": [
+        f"the same with grouped-query attention ({SHARED_HEADS} query heads per key head)": [
             a_token // SHARED_HEADS * tokens for tokens in TOKENS
         ],
         f"ParaGRU's state, {state:,} bytes": [state] * len(TOKENS),
@@ -41,7 +41,11 @@ def bytes_by_tokens() -> dict[str, list[int]]:
 
 def draw(file: Path) -> None:
     """Write the picture. The same numbers give the same bytes, with one version of matplotlib."""
-    description = f"Made by `python -m benchmarks.memory_picture` from `pararnn inspect {PRESET}`: {__doc__}"
+    description = (
+        f"Memory of one conversation against its tokens, computed for {PRESET}, not measured."
+        " A ParaGRU's state is flat. A transformer's cache and the log of token ids grow with each token."
+        " Made by python -m benchmarks.memory_picture."
+    )
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "pararnn", "font.family": "sans-serif"}):
         figure = Figure(figsize=(7.5, 4.2), layout="constrained")
         figure.patch.set_facecolor("white")
@@ -52,8 +56,8 @@ def draw(file: Path) -> None:
             axes.plot(TOKENS, heights, style, color="tab:blue" if own else "tab:red", label=name)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log", base=2)
-        axes.set(xlabel="tokens of the conversation", ylabel="bytes of memory")
-        axes.set_title(f"One conversation, models of {PRESET.removesuffix('b')} billion parameters")
+        axes.set(xlabel="tokens of the conversation", ylabel="bytes")
+        axes.set_title(f"Memory of one conversation: computed, not measured; {PRESET} models")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(_in_words))
         axes.grid(alpha=0.3)
@@ -63,8 +67,8 @@ def draw(file: Path) -> None:
 
 
 def _in_words(value: float, _: int | None = None) -> str:
-    """A power of two with Ki, Mi or Gi."""
-    for unit, size in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
+    """Return a power of two with Ki, Mi, Gi or Ti."""
+    for unit, size in (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
         if value >= size:
             return f"{value / size:g} {unit}"
     return f"{value:g}"
