@@ -38,7 +38,7 @@ help:
 	@touch $@
 
 .venv/.installed: .venv/.build-tools pyproject.toml clients/python/pyproject.toml $(FOLDERS) $(NATIVE)
-	@echo "==> [3/3] building the native library and installing pararnn-server"
+	@echo "==> [3/3] building the native library (compiles C++, 5 to 8 minutes on two cores) and installing pararnn-server"
 	@$(BIN)/python -m pip install --no-build-isolation --editable .
 	@touch $@
 

@@ -18,11 +18,17 @@ Transport = TypeVar("Transport", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
 
 
 def parse_url(base_url: str) -> httpx.URL:
-    """Parse a URL. Raises ConnectionFailed if it is not one."""
+    """Parse a URL. Raises ConnectionFailed if it is not one, or has another scheme than http and https."""
     try:
-        return httpx.URL(base_url)
+        url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
         raise ConnectionFailed(f"the server's address is no URL: {error}", request_sent=False) from None
+    if url.scheme not in ("http", "https"):
+        # What holds an @ may hold a password, which no error shows.
+        write = "" if "://" in base_url or "@" in base_url else f": write http://{base_url.lstrip('/')}"
+        message = f"the server's address must begin with http:// or https://{write}"
+        raise ConnectionFailed(message, request_sent=False)
+    return url
 
 
 def shown(url: httpx.URL) -> str:

@@ -97,7 +97,8 @@ def _subjects(checkpoints: list[str], presets: list[str], cell: str, weights: li
     if not checkpoints and not presets:
         return [Subject.of_checkpoint(find_checkpoint(read_settings({})))]
     found = [
-        Subject.of_checkpoint(find_checkpoint(read_settings({"checkpoint": name}))) for name in checkpoints
+        Subject.of_checkpoint(find_checkpoint(read_settings({"checkpoint": name}), "CHECKPOINT"))
+        for name in checkpoints
     ]
     if presets and not weights:
         raise CommandFailed("--weights: name at least one format")

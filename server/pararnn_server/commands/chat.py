@@ -67,7 +67,9 @@ def chat(
     with contextlib.ExitStack() as end:
         if url is not None:
             client = end.enter_context(PararnnClient(url, api_key=api_key))
-            conversation: Conversation = _remote(client, url, sampling, raw=raw, system=system)
+            remote = _remote(client, url, sampling, raw=raw, system=system)
+            end.callback(_tell_deletion, remote)
+            conversation: Conversation = remote
         else:
             settings = read_settings({"checkpoint": checkpoint, "threads": threads, "dtype": dtype})
             conversation = _local(settings, sampling, raw=raw, system=system)
@@ -81,6 +83,11 @@ def _remote(
     conversation = RemoteConversation(client, sampling, raw=raw, system=system)
     _greet(f"{conversation.model} at {shown(parse_url(url))}", conversation, raw=raw)
     return conversation
+
+
+def _tell_deletion(conversation: RemoteConversation) -> None:
+    if conversation.is_deleted:
+        typer.echo("(the session of this chat was deleted from the server)", err=True)
 
 
 def _local(settings: Settings, sampling: ChatSampling, *, raw: bool, system: str | None) -> LocalConversation:
@@ -103,6 +110,6 @@ def _local(settings: Settings, sampling: ChatSampling, *, raw: bool, system: str
 
 
 def _greet(model: str, conversation: Conversation, *, raw: bool) -> None:
-    what = "it continues your text" if raw else "say something"
+    what = "It continues your text" if raw else "Say something"
     size = as_bytes(conversation.facts().state_bytes)
     typer.echo(f"{model}; a session takes {size}, however long. {what}; /help lists commands.", err=True)

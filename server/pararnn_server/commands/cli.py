@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from pararnn_server.commands.early_signals import raise_on_interrupt
+from pararnn_server.commands.one_line_group import OneLineGroup
 from pararnn_server.commands.options import CONTEXT, EPILOG
 from pararnn_server.commands.standard_streams import open_standard_streams
 from pararnn_server.commands.variables import VARIABLES
@@ -37,6 +38,7 @@ COMMANDS = {
 def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
     """The commands of these names. Each option of each is also the environment variable PARARNN_<OPTION>."""
     app = typer.Typer(
+        cls=OneLineGroup,
         help="Serve, talk to and look into recurrent language models whose memory does not grow.",
         no_args_is_help=True,
         add_completion=False,

@@ -48,6 +48,11 @@ def one_line_errors(*further: type[Exception]) -> Iterator[None]:
         _fail(f"{printable(os.fsdecode(error.filename))}: {error.strerror}")
 
 
-def _fail(message: str) -> NoReturn:
+def complain(message: str) -> None:
+    """Write a message as the one line on standard error that a failed command ends with."""
     typer.echo(f"pararnn: {' '.join(message.split())}", err=True)
+
+
+def _fail(message: str) -> NoReturn:
+    complain(message)
     raise typer.Exit(1) from None

@@ -54,10 +54,10 @@ def inspect_checkpoint(
     Reads headers only, unless --verify is given. Of a size such as 7b it shows what its models would take.
     """
     try:
-        path = find_checkpoint(read_settings({"checkpoint": checkpoint}))
-    except ConfigurationError:
+        path = find_checkpoint(read_settings({"checkpoint": checkpoint}), "CHECKPOINT")
+    except ConfigurationError as error:
         if checkpoint not in PRESETS:
-            raise
+            raise ConfigurationError(f"{error}; sizes are {', '.join(PRESETS)}") from None
         inspect_preset(checkpoint, measure=measure, as_json=as_json)
         return
     info = checkpoint_info(path)

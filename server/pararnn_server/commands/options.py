@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from pararnn_server.access.keys import ConfigurationError
 from pararnn_server.settings.environment import PREFIX, option_name, variable
-from pararnn_server.settings.paths import user_path
+from pararnn_server.settings.paths import printable, user_path
 from pararnn_server.settings.server_settings import Settings
 
 # Of every command: the prefix makes each option PARARNN_<OPTION> too.
@@ -33,6 +33,13 @@ PANELS = {
     "stream_ping_seconds": "Streams",
     "keys_file": "Access",
 }
+# Pydantic says each of these twice in one sentence.
+_PLAIN = {
+    "int_parsing": "must be an integer",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+}
+_SHOWN = 60
 _METAVARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", Path: "PATH", SecretStr: "TEXT", str: "TEXT"}
 
 
@@ -120,7 +127,9 @@ def _as_text(field: FieldInfo) -> str | bool | None:
 
 def _complaint(error: Mapping[str, Any]) -> str:
     """One error of pydantic as a line; one of several fields together names them itself."""
-    message = error["msg"].removeprefix("Value error, ")
+    message = _PLAIN.get(error["type"], error["msg"]).removeprefix("Value error, ")
+    if error["type"] in _PLAIN:
+        message += f", not {printable(str(error['input']))[:_SHOWN]!r}"
     return ": ".join([*(option_name(str(field)) for field in error["loc"][:1]), message])
 
 

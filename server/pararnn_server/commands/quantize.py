@@ -54,7 +54,7 @@ def quantize(
         format_for(bits, group_size)
     except ValueError as error:
         raise CommandFailed(f"--bits, --group-size: {error}") from None
-    path = find_checkpoint(read_settings({"checkpoint": source}))
+    path = find_checkpoint(read_settings({"checkpoint": source}), "SOURCE")
     calibration, evaluation = _text(path, "--calibrate", calibrate), _text(path, "--evaluate", evaluate)
     torch.set_num_threads(threads or ops.num_threads())
     ops.set_num_threads(threads or ops.num_threads())

@@ -30,6 +30,7 @@ class RemoteConversation:
         self._session_id = session.id
         self._begun = False
         self._completion_tokens = 0
+        self.is_deleted = False
 
     def reply(self, text: str) -> Iterator[str]:
         """See Conversation.reply."""
@@ -50,7 +51,7 @@ class RemoteConversation:
         """See Conversation.reset."""
         self.close()
         self._session_id = self._client.sessions.create().id
-        self._begun = False
+        self._begun = self.is_deleted = False
 
     def facts(self) -> SessionFacts:
         """See Conversation.facts."""
@@ -72,6 +73,7 @@ class RemoteConversation:
             self._client.sessions.delete(self._session_id)
         except PararnnError:
             return
+        self.is_deleted = True
 
     @property
     def continues_text(self) -> bool:

@@ -15,9 +15,10 @@ from pararnn_server.settings.server_settings import Settings
 _HERE = Path(__file__).resolve().parents[1]
 
 
-def find_checkpoint(settings: Settings) -> Path:
+def find_checkpoint(settings: Settings, argument: str | None = None) -> Path:
     """Directory of a checkpoint. Raises ConfigurationError that lists where it looked.
 
+    argument: name of the command's argument that gave settings.checkpoint; None: it was the option.
     With a name, the first folder that has a checkpoint of that name; without, the first checkpoint by name,
     in int8 if NAME-int8 stands beside it.
     """
@@ -30,8 +31,9 @@ def find_checkpoint(settings: Settings) -> Path:
             return found
     wanted = f"checkpoint {printable(settings.checkpoint)!r}" if settings.checkpoint else "any checkpoint"
     looked = ", ".join(str(folder) for folder in folders) or "nowhere else"
+    name = argument or option_name("checkpoint")
     raise ConfigurationError(
-        f"{option_name('checkpoint')}: cannot find {wanted}: it must be a directory with a config.json, or"
+        f"{name}: cannot find {wanted}: it must be a directory with a config.json, or"
         f" the name of one in PARARNN_CHECKPOINT_DIR or among those that ship (looked in {printable(looked)})"
     )
 

@@ -46,8 +46,40 @@ def test_a_checkpoint_that_is_not_there_is_named(command: str) -> None:
     assert "no-such-model" in _complaint(command, "--checkpoint", "no-such-model")
 
 
-def test_inspect_names_a_checkpoint_that_is_not_there() -> None:
-    assert "no-such-model" in _complaint("inspect", "no-such-model")
+def test_inspect_names_a_checkpoint_that_is_not_there_and_lists_sizes() -> None:
+    complaint = _complaint("inspect", "no-such-model")
+    assert complaint.startswith("pararnn: CHECKPOINT: cannot find checkpoint 'no-such-model': ")
+    assert complaint.endswith("; sizes are 25m, 130m, 406m, 1.4b, 2.9b, 7b")
+
+
+def test_quantize_and_bench_name_their_argument(tmp_path: Path) -> None:
+    assert _complaint("quantize", "nope", str(tmp_path / "q")).startswith("pararnn: SOURCE: cannot find ")
+    assert _complaint("bench", "nope").startswith("pararnn: CHECKPOINT: cannot find ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("serve", "--port", "80x"), "--port (PARARNN_PORT): must be an integer, not '80x'"),
+        (("serve", "--prot", "80"), "No such option"),
+        (("chat", "--temperature", "hot"), "'--temperature'"),
+        (("chat", "--top-p", "7"), "'--top-p'"),
+        (("quantize",), "SOURCE"),
+        (("sessions", "show"), "sessions show --help"),
+        (("nonsense",), "nonsense"),
+        (("sessions", "list", "--url", "127.0.0.1:8000"), "write http://127.0.0.1:8000"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(arguments: tuple[str, ...], wanted: str) -> None:
+    complaint = _complaint(*arguments)
+    assert wanted in complaint
+    assert "unable to parse" not in complaint
+
+
+def test_without_arguments_the_help_is_shown() -> None:
+    result = CliRunner().invoke(build_app(), [])
+    assert "Serve, talk to and look into" in result.output
+    assert "pararnn: " not in result.output
 
 
 @pytest.mark.parametrize("command", ["serve", "chat"])

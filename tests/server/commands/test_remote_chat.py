@@ -47,6 +47,12 @@ def test_a_chat_leaves_no_session_behind(server: HttpServer, client: PararnnClie
     assert len(client.sessions.list(limit=1000).data) == before
 
 
+def test_a_chat_says_that_its_session_is_deleted(server: HttpServer, checkpoint: Path) -> None:
+    for where, said in (("--url", server.url), True), (("--checkpoint", str(checkpoint)), False):
+        result = CliRunner().invoke(build_app(), ["chat", "--max-tokens", "1", *where], "/quit\n")
+        assert result.stderr.splitlines()[-1].startswith("(the session of this chat was deleted") is said
+
+
 def test_stop_ends_a_reply_on_the_server_and_keeps_it(server: HttpServer, client: PararnnClient) -> None:
     conversation = RemoteConversation(client, PLAIN, raw=True)
     pieces = conversation.reply("go on ")
