@@ -79,7 +79,7 @@ class Generation:
         items = await self.queue.take()
         for prompt, output in items:
             if isinstance(output, Started):
-                self._prompt_tokens[prompt] = len(self.plan.prompts[prompt].ids)
+                self._prompt_tokens[prompt] = len(self.plan.prompts[prompt].token_ids)
             elif isinstance(output, Tokens):
                 self._completion_tokens[prompt, output.choice] = output.completion_tokens
             elif isinstance(output, Finished):
@@ -97,7 +97,7 @@ class Generation:
         if plan.repeated is not None:
             return 0
         replies = len(plan.prompts) * plan.num_choices * plan.params.max_tokens
-        return sum(len(prompt.ids) for prompt in plan.prompts) + replies
+        return sum(len(prompt.token_ids) for prompt in plan.prompts) + replies
 
     @property
     def tokens_taken(self) -> int:
@@ -159,7 +159,7 @@ class Generation:
     def _request(self, index: int, prompt: EncodedPrompt) -> Request:
         return Request(
             request_id=self._engine_id(index),
-            prompt_token_ids=prompt.ids,
+            prompt_token_ids=prompt.token_ids,
             params=self.plan.params,
             emit=self._dispatcher.emitter(self.queue, index),
             num_choices=self.plan.num_choices,

@@ -33,7 +33,9 @@ def fitted(
     per_token = TEXT_BYTES
     if plan.params.logprobs is not None:
         per_token += entry.token + entry.alternative * plan.params.logprobs
-    echoed = plan.num_choices * sum(len(prompt.ids) for prompt in plan.prompts) * per_token if echo else 0
+    echoed = (
+        plan.num_choices * sum(len(prompt.token_ids) for prompt in plan.prompts) * per_token if echo else 0
+    )
     replies = 0 if is_stream else plan.num_choices * len(plan.prompts) * per_token
     room = (limit - echoed) // replies if replies else plan.params.max_tokens
     if echoed <= limit and room >= plan.params.max_tokens:

@@ -189,7 +189,7 @@ class StreamAnswer(Answer):
         """Return the usage so far, where every chunk carries it."""
         if not self._each_usage:
             return None
-        num_ids = len(self._generation.plan.prompts[prompt].ids)
+        num_ids = len(self._generation.plan.prompts[prompt].token_ids)
         return TokenUsage(num_ids, completion_tokens, self._cached_tokens.get(prompt, 0))
 
 

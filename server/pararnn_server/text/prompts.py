@@ -21,7 +21,7 @@ class EncodedPrompt:
     stable: how many leading ids of a text stay the same whatever is appended to it; 0: not known.
     """
 
-    ids: Sequence[int]
+    token_ids: Sequence[int]
     added: int = 0
     appended: int = 0
     stable: int = 0

@@ -49,7 +49,7 @@ class PieceReader:
 
     def echo_at_once(self) -> list[Piece]:
         """The echo, if there is one and it does not wait for log-probabilities."""
-        return [self._echo(len(self._prompt.ids), None)] if self._echoes_at_once else []
+        return [self._echo(len(self._prompt.token_ids), None)] if self._echoes_at_once else []
 
     def follow(self, other: PieceReader) -> None:
         """Take the echo of another choice of the same prompt as read: it is the same."""
@@ -74,8 +74,8 @@ class PieceReader:
 
     def _echo(self, count: int, rows: Sequence[Sampled | None] | None) -> Piece:
         start, self._echoed = self._echoed, self._echoed + count
-        ids = self._prompt.ids[start : self._echoed]
-        written = range(self._prompt.added, len(self._prompt.ids) - self._prompt.appended)
+        ids = self._prompt.token_ids[start : self._echoed]
+        written = range(self._prompt.added, len(self._prompt.token_ids) - self._prompt.appended)
         data = [self._tokenizer.shown(token) if start + i in written else b"" for i, token in enumerate(ids)]
         text = self._decoder.decode(b"".join(data))
         if rows is None:

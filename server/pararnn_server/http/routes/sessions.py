@@ -185,7 +185,7 @@ async def _read_prompt(context: RequestContext, body: SessionCreate | SessionApp
 
 
 def _filled(prompt: EncodedPrompt, param: str) -> EncodedPrompt:
-    if len(prompt.ids) == prompt.added:
+    if len(prompt.token_ids) == prompt.added:
         raise BadRequest(f"{param}: it is empty; send at least one token.", param=param)
     return prompt
 

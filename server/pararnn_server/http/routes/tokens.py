@@ -48,7 +48,7 @@ async def detokenize(request: Request) -> Response:
     body = await read_body(request, DetokenizeRequest)
     model = request_context(request, body.model).model
     prompt = model.prompts.ids(body.tokens, param="tokens")
-    text = await off_loop(request, model.tokenizer.decode, prompt.ids)
+    text = await off_loop(request, model.tokenizer.decode, prompt.token_ids)
     return JsonAnswer(chain(('{"prompt":',), json_text(_chunks(text)), ("}",)))
 
 
@@ -97,4 +97,4 @@ async def _encode(context: RequestContext, body: TokenizeRequest) -> Sequence[in
         return model.prompts.checked(ids, "messages")
     bos = body.add_special_tokens is not False
     prompt = await model.prompts.text(body.prompt or "", param="prompt", bos=bos)
-    return prompt.ids
+    return prompt.token_ids
