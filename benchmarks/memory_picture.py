@@ -47,7 +47,7 @@ def draw(file: Path) -> None:
         " Made by python -m benchmarks.memory_picture."
     )
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "pararnn", "font.family": "sans-serif"}):
-        figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+        figure = Figure(figsize=(7.5, 5.0), layout="constrained")
         figure.patch.set_facecolor("white")
         axes = figure.subplots()
         styles = ("-", "--", "-", ":")
@@ -62,7 +62,7 @@ def draw(file: Path) -> None:
             axis.set_major_formatter(FuncFormatter(_in_words))
         axes.grid(alpha=0.3)
         axes.set_ylim(2**5, 2**42)
-        axes.legend(loc="upper left", framealpha=1)
+        figure.legend(loc="outside lower center", frameon=False)
         figure.savefig(file, metadata={"Date": None, "Description": description})
 
 
