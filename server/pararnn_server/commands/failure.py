@@ -13,6 +13,7 @@ from pararnn_core.checkpoint import CheckpointError
 from pararnn_core.ops import NativeLibraryMissing
 from pararnn_core.ops.devices import DeviceUnavailable
 from pararnn_server.access.keys import ConfigurationError
+from pararnn_server.commands.complain import complain
 from pararnn_server.settings.paths import printable
 from pararnn_server.text.tokenizer import TokenizerError
 
@@ -46,11 +47,6 @@ def one_line_errors(*further: type[Exception]) -> Iterator[None]:
         if error.filename is None:
             raise
         _fail(f"{printable(os.fsdecode(error.filename))}: {error.strerror}")
-
-
-def complain(message: str) -> None:
-    """Write a message as the one line on standard error that a failed command ends with."""
-    typer.echo(f"pararnn: {' '.join(message.split())}", err=True)
 
 
 def _fail(message: str) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pararnn_server.commands.failure import complain
+from pararnn_server.commands.complain import complain
 
 # Typer has its own copy of click in some versions, and exports no name of this class.
 _UsageError: Any = typer.BadParameter.__base__
