@@ -40,6 +40,7 @@ class FairThreads:
 
         def give_back(_: Future[T]) -> None:
             try:
+                # This runs on the job's thread; the counts belong to the event loop.
                 loop.call_soon_threadsafe(self._give_back, key)
             except RuntimeError:  # the loop is closed, so nobody waits
                 self._give_back(key)
@@ -50,6 +51,7 @@ class FairThreads:
 
     async def _turn(self, key: str) -> None:
         """Wait for a thread, which is then counted as the key's."""
+        # Nobody is passed: who waits is called as soon as a thread is free.
         if self._num_free:
             self._take(key)
             return
@@ -73,6 +75,7 @@ class FairThreads:
         if not self._running[key]:
             del self._running[key]
         if key in self._waiting:
+            # To the end of the dictionary: of equal keys `min` takes the first.
             self._waiting[key] = self._waiting.pop(key)
         while self._waiting and self._num_free:
             self._call_next()

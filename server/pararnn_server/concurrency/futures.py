@@ -26,6 +26,7 @@ def advance_into(future: Future[T], pieces: Generator[None, None, T]) -> bool:
         next(pieces)
     except StopIteration as end:
         future.set_result(end.value)
+    # Every error: a reader of a future without a result would wait for ever.
     except BaseException as error:
         future.set_exception(error)
     else:

@@ -16,5 +16,6 @@ class KeyLocks:
         """Return the lock of the key."""
         lock = self._locks.get(key)
         if lock is None:
+            # The name holds the lock, which the weak dictionary does not.
             lock = self._locks[key] = asyncio.Lock()
         return lock

@@ -38,6 +38,7 @@ class Heartbeat:
     @property
     def still_seconds(self) -> float:
         """Seconds since the thread last moved; 0 before its first beat."""
+        # Read once: the other thread may clear it in between.
         moved_at = self._moved_at
         return 0.0 if moved_at is None else max(0.0, self._clock() - moved_at)
 

@@ -95,6 +95,7 @@ class ActiveRequests:
     def finish(self, running: Running, choice: Choice, end: ReplyEnd) -> None:
         """End one choice: free its slot, and commit its turn if it has one."""
         finished = Finished(choice.index, *end, running.usage(choice))
+        # Both copy the state of the slot, which is freed below.
         result = self._committer.prepare(running, choice, finished)
         self._reuse.keep_reply(running, choice)
         del running.choices[choice.index]
@@ -103,6 +104,7 @@ class ActiveRequests:
             self._remove(running)
         now = self._clock()
         self._metrics.request_decode_time.observe(now - (running.prefilled_at or now))
+        # Last: a client that learns of the end may send its next request at once.
         self._committer.commit(running, finished, result)
 
     def _end_early(self, running: Running, reason: FinishReason) -> None:

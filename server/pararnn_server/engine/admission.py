@@ -29,6 +29,7 @@ class Admission:
         self._shares = Shares(max_choices, num_owners)
         self._bytes = Shares(max_bytes, num_owners)
         self._held: dict[str, tuple[str, int, int]] = {}
+        # The event loop reserves, the engine's thread releases.
         self._lock = Lock()
 
     @property
@@ -101,6 +102,7 @@ def _all_below(vocab_size: int, ids: Sequence[int]) -> bool:
     # A conversation of 200 turns is read with each: Python would take a millisecond.
     try:
         lowest, highest = torch.frombuffer(id_array(ids), dtype=torch.int32).aminmax()
+    # An id beyond 32 bits is in no vocabulary.
     except OverflowError:
         return False
     return int(lowest) >= 0 and int(highest) < vocab_size

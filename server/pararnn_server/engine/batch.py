@@ -58,6 +58,7 @@ class Batch:
     def logits(self, model: ServingModel, state: RecurrentState) -> Tensor:
         """Run the model's step and return logits (M, V) float32 of the rows asked for."""
         if not self._slots:
+            # A resumed request feeds nothing: its logits follow from its state alone.
             return model.head(state, self._resumed_slots)
         logits = model.step(
             _tensor(self._tokens, torch.int32),
@@ -103,6 +104,7 @@ class Batch:
 
     def _score(self, running: Running, start: int, end: int) -> int:
         first_row = self._ask(end - start)
+        # The last row of a prompt predicts an id of the reply and has no target.
         targets = running.feed_token_ids[start + 1 : end + 1].tolist()
         self.scores.append(Score(running, first_row, targets, first=start == 0))
         return first_row + end - start - 1
@@ -119,4 +121,5 @@ class Batch:
 
 
 def _tensor(values: array[int], dtype: torch.dtype) -> Tensor:
+    # torch.frombuffer refuses an empty buffer.
     return torch.frombuffer(values, dtype=dtype) if values else torch.empty(0, dtype=dtype)

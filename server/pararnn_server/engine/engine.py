@@ -58,7 +58,9 @@ class Engine:
         )
         self._worker = Worker(model, self._vocabulary, settings, sessions, metrics, self._admission.release)
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        # A daemon: a thread that is stuck in a step must not keep the process alive.
         self._thread = Thread(target=self._run, name="engine", daemon=True)
+        # Without it a job could arrive between the last look at the inbox and the thread's end.
         self._gate = Lock()
         self._is_draining = False
         self._is_closed = False
@@ -94,12 +96,15 @@ class Engine:
         if not self._thread.is_alive():
             return
         with suppress(Unavailable):
+            # The thread may sleep in its inbox, and would not notice that it drains.
             self._post(_nothing)
             self._thread.join(drain_seconds)
             self._post(lambda: self._worker.fail_all(_shutting_down()))
+        # A step is one native call, which nothing can interrupt.
         self._thread.join(HARD_STOP_SECONDS)
         if self._thread.is_alive():
             logger.error("the engine thread is stuck in a step; giving it up")
+        # Turns of the last replies may still wait for their commit.
         self.sessions.flush(HARD_STOP_SECONDS)
 
     def submit(self, request: Request, turn: Turn | None = None) -> None:
@@ -123,10 +128,12 @@ class Engine:
                 if self._is_draining:
                     self._metrics.admission_rejections.labels("draining").inc()
                     raise _shutting_down()
+                # On the caller's thread, so that a full queue is refused at once.
                 self._reserve(request)
                 cleanup.callback(self._admission.release, request.request_id)
                 arrived.append(Running(request, turn, time.monotonic(), self._settings.queue_timeout))
             self._post(lambda: self._worker.add_all(arrived))
+            # From here on the worker releases them.
             cleanup.pop_all()
 
     def read_ahead(self, partition: Partition, token_ids: Sequence[int]) -> None:
@@ -142,6 +149,7 @@ class Engine:
     def abort(self, request_id: str) -> None:
         """Free the slots of a request whose client has left, before the next step. Ignores unknown ids."""
         with suppress(Unavailable):
+            # A closed engine has already ended every request.
             self._post(lambda: self._worker.abort(request_id))
 
     def call(self, function: Callable[[], T]) -> Future[T]:
@@ -201,6 +209,7 @@ class Engine:
     def _read_inbox(self) -> None:
         """Run the calls that wait. Sleep while there is neither work nor a call."""
         jobs = [] if self._worker.has_work or self._worker.has_idle_work else [self._inbox.get()]
+        # Only what is there now: callers that never pause would hold up the step.
         jobs += [self._inbox.get() for _ in range(self._inbox.qsize())]
         for job in jobs:
             try:

@@ -49,7 +49,9 @@ class Executor:
 
     def __init__(self, model: ServingModel, num_slots: int, poison: bool) -> None:
         self._model = model
+        # One slot more than requests have, for `extend`.
         self._state = model.new_state(num_slots + 1)
+        # At the start, so that no reply waits for a recording.
         model.capture_decodes(self._state)
         self._shadow_state = model.new_state(num_slots) if model.decodes_ahead(self._state, 1) else None
         self._spare_slot = num_slots
@@ -76,6 +78,7 @@ class Executor:
 
     def snapshot(self, slot: int) -> StateSnapshot:
         """Copy the state of the slot after the last published id."""
+        # The step in flight has moved these slots past the last published id.
         if self._shadow_state is not None and self._in_flight is not None and slot in self._in_flight.slots:
             return self._shadow_state.snapshot(slot)
         return self._state.snapshot(slot)
@@ -189,6 +192,7 @@ class Executor:
         slots = torch.tensor([draw.choice.slot for draw in draws], dtype=torch.int32)
         # A reply may turn out to have ended with this id: its state is then the one in the shadow pool.
         self._shadow_state.take(self._state, slots)
+        # The host has not read the ids yet: they stay on the device.
         ids = pending.ids
         if len(places) < len(ids):
             ids = ids.index_select(0, on_device(torch.tensor(places), ids.device))
@@ -197,11 +201,13 @@ class Executor:
 
 
 def _is_wanted(draw: Draw, requests: Mapping[str, Running]) -> bool:
+    # A later request may have the id of one that ended during the step.
     return requests.get(draw.running.id) is draw.running and draw.choice.index in draw.running.choices
 
 
 def _may_continue(draw: Draw, requests: Mapping[str, Running]) -> bool:
     """Return True if max_tokens allows another id after the one being drawn."""
+    # Every other end follows from the id, which is not read yet.
     return _is_wanted(draw, requests) and draw.choice.num_sampled + 1 < draw.running.request.params.max_tokens
 
 

@@ -72,6 +72,7 @@ class Generation:
             self._repeat(recorded(turn))
             return
         self._engine.submit_all([self._request(*each) for each in enumerate(self.plan.prompts)], turn)
+        # Only now: `close` must not abort requests that were refused.
         self._open = dict.fromkeys(range(len(self.plan.prompts)), self.plan.num_choices)
 
     async def outputs(self) -> list[Addressed]:
@@ -102,6 +103,7 @@ class Generation:
     @property
     def tokens_taken(self) -> int:
         """Tokens of prompts that got a slot and of replies so far; 0 for a repeated answer."""
+        # The key paid for these tokens the first time.
         if self._is_repeat:
             return 0
         return sum(self._prompt_tokens.values()) + sum(self._completion_tokens.values())
@@ -114,6 +116,7 @@ class Generation:
     @property
     def usage(self) -> TokenUsage:
         """Usage of the whole request: each prompt once, and every reply."""
+        # The choices of a prompt share one prefill, so its tokens count once.
         firsts = [usage for (_, choice), usage in self._usage.items() if choice == 0]
         return TokenUsage(
             prompt_tokens=sum(usage.prompt_tokens for usage in firsts),
@@ -138,6 +141,7 @@ class Generation:
             begin_turn, plan.session_id, plan.owner, plan.request_id, plan.expected_turn, plan.idempotency_key
         )
         try:
+            # Unshielded, a cancellation would lose a turn that has begun, and the session would stay claimed.
             return await asyncio.shield(asyncio.wrap_future(asked))
         except asyncio.CancelledError:
             asked.add_done_callback(self._abandon)

@@ -16,6 +16,7 @@ from pararnn_server.state_cache.state_cache import Partition, StateCache
 CHUNK_TOKENS = 64
 # Less than this is read as fast with the next request as it would be now.
 MIN_TOKENS = 16
+# Of one owner, so that no client fills the memory with conversations.
 MAX_WAITING_BYTES = 4 << 20
 
 
@@ -58,6 +59,7 @@ class IdlePrefill:
         self._cache.promise(partition, job.packed, len(token_ids), self._state_bytes)
         jobs = self._jobs.setdefault(partition.owner, deque())
         jobs.append(job)
+        # A dropped job stays promised: the request that counts on it reads it itself.
         while len(jobs) > 1 and sum(len(job.packed) for job in jobs) > MAX_WAITING_BYTES:
             jobs.popleft()
 
@@ -67,13 +69,16 @@ class IdlePrefill:
         if not self._advance(jobs[0]):
             jobs.popleft()
         if jobs:
+            # Behind the others, so that owners take turns.
             self._jobs[owner] = jobs
 
     def _advance(self, job: _Job) -> bool:
         """Read one chunk. Return False if the job has ended, or has no state to start from."""
+        # A request may have read it meanwhile, or newer states may have taken its place.
         if not self._cache.owes(job.partition, job.packed, len(job.token_ids)):
             return False
         if job.snapshot is None:
+            # Not when the job was added: a longer prefix may be there by now.
             hit = self._cache.find(job.partition, job.packed)
             if hit is None:
                 return False

@@ -25,4 +25,5 @@ class LightSteps:
         if was_light:
             self._seconds_left -= seconds
         else:
+            # A light step that took too long takes from the next share.
             self._seconds_left = min(self._seconds_left, 0.0) + LIGHT_SHARE * seconds

@@ -33,6 +33,7 @@ class OutputQueue:
     def put(self, prompt: int, output: Output) -> None:
         """Add an output and wake the reader."""
         self._items.append((prompt, output))
+        # Bytes, not outputs: log-probabilities make one many times as large as another.
         self._arrived_bytes += weight(output)
         self._filled.set()
 
@@ -65,6 +66,7 @@ class OutputDispatcher:
             self._sent.append((queue, prompt, output))
             if not self._called:
                 self._called = True
+                # Each such call wakes the loop through a socket: one serves a whole step.
                 self._loop.call_soon_threadsafe(self._deliver)
 
         return emit

@@ -28,6 +28,7 @@ class PendingSample:
         self._rows = _copy_to_host(_rows_of(logits, [draws[i].row for i in self._scored]))
         self._is_done = None
         if ids.is_cuda:
+            # Waiting for the stream instead would wait for the next step too.
             self._is_done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's
             self._is_done.record()
 
@@ -63,5 +64,6 @@ def _copy_to_host(tensor: Tensor) -> Tensor:
     """Start a copy to the host, which is complete once the device gets there."""
     if not tensor.is_cuda:
         return tensor
+    # Pinned: a copy to other memory would wait for the device.
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return host.copy_(tensor, non_blocking=True)

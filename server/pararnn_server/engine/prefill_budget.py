@@ -101,4 +101,5 @@ class PrefillBudget:
             least = self._row.value * rows / _ALONE_TOO_DEAR
             self._has_mixed, self._row = True, _Ratio()
             seconds = max(seconds, least)
+        # Above 0: a price of 0 would count as not known.
         self._row.add(max(seconds, 1e-9), rows)

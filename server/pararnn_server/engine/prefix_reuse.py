@@ -60,6 +60,7 @@ class PrefixReuse:
         """Find the state that a request starts from. A session that is not empty resumes from its own."""
         turn = running.turn
         own = None if turn is None else turn.snapshot
+        # The state of a continued session depends on ids that are not in this feed.
         if not self._cache.owner_bytes or running.is_continued:
             return PrefillStart(own, 0, ())
         running.packed_token_ids = pack_ids(running.feed_token_ids)
@@ -82,6 +83,7 @@ class PrefixReuse:
             running, end = requests[prefill.request_id], prefill.start + prefill.num_tokens
             if not prefill.num_tokens:
                 continue
+            # The promised state that the request counted on when it arrived.
             if end == running.num_cached:
                 take = sound(partial(self._executor.snapshot, prefill.slot))
                 self._cache.fill(running.partition, running.packed_token_ids, end, take)
@@ -106,7 +108,9 @@ class PrefixReuse:
         step = self._interval
         while length // step > self._max_marks:
             step *= 2
+        # Multiples of the step, so that prompts with a common beginning keep the same states.
         marks = [*range(start // step * step + step, length, step)]
+        # The state may be promised only: the prefill that passes it fills it.
         if 0 < start < length:
             marks = [start, *marks]
         stable = running.request.stable_tokens

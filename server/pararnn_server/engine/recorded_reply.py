@@ -30,6 +30,7 @@ def encode_reply(request: Request, published: Sequence[Tokens], finished: Finish
         "request_id": request.request_id,
         "created": request.created,
         "token_ids": [token_id for tokens in published for token_id in tokens.token_ids],
+        # A reply may be cut inside a character, so its bytes need not be UTF-8.
         "text": base64.b64encode(b"".join(tokens.text_bytes for tokens in published)).decode(),
         "logprobs": [[row.token_id, row.logprob, row.top] for row in rows] if with_logprobs else None,
         "finish_reason": finished.finish_reason,

@@ -101,6 +101,7 @@ class Reply:
         self.num_shown += len(shown)
         size = self._text_before(limit) - self._shown
         text = bytes(self._text[:size])
+        # Stop strings cannot cut what is shown, so only held back text needs memory.
         del self._text[:size]
         self._shown += size
         return Shown(shown, text)

@@ -55,6 +55,7 @@ class Choice:
     @property
     def num_fed(self) -> int:
         """Ids of the reply that the slot's state covers, between two steps."""
+        # The last id is fed in the step that draws the next one.
         return max(0, self.num_sampled - 1)
 
     def accept(self, sampled: Sampled) -> tuple[Tokens | None, ReplyEnd | None]:

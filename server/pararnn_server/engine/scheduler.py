@@ -105,6 +105,7 @@ class Scheduler:
     """
 
     def __init__(self, max_num_seqs: int, max_num_batched_tokens: int, num_owners: int = 1) -> None:
+        # A step carries every running reply.
         if max_num_batched_tokens < max_num_seqs:
             raise ValueError("max_num_batched_tokens must be at least max_num_seqs")
         self._slot_shares = Shares(max_num_seqs, num_owners)
@@ -151,6 +152,7 @@ class Scheduler:
     @property
     def is_steady(self) -> bool:
         """True if the next step has the same replies and nothing else, if none of them ends."""
+        # A step that has started ahead can take nobody else in.
         return not self._waiting and not self._prefilling and not self.light_keys
 
     def add(self, request_id: str, num_tokens: int, num_choices: int = 1, owner: str = "") -> None:
@@ -223,6 +225,7 @@ class Scheduler:
         marks: positions between there and the end, ascending, at which a chunk ends.
         """
         request = self._prefilling[request_id]
+        # Reversed: `room` and `advance` take the next mark from the end.
         request.start, request.marks = num_computed_tokens, list(reversed(marks))
 
     @property
@@ -254,6 +257,7 @@ class Scheduler:
         prefills = []
         for request, share in _prompt_shares(prompts, budget):
             is_last = share == request.remaining
+            # A request that feeds nothing has a share of 0 and is sampled at once.
             if share or is_last:
                 prefills.append(Prefill(request.request_id, request.slot, request.start, share, is_last))
                 request.advance(share)
@@ -272,6 +276,7 @@ def _prompt_shares(prompts: Sequence[_Prefilling], budget: int) -> list[tuple[_P
     if not prompts:
         return []
     oldest, *others = prompts
+    # Rounded up, so that the oldest gets the only row of a small budget.
     reserved = min(oldest.room, (budget + 1) // 2)
     left = budget - reserved
     shares = []

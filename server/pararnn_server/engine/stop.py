@@ -75,6 +75,7 @@ class _Pattern:
             self.matched = self._shorter[self.matched - 1]
         if self._bytes[self.matched] == byte:
             self.matched += 1
+        # A complete match ends the text, so the index above stays in range.
         return self.matched == self.size
 
 

@@ -27,6 +27,7 @@ class StopRollback:
         num_fed: ids in the slot's state. num_shown: ids that no stop string can take back.
         """
         if not holds_back:
+            # What is shown cannot be taken back, and each copy is as large as a state.
             self._copies.clear()
             return
         while len(self._copies) > 1 and self._copies[1][0] <= num_shown:

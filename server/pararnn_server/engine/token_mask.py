@@ -56,6 +56,7 @@ class ChoiceMask:
         self._guarded(lambda: self._mask.accept(token_id))
 
     def _guarded(self, call: Callable[[], T]) -> T:
+        # A mask is foreign code: its errors end its own request, not the engine's thread.
         try:
             return call()
         except NothingAllowed as error:

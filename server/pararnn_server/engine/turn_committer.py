@@ -86,6 +86,7 @@ class TurnCommitter:
     ) -> None:
         """Run on the store's thread."""
         if isinstance(outcome, ServerError):
+            # A failed commit has undone the turn, so the reply must not look complete.
             self._publisher.publish(running, Failed(outcome))
         else:
             self._publisher.publish_end(running, replace(finished, session=outcome))

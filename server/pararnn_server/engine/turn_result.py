@@ -25,6 +25,7 @@ def turn_result(
     """
     reply = choice.reply
     kept = reply.ids[: reply.num_shown].tolist()
+    # The slot has fed ids of the stop string, and a recurrent state cannot be rewound.
     if choice.rollback is not None and choice.num_fed > len(kept):
         num_fed, snapshot = choice.rollback.at_most(len(kept))
     else:
@@ -33,6 +34,7 @@ def turn_result(
     return TurnResult(
         token_ids=[*running.request.prompt_token_ids, *kept, *cut],
         snapshot=snapshot,
+        # The session's next turn feeds them before its prompt.
         pending_ids=(*kept[num_fed:], *cut),
         prompt_tokens=len(running.request.prompt_token_ids),
         completion_tokens=choice.num_sampled,

@@ -27,6 +27,7 @@ from pararnn_server.metrics.metrics import Metrics, PoolStats
 from pararnn_server.state_cache.state_cache import Partition, StateCache
 from pararnn_server.text.vocabulary import Vocabulary
 
+# Seconds between two walks over all requests: one before every step would cost each of them.
 EXPIRY_INTERVAL = 0.05
 
 logger = logging.getLogger(__name__)
@@ -134,10 +135,12 @@ class Worker:
         """Run one batch, or finish the one in flight. A failure ends the requests of that batch only."""
         self._expire()
         for running in self._publisher.take_disconnected():
+            # It may have ended since its callback raised.
             if self._active.has(running):
                 self.abort(running.id)
         if self._executor.has_step_in_flight:
             self._finish_step()
+        # Only without requests: one that arrives reads what it needs itself.
         elif not self._active.scheduler.has_work and self._idle.has_work:
             self._idle.step()
         else:
@@ -151,6 +154,7 @@ class Worker:
         rows = self._prefill_budget.prompt_rows(scheduler.num_decoding, scheduler.num_prefilling)
         light_keys = scheduler.light_keys if self._light_steps.is_due else frozenset()
         scheduled = scheduler.schedule(rows, light_keys or None)
+        # Everything that was admitted may have failed in its start.
         if not scheduled.prefills and not scheduled.decodes:
             return
         try:
@@ -168,6 +172,7 @@ class Worker:
 
     def _finish_step(self) -> None:
         """Publish the outputs of the step in flight. The next one starts first where that is allowed."""
+        # The step began before the last ids were read: a reply sees the time between two publications.
         began, request_ids = self._published_at, self._executor.ids_in_flight
         try:
             result = self._executor.finish_step(self._active.by_id, self._active.scheduler.is_steady)
@@ -207,6 +212,7 @@ class Worker:
 
     def _start(self, running: Running, slots: Sequence[int]) -> None:
         now = self._clock()
+        # `_expire` looks at deadlines only now and then.
         if running.is_past(now):
             self.fail(running.id, _too_long())
             return

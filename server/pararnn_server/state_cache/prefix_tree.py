@@ -54,6 +54,7 @@ class PrefixTree(Generic[V]):
         """Return the nodes of all prefixes of `packed_ids` that hold a value, the shortest first."""
         node, found = self._root, []
         while (child := node.children.get(packed_ids[node.depth : node.depth + ID_BYTES])) is not None:
+            # In place: a slice would copy the ids.
             if not packed_ids.startswith(child.label, node.depth):
                 break
             node = child

@@ -49,6 +49,7 @@ class StateCache:
     @property
     def nbytes(self) -> int:
         """Bytes of snapshots and ids of all owners, without promised ones. Any thread may read it."""
+        # A copy: the engine's thread may add an owner meanwhile.
         return sum(states.held_bytes for states in list(self._by_owner.values()))
 
     def longest(self, partition: Partition, packed_ids: bytes) -> int:
@@ -137,6 +138,7 @@ class _OwnerStates:
         return path[-1].depth
 
     def find(self, salt: str | None, packed_ids: bytes) -> Hit | None:
+        # The use was counted at arrival, which does not depend on what others run.
         hit = None
         for node in self._path(salt, packed_ids):
             if node.value is not None and node.value.snapshot is not None:
@@ -153,6 +155,7 @@ class _OwnerStates:
             return
         snapshot = take()
         if snapshot is None or snapshot.nbytes + end > self._budget:
+            # Without a value the new node would keep its ids for ever.
             self._take_out(node, salt)
             return
         self._keep(node, _Entry(salt, snapshot.nbytes, snapshot))
