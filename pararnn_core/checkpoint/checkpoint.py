@@ -37,6 +37,7 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 
+# Hashing takes about 1 s per GB, so a large model would start late.
 VERIFIED_BY_DEFAULT_BYTES = 256 << 20
 
 
@@ -97,6 +98,7 @@ def load_checkpoint(
             )
         if verify is None:
             verify = directory.weights.nbytes <= VERIFIED_BY_DEFAULT_BYTES
+        # States belong to a fingerprint, so a checkpoint without one is always hashed.
         reader = _WeightReader(directory, verify or directory.fingerprint is None, progress)
         config = directory.config if dtype is None else replace(directory.config, dtype=dtype)
         model = empty_model(config)

@@ -106,6 +106,7 @@ def _check_slots(slots: Int32s, num_slots: int) -> None:
     wrong = used[(used < 0) | (used >= num_slots)]
     if len(wrong):
         raise ValueError(f"slots: {wrong[0]} is not in [0, {num_slots}) nor {PAD_SLOT_ID}")
+    # Two sequences in one slot would write their states to the same place in any order.
     ordered = np.sort(used)
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(twice):

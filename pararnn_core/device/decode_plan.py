@@ -34,6 +34,7 @@ class DecodePlanner:
         stands_for = np.where(real, template.kept, first)
         homes = slots[stands_for].astype(np.int64)
         fed = tokens[stands_for]
+        # Everything else depends on `count` alone, so a decode needs none of plan_step's sorting.
         return template._replace(
             tokens=tokens,
             homes=homes,
@@ -46,6 +47,7 @@ class DecodePlanner:
 
     def feed(self, inputs: StepInputs, ids: Tensor) -> None:
         """Write ids (S,), which are on the device, into a plan's inputs as the first sequences' tokens."""
+        # A draw from logits that are not finite gives -1, which is no row of the embedding.
         inputs.tokens[: len(ids)] = ids.clamp(min=0)
         fed = inputs.tokens[inputs.last_rows]
         inputs.seen_bytes.copy_(inputs.homes * self._bitmap_bytes + (fed >> 3))

@@ -58,6 +58,7 @@ class CudaCapturer:
             graph = torch.cuda.CUDAGraph()
             before = torch.cuda.current_stream(self._device)
             try:
+                # In torch's default mode an unsafe CUDA call of any other thread would fail the capture.
                 with torch.cuda.graph(
                     graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
                 ):
@@ -157,6 +158,7 @@ class DecodeGraphs:
         if is_first:
             self._inputs[bucket] = packed.to(self._device)
         else:
+            # A graph reads the addresses that it was recorded with, so the inputs keep their memory.
             self._inputs[bucket].copy_(packed, non_blocking=True)
         inputs = plan.inputs(self._inputs[bucket])
         if ids is not None:
@@ -167,6 +169,7 @@ class DecodeGraphs:
         if captured is None:
             return self._work(inputs)
         captured.replay()
+        # The next replay overwrites the output.
         return captured.output.clone()
 
     def _first(self, bucket: int, inputs: StepInputs) -> Tensor:

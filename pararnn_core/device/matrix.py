@@ -114,6 +114,7 @@ class DeviceMatrix:
         else:
             blocks = self._weight
         out = x.new_empty(len(x), gates, heads * blocks.shape[3])
+        # With one head the gates of a row are adjacent, so one product computes all of them.
         if heads == 1:
             multiply(x, blocks[0].flatten(1), out.flatten(1))
             return out

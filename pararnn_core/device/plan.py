@@ -54,6 +54,7 @@ class StepPlan(NamedTuple):
 
     def pack(self, pin: bool = False) -> Tensor:
         """Return the arrays end to end, (nbytes,) uint8. Wider types come first, so that all are aligned."""
+        # Only a copy from pinned memory lets the host continue at once.
         buffer = torch.empty(sum(array.nbytes for array in self), dtype=torch.uint8, pin_memory=pin)
         np.concatenate([array.reshape(-1).view(np.uint8) for array in self], out=buffer.numpy())
         return buffer
@@ -94,6 +95,7 @@ def plan_step(arguments: StepArguments, bitmap_bytes: int) -> StepPlan | None:
         return None
     stands_for = np.where(real, np.arange(len(slots)), np.argmax(real))
     ends = bounds[1:].astype(np.int64)
+    # States need the last row of every sequence, even if its logits are not read.
     kept, places = np.unique(np.concatenate((logits_indices, ends - 1)), return_inverse=True)
     seen_bytes, seen_bits = _seen(arguments, real, bitmap_bytes)
     return StepPlan(
@@ -122,6 +124,7 @@ def _seen(arguments: StepArguments, real: Bools, bitmap_bytes: int) -> tuple[Int
     places = arguments.slots[owner].astype(np.int64) * bitmap_bytes + tokens // 8
     found, inverse = np.unique(places[fed], return_inverse=True)
     bits = np.zeros(len(found), np.uint8)
+    # Plain indexing would keep the bit of only one token where several share a byte.
     np.bitwise_or.at(bits, inverse, (1 << (tokens[fed] % 8)).astype(np.uint8))
     first = int(np.argmax(fed))
     index = np.zeros(len(tokens), np.int64)

@@ -92,6 +92,7 @@ class TorchRows:
         is_fed = slots >= 0
         past = conv_state[slots.clamp(min=0).long()]
         past = torch.where((has_initial_state & is_fed)[:, None, None], past, 0.0)
+        # The state holds rounded rows. Rounding all rows makes the result independent of chunks.
         rounded = v.to(conv_state.dtype)
 
         def value(owner: Tensor, row: Tensor) -> Tensor:

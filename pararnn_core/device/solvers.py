@@ -111,6 +111,7 @@ class _Tally:
 
     def add(self, report: ops.ScanReport) -> None:
         torch.maximum(self._iterations, report.iterations.amax(), out=self._iterations)
+        # torch.maximum keeps NaN, where torch.fmax would drop it.
         torch.maximum(self._residual, report.residual.amax(), out=self._residual)
         self._fallbacks += report.fallbacks.sum()
         self._is_empty = False

@@ -46,6 +46,7 @@ def generate(
         state = model.new_state(1)
     if not 0 <= slot < state.num_slots:
         raise ValueError(f"slot must be in [0, {state.num_slots}), got {slot}")
+    # The loop is a function of its own: a generator would check the arguments only at its first token.
     return _replies(model, list(prompt_ids), params, state, slot)
 
 

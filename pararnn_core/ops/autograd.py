@@ -16,6 +16,7 @@ def _setup_recurrence(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None
 
 def _backward_recurrence(ctx: Any, grad_states: Tensor) -> Gradients:
     states, bx, a, c, initial_state, cu_seqlens = ctx.saved_tensors
+    # Autograd may pass an expanded gradient, such as that of a sum; the kernel needs contiguous memory.
     grad_bx, grad_a, grad_c, grad_initial = torch.ops.pararnn.recurrence_backward(
         ctx.cell, grad_states.contiguous(), states, bx, a, c, initial_state, cu_seqlens
     )

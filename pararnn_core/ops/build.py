@@ -21,6 +21,7 @@ def build_tag(device_type: str = "cpu") -> str:
     if path is None:
         return "reference"
     if device_type == "cuda":
+        # Torch computes the products of many rows, so bits depend on its version and on the GPU.
         gpu = torch.cuda.get_device_name().replace(" ", "_")
         return f"{_digest(path.with_name(CUDA_LIBRARY_NAME))}-{torch.__version__}-{gpu}"
     return f"{_digest(path)}-{isa_level()}"

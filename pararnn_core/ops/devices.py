@@ -29,6 +29,7 @@ def seconds_on(device: torch.device, work: Callable[[], object]) -> float:
         work()
         return time.perf_counter() - start
     with torch.cuda.device(device):
+        # A host clock would measure only the launches, because the device works asynchronously.
         began, ended = _event(), _event()
         began.record()
         work()
@@ -43,6 +44,7 @@ def _event() -> torch.cuda.Event:
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a host tensor's copy on the device without waiting for it; the same tensor on a CPU."""
+    # From memory that is not pinned the copy would make the host wait.
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
@@ -51,6 +53,7 @@ def usable_device(device: str | torch.device) -> torch.device:
     try:
         where = torch.device(device)
     except RuntimeError:
+        # A name that torch does not know gets the same error as a kind that cannot serve.
         where = torch.device("meta")
     if where.type not in KINDS:
         raise DeviceUnavailable(f"device must be 'cpu' or 'cuda', got {str(device)!r}")

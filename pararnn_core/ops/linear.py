@@ -114,6 +114,7 @@ def embedding(tokens: Tensor, weight: PackedMatrix) -> Tensor:
 
 def huge_page_arena(nbytes: int) -> Tensor:
     """Return (nbytes,) uint8, uninitialised, aligned to 2 MiB; the system is advised to use huge pages."""
+    # Torch does not align to huge pages, so one more page leaves room for an aligned start.
     room = torch.empty(math.ceil(nbytes / _HUGE_PAGE) * _HUGE_PAGE + _HUGE_PAGE, dtype=torch.uint8)
     start = -room.data_ptr() % _HUGE_PAGE
     native().advise_huge_pages(room[start : start + math.ceil(nbytes / _HUGE_PAGE) * _HUGE_PAGE])

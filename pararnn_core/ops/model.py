@@ -96,6 +96,7 @@ class NativeModel:
             shape.mlp_residual,
             shape.norm_eps,
         )
+        # The callback must not refer to self, or the model would never be collected.
         weakref.finalize(self, native().model_free, self._handle)
 
     def step(
@@ -132,5 +133,6 @@ class NativeModel:
             # A step can fail only for lack of memory or because of its arguments.
             if "bad_alloc" in str(error):
                 raise MemoryError(f"no memory for a step of {len(tokens)} tokens: feed fewer") from None
+            # After the first line torch adds where in C++ the error arose.
             raise ValueError(str(error).partition("\n")[0]) from None
         return logits

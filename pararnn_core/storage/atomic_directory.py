@@ -16,15 +16,18 @@ def replacing(target: Path, keep: Callable[[str], bool]) -> Iterator[Path]:
 
     From an old `target`, entries whose names `keep` accepts are copied. The others are lost. Raises OSError.
     """
+    # It is beside the target, because a rename works only within one file system.
     fresh = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         fresh.mkdir(parents=True)
         yield fresh
         _copy_kept(target, fresh, keep)
+        # After a power cut the new name must not lead to files whose bytes were never written.
         for path in (fresh, *fresh.rglob("*")):
             if path.is_file() or path.is_dir():
                 _sync(path)
         _swap(fresh, target)
+        # The rename survives a power cut only once its directory is synced.
         _sync(target.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

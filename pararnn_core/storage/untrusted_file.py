@@ -25,6 +25,7 @@ class CheckpointError(ValueError):
     """
 
     def __init__(self, path: str | os.PathLike[str], why: str) -> None:
+        # The first cut bounds the work, the second the length, because escapes are longer than characters.
         super().__init__(_printable(f"{os.fspath(path)}: {why}"[:_MAX_MESSAGE])[:_MAX_MESSAGE])
 
 
@@ -48,6 +49,7 @@ def open_regular_file(path: Path, within: Path | None) -> FileIO:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(path, f"cannot be read ({_reason(error)})") from None
+    # The path may have been replaced since the first check; the open file cannot be.
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise CheckpointError(path, "is missing or not a regular file")
@@ -61,6 +63,7 @@ def read_small_file(path: Path, limit: int, *, within: Path | None) -> bytes:
     """
     with open_regular_file(path, within) as file:
         try:
+            # One more byte tells a file that is too large from one of exactly the limit.
             data = _read_at_most(file, limit + 1)
         except OSError as error:
             raise CheckpointError(path, f"cannot be read ({_reason(error)})") from None

@@ -139,11 +139,13 @@ def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
 
     A row with NaN or infinity gets the scale NaN, so that its result is NaN.
     """
+    # As integers, absolute floats keep their order and NaN is above infinity, so amax finds it.
     bits = x.contiguous().view(torch.int32) & _ABSOLUTE
     largest = bits.amax(dim=1, keepdim=True).view(torch.float32)
     limit = torch.full_like(largest, LARGEST_ACTIVATION)
     # Tensor / Tensor rounds once, but number / Tensor is a reciprocal and a product.
     factor, scale = limit / largest, largest / limit
+    # A group of zeros has an infinite factor, and 0 times infinity would be NaN.
     factor = torch.where(torch.isfinite(factor) & torch.isfinite(largest), factor, 0)
     q = torch.where(factor > 0, torch.round(x * factor), 0)
     return q, torch.where(torch.isfinite(largest), scale, torch.nan)

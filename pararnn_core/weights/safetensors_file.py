@@ -74,6 +74,7 @@ class SafetensorsFile:
         data = torch.empty(info.nbytes, dtype=torch.uint8)
         view = data.numpy().data
         self._file.seek(info.start)
+        # Between two pieces a load reports its progress and can be cancelled.
         for start in range(0, info.nbytes, _READ_BYTES):
             chunk = view[start : start + _READ_BYTES]
             self._fill(chunk)
@@ -93,6 +94,7 @@ class SafetensorsFile:
         size = os.fstat(self._file.fileno()).st_size
         start = self._file.read(_LENGTH_BYTES)
         length = int.from_bytes(start, "little")
+        # The check for a pickle comes first: its first bytes, read as a length, would look like truncation.
         if is_pickle(start):
             raise CheckpointError(self.path, PICKLE_ADVICE)
         if len(start) < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
@@ -155,5 +157,6 @@ def _are_sizes(value: object, longest: int) -> bool:
     return (
         isinstance(value, list)
         and len(value) <= longest
+        # isinstance would accept true and false, which are integers in Python.
         and all(type(item) is int and 0 <= item < 2**62 for item in value)
     )

@@ -17,6 +17,7 @@ INDEX = "model.safetensors.index.json"
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
 _MAX_INDEX_BYTES = 16 << 20
+# Without a slash or a leading dot a name cannot lead out of the checkpoint's directory.
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors")
 
 
@@ -30,6 +31,7 @@ class WeightFiles:
         self.path = path
         with ExitStack() as stack:
             self._owners = _open_files(path, stack)
+            # Up to here an error closes the files that are already open.
             self._stack = stack.pop_all()
 
     def __enter__(self) -> WeightFiles:

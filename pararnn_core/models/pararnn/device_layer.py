@@ -89,6 +89,7 @@ class DeviceLayer:
         """
         config, rows, eps = self._config, self._rows, self._config.norm_eps
         y, g = self._recur(u, step, conv_state, cell_state, recurrence, mark)
+        # The recurrence needs all rows; after it only those of logits and final states count.
         if kept is not None:
             x, y, g = x[kept], y[kept], g[kept]
         mark("gate")

@@ -108,6 +108,7 @@ class DeviceModel:
             self.config.vocab_size,
             state.num_slots,
         )
+        # A graph has no gaps between stages in which a clock could wait.
         if clock is None and self._graphs is not None and self._graphs[0] is state:
             graphs = self._graphs[1]
             logits = graphs.step(arguments) if graphs.takes(arguments) else self._launch(arguments, state)
@@ -129,6 +130,7 @@ class DeviceModel:
             graphs = DecodeGraphs(
                 lambda step: self.run(step, state, recurrence), planner, self.device, self._capturer
             )
+            # Recording overwrites slot 0, which may hold a state.
             kept = state.snapshot(0)
             graphs.record(state.num_slots)
             state.restore(0, kept)
@@ -203,6 +205,7 @@ class DeviceModel:
 def _see(step: StepInputs, seen: Tensor) -> None:
     """Set the bits of the tokens in seen (slots, ceil(V/8)), after clearing those of new sequences."""
     before = seen.index_select(0, step.homes)
+    # A boolean index would have a size that depends on values, for which the host must wait.
     seen.index_copy_(0, step.homes, torch.where(step.has_initial_state[:, None], before, 0))
     flat = seen.view(-1)
     flat.index_copy_(0, step.seen_bytes, flat.index_select(0, step.seen_bytes) | step.seen_bits)

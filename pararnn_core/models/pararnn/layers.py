@@ -130,6 +130,7 @@ class Block(nn.Module):
 
     def round_activation(self, v: Tensor) -> Tensor:
         """Return v rounded to bfloat16 if that is the activation dtype, else v itself, also in float64."""
+        # Serving keeps these rows in its state in this type, so the reference rounds them too.
         rounds = self.config.activation_dtype_on(v.device.type) == "bfloat16"
         return v.to(torch.bfloat16) if rounds else v
 

@@ -222,6 +222,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         path, _, leaf = name.rpartition(".")
         module = self.get_submodule(path)
         if isinstance(weight, QuantizedMatrix):
+            # nn.Module refuses to assign anything but a parameter to the name of one.
             delattr(module, leaf)
             setattr(module, leaf, weight)
         else:
@@ -262,6 +263,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         """Return the form that `step` runs. An unpacked model keeps it until a parameter changes."""
         if self.is_packed and self._serving is not None:
             return self._serving
+        # An optimizer writes in place, so only the version shows it. Inference tensors have none.
         versions = [(id(p), 0 if p.is_inference() else p._version) for p in self.parameters()]
         if self._serving is None or versions != self._serving_versions:
             self._serving = self._build_serving_form(release=False)

@@ -137,6 +137,7 @@ class PackingArena:
     ) -> None:
         """embedding, blocks, head: as in PackedModel; release: frees each matrix once it is packed."""
         self._release = release
+        # A file is in the order of names, memory in the order of use: places are fixed first.
         self._places: dict[nn.Module, slice] = {}
         self._packed: dict[nn.Module, PackedMatrix] = {}
         end = 0
@@ -158,6 +159,7 @@ class PackingArena:
             weight = _detached(getattr(module, name))
             self._packed[module] = ops.pack(weight, heads, gates, out=self.memory[self._places[module]])
             if self._release:
+                # So loading holds only one row-major matrix beside the packed ones.
                 delattr(module, name)
         return self._packed[module]
 
@@ -244,6 +246,7 @@ def _parts(packed: PackedMatrix, count: int) -> Iterator[PackedMatrix]:
     if count == 1:
         yield packed
         return
+    # All have one format and one shape, and so one size.
     for data in packed.data.chunk(count):
         yield packed._replace(gates=1, data=data)
 

@@ -71,6 +71,7 @@ class QuantizationConfig:
         for name, its_format in self.overrides:
             if not is_matrix(name, num_layers, tied):
                 raise ValueError(f"overrides: {name!r:.80} is no matrix of this model")
+            # Native code reads these matrices as the gates of one, with one format.
             for twin in _packed_with(name):
                 if its_format != self.format_of(twin):
                     raise ValueError(f"overrides: {name} and {twin} must have the same bits and group_size")
