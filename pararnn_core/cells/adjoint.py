@@ -53,6 +53,7 @@ def adjoint(
     by_bx, by_parameters = [], [torch.zeros_like(p) for p in at.parameters]
     wrong: list[Tensor] | None = [] if check_structure and cell.native_name is None else None
     for tile in reversed(tiles := layout.tiles()):
+        # In the first tile this is a row of another sequence, which is replaced below.
         previous = at.states[(tile.rows - 1).clamp(min=0)]
         if tile is tiles[0]:
             previous = previous.index_copy(0, tile.first, at.initial_state[layout.by_length[: tile.active]])

@@ -173,5 +173,6 @@ _SEQUENTIAL, _NEWTON = Solver(_sequential), Solver(_newton)
 def _final_state(states: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
     if states.shape[0] == 0:
         return initial_state
+    # An empty first sequence has no last row. Its index only has to be valid.
     last = states[(cu_seqlens[1:].long() - 1).clamp(min=0)]
     return torch.where(cu_seqlens.diff()[:, None, None] > 0, last, initial_state)

@@ -19,6 +19,7 @@ def checked_step(step: Callable[[Tensor, Tensor], Any], name: str, h: Tensor, bx
     try:
         value = step(h.clone(), bx.clone())
     except _RAISED_BY_OPERATIONS as error:
+        # Both are RuntimeErrors, but not about the shapes of h and bx.
         if isinstance(error, (NotImplementedError, torch.OutOfMemoryError)):
             raise
         gates = f"; bx has num_gates = {bx.shape[-2]} rows" if isinstance(error, IndexError) else ""

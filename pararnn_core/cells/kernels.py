@@ -72,6 +72,7 @@ def _fused_newton(
         options.max_iterations,
         time_warps,
     )
+    # Without sequences there is no maximum to report.
     if not len(report.residual):
         return states, NewtonResult(0, 0.0, True, 0, 0)
     residual = float(report.residual.max())

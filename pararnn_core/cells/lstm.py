@@ -37,6 +37,7 @@ class ParaLSTM(Cell):
     def __init__(self, input_dim: int, state_dim: int, num_heads: int = 1) -> None:
         super().__init__(input_dim, state_dim, num_heads)
         self.C = nn.Parameter(torch.empty(2, state_dim))
+        # The base class drew its parameters before C existed.
         self.reset_parameters()
 
     def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:

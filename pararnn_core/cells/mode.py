@@ -32,6 +32,7 @@ class HasMode:
         self._mode = mode_named(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        # nn.Module accepts any attribute, so a misspelt one would change nothing silently.
         names_mode = isinstance(value, str) and value.lower() in MODES
         if names_mode and not hasattr(self, name) and get_close_matches(name.lower(), ["mode"], cutoff=0.7):
             raise AttributeError(f"{name}: {type(self).__name__} has no such attribute; did you mean mode?")

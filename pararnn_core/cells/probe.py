@@ -42,11 +42,13 @@ def _waves(like: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _refuse_random(cell: Recurrence, h: Tensor, bx: Tensor) -> None:
+    # The probe must not advance the random numbers of the user's program.
     with torch.random.fork_rng(devices=[h.device] if h.device.type == "cuda" else []):
         before = _random_state(h.device)
         first = cell.advance(h, bx)
         drawn = not torch.equal(before, _random_state(h.device))
         again = first if drawn else cell.advance(h, bx)
+    # NaN differs from itself, but a step that returns it is not random.
     if drawn or not torch.equal(first.nan_to_num(), again.nan_to_num()):
         raise ValueError(
             f"{type(cell).__name__}.recurrence_step is random: it drew random numbers, or the same h and bx "

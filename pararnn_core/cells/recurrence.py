@@ -83,6 +83,7 @@ class Recurrence(nn.Module):
     @property
     def tile_span(self) -> int:
         """Time steps in a tile. The number bounds the working memory of Newton's method and of backward."""
+        # A dense Jacobian has D times as many numbers as blocks for each channel.
         return 64 if self.jacobian_structure == "dense" else 256
 
     def _step(self, h: Tensor, bx: Tensor) -> Tensor:

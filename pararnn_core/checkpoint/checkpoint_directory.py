@@ -67,6 +67,7 @@ class CheckpointDirectory:
         self._shapes: Mapping[str, tuple[int, ...]] = {}
         self.fingerprint = _read_fingerprint(path / CONFIG, self.config_fields)
         self.tokenizer = _read_tokenizer(path, self.config.vocab_size)
+        # From here on files are open, which an error must close.
         self.weights = WeightFiles(path)
         try:
             tensors = self.weights.tensors

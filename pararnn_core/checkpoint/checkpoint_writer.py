@@ -112,6 +112,7 @@ def _stored(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str
     """Return the tensors as the files hold them, in the order of names."""
     stored: dict[str, torch.Tensor] = {}
     storages: set[int] = set()
+    # The fingerprint takes tensors by name, as a reader finds them in any set of files.
     for name in sorted(tensors):
         kept = name.endswith((QWEIGHT, SCALES))
         tensor = tensors[name].detach().to("cpu", None if kept else dtype).contiguous()

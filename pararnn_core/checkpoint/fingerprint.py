@@ -40,6 +40,7 @@ class Fingerprint:
         return self._hash.hexdigest()
 
     def _section(self, data: bytes) -> None:
+        # Without lengths, bytes moved from one section to the next would give the same hash.
         self._hash.update(len(data).to_bytes(8, "little"))
         self._hash.update(data)
 

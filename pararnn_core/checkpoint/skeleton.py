@@ -32,6 +32,7 @@ class _WithoutValues(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
+        # Torch ends the names of its in-place functions with one underscore.
         if name.endswith("_") and not name.endswith("__"):
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
         return func(*args, **kwargs)

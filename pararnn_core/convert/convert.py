@@ -146,6 +146,7 @@ def _config(source: Path, weights: Mapping[str, torch.Tensor], stated: Mapping[s
         raise CheckpointError(source, f"makes no model: {error}") from None
     if config.tie_embeddings and not sizes["tie_embeddings"]:
         raise CheckpointError(source, "tie_embeddings is stated, but the head differs from the embedding")
+    # A size that follows from the rule is left out, as in a preset's config.
     by_rule = replace(config, intermediate_size=None)
     return by_rule if by_rule.mlp_hidden_size == config.mlp_hidden_size else config
 

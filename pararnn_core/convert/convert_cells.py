@@ -92,6 +92,7 @@ def cell_of(
         cell_type = CELLS[cell_like(gates, len(found["C"]) if "C" in found else 0)]
         with skeleton():
             cell = cell_type(heads * inputs, heads * channels, heads)
+        # The skeleton has no memory to copy into; assigning also keeps the dtype.
         cell.load_state_dict(found, assign=True)
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(path, f"holds no cell that is known here: {error}") from None

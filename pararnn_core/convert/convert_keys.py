@@ -45,6 +45,7 @@ class KeyMap:
         if not isinstance(keys, dict) or not keys or not all(isinstance(k, str) for k in keys.values()):
             raise CheckpointError(path, "keys must map our names of weights to the source's")
         for ours, theirs in keys.items():
+            # With an index on our side alone every layer would find the tensor, and resolve would never end.
             if _has_index(ours) != _has_index(theirs):
                 raise CheckpointError(path, f"{ours}: {theirs}: both or neither must hold the layer, {{i}}")
         if not isinstance(config, dict):

@@ -21,7 +21,7 @@ def sample(
     masked: Tensor,
     masks: Tensor,
 ) -> Tensor:
-    """Draws one id from each row of `logits` that `rows` names, with the options of the slot beside it.
+    """Draw one id from each row of `logits` that `rows` names, with the options of the slot beside it.
 
     logits: (*, V) float32; rows: (M,) int64; slots: (M,) int32, none twice;
     numbers: (S, N) float64, the N members of SampleNumbers in csrc/params/sampling.h;

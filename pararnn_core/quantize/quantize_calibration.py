@@ -37,6 +37,7 @@ def calibration_windows(
         window.append(token)
         if len(window) < length:
             continue
+        # Reservoir sampling: the text is read once, and its length is not known before.
         place = seen if seen < count else random.randrange(seen + 1)
         if place < count:
             kept[place : place + 1] = [window]

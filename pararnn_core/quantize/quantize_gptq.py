@@ -46,6 +46,7 @@ def _compensate(weight: Tensor, hessian: Tensor, matrix_format: MatrixFormat) ->
     scales = group_scales(weight, matrix_format, importance.float())
     # The most important column is rounded first, because all later ones can compensate for its error.
     order = torch.argsort(importance, descending=True, stable=True)
+    # Groups follow the original order, so scales are found before the columns are sorted.
     each = expand_scales(scales, matrix_format.group_size, weight.shape[1])[:, order]
     factor = _inverse_factor(damped[order][:, order])
     values = map_in_threads(

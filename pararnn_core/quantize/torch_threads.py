@@ -19,6 +19,7 @@ Result = TypeVar("Result")
 
 def map_in_threads(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
     """Return function(part) for each part, computed on as many threads as torch has."""
+    # The mode belongs to a thread, so new threads do not inherit no_grad.
     gradients = torch.is_grad_enabled()
 
     def in_the_callers_mode(part: Part) -> Result:

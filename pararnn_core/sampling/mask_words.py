@@ -51,4 +51,5 @@ def allows_nothing(words: MaskWords, vocab_size: int) -> bool:
     if words[:-1].any():
         return False
     bits_in_last = vocab_size - (len(words) - 1) * WORD_BITS
+    # A grammar's library may set bits beyond the vocabulary; they allow nothing.
     return not int(words[-1]) & (1 << bits_in_last) - 1

@@ -26,9 +26,11 @@ Float64s = NDArray[np.float64]
 Weights = NDArray[np.int64]
 Ids = NDArray[np.intp]
 
+# With 42 bits the weights of two million ids sum to less than 2^63.
 WEIGHT_BITS = 42
 _COLUMNS = 16
 _ROUND_MAGIC = 1.5 * 2.0**52
+# The high part ends in zero bits, so its product with n is exact.
 _LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fefa3800p-1"), float.fromhex("0x1.ef35793c76730p-45")
 _EXP_COEFFICIENTS = (
     float.fromhex("0x1.28a2ca617b969p-22"),
@@ -78,6 +80,7 @@ def checked_best(logits: Float32s) -> Ids:
 def exp_scaled(x: Float64s, bits: int) -> Float64s:
     """2^bits e^x for x <= 0, with x below -60 taken as -60; multiplications and additions only."""
     x = np.maximum(x, -60.0)
+    # Adding 1.5 * 2^52 leaves no bits for a fraction, so it rounds to the nearest integer.
     n = (x * 1.4426950408889634 + _ROUND_MAGIC) - _ROUND_MAGIC
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW
     p = np.full_like(r, _EXP_COEFFICIENTS[0])
@@ -88,6 +91,7 @@ def exp_scaled(x: Float64s, bits: int) -> Float64s:
 
 def log(x: float) -> float:
     """Return the logarithm of a positive number."""
+    # Not math.log: C libraries differ in its last bit.
     # x = m 2^e with m in [sqrt(1/2), sqrt(2)), and log m = 2 atanh((m - 1) / (m + 1)).
     m, exponent = math.frexp(x)
     e = float(exponent)
@@ -158,6 +162,7 @@ def _nucleus(ranked: Ids, weights: Weights, top_p: float) -> Ids:
 def _draw(weights: Weights, bits: int) -> int:
     """The first position whose running sum exceeds bits / 2^53 of the whole."""
     held = np.cumsum(weights)
+    # The product may exceed 64 bits, so both factors are integers of Python.
     return int(np.searchsorted(held, bits * int(held[-1]) >> UNIFORM_BITS, side="right"))
 
 
@@ -173,6 +178,7 @@ def _with_logprobs(raw: Float32s, best: int, token: int, top_n: int) -> Sampled:
 
 def _sum(values: Float64s) -> float:
     """16 columns of sums in index order, then folded by halves."""
+    # The kernels add in vectors; a plain sum would have other last bits.
     padded = np.concatenate((values, np.zeros(-len(values) % _COLUMNS)))
     sums = np.zeros(_COLUMNS)
     for block in padded.reshape(-1, _COLUMNS):

@@ -10,6 +10,7 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+# A float64 holds 53 bits exactly.
 UNIFORM_BITS = 53
 
 Words = tuple[int, int, int, int]

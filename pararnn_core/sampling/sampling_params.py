@@ -62,6 +62,7 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    # A dict has no hash, so the hash of a frozen dataclass must leave it out.
     logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
     seed: int = 0
     stop: tuple[str, ...] = ()
@@ -95,7 +96,7 @@ class SamplingParams:
         )
 
     def check_vocabulary(self, vocab_size: int) -> None:
-        """Raises InvalidSamplingParams where an id named in the request is not a token of the model."""
+        """Raise InvalidSamplingParams where an id named in the request is not a token of the model."""
         for name in ("logit_bias", "stop_token_ids"):
             for token in getattr(self, name):
                 if token >= vocab_size:
@@ -105,6 +106,7 @@ class SamplingParams:
 
 
 def _check_integer(name: str, value: object, low: int, high: int | None) -> None:
+    # In Python true and false are integers, in JSON they are not.
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidSamplingParams(name, f"must be an integer, not {_described(value)}")
     if value < low or (high is not None and value > high):
@@ -156,6 +158,7 @@ def _range(low: float, high: float | None) -> str:
 
 
 def _described(value: object) -> str:
+    # The text of a huge integer takes quadratic time, and Python refuses it beyond 4300 digits.
     if isinstance(value, int) and value.bit_length() > 128:
         return f"a number of {value.bit_length()} bits"
     text = repr(value)

@@ -36,6 +36,7 @@ class SamplingTable:
         # On a CPU the same memory.
         self._options = (self._host[0].to(self._device), self._host[1].to(self._device))
         self._changed: set[int] = set()
+        # Counts of a slot take 4 bytes for each id of the vocabulary, and only penalties need them.
         self._counts = torch.zeros((0, vocab_size), dtype=torch.int32, device=self._device)
         self._masks = SlotMasks(num_slots, vocab_size, self._device)
         self._biases: dict[int, Mapping[int, float]] = {}
@@ -58,6 +59,7 @@ class SamplingTable:
         check_counters(choice, output_index)
         self._numbers[slot] = [getattr(params, name) for name in NUMBERS]
         top_k = min(params.top_k, self._vocab_size)
+        # The index is unsigned, but the array is signed: the upper half of its range becomes negative.
         self._counters[slot] = (top_k, params.seed, choice, output_index - (output_index >> 63 << 64))
         self._changed.add(slot)
         self._masks.set(slot, None)
@@ -76,7 +78,7 @@ class SamplingTable:
         self._masks.set(slot, words)
 
     def clear(self, slot: int) -> None:
-        """Forgets the slot's options."""
+        """Forget the slot's options."""
         self.start(slot, _NEUTRAL)
 
     def sample(self, logits: Tensor, rows: Tensor, slots: Tensor, seen: Tensor) -> list[int]:

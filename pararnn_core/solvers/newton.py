@@ -102,6 +102,7 @@ def newton_solve(
         solve = _TileSolve(step, linearize, bx[tile.rows], entry[: tile.active], tile, tol, scan)
         results.append(solve.run(options))
         states[tile.rows] = solve.h
+        # Sequences are sorted from the longest, so those that continue are a prefix.
         entry[: tile.active] = solve.h[tile.last]
     return states, _merge(results)
 
@@ -135,6 +136,7 @@ class _TileSolve:
     ) -> None:
         self.step, self.linearize_step, self.scan = step, linearize, scan
         self.bx, self.entry, self.tile, self.tol = bx, entry, tile, tol
+        # The first guess takes zeros for the states in between, so no step waits for another.
         guess_from = bx.new_zeros(bx.shape[0], *entry.shape[1:])
         guess_from[tile.first] = entry
         self.h = step(guess_from, bx)

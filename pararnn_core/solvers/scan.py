@@ -77,4 +77,5 @@ def reverse_affine_scan(jacobian: Tensor, source: Tensor, starts: Tensor) -> Ten
 
 
 def _advance(jacobian: Tensor, state: Tensor, source: Tensor, starts: Tensor) -> Tensor:
+    # A product with zero would carry a NaN of one sequence into the next.
     return torch.where(starts[:, None, None], source, apply_jacobian(jacobian, state) + source)

@@ -24,6 +24,7 @@ def sequential_solve(step: Step, bx: Tensor, initial_state: Tensor, cu_seqlens: 
     state = initial_state[steps.by_length]
     states = []
     for inputs, active in zip(torch.split(bx[steps.order], steps.tokens), steps.active, strict=True):
+        # Sequences are sorted from the longest, so those that ended are the last rows.
         if active < state.shape[0]:
             state = state[:active]
         state = step(state, inputs)

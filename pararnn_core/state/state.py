@@ -55,6 +55,7 @@ def parts_bytes(parts: StateParts) -> int:
 def mismatch(parts: StateParts, expected: StateParts) -> str:
     """Return the reason why a state with these parts does not fit the expected parts."""
     found = {part.name: part for part in parts}
+    # With equal names and shapes only the type differs, which depends on the device.
     if [part._replace(dtype=torch.uint8) for part in parts] == [
         part._replace(dtype=torch.uint8) for part in expected
     ]:
@@ -227,6 +228,7 @@ class StateTransit:
         self._parts = parts
         size = parts_bytes(parts)
         with torch.inference_mode(False):
+            # Parts of a slot are far apart on the device. Gathered there, they need one transfer.
             self._there = torch.empty(size, dtype=torch.uint8, device=device)
             self._here = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
 

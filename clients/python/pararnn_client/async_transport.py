@@ -42,6 +42,7 @@ class AsyncTransport:
         try:
             response = await self.http.send(exchange.build_request(self.http, call), stream=stream)
             if not response.is_success:
+                # A streamed response is not read yet, but its error is in the body.
                 await response.aread()
         except httpx.HTTPError as error:
             raise exchange.connection_failed(error, self.http.base_url) from error
@@ -80,6 +81,7 @@ class AsyncStream:
             async for piece in response.aiter_bytes():
                 for chunk in reader.feed(piece):
                     yield chunk
+            # Without this check a stream that was cut would look like a short reply.
             reader.end()
         except httpx.HTTPError as error:
             raise exchange.connection_failed(error, self._transport.http.base_url) from error

@@ -39,6 +39,7 @@ def _present(**fields: Any) -> dict[str, Any]:
 
 
 def _session_path(session_id: str, verb: str = "") -> str:
+    # An id with a slash or a question mark must not name another route.
     return f"/v1/sessions/{quote(session_id, safe='')}{verb}"
 
 
@@ -52,6 +53,7 @@ def create_session(
 ) -> Call[Session]:
     """Create a session. text, tokens: prefilled at once."""
     body = _present(text=text, tokens=tokens, model=model, metadata=metadata, ttl_seconds=ttl_seconds)
+    # Not repeatable: if the answer is lost, a second request would make a second session.
     return Call("POST", "/v1/sessions", parse.session, body)
 
 

@@ -60,6 +60,7 @@ def is_loopback(url: httpx.URL) -> bool:
         address = ip_address(url.host)
     except ValueError:
         return False
+    # A connection to 0.0.0.0 or :: reaches this machine too.
     return address.is_loopback or address.is_unspecified
 
 

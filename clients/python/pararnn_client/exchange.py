@@ -15,6 +15,7 @@ from pararnn_client.types import Json
 
 T = TypeVar("T")
 
+# After these errors no byte of the request was sent, so any request may be repeated.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -31,6 +32,7 @@ def http_options(url: httpx.URL, api_key: str | None, timeout: float) -> HttpOpt
 
     timeout: seconds without a byte from the server; connecting may take at most 10
     """
+    # A reply may take minutes, but a server that runs accepts a connection quickly.
     limits = httpx.Timeout(timeout, connect=min(timeout, 10.0))
     return HttpOptions(base_url=url, headers=authorization(api_key), timeout=limits)
 
@@ -78,6 +80,7 @@ def connection_failed(error: httpx.HTTPError, base_url: httpx.URL) -> Connection
 def _error_fields(response: httpx.Response) -> Mapping[str, Any]:
     try:
         error = response.json().get("error")
+    # A proxy may answer with HTML, or with JSON that is no object.
     except (ValueError, AttributeError):
         error = None
     return error if isinstance(error, Mapping) else {}
@@ -95,6 +98,7 @@ def _json_object(response: httpx.Response) -> Json:
 
 def _seconds(value: str | None) -> float | None:
     try:
+        # HTTP also allows a date here. Then the client's own waits apply.
         return max(0.0, float(value)) if value else None
     except ValueError:
         return None

@@ -14,6 +14,7 @@ _SESSION_FIELDS = tuple(f.name for f in dataclasses.fields(Session) if f.name !=
 
 def session(body: Json) -> Session:
     """Read a session object."""
+    # Fields of a newer server are ignored here and remain in raw.
     known = {name: body[name] for name in _SESSION_FIELDS if body.get(name) is not None}
     try:
         return Session(**known, raw=body)

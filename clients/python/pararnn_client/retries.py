@@ -26,8 +26,10 @@ class RetryPolicy:
         if retries_done >= self.max_retries or not _may_repeat(failure, repeatable):
             return None
         if isinstance(failure, StatusError) and failure.retry_after is not None:
+            # A try before that time would only be refused again.
             return failure.retry_after if failure.retry_after <= self.longest_wait else None
         backoff: float = min(self.longest_wait, self.first_wait * 2.0**retries_done)
+        # Clients that failed at the same time must not return at the same time.
         return backoff * (0.5 + 0.5 * jitter)
 
 
@@ -60,4 +62,5 @@ def _may_repeat(failure: PararnnError, repeatable: bool) -> bool:
         return False
     if failure.status in _REFUSED_UNSTARTED:
         return True
+    # The server may have begun the work.
     return repeatable and failure.status in (500, 502, 504)

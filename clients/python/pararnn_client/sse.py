@@ -14,6 +14,7 @@ class EventDecoder:
 
     def feed(self, piece: bytes) -> list[str]:
         """Return the data of each event that these bytes complete. They may be cut anywhere."""
+        # Lines are split as bytes, because a piece may end within a UTF-8 character.
         *lines, self._partial = (self._partial + piece).split(b"\n")
         events = (self._take_line(line.removesuffix(b"\r").decode("utf-8")) for line in lines)
         return [event for event in events if event is not None]

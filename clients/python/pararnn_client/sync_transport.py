@@ -40,6 +40,7 @@ class SyncTransport:
         try:
             response = self.http.send(exchange.build_request(self.http, call), stream=stream)
             if not response.is_success:
+                # A streamed response is not read yet, but its error is in the body.
                 response.read()
         except httpx.HTTPError as error:
             raise exchange.connection_failed(error, self.http.base_url) from error
@@ -77,6 +78,7 @@ class Stream:
         try:
             for piece in response.iter_bytes():
                 yield from reader.feed(piece)
+            # Without this check a stream that was cut would look like a short reply.
             reader.end()
         except httpx.HTTPError as error:
             raise exchange.connection_failed(error, self._transport.http.base_url) from error
