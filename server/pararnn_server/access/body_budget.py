@@ -64,6 +64,7 @@ class BodyLease:
 
     def close(self) -> None:
         """Gives all of it back; may be called again."""
+        # An answer closes the lease early, and the middleware closes it again at the end.
         held, self._held = self._held, 0
         if held:
             self._budget.free(self._owner, held)

@@ -48,6 +48,7 @@ class KeyRing:
         """Name of the key in the headers of a request. Raises Unauthorized."""
         if self.anonymous:
             return ANONYMOUS
+        # Digests have one length, so the comparison does not reveal the length of a key.
         given = _digest(_given_key(headers))
         # Every key is looked at, so that the time taken says nothing about which one was close.
         names = [name for name, digest in self._keys if compare_digest(digest, given)]

@@ -48,6 +48,7 @@ class TokenAccount:
         bucket = self._bucket()
         if bucket is None or not num_tokens:
             return
+        # Only an empty bucket refuses: a request larger than the rest may overdraw it once.
         self.check()
         bucket.level -= num_tokens
         bucket.reserved += num_tokens
@@ -59,6 +60,7 @@ class TokenAccount:
         if bucket is not None and reserved:
             self._reserved = 0
             bucket.reserved -= reserved
+            # The bucket has filled meanwhile: given back in full it could hold more than a minute.
             bucket.level = min(bucket.size, bucket.level + reserved - num_used)
 
 
@@ -96,6 +98,7 @@ class KeyLimits:
         if self._max_running and not ends_work and self._running[owner] >= self._max_running:
             message = f"This key already has {self._max_running} requests under way."
             raise TooManyRequests(message, code="quota")
+        # A function, because the bucket must be filled up to the moment of each use.
         account = TokenAccount(lambda: self._token_bucket(owner))
         if takes_tokens:
             account.check()
@@ -104,6 +107,7 @@ class KeyLimits:
         try:
             yield account
         finally:
+            # A request that failed before its answer settled has taken nothing.
             account.settle(0)
             self._running[owner] -= not ends_work
             if not self._running[owner]:

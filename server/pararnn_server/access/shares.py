@@ -40,6 +40,7 @@ class Shares:
 
     def room(self, owner: str) -> int:
         """Places that a key may take now: those that are free, less what is kept for the others."""
+        # What another key holds beyond its own share does not shrink what is kept for it.
         others = sum(min(self.own, held) for each, held in self._held.items() if each != owner)
         return self.num_free - ((self.num_owners - 1) * self.own - others)
 
@@ -50,5 +51,6 @@ class Shares:
     def give(self, owner: str, count: int) -> None:
         """Return places that were taken."""
         self._held[owner] -= count
+        # `held` lists only keys that hold some, and names must not pile up.
         if not self._held[owner]:
             del self._held[owner]

@@ -97,6 +97,7 @@ def create_app(
         for model in service.models:
             await asyncio.to_thread(model.engine.stop, 0.0)
         for model in service.models:
+            # After all engines: the last turns of any of them go to the store.
             await asyncio.to_thread(model.sessions.close)
             model.chat.close()
 
@@ -147,9 +148,11 @@ async def _start_models(
 
 async def _serve(service: Service, loaded: Loaded) -> None:
     """Start a model and add it to the registry."""
+    # Before anything is started: a refused model must leave no threads behind.
     service.models.check_free(loaded.names)
     # Trying the template takes a moment, or as long as a broken one may.
     template = await asyncio.to_thread(read_chat_template, loaded)
+    # All models keep their sessions in the one store, with its one thread.
     beside = service.models.get().sessions if len(service.models) else None
     model = start(service, loaded, template, beside)
     service.models.add(model)
@@ -168,6 +171,7 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
             allow_private_network=True,
             expose_headers=[REQUEST_ID, "retry-after"],
         )
+    # Outside of the CORS middleware, which answers a foreign origin in words of its own.
     app.add_middleware(Preflight, settings=service.settings, routes=app)
     app.add_middleware(Envelope)
 
@@ -181,6 +185,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     """Answer what the router refuses: an unknown path, or a method that the path does not have."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
+        # RFC 9110, 15.5.6, wants the Allow field in every 405.
         methods = allowed_methods(request.app, request.url.path)
         useful = [method for method in methods if method not in ("HEAD", "OPTIONS")]
         message = f"{request.method} is not allowed here: send {' or '.join(useful)}."

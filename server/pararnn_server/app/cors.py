@@ -76,6 +76,7 @@ class Preflight:
 def allowed_methods(app: FastAPI, path: str) -> list[str]:
     """Methods of a path in alphabetical order, none where there is nothing."""
     found = set(_documented_methods(app, path))
+    # HEAD is served wherever GET is, but the description lists no HEAD.
     if "GET" in found:
         found.add("HEAD")
     return sorted(found | {"OPTIONS"}) if found else []

@@ -57,6 +57,7 @@ class Envelope:
         except Exception as error:
             failure = error if isinstance(error, ServerError) else _fault(error, request_id)
             state.outcome = failure.status
+            # Once a status has left, the answer can only be broken off.
             if not sent:
                 await error_response(failure)(scope, receive, send_named)
         finally:
@@ -81,6 +82,7 @@ class Access:
         with ExitStack() as held:
             try:
                 key = request_state(scope).key = self._key(scope, headers)
+                # Work handed to shared threads takes its turn by this key.
                 current_key.set(key)
                 if scope["path"] not in UNCOUNTED_PATHS:
                     self._hold(scope, key, held)
@@ -106,6 +108,7 @@ class Access:
         takes_tokens = method == "POST" and not ends_work
         limits = self._service.limits
         state.tokens = held.enter_context(
+            # Deletes and cancels must pass when the key is at its limit, or nothing could end its work.
             limits.admitted(key, takes_tokens=takes_tokens, ends_work=ends_work)
         )
         state.body = held.enter_context(closing(BodyLease(self._service.bodies, key)))

@@ -56,6 +56,7 @@ def run(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # A wrong path must be an error of the command before anything listens.
     find_checkpoint(settings)
     usable_device(settings.device)
     failures: list[Exception] = []
@@ -72,6 +73,7 @@ def run(
             on_ready(model, url)
 
     app = create_app(settings, loading=loading, on_failure=fail, on_ready=ready)
+    # Listening before the model is loaded lets /health answer, and a busy port fails at once.
     listener = _listen(settings)
     server = _Server(uvicorn_config(settings, app), app.state.service)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -110,6 +112,7 @@ class _Server(uvicorn.Server):
         if sig != signal.SIGHUP:
             self._signals += 1
         if self._signals > 1:
+            # Every other exit waits for the threads that drain the engines.
             os._exit(128 + sig)
         self._service.draining = True
 
@@ -122,6 +125,7 @@ class _Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         seconds = self._service.settings.drain_seconds
+        # Stopping waits for running replies, which the event loop must still send.
         stops = [asyncio.to_thread(model.engine.stop, seconds) for model in self._service.models]
         await asyncio.gather(*stops)
         self.should_exit = True
@@ -147,6 +151,7 @@ def uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        # Replies have ended by then: only their last bytes may still wait for a slow reader.
         timeout_graceful_shutdown=LAST_BYTES_SECONDS,
     )
 

@@ -30,7 +30,9 @@ class CoreRun:
         self._chunk = chunk
         self._timed = timed
         self._state = model.new_state(num_slots)
+        # As the engine does when it starts: a graph must not be recorded in a measurement.
         model.capture_decodes(self._state)
+        # Same tokens in every run, so that runs can be compared.
         self._generator = torch.Generator().manual_seed(1)
 
     def prefill(self, length: int) -> Repetition:
@@ -81,6 +83,7 @@ class CoreRun:
                     self._state,
                     has_initial_state=afresh,
                 )
+            # The prompt's last row has given the first new token.
             for _ in range(new_tokens - 1):
                 self._model.step(tokens, bounds, slots, self._state)
 
@@ -93,6 +96,7 @@ class CoreRun:
             bounds = torch.tensor([0, len(chunk)], dtype=torch.int32)
             goes_on = torch.tensor([start > 0])
             last = start + self._chunk >= len(tokens)
+            # Only the last chunk needs logits, as in the engine.
             rows = None if last else torch.empty(0, dtype=torch.int64)
             self._model.step(chunk, bounds, slot, self._state, has_initial_state=goes_on, logits_indices=rows)
 

@@ -22,12 +22,15 @@ class ReadBuffer:
 
     def __init__(self, size: int) -> None:
         self._size = size
+        # Rounded up to lines of every thread, a part may be longer than the size asked for.
         whole = -(-(size + _LINES * ops.num_threads()) // _HUGE_PAGE) * _HUGE_PAGE
+        # One page more, because mmap need not begin at a huge page.
         memory = mmap.mmap(-1, whole + _HUGE_PAGE)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)
         room = torch.frombuffer(memory, dtype=torch.uint8)
         start = -room.data_ptr() % _HUGE_PAGE
+        # Written, because pages never written are all the same page of zeros.
         self._data = room[start : start + whole].fill_(1)
 
     def reader(self, size: int) -> Reader:
@@ -49,6 +52,7 @@ class Reader:
 
     def __init__(self, data: torch.Tensor) -> None:
         self._data = data
+        # A small part read once takes too little time for the clock and the start of threads.
         self._passes = max(1, _LEAST_BYTES_READ // len(data))
 
     @property
@@ -74,6 +78,7 @@ class Multiplier:
     def __init__(self, unit: str) -> None:
         self._unit = unit
         self._rounds, taken = _FIRST_ROUNDS, 0.0
+        # Doubled until a repetition is long beside the start of the threads.
         while taken < _LEAST_MULTIPLY_SECONDS:
             self._rounds *= 2
             taken = self.repeat()

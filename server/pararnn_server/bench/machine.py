@@ -23,6 +23,7 @@ class Machine:
         """This one."""
         return cls(
             cpu=_cpu_name(),
+            # A container or taskset may allow fewer than the machine has.
             cores=len(os.sched_getaffinity(0)),
             load=round(os.getloadavg()[0], 2),
             system=f"{platform.system()} {platform.release()}",

@@ -107,6 +107,7 @@ def measure(
 ) -> Measured:
     """All subjects and peers together, with as many threads as the kernels are set to."""
     measured: list[Subject | Peer] = [*subjects, *peers]
+    # One for all: each model is compared with a read of exactly its own bytes.
     buffer = ReadBuffer(max(each.decode_bytes for each in measured))
     readers = {each.label: buffer.reader(each.decode_bytes) for each in measured}
     multipliers = {unit: Multiplier(unit) for unit in UNITS}
@@ -148,6 +149,7 @@ def subject_figures(
         count = test.amount
         prefill = test.kind == "prefill"
         work = subject.prefill_operations(count) if prefill else subject.decode_operations(count)
+        # Reading and multiplying overlap, so the longer one is the limit.
         bound = READ_BANDWIDTH if reading > work / rate else MATRIX_RATE
         limit = count / max(reading, work / rate)
         figures.append(_figure(subject, test, times, limits, limit, bound))

@@ -100,6 +100,7 @@ class Subject:
         return sum(
             _nbytes(tensor)
             for name, tensor in expected_tensors(self.config).items()
+            # A tied embedding is the head too, which reads all of it.
             if tied or not name.startswith("embedding.")
         )
 
@@ -124,6 +125,7 @@ def _random_model(config: ModelConfig, device: torch.device) -> ParaRNNForCausal
     source = _Numbers(device)
     model = empty_model(config)
     qweight = torch.empty(0)
+    # By name, integers come before their scales, with which they make one matrix.
     for name, tensor in sorted(expected_tensors(config).items()):
         values = source.tensor(name, tensor)
         if name.endswith(QWEIGHT):

@@ -60,6 +60,7 @@ def interleaved(
     spent: dict[str, float] = {}
 
     def run(name: str) -> None:
+        # Threads of the case before may still spin.
         rest(_REST_SECONDS)
         begin = clock()
         taken.setdefault(name, []).append(cases[name]())
@@ -72,7 +73,9 @@ def interleaved(
         for name in cases:
             if clock() - start > time_limit:
                 break
+            # Every case gets one measurement beside its warm-up, however slow it is.
             if len(taken[name]) < 2 or spent[name] < share:
                 progress(f"{name}: {turn + 1} of {rounds}")
                 run(name)
+    # The warm-up reads weights into caches and starts threads: it does not count.
     return {name: Spread.of(values[1:] or values) for name, values in taken.items()}

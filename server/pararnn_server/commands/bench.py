@@ -110,7 +110,9 @@ def _subjects(checkpoints: list[str], presets: list[str], cell: str, weights: li
 
 def _measure_all(subjects: list[Subject], counts: list[int], plan: Plan) -> list[Measured]:
     console = Console(stderr=True)
+    # Torch's threads spin after their work and would slow down the kernels.
     torch.set_num_threads(1)
+    # Read before the first change: 0 means this number.
     runs, default = [], ops.num_threads()
     for count in counts:
         ops.set_num_threads(count or default)

@@ -49,6 +49,7 @@ class ChatLoop:
                 return
             if _COMMAND.fullmatch(command):
                 self._commands.get(command, self._unknown)()
+            # An empty line has a meaning only where text goes on from text.
             elif text or self._conversation.continues_text:
                 self._answer(text)
 
@@ -77,6 +78,7 @@ class ChatLoop:
             with _interrupts_go_to(self._conversation.stop):
                 for piece in self._conversation.reply(text):
                     first = first or time.perf_counter()
+                    # Flushed, because a pipe would hold a reply back until its end.
                     print(piece, end="", flush=True)
         except KeyboardInterrupt:
             print()
@@ -91,6 +93,7 @@ class ChatLoop:
 
     def _statistics(self, start: float, first: float, end: float) -> str:
         count, facts = self._conversation.completion_tokens, self._conversation.facts()
+        # The first token is left out: its time is that of the prompt.
         speed = f", {(count - 1) / (end - first):.1f} tokens/s" if count > 1 and end > first else ""
         return (
             f"[{count} tokens{speed}, first after {first - start:.2f} s;"
@@ -127,6 +130,7 @@ def _interrupts_go_to(stop: Callable[[], None]) -> Iterator[None]:
     """The first Ctrl-C calls stop; a second one, for a reply that does not end, is a KeyboardInterrupt."""
 
     def once(signal_number: int, frame: FrameType | None) -> None:
+        # Before `stop`: a second Ctrl-C must work even while it runs.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         stop()
 

@@ -98,5 +98,6 @@ _VERSION_OPTION = typer.Option(
 
 def _any_command(version: Annotated[bool, _VERSION_OPTION] = False) -> None:
     """Run before every command, also one that was imported alone."""
+    # Typer reads the variables after this callback, so it sees only usable values.
     for warning in tidy(os.environ, VARIABLES):
         typer.echo(f"pararnn: warning: {warning}", err=True)

@@ -90,6 +90,7 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise CommandFailed(f"--set {text}: write it as field=value")
     try:
+        # So that 2 becomes a number and null nothing, without a type for each field.
         return name, json.loads(value)
     except ValueError:
         return name, value

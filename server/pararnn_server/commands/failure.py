@@ -44,6 +44,7 @@ def one_line_errors(*further: type[Exception]) -> Iterator[None]:
     except expected as error:
         _fail(str(error))
     except OSError as error:
+        # Without a file it is no mistake of the user's, such as a broken pipe inside.
         if error.filename is None:
             raise
         _fail(f"{printable(os.fsdecode(error.filename))}: {error.strerror}")

@@ -109,6 +109,7 @@ def limit(subject: Subject) -> dict[str, float]:
 def _show(facts: dict[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
+        # Without a terminal Rich assumes 80 columns and would cut names of tensors.
         console = Console(width=_WIDTH_OF_A_FILE)
     console.print(_summary(facts))
     console.print(_parts_table("State of one session, whatever its length", facts["state"]))

@@ -53,9 +53,11 @@ class LocalConversation:
         prompt = [*self._pending, *new]
         if not prompt:
             raise CommandFailed("there is nothing to go on from: type something")
+        # Steps change the state in place, so what a failure undoes must be copied first.
         snapshot, pending = self._state.snapshot(0), self._pending
         try:
             yield from self._pieces(prompt)
+        # A reader that stops early closes this generator, which raises GeneratorExit here.
         except BaseException:
             self._pending = pending
             self._state.restore(0, snapshot)
@@ -94,6 +96,7 @@ class LocalConversation:
     def _pieces(self, prompt: list[int]) -> Iterator[str]:
         self._stopping.clear()
         params, given = self._params(), list[int]()
+        # A token may end in the middle of a character.
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for token in generate(self._model, prompt, params, self._state):
             given.append(token)
@@ -116,6 +119,7 @@ class LocalConversation:
     async def _encode(self, text: str) -> list[int]:
         if self._chat is None:
             ids = await self._tokenizer.encode(text)
+            # A BOS in the middle of a text is nothing that a model was trained on.
             return ids if self._num_tokens else [*self._tokenizer.opening_ids, *ids]
         begun = self._num_tokens > 0
         system = [] if begun or not self._system else [message("system", self._system)]

@@ -29,6 +29,7 @@ class OneLineGroup(TyperGroup):
     ) -> Any:
         """Run the command of the arguments, and end the process if standalone_mode is set."""
         try:
+            # Not standalone: click would print its own lines and end with exit code 2.
             result = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except _UsageError as error:
             if not standalone_mode:

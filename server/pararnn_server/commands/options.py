@@ -74,6 +74,7 @@ def takes_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
 
     parameters = list(settings_options())
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    # Typer takes types from the annotations, not from the signature.
     with_options.__annotations__ = {each.name: each.annotation for each in parameters}
     return with_options
 
@@ -102,6 +103,7 @@ def _settings_option(name: str, field: FieldInfo, panel: str) -> inspect.Paramet
         metavar=None if flag else metavar(field.annotation),
         show_default=field.default not in (None, ()),
     )
+    # Text, because only Settings checks values: Typer's own errors do not name the variable.
     kind = Annotated[bool | None, details] if flag else Annotated[str | None, details]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_as_text(field), annotation=kind)
 
@@ -121,6 +123,7 @@ def _as_text(field: FieldInfo) -> str | bool | None:
     if field.default is None or field.default == ():
         return None
     if isinstance(field.default, float):
+        # A default of 75.0 is shown as 75.
         return f"{field.default:.15g}"
     return field.default if isinstance(field.default, bool) else str(field.default)
 

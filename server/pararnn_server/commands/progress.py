@@ -48,6 +48,7 @@ class ByteProgress:
 
     def __call__(self, done: int, total: int) -> None:
         """Report progress; any thread may call."""
+        # The total is not known before the first call.
         if self._task is None:
             self._task = self._bar.add_task(self._what, total=total)
             self._bar.start()

@@ -56,6 +56,7 @@ def quantize(
         raise CommandFailed(f"--bits, --group-size: {error}") from None
     path = find_checkpoint(read_settings({"checkpoint": source}), "SOURCE")
     calibration, evaluation = _text(path, "--calibrate", calibrate), _text(path, "--evaluate", evaluate)
+    # Here torch works too: calibration solves for the rounding with it.
     torch.set_num_threads(threads or ops.num_threads())
     ops.set_num_threads(threads or ops.num_threads())
     with StageProgress() as progress:

@@ -39,12 +39,14 @@ class RemoteConversation:
             for chunk in chunks:
                 if chunk.usage is not None:
                     self._completion_tokens = chunk.usage.completion_tokens
+                # Only a committed turn names its session: one that failed leaves the system message to send.
                 self._begun = self._begun or "session" in chunk.raw
                 if chunk.text:
                     yield chunk.text
 
     def stop(self) -> None:
         """See Conversation.stop. On a thread of its own: the caller may be in the middle of a read."""
+        # A daemon: a server that does not answer must not keep the program from ending.
         threading.Thread(target=self._cancel, daemon=True).start()
 
     def reset(self) -> None:
@@ -92,6 +94,7 @@ class RemoteConversation:
         return self._client.sessions.stream_chat(self._session_id, self._messages(text), **fields)
 
     def _messages(self, text: str) -> list[dict[str, str]]:
+        # A session remembers the system message: a second one would stand inside the conversation.
         first = [] if self._begun or not self._system else [{"role": "system", "content": self._system}]
         return [*first, {"role": "user", "content": text}]
 

@@ -37,6 +37,7 @@ def serve(settings: Settings) -> None:
     path = find_checkpoint(settings)
     config = checkpoint_info(path).config
     if settings.dtype != "auto" and config.quantization is None:
+        # Shown before loading, as the weights will be.
         config = replace(config, dtype=settings.dtype)
     typer.echo(f"loading {path}: {described(config)}", err=True)
 
@@ -49,6 +50,7 @@ def serve(settings: Settings) -> None:
             # The web framework takes a second to import, so it is imported while the checkpoint loads.
             import_module("pararnn_server.app.process").run(settings, loading, tell)
         finally:
+            # The loader's thread is no daemon: not cancelled, it would read to the end first.
             loading.cancel()
 
 
@@ -99,6 +101,7 @@ def memory(served: ServedModel, num_slots: int) -> str:
 
 def example(url: str, settings: Settings) -> str:
     """A curl command that streams a completion."""
+    # The address that means all of them is none to connect to.
     here = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     keyed = settings.api_keys is not None or settings.keys_file is not None
     key = ' -H "Authorization: Bearer $KEY"' if keyed else ""

@@ -33,6 +33,7 @@ def list_sessions(url: Url = HERE, api_key: Key = None) -> None:
     with PararnnClient(url, api_key=api_key) as client:
         page = client.sessions.list(limit=PAGE)
         typer.echo(f"{'id':37} {'turn':>6} {'tokens':>9} {'state':>10} {'tier':6} parent")
+        # By `last_id`, not by the data: a page may hold damaged sessions only.
         while last := page.raw["last_id"]:
             for session in page.data:
                 typer.echo(_line(session))

@@ -28,6 +28,7 @@ class TextFiles:
                 left_out += 1
             elif text.strip():
                 self._paths.append(file)
+                # Texts are read again when they are needed: a corpus may be larger than memory.
                 self._num_bytes += len(text.encode())
         if not self._paths:
             raise CommandFailed(f"{option} {path}: holds no text")
@@ -49,6 +50,7 @@ class TextFiles:
             text = _text(path)
             if text is None:
                 raise CommandFailed(f"{path}: changed while it was being read")
+            # Plain characters: a corpus that spells a special token does not mean it.
             yield start + asyncio.run(tokenizer.encode(text, special=False))
 
 

@@ -59,6 +59,7 @@ class Answer(Response):
         state.token_account().reserve(self._generation.most_tokens)
         # The prompt is encoded, and nothing else of the body is large.
         state.body_lease().close()
+        # Before any header leaves: what the engine refuses is still a plain error.
         await self._generation.start()
         work = asyncio.ensure_future(self._write(scope, send))
         guards = [asyncio.ensure_future(guard) for guard in self._guards(scope, receive)]
@@ -106,6 +107,7 @@ class PlainAnswer(Answer):
         choices = [
             job.format.choice(i, gathered.pieces[i], gathered.endings[i]) for i in range(len(job.readers))
         ]
+        # P4: the body leaves only when what must be kept is durable.
         await job.keep(job.generation.usage)
         body = job.format.whole(choices, job.generation.usage, gathered.endings[0].session)
         self._settle(scope)

@@ -36,6 +36,7 @@ def fitted(
     echoed = (
         plan.num_choices * sum(len(prompt.token_ids) for prompt in plan.prompts) * per_token if echo else 0
     )
+    # A stream leaves as it is made, and never lies in memory whole.
     replies = 0 if is_stream else plan.num_choices * len(plan.prompts) * per_token
     room = (limit - echoed) // replies if replies else plan.params.max_tokens
     if echoed <= limit and room >= plan.params.max_tokens:

@@ -56,11 +56,13 @@ class FilledSessionAnswer(AppendAnswer):
         try:
             await super().__call__(scope, receive, send)
         finally:
+            # A client that left while it was filled never learned the id.
             if not self._is_filled:
                 self._undo()
 
     async def _write(self, scope: Scope, send: Send) -> None:
         session, _ = await self._committed()
+        # The turn is committed: from here on a lost client must not delete it.
         self._is_filled = True
         self._settle(scope)
         await JSONResponse(session_body(session), 201)(scope, nothing_more, send)

@@ -69,6 +69,7 @@ def hold_bytes(request: Request, num_bytes: int) -> None:
     """
     lease = _lease(request)
     counted = min(num_bytes, service_of(request).settings.max_body_bytes)
+    # The body that is held already counts towards it.
     lease.add(max(0, counted - lease.held_bytes))
 
 
@@ -96,6 +97,7 @@ async def read_state_file(request: Request, kind: ModelKind) -> tuple[StateFile,
 
 def parse_body(raw: bytes, schema: type[Body], limits: BodyLimits) -> Body:
     """Return the body. Raises BadRequest whose param is the first field at fault, or "body"."""
+    # Before parsing, which makes an object in memory of each value.
     if holds_more_values(raw, limits.max_body_values):
         most = limits.max_body_values
         message = f"The body has over {most} values, a list or an object counting as 16: send less."
@@ -114,6 +116,7 @@ def parse_body(raw: bytes, schema: type[Body], limits: BodyLimits) -> Body:
 
 def refusal(errors: Sequence[ErrorDetails]) -> BadRequest:
     """Return one clear message for what the validator found; an unknown field comes before other faults."""
+    # A misspelled field often causes the other faults, such as a missing one.
     unknown = [error for error in errors if error["type"] == "extra_forbidden"]
     first = (unknown or list(errors))[0]
     unknown_name = first.get("ctx", {}).get("field")
@@ -157,6 +160,7 @@ def _check_headers(request: Request, max_bytes: int) -> None:
         raise UnsupportedMedia("Send JSON in UTF-8, with the header 'content-type: application/json'.")
     _check_encoding(request)
     declared = request.headers.get("content-length", "")
+    # Refused before a byte of it is read.
     if declared.isdecimal() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
     _check_room(request)
@@ -194,6 +198,7 @@ def _media_type(request: Request) -> str:
 async def _read(request: Request, max_bytes: int) -> bytes:
     raw = bytearray()
     async for chunk in _chunks(request):
+        # The length is checked here too: a chunked body announces none.
         raw += chunk
         if len(raw) > max_bytes:
             raise _too_large(max_bytes)

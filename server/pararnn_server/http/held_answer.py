@@ -24,8 +24,10 @@ async def held_answer(
 
     num_bytes: about how many there will be. content_of: makes them. Raises TooManyRequests.
     """
+    # Before the answer is made, so that a full budget refuses it at no cost.
     hold_bytes(request, num_bytes)
     content = await off_loop(request, content_of)
+    # The estimate may have been too low, such as one that counts characters.
     hold_bytes(request, len(content))
     return _InParts(content, media_type=media_type, headers=headers)
 

@@ -39,5 +39,7 @@ def _digest(opening: str, body: RequestBody | bytes) -> str:
 
 
 def _canonical(body: RequestBody) -> bytes:
+    # Of the parsed body: a client may write the same request with other spaces or order.
     fields = body.model_dump(exclude=_FORM_ONLY, exclude_none=True)
+    # Sorted: metadata may come in another order when it is sent again.
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()

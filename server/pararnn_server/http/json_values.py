@@ -15,6 +15,7 @@ def holds_more_values(raw: bytes, limit: int) -> bool:
     All of the text is counted first. What strings hold is left out only where that says too many.
     """
     containers = raw.count(b"[") + raw.count(b"{")
+    # Most bodies are far below the limit, and counting bytes is cheap.
     if raw.count(b",") + CONTAINER_WEIGHT * containers <= limit:
         return False
     return _count_outside_strings(raw) > limit
@@ -26,7 +27,9 @@ def _count_outside_strings(raw: bytes) -> int:
     total, inside = 0, np.uint8(0)
     for start in range(0, len(marks), _CHUNK_BYTES):
         chunk = marks[start : start + _CHUNK_BYTES]
+        # A loop in Python over a large body would take seconds on the one parsing thread.
         in_string = np.bitwise_xor.accumulate((chunk == ord('"')).view(np.uint8)) ^ inside
+        # A string may reach from one chunk into the next.
         inside = in_string[-1]
         outside = chunk[in_string == 0]
         containers = np.count_nonzero((outside == ord("[")) | (outside == ord("{")))

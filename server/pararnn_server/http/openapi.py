@@ -71,6 +71,7 @@ def documented(
         kinds = [_Reference(event) for event in events]
         content |= {"text/event-stream": {"schema": {"anyOf": kinds} if len(kinds) > 1 else kinds[0]}}
     responses: dict[int, Any] = {status: {"description": "Success", "content": content}}
+    # Any request may have a head that is too large.
     for code in sorted({*errors, 431}):
         responses[code] = {"description": _MEANINGS[code], "content": _content(ErrorBody)}
     described: dict[str, Any] = {
@@ -83,6 +84,7 @@ def documented(
     extra: dict[str, Any] = {}
     if taken:
         extra["requestBody"] = {"required": True, "content": taken}
+    # An empty list overrides the document's own: no key is needed here.
     if 401 not in errors:
         extra["security"] = []
     return described | {"openapi_extra": extra}

@@ -21,6 +21,7 @@ class StrictRoute(APIRoute):
         known = [parameter.alias for parameter in self.dependant.query_params]
 
         async def strict(request: Request) -> Response:
+            # Almost no request has a query, and parsing one takes time.
             if request.scope["query_string"]:
                 check_query(request, known)
             return await handle(request)

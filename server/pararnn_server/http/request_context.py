@@ -78,6 +78,7 @@ def request_context(
 
 async def session_context(request: Request, session_id: str) -> RequestContext:
     """Return the context of a request that names a session alone. Raises NotFound or Expired."""
+    # The body may not be read yet, so its timeout is not known.
     return _context(request, await service_of(request).models.get_for(session_id, owner_of(request)), None)
 
 
@@ -97,4 +98,5 @@ def deadline(timeout: float | None, settings: Settings) -> float:
     limit = settings.request_timeout_seconds
     if timeout is not None and timeout > limit:
         raise BadRequest(f"timeout: at most {limit:g} seconds.", param="timeout")
+    # Monotonic: a clock that is set must not end requests.
     return time.monotonic() + (limit if timeout is None else timeout)

@@ -17,4 +17,5 @@ def new_request_id() -> str:
 
 def usable_request_id(given: str) -> str:
     """Return the id that the client gave, or a new one if a log line cannot hold it."""
+    # A line feed in an id would write a log line of its own.
     return given if _USABLE.fullmatch(given) else new_request_id()

@@ -55,6 +55,7 @@ def sampling_params(
 def _max_tokens(body: SamplingFields, default: int | None, limit: int) -> int:
     """The names mean the same; two of them must not differ. An n_predict of -1 is the server's limit."""
     given = {name: value for name in _LENGTH_FIELDS if (value := getattr(body, name)) is not None}
+    # Clients of llama.cpp ask for a reply without end by -1.
     if given.get("n_predict") == -1:
         given["n_predict"] = limit
     for name, value in given.items():

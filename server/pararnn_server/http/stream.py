@@ -53,12 +53,14 @@ class StreamAnswer(Answer):
         generation = self._generation
         while True:
             items = await generation.outputs()
+            # A failure may come in one batch with text that was still in time.
             failed = next((output for _, output in items if isinstance(output, Failed)), None)
             if not self._started:
                 if failed is not None:
                     raise failed.error
                 if not items:
                     continue
+                # A slot is granted: what fails from here on is an event of the stream.
                 await send({"type": "http.response.start", "status": 200, "headers": list(sse.HEADERS)})
                 self._started, self._sent_at = True, time.monotonic()
             if failed is not None:
@@ -79,6 +81,7 @@ class StreamAnswer(Answer):
 
     async def _end(self, scope: Scope, send: Send, data: bytes) -> None:
         """The events that end a reply wait too: a client may act on a finish reason at once."""
+        # P4: the events of the end leave when the turn is durable.
         usage = self._generation.usage
         try:
             await self._job.keep(usage)
@@ -111,6 +114,7 @@ class StreamAnswer(Answer):
     async def _reader_is_behind(self, state: RequestState) -> None:
         """Ends when the reader is; until then keeps a silent stream alive."""
         limits, queue = self._settings, self._generation.queue
+        # Four looks a ping, so that no silence lasts much longer than promised.
         tick = min(1.0, limits.stream_ping_seconds / 4)
         while True:
             await asyncio.sleep(tick)
@@ -123,6 +127,7 @@ class StreamAnswer(Answer):
             if self._sending:
                 if silence > limits.stream_max_lag_seconds:
                     return
+            # A client that has shut its writing side may be gone: only a write to it tells.
             elif self._started and (silence >= limits.stream_ping_seconds or state.is_half_closed):
                 queue.nudge()
 
@@ -153,6 +158,7 @@ class StreamAnswer(Answer):
     def _scored(self, prompt: int, output: PromptLogprobs) -> Iterator[str]:
         """A few rows of the prompt at a time, each time for all choices."""
         job, usage = self._job, self._usage(prompt, 0)
+        # A long prompt's rows would be one event of many megabytes.
         for start in range(0, len(output.rows), ROWS_PER_EVENT):
             rows = PromptLogprobs(output.rows[start : start + ROWS_PER_EVENT])
             for index in job.indices(prompt):

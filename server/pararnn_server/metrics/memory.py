@@ -21,6 +21,7 @@ def release_free_memory() -> None:
 
     Loading leaves pages of tensors and text that nothing will ask for again.
     """
+    # glibc has it, other C libraries do not.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -48,6 +48,7 @@ class ServerMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # A registry of our own lacks the process's series, which the global one has.
         ProcessCollector(registry=self.registry)
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
@@ -222,6 +223,7 @@ class _Gauges(Collector):
             yield _gauge("resident_memory_bytes", "Resident memory of this process.", resident)
 
     def _of_engines(self) -> Iterator[Metric]:
+        # A copy of the items: a model may be added while another thread reads /metrics.
         pools = {model: pool() for model, pool in list(self.pools.items())}
         for name, text, read in _POOL_GAUGES:
             yield _by("model", name, text, {model: read(pool) for model, pool in pools.items()})

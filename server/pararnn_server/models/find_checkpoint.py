@@ -67,6 +67,7 @@ def _folders(settings: Settings) -> Iterator[Path]:
 
 def _named(folder: Path, name: str) -> Path | None:
     path = folder / name
+    # A path was tried before: in the folders only a name is looked for.
     return path if "/" not in name and is_checkpoint(path) else None
 
 

@@ -56,6 +56,7 @@ class Loaded:
 
 def load(settings: Settings, progress: Progress | None = None) -> Loaded:
     """progress: bytes read, bytes in all. Raises ConfigurationError, CheckpointError or TokenizerError."""
+    # Torch's threads spin after their work and would take cores from the native ones.
     torch.set_num_threads(1)
     if settings.threads:
         ops.set_num_threads(settings.threads)
@@ -71,6 +72,7 @@ def load(settings: Settings, progress: Progress | None = None) -> Loaded:
         progress=progress,
     )
     tokenizer = Tokenizer(folder, model.config.vocab_size)
+    # Loading leaves pages that the C allocator would keep for later.
     release_free_memory()
     names = settings.served_model_name or (printable(folder.resolve().name),)
     generation = CheckpointText(folder).fields(GENERATION_CONFIG)
@@ -89,6 +91,7 @@ def load_in_background(settings: Settings, progress: Progress | None = None) -> 
     future: Future[Loaded] = Future()
 
     def report(done: int, total: int) -> None:
+        # This is called between two reads, so the thread ends soon after a cancellation.
         if future.cancelled():
             raise CancelledError
         if progress is not None:

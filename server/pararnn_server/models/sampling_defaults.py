@@ -27,9 +27,11 @@ def sampling_defaults(config: Mapping[str, Any]) -> SamplingDefaults:
     """
     given = {name: config[name] for name in _TYPES if config.get(name) is not None}
     for name, value in given.items():
+        # JSON's true is an int to Python.
         if isinstance(value, bool) or not isinstance(value, (int, _TYPES[name])):
             raise ValueError(f"{name} must be a number of type {_TYPES[name].__name__}")
     if "top_k" in given:
+        # Some checkpoints write -1 for off.
         given["top_k"] = max(0, given["top_k"])
     defaults = SamplingDefaults(**given)
     try:

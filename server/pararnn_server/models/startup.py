@@ -55,6 +55,7 @@ def start(
     chat = ChatPrompts(loaded.tokenizer, template)
     kind = _kind_of(loaded)
     sessions = _open_sessions(kind, service, metrics) if beside is None else beside.of_model(kind, metrics)
+    # The weights are on the device by now, so what is free is left for states.
     slots, device_type = num_slots(loaded.model, settings), loaded.model.device.type
     engine_settings = _engine_settings(settings, num_owners, slots, device_type)
     tokenizer = loaded.tokenizer
@@ -97,6 +98,7 @@ def _open_sessions(kind: ModelKind, service: Service, metrics: Metrics) -> Sessi
     policy = session_policy(settings, len(service.keys.names))
     sessions = SessionManager(Ledger(store, kind, policy, metrics))
     sessions.start()
+    # `/ready` reports a store that does not move, such as one on a hung disk.
     sessions.writer.heartbeat = service.store_heartbeat
     return sessions
 
@@ -109,6 +111,7 @@ def session_policy(settings: Settings, num_owners: int) -> SessionPolicy:
         max_bytes=settings.key_max_store_bytes,
         rollback_turns=settings.rollback_turns,
         max_snapshots=settings.max_session_snapshots,
+        # P6: the states of one key never displace those of another.
         host_state_bytes=settings.host_state_bytes // num_owners,
     )
 
@@ -151,6 +154,7 @@ def _engine_settings(
         max_queue=settings.max_queue,
         max_queue_bytes=settings.max_queue_bytes,
         queue_timeout=settings.queue_timeout_seconds,
+        # An equal share also while others are idle: else misses would show that they work.
         state_cache_bytes_per_key=settings.state_cache_bytes // num_owners,
         state_cache_interval=settings.state_cache_interval,
     )

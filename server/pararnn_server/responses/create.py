@@ -59,6 +59,7 @@ async def new_response(
     start = await start_of(context, body, given)
     prompt = EncodedPrompt(model.prompts.checked(start.ids, "input"))
     stores = body.store is not False
+    # A state to go on from lies in a session, even if the reply is not stored.
     needs_session = stores or start.resumed_id is not None
     plan = GenerationPlan(
         request_id=response_id,
@@ -124,6 +125,7 @@ async def start_of(context: RequestContext, body: ResponseContext, given: list[I
             # The template puts these messages first, or cannot go on from a reply: all is read again.
             pass
         else:
+            # The last token of a reply is not in the state yet: it is fed with the next turn.
             covered = previous.num_tokens - previous.num_pending
             return Start(ids, previous_id, Resumed(previous.num_tokens, covered))
     async with context.service.rereads.of(owner.key):

@@ -192,6 +192,7 @@ def _add(
     previous_id: str | None,
     idempotency_key: IdempotencyKey | None,
 ) -> None:
+    # The alias makes one of two equal requests lose, whichever server they reach.
     alias = None if idempotency_key is None else alias_of(idempotency_key, owner)
     record = ledger.new_record(owner, None, ttl_seconds)
     if previous_id is None:
@@ -209,6 +210,7 @@ def _add(
         turn=was.turn,
         num_tokens=was.num_tokens,
         pending_ids=was.pending_ids,
+        # The ids before are not copied: that would take longer with every turn.
         log_start=was.num_tokens,
         kept_turns=(was.turn,),
     )

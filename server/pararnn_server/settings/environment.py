@@ -32,6 +32,7 @@ def usable_value(value: str) -> str | None:
     """
     if _SERVICE_ADDRESS.fullmatch(value):
         return None
+    # `docker run --env-file` takes quotes as part of the value.
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     return value[1:-1] if quoted else value
 
@@ -45,6 +46,7 @@ def tidy(environment: MutableMapping[str, str], known: Collection[str]) -> list[
     for name in sorted(name for name in environment if name.startswith(PREFIX)):
         value = usable_value(environment[name])
         if name not in known:
+            # Kubernetes sets these for every Service: nobody could act on a warning.
             if not _SERVICE_VARIABLE.fullmatch(name.removeprefix(PREFIX)):
                 warnings.append(_unknown(name, known))
         elif value is None:

@@ -243,12 +243,14 @@ class Settings(BaseSettings):
     def _names_fit(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if any(len(name) > 256 for name in names):
             raise ValueError("a name has at most 256 characters")
+        # Listed twice, a name would look like two models.
         return tuple(dict.fromkeys(names))
 
     @field_validator("cors_origin", "served_model_name", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
+            # A variable may hold bytes that are no UTF-8, and answers carry these names.
             tuple(part.strip() for part in printable(value).split(",") if part.strip())
             if isinstance(value, str)
             else value
@@ -262,6 +264,7 @@ class Settings(BaseSettings):
     @field_validator("checkpoint", mode="after")
     @classmethod
     def _expand_home_of_a_name(cls, name: str | None) -> str | None:
+        # Not `Path`: a bare name is looked up in several folders.
         return str(user_path(name)) if name is not None and name.startswith("~") else name
 
     @field_validator("store")
@@ -272,6 +275,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _step_holds_every_reply(self) -> Settings:
+        # Every running reply takes one token of each step.
         if self.max_num_batched_tokens is not None and self.max_num_batched_tokens < self.max_num_seqs:
             name = option_name("max_num_batched_tokens")
             raise ValueError(f"{name}: must be at least --max-num-seqs, {self.max_num_seqs}")

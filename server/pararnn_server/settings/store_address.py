@@ -30,4 +30,5 @@ def shown_store(text: str) -> str:
     if text in _LOCAL:
         return text
     parts = urlsplit(text)
+    # The last @: a password may hold one itself.
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -12,6 +12,7 @@ Spec = Mapping[str, Any]
 # Pre-tokenizers that only cut. The others drop or change characters.
 _CUTTERS = {"ByteLevel", "Split", "Digits", "Punctuation", "UnicodeScripts"}
 _DROPPED = "removed"
+# 0xC0, 0xC1 and all from 0xF5 on never occur in UTF-8.
 _UTF8_BYTES = [byte for byte in range(256) if byte not in {0xC0, 0xC1} and byte < 0xF5]
 
 

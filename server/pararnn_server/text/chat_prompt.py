@@ -42,6 +42,7 @@ class ChatPrompts:
         if template is not None:
             # Tokens that a template writes around messages are marks, whatever tokenizer.json calls them.
             tokenizer.hide(tokenizer.marks_in(template.structure))
+        # Longest first: a regular expression takes the first alternative that fits.
         self._names = sorted(tokenizer.control_ids, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
         self._encoded = EncodedPrefixes()
@@ -76,6 +77,7 @@ class ChatPrompts:
             marks = self._tokenizer.control_sequence(ids)
             self._marks.put(shape, marks)
         ids = (await self._encode_open(text, seal, partition, limit)).ids
+        # A template or a normalizer may build a control token out of harmless characters.
         if self._tokenizer.control_sequence(ids) != marks:
             raise _marks_forged()
         return ids

@@ -69,10 +69,12 @@ class ChatTemplate:
 
         Raises BadRequest.
         """
+        # The difference between the two renderings is what the template writes after a reply.
         earlier, *wholes = self.render(
             [_QUESTION], *([_QUESTION, _ANSWER, *messages] for messages in conversations)
         )
         earlier += _ANSWER["content"]
+        # A system message in the middle, say, which the template moves to the start.
         if not all(whole.startswith(earlier) for whole in wholes):
             message = "The chat template puts these messages first: they can only open a new session."
             raise BadRequest(message, param="messages")

@@ -32,12 +32,14 @@ class EncodedPrefixes:
         if found is None:
             return "", array("i")
         self._use(partition, found)
+        # A copy, because the caller appends to it.
         return found, self._partitions[partition][found][:]
 
     def put(self, partition: Partition, text: str, ids: array[int]) -> None:
         """Store the ids of a text. They replace those of every shorter text that it begins with."""
         if not text:
             return
+        # A conversation grows: its shorter form would only take space.
         for earlier in list(self._beginnings(partition, text)):
             self._drop(partition, earlier)
         self._partitions.setdefault(partition, OrderedDict())[text] = ids[:]

@@ -61,6 +61,7 @@ def replaced(given: Message, replace: Callable[[str], str]) -> Message:
 
 def _harmless(text: str) -> str:
     if not text or text.isspace():
+        # Templates test for empty messages and strip spaces: both must take the same path.
         return text[:1]
     before, after = text[:1], text[-1:]
     return f"{before if before.isspace() else ''}x{after if after.isspace() else ''}"

@@ -44,6 +44,7 @@ class PromptReader:
         closing = self.tokenizer.closing_ids if bos else ()
         if opening or closing:
             ids = array("i", opening) + id_array(ids) + array("i", closing)
+        # Checked again: the opening and closing ids count too.
         return EncodedPrompt(self.checked(ids, param), len(opening), len(closing), len(opening) + stable)
 
     def ids(self, ids: Sequence[int], *, param: str) -> EncodedPrompt:

@@ -26,6 +26,7 @@ def compiled(source: str) -> Template:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
+    # Jinja's own escapes characters for HTML; transformers' does not.
     environment.filters["tojson"] = _to_json
     environment.globals |= {
         "raise_exception": _raise,

@@ -77,6 +77,7 @@ class TemplateRenderer:
     def render(self, source: str, variables: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return a text for each set of variables. Raises TemplateFailed and its kinds."""
         fields = [dict(each) for each in variables]
+        # Only this direction is marshalled: what the process answers is not trusted.
         request = marshal.dumps((source, fields, self.limits.seconds, self.limits.characters))
         with self._turns:
             process = self._take()
@@ -102,6 +103,7 @@ class TemplateRenderer:
     def _take(self) -> subprocess.Popen[bytes]:
         while self._idle:
             process = self._idle.pop()
+            # An idle process may have been ended from outside, by the kernel's memory killer for example.
             if process.poll() is None:
                 return process
             _end(process)
@@ -110,6 +112,7 @@ class TemplateRenderer:
     def _spawn(self) -> subprocess.Popen[bytes]:
         folders = sorted({str(_folder_of(name)) for name in ("jinja2", "markupsafe", "pararnn_server")})
         return subprocess.Popen(
+            # Isolated: no variable and no folder of the user's changes what the process imports.
             [sys.executable, "-I", "-S", "-c", _START, str(self.limits.memory_bytes), *folders],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -142,8 +145,10 @@ def _exchange(process: subprocess.Popen[bytes], request: bytes, deadline: float)
     answer = _Answer(process, deadline)
     kind = answer.read(1)
     count = answer.number()
+    # A hostile template may have taken over the process: its answer is not trusted.
     if count > _MAX_TEXTS:
         raise ValueError("too many texts")
+    # JSON strings may hold lone surrogates, which plain UTF-8 refuses.
     texts = [answer.read(answer.number()).decode("utf-8", "surrogatepass") for _ in range(count)]
     return kind, texts
 

@@ -25,10 +25,13 @@ def main() -> None:
     """Answer requests until standard input ends."""
     with open("/proc/self/statm") as statistics:
         pages = int(statistics.read().split()[0])
+    # The interpreter itself does not count against the template's memory.
     limit = pages * resource.getpagesize() + int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    # A core file would hold the messages of users.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     source, answers = sys.stdin.buffer, sys.stdout.buffer
+    # Warms Jinja's own imports and caches before the first request is timed.
     compiled("")
     while size := source.read(LENGTH_BYTES):
         request = marshal.loads(source.read(int.from_bytes(size, "little")))

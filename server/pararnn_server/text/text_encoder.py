@@ -107,6 +107,7 @@ def _advance(steps: Generator[None, None, OpenText]) -> OpenText | None:
     try:
         while True:
             next(steps)
+            # Ending the slice here lets another key have the thread.
             if time.monotonic() >= ends:
                 return None
     except StopIteration as stop:

@@ -53,6 +53,7 @@ class Tokenizer:
         self.vocab_size = vocab_size
         special = SpecialTokens.read(text)
         self.named_tokens = special.named
+        # Two copies: whether special spellings become tokens is a setting of the whole tokenizer.
         self._special = _load(data, folder, special, vocab_size)
         self._plain = _load(data, folder, special, vocab_size)
         self.seams_hold = _seams_hold(spec, self._special)
@@ -95,6 +96,7 @@ class Tokenizer:
         self._plain.add_special_tokens(list(marked))
         self._plain.encode_special_tokens = True
         self.control_ids |= {name: i for name, i in marked.items() if i not in self._plain_ids(name)}
+        # A table, because every prompt of a chat is searched for control tokens.
         self._is_control_id = np.zeros(self.vocab_size, bool)
         self._is_control_id[list(self.control_ids.values())] = True
 
@@ -158,6 +160,7 @@ class Tokenizer:
         words: list[int | None] = encoding.word_ids
         if not words or self._is_control_id[encoding.ids[-1]]:
             return len(words)
+        # All ids of the last word count as open: more letters may merge it differently.
         last = words[-1]
         return len(words) - sum(1 for _ in takewhile(lambda word: word == last, reversed(words)))
 
@@ -200,6 +203,7 @@ def _load(data: bytes, folder: Path, special: SpecialTokens, vocab_size: int) ->
         tokenizer = BpeTokenizer.from_str(data.decode())
     except Exception as error:  # the library raises nothing more precise
         raise TokenizerError(f"{folder / 'tokenizer.json'} is not a tokenizer: {error}") from error
+    # A tokenizer.json may bring truncation and padding from its training.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     if getattr(tokenizer.model, "dropout", None):

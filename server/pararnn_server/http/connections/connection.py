@@ -81,6 +81,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as the base does
         """The head of the first request must come in time."""
         super().connection_made(transport)
+        # A slow reader then makes the application wait, and its reply does not pile up here.
         transport.set_write_buffer_limits(HIGH_WATER_BYTES)
         if self._open_connections.opened(self):
             self._deadline.set(self._limits.head_seconds)
@@ -218,6 +219,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The next request, or the end of the connection."""
         self.server_state.total_requests += 1
+        # The connection may stay open for long, and nobody reads these bytes any more.
         self.cycle.body = bytearray()
         if self.transport.is_closing():
             return
@@ -251,9 +253,11 @@ class Connection(HttpToolsProtocol):
             if self._phase is Phase.IDLE and self._head.num_bytes:
                 self._wait(Phase.HEAD, self._limits.head_seconds)
             return b""
+        # The parser would take all that follows for a tunnel's bytes.
         if head.startswith(b"CONNECT "):
             raise BadRequest("This server is no proxy: it does not take CONNECT.")
         self._body.begin()
+        # Whole heads only, so that an unknown key costs bytes but no parsing.
         self.parser.feed_data(without_upgrade(head))
         if self._phase is not Phase.REQUEST:
             raise BadRequest("The head of the request is not valid HTTP/1.1.")
@@ -292,6 +296,7 @@ class Connection(HttpToolsProtocol):
 
     def _read_next(self) -> None:
         if self._pending:
+            # Not at once: the parser may be calling this, and must not be entered again.
             self.loop.call_soon(self._take_pending)
         else:
             self.flow.resume_reading()
@@ -306,6 +311,7 @@ class Connection(HttpToolsProtocol):
         """Answers in place of the application, and closes."""
         has_begun = False
         if self._phase is Phase.REQUEST and not self.cycle.response_complete:
+            # The application may still write: uvicorn drops what comes after a disconnect.
             self.cycle.disconnected, has_begun = True, self.cycle.response_started
             self.cycle.message_event.set()
         if not has_begun:
@@ -320,6 +326,7 @@ class Connection(HttpToolsProtocol):
         self._pending = b""
         if lingers and self._num_probes is None:
             self.flow.resume_reading()
+            # Closing with bytes unread would reset the connection, and the client would lose the answer.
             self.transport.write_eof()
         else:
             self.transport.close()
@@ -366,6 +373,7 @@ class Connection(HttpToolsProtocol):
         if self._can_probe:
             self.transport.write(PROBE)
             self._num_probes += 1
+            # The first write only draws the reset; the next one meets it.
             self._deadline.set(PROBE_SECONDS[min(self._num_probes, 2)])
         else:
             self.transport.close()

@@ -51,6 +51,7 @@ class Exchange(RequestResponseCycle):
 
     async def receive(self) -> ASGIReceiveEvent:
         """A piece of the body, or the end of the exchange. Raises TooSlow."""
+        # The client sends its body only after this line.
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
@@ -58,6 +59,7 @@ class Exchange(RequestResponseCycle):
             # Bytes behind the body are further requests: they stay in the kernel until this one is answered.
             if self.more_body:
                 self.flow.resume_reading()
+                # The clock starts when the application waits: delays before that are not the client's.
                 self._wire.awaits_body()
             await self.message_event.wait()
             self.message_event.clear()
@@ -85,6 +87,7 @@ class Exchange(RequestResponseCycle):
 
     def _framed(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Return the message with the header that says where the connection ends."""
+        # The rest would have to be read before the next request could be found.
         if self.more_body and not self._wire.can_drain():
             self.keep_alive = False
         if self.scope["http_version"] == "1.0" and b"content-length" not in dict(headers):

@@ -33,6 +33,7 @@ class BodyProgress:
     def cut(self, data: bytes) -> bytes:
         """Return as many of the next bytes as may belong to the body."""
         if self.is_chunked:
+            # Chunk sizes and trailers are no content: without a bound of their own they never end.
             self._framing_bytes += len(data)
             return data
         piece = data[: self._left]

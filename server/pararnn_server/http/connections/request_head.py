@@ -37,7 +37,9 @@ class HeadCollector:
             data = data.lstrip(b"\r\n")  # RFC 9112, 2.2: a server ignores empty lines before a request
             if data and not data[:1].isalpha():
                 raise _not_http(data)
+        # One byte more than allowed shows that there are too many; the rest is not copied.
         held += data[: self._max_bytes + 1 - before]
+        # The end may begin in the last two bytes of the read before.
         end = _end_of_head(held, max(0, before - 2))
         if end < 0 and len(held) <= self._max_bytes:
             return None, b""

@@ -97,6 +97,7 @@ class ChunkFormat(AnswerFormat):
     def __init__(self, heading: Heading, *, null_usage: bool = False) -> None:
         self._heading = heading
         head = compact(heading.fields(self.chunk_object))[1:-1]
+        # Made once: it is the same in every chunk, and there is one for every token.
         self._prefix = f"data: {{{head},"
         recorded = compact(heading.recorded)[1:-1]
         self._recorded = recorded and recorded + ","
@@ -128,6 +129,7 @@ class ChunkFormat(AnswerFormat):
         return self._event(choice, tail)
 
     def _event(self, choices: str, tail: str) -> str:
+        # Fields without effect are echoed once, in the first chunk.
         recorded, self._recorded = self._recorded, ""
         return f'{self._prefix}{recorded}"choices":[{choices}]{tail}}}\n\n'
 

@@ -36,6 +36,7 @@ class ChatFormat(ChunkFormat):
         self._asked = logprobs
         self._collects = collects
         self.replies: dict[int, str] = {}
+        # Pieces in a list: adding each to one string would copy a long reply again and again.
         self._said: defaultdict[int, list[str]] = defaultdict(list)
 
     def opening(self, index: int, usage: TokenUsage | None) -> str:

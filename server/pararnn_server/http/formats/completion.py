@@ -77,6 +77,7 @@ class CompletionFormat(ChunkFormat):
             return None
         named: dict[str, float] = {}
         for token, logprob in (*entry.top, (entry.token_id, entry.logprob)):
+            # The wire format is an object, which can hold each name only once.
             named.setdefault(self._tokenizer.token_text(token), logprob)
         return named
 

@@ -12,6 +12,7 @@ from pararnn_server.engine.request import PromptLogprobs, Tokens
 from pararnn_server.text.prompts import EncodedPrompt
 from pararnn_server.text.tokenizer import Tokenizer
 
+# The number that other servers send in place of minus infinity.
 LOWEST_LOGPROB = -9999.0
 Alternatives = Sequence[tuple[int, float]]
 
@@ -43,6 +44,7 @@ class PieceReader:
         self._tokenizer = tokenizer
         self._prompt = prompt
         self._logprobs = logprobs
+        # A token may end in the middle of a character.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._echoed = 0
         self._echoes_at_once = echo and not logprobs

@@ -142,6 +142,7 @@ class ModelResponseFormat(AnswerFormat):
 
 def replay(body: Mapping[str, Any]) -> bytes:
     """The stream that ends with this response, its text in one piece."""
+    # Every stored response has exactly one message.
     [message] = body["output"]
     head = {**body, "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
     form = ModelResponseFormat(head, message["id"])

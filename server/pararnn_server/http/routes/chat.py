@@ -56,6 +56,7 @@ async def create_chat_completion(request: Request) -> Response:
     follow = partial(readahead.follow, partition, messages)
 
     async def read_ahead(_: TokenUsage) -> None:
+        # Choices end in any order; promises must not depend on it.
         for index in sorted(form.replies):
             await follow(form.replies[index])
 

@@ -21,6 +21,7 @@ from pararnn_server.http.schemas.errors import ErrorBody
 from pararnn_server.models.service import service_of
 from pararnn_server.text.prompts import EncodedPrompt
 
+# OpenAI's default for this route.
 DEFAULT_MAX_TOKENS = 16
 
 router = APIRouter(route_class=StrictRoute, tags=["generate"])
@@ -63,6 +64,7 @@ async def _read_prompts(context: RequestContext, body: CompletionRequest) -> lis
     max_prompts, room = context.settings.max_prompts, context.model.engine.max_choices
     if len(entries) > max_prompts:
         raise BadRequest(f"prompt: at most {max_prompts} prompts.", param="prompt")
+    # Refused at once: a request that never fits would wait in the queue for ever.
     if (replies := len(entries) * (body.n or 1)) > room:
         message = f"prompt: {replies} replies in all; this server holds at most {room} at once."
         raise BadRequest(message, param="prompt")

@@ -13,6 +13,7 @@ from pararnn_server.sessions import turns
 async def session_exists(request: Request, session_id: str) -> RequestContext:
     """Return the context of a request for a session that there is. Raises NotFound or Expired."""
     context = await session_context(request, session_id)
+    # Asked only for its errors: with one model `session_context` looks nothing up.
     await context.model.ask(turns.running_request, session_id, context.owner)
     return context
 

@@ -76,6 +76,7 @@ async def view_session(
     if session_id is None:
         return SessionView()
     key = await idempotency_key_of(context.request, body)
+    # One question for both, so that no turn can be committed between two.
     info, repeated = await context.model.ask(catalogue.view, session_id, context.owner, key)
     is_empty = info.num_tokens == 0
     expected = info.turn if is_empty and body.expected_turn is None else body.expected_turn
@@ -90,6 +91,7 @@ def heading(context: RequestContext, prefix: str, body: RecordedFields) -> Headi
     fields = record(context.request, body)
     id_, created = f"{prefix}-{secrets.token_hex(12)}", int(time.time())
     if (repeated := context.session.repeated) is not None:
+        # A repeated request gets the same answer, its id included.
         id_, created = repeated.request_id, repeated.created
     return Heading(id_, created, context.model.name, context.model.system_fingerprint, fields)
 
@@ -126,6 +128,7 @@ def fitted_plan(
     context: RequestContext, plan: GenerationPlan, body: HonouredFields, entry: EntryBytes, *, echo: bool
 ) -> GenerationPlan:
     """Return the plan within the size that an answer may have. Raises BadRequest."""
+    # The answer exists already: its size is known to fit.
     if plan.repeated is not None:
         return plan
     is_chosen = (body.max_tokens, body.max_completion_tokens, body.max_output_tokens) != (None, None, None)

@@ -101,6 +101,7 @@ async def list_input_items(
     max_bytes = context.settings.max_body_bytes
     items = await context.model.ask(records.inputs, response_id, context.owner, max_bytes)
     page, has_more = _page(items if order == "asc" else items[::-1], limit, after)
+    # An estimate; the answer is counted exactly once it is made.
     num_bytes = sum(len(item.text) for item in page)
     return await held_answer(request, num_bytes, partial(_list_of, page, has_more), media_type=JSON_TYPE)
 

@@ -26,6 +26,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/sessions/{session_id}", 
 async def fork(request: Request, session_id: str) -> Response:
     """A new session that goes on from the last committed turn of this one, and outlives it."""
     service_of(request).check_accepting()
+    # Not `session_writable`: a fork reads the last committed turn, also while the next runs.
     context = await session_exists(request, session_id)
     body = await read_body(request, SessionFork)
     info = await context.model.ask(

@@ -30,6 +30,7 @@ async def export_state(request: Request, session_id: str, tokens: bool = False) 
     model, owner = context.model, context.owner
     info, _ = await model.ask(catalogue.view, session_id, owner)
     num_bytes = info.state_bytes + (TOKEN_BYTES * info.num_tokens if tokens else 0)
+    # Before the store reads it: many exports at once would fill the memory.
     hold_bytes(request, num_bytes)
     file = await model.ask(import_export.export, session_id, owner, tokens=tokens)
     headers = {"content-disposition": f'attachment; filename="{session_id}.safetensors"'}

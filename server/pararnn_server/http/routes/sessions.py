@@ -52,6 +52,7 @@ async def create_session(request: Request) -> Response:
     context = request_context(request, body.model)
     prompt = await context.in_time(_read_prompt(context, body))
     default_ttl, ask = context.settings.session_ttl_seconds, context.model.ask
+    # Zero is a value too, so `or` would not do.
     ttl = default_ttl if body.ttl_seconds is None else body.ttl_seconds
     info = await ask(catalogue.create, context.owner, body.metadata, ttl)
     if prompt is None:
@@ -138,6 +139,7 @@ async def cancel(request: Request, session_id: str) -> Response:
     if request_id is not None:
         await asyncio.wrap_future(model.engine.cancel(request_id))
     else:
+        # Where servers share a store, another one may be writing to this session.
         await _end_elsewhere(context, session_id)
     return JSONResponse(session_body(await model.ask(catalogue.get, session_id, owner)))
 
@@ -149,6 +151,7 @@ async def delete_session(request: Request, session_id: str) -> Response:
     request_id = await context.model.ask(catalogue.delete, session_id, context.owner)
     if request_id is not None:
         message = "the session was deleted while its reply ran"
+        # The reply could not be committed any more, so it need not run to its end.
         context.model.engine.fail(request_id, Conflict(message, code="session_deleted"))
     return JSONResponse({"id": session_id, "object": "session.deleted", "deleted": True})
 

@@ -34,10 +34,12 @@ def without_unknown_nulls(value: Any, known: AbstractSet[str]) -> Any:
     Raises PydanticCustomError "extra_forbidden". Its context has the first unknown field with a value, and
     all known fields.
     """
+    # The common case: no copy and no loop.
     if not isinstance(value, dict) or value.keys() <= known:
         return value
     for name, entry in value.items():
         if entry is not None and name not in known:
+            # The message asks whether a field with a close name was meant.
             context = {"field": name, "known": sorted(known)}
             raise PydanticCustomError("extra_forbidden", "unknown field", context)
     return {name: entry for name, entry in value.items() if name in known}

@@ -27,6 +27,7 @@ from pararnn_server.http.schemas.usage import SessionStamp, Usage
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
+# OpenAI's rule for names.
 AuthorName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\s<|\\/>]+$")]
 
 
@@ -47,6 +48,7 @@ class MessageFields(TypedDict):
     role: Literal["system", "developer", "user", "assistant"]
     content: MessageContent
     name: NotRequired[AuthorName | None]
+    # Clients send a whole answer back as the next message, empty fields included.
     refusal: NotRequired[None]
     annotations: NotRequired[EmptyList | None]
     audio: NotRequired[None]
@@ -55,6 +57,7 @@ class MessageFields(TypedDict):
 
 
 def _ask_for_known_fields(value: Any) -> Any:
+    # A clear word about tools: an error of the role alone would puzzle clients that use them.
     if isinstance(value, dict) and (value.get("role") in ("tool", "function") or value.get("tool_calls")):
         field = "tool_calls" if value.get("tool_calls") else "role"
         raise PydanticCustomError(
@@ -168,6 +171,7 @@ class Delta(ResponseBody):
     """The part that a chunk adds; the role comes first, once."""
 
     role: Literal["assistant"] | None = None
+    # Left out of the chunk that only ends a reply.
     content: str | None = None
 
 

@@ -10,6 +10,7 @@ from pararnn_server.http.schemas.base import Metadata, RequestBody, SessionId, S
 from pararnn_server.http.schemas.first_fault import Mapping
 
 SEED_LIMIT = 2**63
+# JSON has only text as names; "07" and "7" would be one token twice.
 TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})$")]
 Bias = Annotated[float, Field(ge=-100.0, le=100.0)]
 Penalty = Annotated[float, Field(ge=-2.0, le=2.0)]
@@ -32,9 +33,11 @@ class SamplingFields(RequestBody):
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     max_output_tokens: Count | None = None
+    # The name that llama.cpp has for max_tokens.
     n_predict: Annotated[int, Field(ge=-1)] | None = None
     temperature: Annotated[float, Field(ge=0.0)] | None = None
     top_p: Share | None = None
+    # Both 0 and -1 mean off, because clients of different servers send either.
     top_k: Annotated[int, Field(ge=-1)] | None = None
     min_p: Share | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100.0)] | None = None

@@ -22,6 +22,7 @@ class Item:
         """Return the fields of the schema `StoredItem`."""
         kind = {"type": "input_text", "text": self.text}
         if self.role == "assistant":
+            # OpenAI's types differ by role: what was said by the model is output.
             kind = output_text(self.text)
         return {
             "id": self.id,
@@ -34,6 +35,7 @@ class Item:
 
 def item_id(response_id: str, index: int) -> str:
     """Name an item of a response so that the response is found by it. index: input first, then output."""
+    # The response is in the name, so that no index of items is kept.
     return f"msg_{response_id.removeprefix('resp_')}_{index}"
 
 

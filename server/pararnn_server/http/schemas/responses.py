@@ -75,12 +75,14 @@ class MessageItem(RequestBody):
     type: Literal["message"] | None = None
     role: Literal["user", "assistant", "system", "developer"]
     content: ItemContent
+    # Clients send items back as they got them.
     id: Annotated[str, Field(max_length=64)] | None = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_other_items(cls, value: Any) -> Any:
+        # Before the fields are checked, or the message would name one that another kind of item has.
         if isinstance(value, dict) and value.get("type") not in (None, "message"):
             known = "only messages, item references and reasoning are taken"
             raise PydanticCustomError("item_unsupported", known, {"field": "type"})
@@ -113,6 +115,7 @@ class ReasoningItem(RequestBody):
     id: Annotated[str, Field(max_length=256)] | None = None
     summary: Annotated[list[ReasoningText], FirstFault()] | None = None
     content: Annotated[list[ReasoningText], FirstFault()] | None = None
+    # Clients send back all items of a conversation, also those of another model.
     encrypted_content: str | None = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
@@ -121,6 +124,7 @@ def _kind_of_item(value: Any) -> str:
     if not isinstance(value, dict):
         return "|message"
     kind = value.get("type")
+    # OpenAI lets a reference go without its type.
     if kind == "item_reference" or (kind is None and "id" in value and "role" not in value):
         return "|item_reference"
     return "|reasoning" if kind == "reasoning" else "|message"
