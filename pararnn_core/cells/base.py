@@ -122,6 +122,7 @@ class Cell(HasMode, Recurrence):
         sizes = (self.num_gates, self.num_states, self.state_dim)
         check_recurrence(bx, initial_state, cu_seqlens, sizes, self.compute_dtype)
         solver = self._solver(self.mode if mode is None else mode_named(mode), bx, cu_seqlens)
+        # A solve that raises must not leave the result of an earlier one.
         self.last_solve = None
         # Newton converges to a tolerance of float32, which narrower arithmetic never reaches.
         with torch.autocast(bx.device.type, enabled=False):

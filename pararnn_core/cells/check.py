@@ -57,6 +57,7 @@ def check_cell(
         cell=type(cell).__name__,
         jacobian_structure=cell.jacobian_structure,
         states_error=_error(states, by_steps),
+        # The bound of P1: four times the error that steps in this dtype have against float64.
         states_bound=max(_STATES_TOLERANCE[states.dtype], 4 * _error(by_steps, truth)),
         jacobian_error=jacobian.inside,
         outside_structure=jacobian.outside,
@@ -85,6 +86,7 @@ class _Inputs:
 def _inputs(cell: Cell, x: Tensor | None, start: Tensor | None, tokens: int, seed: int) -> _Inputs:
     if tokens < 1 or (x is not None and (x.dim() < 2 or x.shape[-2] < 1)):
         raise ValueError("tokens: a check needs at least one token in each sequence")
+    # A generator of its own leaves torch's global one as it was.
     draw = torch.Generator().manual_seed(seed)
     if x is None:
         x = torch.randn(SEQUENCES, tokens, cell.input_dim, generator=draw).to(cell.b)
@@ -125,6 +127,7 @@ def _gradient_error(cell: Cell, at: _Inputs, seed: int) -> float:
     states = cell.recurrence(at.bx, at.initial_state, at.cu_seqlens, "parallel")
     draw = torch.Generator().manual_seed(seed)
     weights = torch.randn(states.shape, generator=draw, dtype=torch.float64).to(states)
+    # A parameter that the step does not read has no gradient; it counts as zero.
     got = torch.autograd.grad(states, leaves, weights, materialize_grads=True)
     want = torch.autograd.grad(_plain_loop(cell, at), leaves, weights, materialize_grads=True)
     return max(_error(mine, true) for mine, true in zip(got, want, strict=True))

@@ -73,6 +73,7 @@ def _each(
     function: type[torch.autograd.Function], size: int, in_dims: tuple[int | None, ...], args: Any
 ) -> Any:
     """Apply the function to each entry of a vmapped dimension; return the outputs and their new dimension."""
+    # Kernels cannot be vectorised by vmap, so each entry is a call of its own.
     results = [
         function.apply(  # type: ignore[no-untyped-call]  # torch has no types here
             *(arg if dim is None else arg.select(dim, i) for arg, dim in zip(args, in_dims, strict=True))
@@ -110,6 +111,7 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
         ctx.call.check_converged()
+        # A kernel that is called here directly would be a constant in second derivatives.
         gradients = _Adjoint.apply(ctx.call, grad_states, *ctx.saved_tensors)  # type: ignore[no-untyped-call]  # torch has no types here
         return (None, None, *gradients)
 

@@ -73,6 +73,7 @@ class CheckpointDirectory:
             tensors = self.weights.tensors
             self.repeats_head = _repeats_head(tensors, self.config)
             if self.repeats_head:
+                # The property returned a new dict, so the reader still finds the head.
                 del tensors[HEAD]
             shapes = {name: info.shape for name, info in tensors.items()}
             _check_dtypes(path, tensors, check_shapes(path, shapes, self.config))

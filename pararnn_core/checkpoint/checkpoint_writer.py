@@ -146,6 +146,7 @@ def _text_files(config: ModelConfig, source: PathLike | None, chat_template: str
     path = Path(source)
     folder = path if path.is_dir() else None
     files: dict[str, bytes] = {}
+    # Transformers needs the class to load a tokenizer.json without other files.
     fields: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
     if folder is not None:
         files, path = CheckpointText(folder).files(), folder / TOKENIZER
@@ -210,6 +211,7 @@ def _is_own_file(name: str) -> bool:
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:
+    # NaN is not JSON, and the reader of checkpoints refuses it.
     return (json.dumps(fields, indent=2, allow_nan=False) + "\n").encode()
 
 

@@ -67,6 +67,7 @@ def _replace(
     order = list(layout.gates)
     by_gate = weight.view(gates, channels, weight.shape[1])[order]
     tensors[f"{prefix}A"] = _clamped([taken[part] for part in layout.a], limit)
+    # Their linear layer is dense, which is one head here.
     tensors[f"{prefix}B"] = by_gate.permute(2, 0, 1).unsqueeze(0).contiguous()
     tensors[f"{prefix}b"] = taken[_BIAS].view(gates, channels)[order].contiguous()
     if layout.c:

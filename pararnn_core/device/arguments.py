@@ -44,6 +44,7 @@ def check_arguments(
 
     Tensors on a device are copied to the host, and the host waits for that.
     """
+    # Kernels check no values, because a check on the device would make the host wait.
     ids = _array("tokens", tokens, _INTEGERS, None).astype(np.int64)
     _check_range("tokens", ids, vocab_size)
     bounds = _array("cu_seqlens", cu_seqlens, (torch.int32,), None)

@@ -117,6 +117,7 @@ class _Tally:
         self._is_empty = False
 
     def take(self) -> NewtonReport | None:
+        # Reading the totals waits for the device, which is in vain where Newton solved nothing.
         if self._is_empty:
             return None
         taken = NewtonReport(int(self._iterations), float(self._residual), int(self._fallbacks))

@@ -120,6 +120,7 @@ def tune(device: torch.device) -> SolverTable:
                 }
                 for room in ROOMS
             }
+            # A run that is cut short has still shown the tables that it finished.
             print("\n".join(lines(f"{cell}, {name}", timings)), flush=True)
             table[cell][name] = rows(timings)
     return SolverTable(torch.cuda.get_device_name(device), table)

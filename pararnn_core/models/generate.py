@@ -60,6 +60,7 @@ def _replies(
     table.start(0, params)
     row, seen = torch.tensor([0]), state.seen[slot : slot + 1]
     tokens = prompt
+    # With max_tokens 0 one round still feeds the prompt.
     for _ in range(max(params.max_tokens, 1)):
         logits = _feed(model, tokens, state, slot)
         if params.max_tokens == 0:
@@ -82,6 +83,7 @@ def _feed(model: ServingModel, tokens: list[int], state: RecurrentState, slot: i
             torch.tensor([0, len(piece)], dtype=torch.int32),
             torch.tensor([slot], dtype=torch.int32),
             state,
+            # Only the logits after the whole prompt are read.
             logits_indices=torch.tensor([len(piece) - 1] if is_last else [], dtype=torch.int64),
         )
     return logits

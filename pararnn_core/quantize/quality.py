@@ -70,9 +70,11 @@ def measure_quality(
     progress: progress(tokens done, in all)
     Memory grows by 4 bytes a token. Raises ValueError if there is no token to predict.
     """
+    # A float32 sum over a long text would lose the digits that a comparison needs.
     losses, agreements, divergences = torch.zeros(2, dtype=torch.float64), 0, list[Tensor]()
     tokens, total = 0, num_predicted(documents)
     for ids in documents:
+        # Both models advance together, so memory holds the logits of one chunk of each.
         both = zip(served_logits(reference, ids), served_logits(quantized, ids), strict=True)
         for (expected, targets), (got, _) in both:
             expected, got = F.log_softmax(expected, dim=1), F.log_softmax(got, dim=1)
@@ -89,6 +91,7 @@ def measure_quality(
         float_perplexity=math.exp(losses[0] / tokens),
         perplexity=math.exp(losses[1] / tokens),
         mean_divergence=float(divergence.double().mean()),
+        # torch.quantile refuses more than 2^24 elements.
         p99_divergence=float(divergence.kthvalue(math.ceil(0.99 * tokens)).values),
         top1_agreement=agreements / tokens,
     )

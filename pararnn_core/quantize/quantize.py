@@ -65,6 +65,7 @@ def quantize_checkpoint(
     quantization = QuantizationConfig.usual(method, matrix_format, info.config.tie_embeddings)
     model = load_checkpoint(source, pack=False)
     quantized = quantize_model(model, quantization, windows, _about("quantising", progress))
+    # Once packed, the matrices are no longer integers and scales that can be counted.
     weight_bytes, bits_per_weight = _sizes(quantized)
     quality = None
     if documents is not None:
@@ -98,12 +99,14 @@ def _check(source: Path, target: Path) -> CheckpointInfo:
         raise CheckpointError(source, "is quantised already: give the float checkpoint that it was made from")
     if target.resolve() == source.resolve():
         raise CheckpointError(target, "is the source itself: choose another path for the quantised one")
+    # Quantising takes minutes, so a target that cannot be replaced is refused before.
     check_replaceable(target.resolve())
     return info
 
 
 def _as_tensors(text: Text) -> list[Tensor]:
     documents = [torch.tensor(ids, dtype=torch.int64) for ids in text.documents]
+    # It raises ValueError for a text without a token to predict.
     num_predicted(documents)
     return documents
 

@@ -69,6 +69,7 @@ class _Walk:
         self._done, self._total = 0, sum(model.get_parameter(name).numel() for name in self._names)
         for name, parameter in model.named_parameters():
             if name not in self._names:
+                # float() of a float32 tensor is no copy, and the two models must not share memory.
                 self.quantized.set_weight(name, parameter.detach().float().clone())
 
     def round_all(self) -> None:

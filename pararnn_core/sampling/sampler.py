@@ -93,6 +93,7 @@ def _native_ids(logits: Tensor, rows: Sequence[SampleRow]) -> list[int]:
 
 def _bitmaps(rows: Sequence[SampleRow], vocab_size: int) -> Tensor:
     if all(row.params.repetition_penalty == 1.0 for row in rows):
+        # Without a repetition penalty the sampler reads no bitmap.
         return torch.empty(0, (vocab_size + 7) // 8, dtype=torch.uint8)
     seen = torch.zeros(len(rows), (vocab_size + 7) // 8, dtype=torch.uint8)
     for i, row in enumerate(rows):

@@ -53,6 +53,7 @@ class SolverTable:
 
     def encode(self) -> str:
         """Return the text of the file, with one row in a line."""
+        # json.dumps with an indent would put every number on a line of its own.
         cells = ",\n".join(
             f"    {json.dumps(cell)}: {{\n{_encode_types(types)}\n    }}" for cell, types in self.rows.items()
         )

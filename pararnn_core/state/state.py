@@ -87,6 +87,7 @@ class StateSnapshot:
         expected = parts_bytes(parts)
         if len(data) != expected:
             raise ValueError(f"data: a state of this model has {expected} bytes, got {len(data)}")
+        # frombuffer shares memory; a bytearray is a copy, and may be written.
         return cls(parts, torch.frombuffer(bytearray(data), dtype=torch.uint8))
 
     @classmethod

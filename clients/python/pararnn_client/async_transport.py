@@ -86,6 +86,7 @@ class AsyncStream:
         except httpx.HTTPError as error:
             raise exchange.connection_failed(error, self._transport.http.base_url) from error
         finally:
+            # If the loop is left early, closing tells the server to stop generating.
             await self.aclose()
 
     async def __aenter__(self) -> AsyncStream:

@@ -77,6 +77,7 @@ class PararnnClient(ClientEndpoints, SyncResource):
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         url = parse_url(base_url)
+        # httpx reads proxies and certificates from the environment when a client is made.
         with preparing(url):
             transport = transport or loopback_transport(httpx.HTTPTransport, url)
             http = httpx.Client(**http_options(url, api_key, timeout), transport=transport)

@@ -22,6 +22,7 @@ class EventDecoder:
     def _take_line(self, line: str) -> str | None:
         if line.startswith("data:"):
             self._data.append(line.removeprefix("data:").removeprefix(" "))
+        # Only an empty line ends an event, and one after a comment ends nothing.
         if line or not self._data:
             return None
         event, self._data = "\n".join(self._data), []

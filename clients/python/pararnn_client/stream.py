@@ -40,6 +40,7 @@ def _event_body(event: str) -> Json:
         raise InvalidReply(f"an event of the stream is not JSON: {event[:80]!r}") from None
     if not isinstance(body, Mapping):
         raise InvalidReply(f"an event of the stream is not a JSON object: {event[:80]!r}")
+    # The status was sent before the reply began, so a later failure arrives as an event.
     error = body.get("error")
     if isinstance(error, Mapping):
         raise StreamFailed(str(error.get("message", "the server failed")), code=error.get("code"))

@@ -83,6 +83,7 @@ class Stream:
         except httpx.HTTPError as error:
             raise exchange.connection_failed(error, self._transport.http.base_url) from error
         finally:
+            # If the loop is left early, closing tells the server to stop generating.
             self.close()
 
     def __enter__(self) -> Stream:

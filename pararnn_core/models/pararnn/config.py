@@ -175,6 +175,7 @@ class ModelConfig:
             raise ValueError(f"model_type must be {MODEL_TYPE!r}, got {data.get('model_type')!r}")
         values = {key: value for key, value in data.items() if key not in ("model_type", _QUANTIZATION)}
         values = _without_keys_of_the_hub(values, quantized=_QUANTIZATION in data)
+        # A file says quantization_config; quantization is only the name of the field here.
         unknown = sorted(
             values.keys() - {field.name for field in fields(cls)} | values.keys() & {"quantization"}
         )
@@ -217,6 +218,7 @@ def _without_keys_of_the_hub(values: Mapping[str, Any], *, quantized: bool) -> d
 
 
 def _check_int(name: str, value: object, minimum: int) -> None:
+    # isinstance would accept true and false.
     if type(value) is not int or value < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
 

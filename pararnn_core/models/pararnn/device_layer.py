@@ -62,6 +62,7 @@ class DeviceLayer:
         self._matrices = {name: _device_matrix(block, name) for name in MATRICES_OF_A_LAYER}
         vectors = {tensor.name: _vector_of(block, tensor) for tensor in LAYER if not tensor.is_matrix}
         self._vectors = {name: found for name, found in vectors.items() if found is not None}
+        # A norm writes rows for a product, so its result has the narrow type of that product.
         self.norm = Norm(self._vectors["norm.weight"], self._matrices["in_proj.weight"].narrow)
         self._mlp_norm = Norm(self._vectors["mlp_norm.weight"], self._matrices["mlp.gate_proj.weight"].narrow)
 
@@ -119,6 +120,7 @@ class DeviceLayer:
         mark("in_proj")
         v, g = self._matrices["in_proj.weight"].product(u).chunk(2, dim=-1)
         mark("convolution")
+        # The vector is stored transposed, as the kernel reads it; the view has the operation's shape.
         taps, bias = self._vectors["conv.weight"].T, self._vectors["conv.bias"]
         v = self._rows.causal_conv1d_(v, taps, bias, self._config.conv_activation, *held, conv_state)
         mark("cell input")

@@ -134,6 +134,7 @@ class DeviceModel:
             kept = state.snapshot(0)
             graphs.record(state.num_slots)
             state.restore(0, kept)
+            # A graph reads fixed addresses, so it serves this pool alone.
             self._graphs = state, graphs
 
     def decodes_ahead(self, state: RecurrentState, count: int) -> bool:

@@ -108,6 +108,7 @@ def matrix_sizes(shape: Shape) -> MatrixSizes:
 
 def matrix_stages() -> Iterator[tuple[str, ...]]:
     """Yield the names of a layer's matrices, in the order of use. Those of one stage have the same inputs."""
+    # A dict keeps the order of use, which a set would lose.
     for native in dict.fromkeys(tensor.native for tensor in LAYER if tensor.is_matrix):
         yield tuple(tensor.name for tensor in LAYER if tensor.native == native)
 
@@ -125,5 +126,6 @@ def letters_in(shapes: Mapping[str, Shape]) -> dict[str, int]:
         raise ValueError(f"{', '.join(wrong)}: wrong number of dimensions")
     sizes = {"P": 0, "S": 0}
     for name, letters in declared.items():
+        # A tensor that does not exist has no sizes to show, so the lengths may differ.
         sizes.update(zip(letters, known.get(name, ()), strict=False))
     return sizes

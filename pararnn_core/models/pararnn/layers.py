@@ -108,6 +108,7 @@ class Block(nn.Module):
         self.gate_norm = RMSNorm(d, config.norm_eps)
         self.out_proj = Linear(d, d)
         scaled = config.residual_scale == "scalar"
+        # A registered None keeps the attribute but is no part of a state dict.
         self.register_parameter("residual_scale", nn.Parameter(torch.ones(1)) if scaled else None)
         self.mlp_norm = RMSNorm(d, config.norm_eps)
         self.mlp = GatedMLP(d, config.mlp_hidden_size)

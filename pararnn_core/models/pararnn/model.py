@@ -62,6 +62,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         self._arena: PackingArena | None = None
         self._serving: PackedModel | DeviceModel | None = None
         self._serving_versions: list[tuple[int, int]] = []
+        # The state dict of a packed model would lack its matrices without an error.
         self.register_state_dict_pre_hook(_refuse_packed_state_dict)  # type: ignore[no-untyped-call]  # torch's
         self.embedding = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
