@@ -57,7 +57,7 @@ class KeyRing:
         return names[0]
 
     def check_admin(self, headers: Mapping[str, str]) -> None:
-        """Passes where there are no keys at all, or with the admin key. Raises Unauthorized."""
+        """Pass where there are no keys at all, or with the admin key. Raises Unauthorized."""
         if self._admin is None:
             if not self.anonymous:
                 raise Unauthorized(

@@ -55,7 +55,7 @@ class TokenAccount:
         self._reserved += num_tokens
 
     def settle(self, num_used: int) -> None:
-        """Gives back what was not used; a second call changes nothing."""
+        """Give back what was not used; a second call changes nothing."""
         bucket, reserved = self._bucket(), self._reserved
         if bucket is not None and reserved:
             self._reserved = 0
@@ -90,7 +90,7 @@ class KeyLimits:
     def admitted(
         self, owner: str, *, takes_tokens: bool = True, ends_work: bool = False
     ) -> Iterator[TokenAccount]:
-        """Holds one place of the key's. Raises TooManyRequests.
+        """Hold one place of the key's. Raises TooManyRequests.
 
         ends_work: it passes where the key has all its requests under way, and such calls have a rate of their
             own, so that nothing that a key has started need run to its end.

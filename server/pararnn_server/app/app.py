@@ -88,6 +88,7 @@ def create_app(
         )
         beats = asyncio.ensure_future(beat_on_loop(service.loop_heartbeat))
         service.stalls.start()
+        # Models at hand are served before the first request; others load meanwhile.
         if loaded:
             await startup
         yield
@@ -117,6 +118,7 @@ def create_app(
     _add_middleware(app, service)
     app.add_exception_handler(ServerError, _on_server_error)
     app.add_exception_handler(HTTPException, _on_http_error)
+    # FastAPI would answer in a shape of its own, with status 422.
     app.add_exception_handler(RequestValidationError, _on_bad_parameter)
     return app
 
@@ -198,6 +200,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 async def _on_bad_parameter(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    # The first part says "query" or "path", which is no name that a client sent.
     errors = [found | {"loc": found["loc"][1:]} for found in error.errors()]
     return error_response(refusal(errors))
 

@@ -51,7 +51,7 @@ class Preflight:
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything else through."""
+        """Pass everything else through."""
         if scope["type"] != "http" or scope["method"] != "OPTIONS":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)

@@ -37,7 +37,7 @@ class Envelope:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything but HTTP through."""
+        """Pass everything but HTTP through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -74,7 +74,7 @@ class Access:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuses before any of the body is read."""
+        """Refuse before any of the body is read."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -64,6 +64,7 @@ class Answer(Response):
         work = asyncio.ensure_future(self._write(scope, send))
         guards = [asyncio.ensure_future(guard) for guard in self._guards(scope, receive)]
         try:
+            # A generation may wait long for a slot: its client's leaving must end it at once.
             await asyncio.wait((work, *guards), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
@@ -73,6 +74,7 @@ class Answer(Response):
             for task in (work, *guards):
                 task.cancel()
             self._settle(scope)
+            # Whatever happened, the engine must not go on for a client that is gone.
             self._generation.close()
 
     def _settle(self, scope: Scope) -> None:
@@ -88,7 +90,7 @@ class Answer(Response):
 
     @abstractmethod
     async def _write(self, scope: Scope, send: Send) -> None:
-        """Sends the response."""
+        """Send the response."""
 
 
 class PlainAnswer(Answer):

@@ -96,7 +96,7 @@ class StreamAnswer(Answer):
         await self._send(send, events + self._job.format.failure(error), last=True)
 
     async def _send(self, send: Send, data: bytes, *, last: bool = False) -> None:
-        """Ends when the reader has room."""
+        """Return when the reader has room."""
         began = self._sent_at = time.monotonic()
         self._sending = True
         await send({"type": "http.response.body", "body": data, "more_body": not last})
@@ -112,7 +112,7 @@ class StreamAnswer(Answer):
         request_state(scope).outcome = ClientClosed.status
 
     async def _reader_is_behind(self, state: RequestState) -> None:
-        """Ends when the reader is; until then keeps a silent stream alive."""
+        """Return when the reader is; until then keep a silent stream alive."""
         limits, queue = self._settings, self._generation.queue
         # Four looks a ping, so that no silence lasts much longer than promised.
         tick = min(1.0, limits.stream_ping_seconds / 4)
@@ -187,6 +187,7 @@ class StreamAnswer(Answer):
 
     def _ending(self, index: int, output: Finished) -> str:
         job, usage = self._job, output.usage if self._each_usage else None
+        # An unfinished character at the very end would be lost otherwise.
         rest = job.readers[index].rest()
         last = job.format.piece(index, rest, usage) if rest.text else ""
         return last + job.format.end(index, Ending(output.finish_reason, output.session), usage)

@@ -17,7 +17,7 @@ def resident_memory_bytes() -> int | None:
 
 
 def release_free_memory() -> None:
-    """Gives what the C allocator keeps for later back to the system, where that is possible.
+    """Give what the C allocator keeps for later back to the system, where that is possible.
 
     Loading leaves pages of tensors and text that nothing will ask for again.
     """

@@ -218,6 +218,7 @@ class _Gauges(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._of_engines()
         yield from self._of_store()
+        # Of the process, not of a model, so it has no label.
         resident = resident_memory_bytes()
         if resident is not None:
             yield _gauge("resident_memory_bytes", "Resident memory of this process.", resident)
@@ -230,6 +231,7 @@ class _Gauges(Collector):
 
     def _of_store(self) -> Iterator[Metric]:
         totals = self.sessions()
+        # One reading for both gauges, so that they agree.
         counts = {tier: total.sessions for tier, total in totals.items()}
         sizes = {tier: total.state_bytes for tier, total in totals.items()}
         yield _by("tier", "sessions", "Sessions by where their state is.", counts)
@@ -265,6 +267,7 @@ class _WithoutCreated(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for metric in self._registry.collect():
+            # They would double the series of every counter and histogram.
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
 

@@ -91,6 +91,7 @@ async def new_response(
     answer: Answer = StreamAnswer(job, settings) if body.stream else PlainAnswer(job)
     if not needs_session:
         return answer
+    # A server that dies leaves the session behind: it expires when its request must have ended.
     lifetime = settings.request_timeout_seconds + GRACE_SECONDS
     try:
         await model.ask(
@@ -128,6 +129,7 @@ async def start_of(context: RequestContext, body: ResponseContext, given: list[I
             # The last token of a reply is not in the state yet: it is fed with the next turn.
             covered = previous.num_tokens - previous.num_pending
             return Start(ids, previous_id, Resumed(previous.num_tokens, covered))
+    # Several long conversations at once would fill the memory with their documents.
     async with context.service.rereads.of(owner.key):
         max_bytes = context.settings.max_body_bytes
         said = await model.ask(records.conversation, previous_id, owner, max_bytes)
@@ -175,6 +177,7 @@ def _head(context: RequestContext, body: ResponseRequest, response_id: str) -> d
         "top_p": params.top_p,
         "truncation": "disabled",
         "usage": None,
+        # Replaced by the request's own, which is among the recorded fields below.
         "metadata": {},
         **request_state(context.request.scope).recorded,
     }

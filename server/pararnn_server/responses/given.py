@@ -26,6 +26,7 @@ async def items_of(context: RequestContext, given: str | Sequence[InputItem], re
         if isinstance(entry, MessageItem):
             found.append(Item(item_id(response_id, len(found)), entry.role, entry.text))
         elif isinstance(entry, ItemReference):
+            # Each name may cost a read of the store, and a request may hold thousands.
             if time.monotonic() > context.deadline:
                 raise Timeout("the request took longer than its timeout")
             was = await stored.named(entry.id, f"input.{position}.id")
@@ -69,6 +70,7 @@ class _StoredItems:
             response = await self._context.model.ask(records.load, response_id, self._context.owner)
         except (NotFound, Expired):
             return {}
+        # A short item may lie in a large response, so what is read is bounded too.
         self._num_read += response.nbytes
         self._check(self._num_read, param)
         return {item.id: item for item in (*response.input, *response.output)}

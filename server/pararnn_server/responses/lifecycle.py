@@ -47,6 +47,7 @@ class ResponseLifecycle:
     def drop(self) -> None:
         """Drop the session unless it is kept. Does not wait."""
         if not self.is_kept:
+            # The store may be closing: the session then expires by itself.
             with suppress(ServerError):
                 self.model.sessions.ask(records.drop, self.response_id, self.owner)
 

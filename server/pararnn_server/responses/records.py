@@ -63,6 +63,7 @@ def load(ledger: Ledger, response_id: str, owner: Owner) -> StoredResponse:
     with _speaking_of_responses():
         held = ledger.find(response_id, owner)
     data = ledger.store.read(response_id, DOCUMENT)
+    # A session without a document is a response still being made.
     if data is None:
         raise NotFound("no such response", param="response_id")
     fields = _decode(data, response_id)
@@ -112,6 +113,7 @@ def _chain(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> St
         if nbytes > max_bytes or len(parts) > MAX_CHAIN:
             message = f"The conversation has more than {max_bytes} bytes or {MAX_CHAIN} responses."
             raise TooLarge(message, param="previous_response_id")
+        # Between two pieces the store's thread keeps turns of others.
         if len(parts) % PIECE_RESPONSES == 0 or parts[-1].nbytes > PIECE_BYTES:
             yield
         try:
@@ -212,6 +214,7 @@ def _add(
         pending_ids=was.pending_ids,
         # The ids before are not copied: that would take longer with every turn.
         log_start=was.num_tokens,
+        # Only the parent's last state is copied, so no other turn is kept here.
         kept_turns=(was.turn,),
     )
     puts, snapshot = ledger.state_for(parent, response_id), ledger.host.get(previous_id, parent.version)
@@ -231,7 +234,9 @@ def keep(
     """Keep the response, once its turn is committed. Only its last state is kept."""
     fields = {"body": body, "input": [item.body() for item in given], "digest": digest}
     text = json.dumps(fields, separators=(",", ":")).encode()
+    # The place is in the checksum, so a row moved to another response is an error.
     document = add_checksum(text, place=place_of(response_id, DOCUMENT))
+    # What was reserved covers this: a reply that was let in is not refused at its end.
     with ledger.quota.ending(response_id), ledger.writing(response_id, owner) as held:
         *earlier, last = held.record.kept_turns
         record = replace(ledger.used(held.record), ttl_seconds=ttl_seconds, kept_turns=(last,))
@@ -249,6 +254,7 @@ def delete(ledger: Ledger, response_id: str, owner: Owner) -> None:
     """Responses that went on from it stay; so it goes even if it is damaged. NotFound or Expired."""
     with _speaking_of_responses():
         ledger.stored(response_id, owner)
+    # By name only: a damaged document must not keep a response from being deleted.
     if not ledger.store.names(response_id, DOCUMENT):
         raise NotFound("no such response", param="response_id")
     catalogue.delete(ledger, response_id, owner)

@@ -300,4 +300,5 @@ class _Environment(EnvSettingsSource):
     def __call__(self) -> dict[str, Any]:
         found = super().__call__().items()
         values = ((name, usable_value(value) if isinstance(value, str) else value) for name, value in found)
+        # Compose files pass variables that are not set as empty text.
         return {name: value for name, value in values if value not in (None, "")}

@@ -18,6 +18,7 @@ def check_store(text: str) -> None:
         known = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         known = False
+    # `urlsplit` drops line feeds and tabs in silence.
     if not known or re.search(r"\s", text):
         raise ValueError(_EXPECTED)
     if "@" in parts.path + parts.query or parts.fragment or not re.fullmatch(r"/?\d*", parts.path):

@@ -91,14 +91,14 @@ class Connection(HttpToolsProtocol):
         self._refuse(error, lingers=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wakes the application, if there is one."""
+        """Wake the application, if there is one."""
         super().connection_lost(exc)
         self._open_connections.lost(self)
         self._deadline.close()
         self._phase, self._pending = Phase.CLOSING, b""
 
     def data_received(self, data: bytes) -> None:
-        """Hands on what belongs to the request under way, and keeps the rest within bounds."""
+        """Hand on what belongs to the request under way, and keep the rest within bounds."""
         try:
             while data and self._phase is not Phase.CLOSING:
                 if not self._body.is_whole:
@@ -120,12 +120,14 @@ class Connection(HttpToolsProtocol):
             self._request.is_half_closed = True
             self._num_probes = 0
         if waits and not self.cycle.response_started:
+            # An answer that has begun is a probe itself.
             self._deadline.set(PROBE_SECONDS[0] if self._can_probe else HALF_CLOSED_SECONDS)
         return waits
 
     def pause_writing(self) -> None:
         """The client does not read."""
         super().pause_writing()
+        # Reading is measured from here: a slow reader is kept, one that stopped is not.
         self._unsent = self.transport.get_write_buffer_size()
         self._deadline.set(self._limits.stalled_seconds)
 
@@ -160,7 +162,7 @@ class Connection(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Starts the application."""
+        """Start the application."""
         scope, version = self.scope, self.parser.get_http_version()
         url = httptools.parse_url(self.url)
         scope["method"] = self.parser.get_method().decode("ascii")
@@ -207,7 +209,7 @@ class Connection(HttpToolsProtocol):
     # The exchange calls these.
 
     def awaits_body(self) -> None:
-        """Starts the clock of the body."""
+        """Start the clock of the body."""
         if not self._deadline.is_set:
             self._body.start_clock()
             self._deadline.set(self._limits.body_seconds)
@@ -242,7 +244,7 @@ class Connection(HttpToolsProtocol):
     # OpenConnections calls this.
 
     def evict(self) -> None:
-        """Makes room for another connection."""
+        """Make room for another connection."""
         self._close(lingers=False)
 
     # Requests, one after the other.
@@ -250,6 +252,7 @@ class Connection(HttpToolsProtocol):
     def _take_head(self, data: bytes) -> bytes:
         head, rest = self._head.add(data)
         if head is None:
+            # From the first byte on it is a slow head, no longer an idle connection.
             if self._phase is Phase.IDLE and self._head.num_bytes:
                 self._wait(Phase.HEAD, self._limits.head_seconds)
             return b""
@@ -308,7 +311,7 @@ class Connection(HttpToolsProtocol):
             self.data_received(pending)
 
     def _refuse(self, error: ServerError, *, lingers: bool = True) -> None:
-        """Answers in place of the application, and closes."""
+        """Answer in place of the application, and close."""
         has_begun = False
         if self._phase is Phase.REQUEST and not self.cycle.response_complete:
             # The application may still write: uvicorn drops what comes after a disconnect.

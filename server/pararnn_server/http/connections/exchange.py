@@ -45,7 +45,7 @@ class Exchange(RequestResponseCycle):
             self.keep_alive = False
 
     async def run_asgi(self, app: ASGI3Application) -> None:
-        """Runs the application."""
+        """Run the application."""
         await super().run_asgi(app)
         self._wire.application_ended()
 
@@ -71,7 +71,7 @@ class Exchange(RequestResponseCycle):
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     def send(self, message: ASGISendEvent) -> Coroutine[Any, Any, None]:
-        """Writes a part of the answer; without a coroutine of its own, because every token comes this way."""
+        """Write a part of the answer; without a coroutine of its own, because every token comes this way."""
         if not self.response_started:
             return self._start(message)
         if self._ends_at_close and message["type"] == "http.response.body":

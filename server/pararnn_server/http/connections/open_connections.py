@@ -14,7 +14,7 @@ class Evictable(Protocol):
     """A connection that can be ended while it waits for its client."""
 
     def evict(self) -> None:
-        """Ends it."""
+        """End it."""
 
 
 class OpenConnections:
@@ -33,7 +33,7 @@ class OpenConnections:
         return len(self._open)
 
     def opened(self, connection: Evictable) -> bool:
-        """Counts it as waiting. False: all others are answering requests, so that this one must go."""
+        """Count it as waiting. False: all others are answering requests, so that this one must go."""
         self._open.add(connection)
         if len(self._open) > self._most:
             oldest = next(iter(self._waiting), None)

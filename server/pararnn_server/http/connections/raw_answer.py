@@ -19,6 +19,7 @@ def raw_answer(error: ServerError, request_id: str, headers: Iterable[tuple[byte
         REQUEST_ID: request_id,
         "content-type": "application/json",
         "content-length": str(len(body)),
+        # What follows a refused head or body cannot be told apart from its rest.
         "connection": "close",
     }
     fields = [*headers, *((name.encode(), value.encode()) for name, value in own.items())]

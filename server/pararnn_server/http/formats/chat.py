@@ -88,4 +88,5 @@ class ChatFormat(ChunkFormat):
 
     def _named(self, token_id: int, logprob: float | None) -> dict[str, Any]:
         raw = self._tokenizer.shown(token_id)
+        # A token may be part of a character: clients join the bytes.
         return {"token": raw.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(raw)}

@@ -147,6 +147,7 @@ def replay(body: Mapping[str, Any]) -> bytes:
     head = {**body, "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
     form = ModelResponseFormat(head, message["id"])
     text = "".join(part["text"] for part in message["content"])
+    # Only whether it was the length shows in the events.
     ending = Ending("length" if body["status"] == "incomplete" else "stop")
     events = form.opening(0, None) + form.piece(0, Piece(text, None), None) + form.end(0, ending, None)
     return events.encode() + form.closing(body)

@@ -27,6 +27,7 @@ async def ready(request: Request) -> Response:
     """The model is loaded, new work is taken and no shared thread stands still. Needs no key."""
     service = service_of(request)
     service.check_accepting()
+    # The loop itself may have been still: what was seen then is reported afterwards.
     service.stalls.check()
     return JSONResponse({"status": "ready"})
 
@@ -40,5 +41,6 @@ async def openapi(request: Request) -> Response:
 @router.get("/metrics", **documented(None, ALWAYS))
 async def metrics(request: Request) -> Response:
     """Prometheus text. With API keys this needs the admin key."""
+    # Gauges ask the engine and the store, which may take a moment.
     text = await asyncio.to_thread(service_of(request).metrics.render)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -18,6 +18,7 @@ router = APIRouter(route_class=StrictRoute, tags=["models"])
 async def list_models(request: Request) -> Response:
     """List the models that are served, each once under each of its names."""
     models = service_of(request).models
+    # While nothing is loaded this is a 503, not an empty list.
     models.get()
     return JSONResponse(
         {"object": "list", "data": [_describe(models.get(name), name) for name in models.names]}

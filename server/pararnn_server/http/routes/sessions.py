@@ -76,6 +76,7 @@ async def list_sessions(
         {
             "object": "list",
             "data": data,
+            # Damaged sessions are part of the page, though nothing but their ids can be shown.
             "first_id": min([*page.damaged, *(info.id for info in page.sessions)], default=None),
             "last_id": page.last_id if data or page.damaged else None,
             "has_more": page.has_more,
@@ -188,6 +189,7 @@ async def _read_prompt(context: RequestContext, body: SessionCreate | SessionApp
 
 
 def _filled(prompt: EncodedPrompt, param: str) -> EncodedPrompt:
+    # A BOS that the server added is not something the client sent.
     if len(prompt.token_ids) == prompt.added:
         raise BadRequest(f"{param}: it is empty; send at least one token.", param=param)
     return prompt
