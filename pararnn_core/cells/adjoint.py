@@ -57,11 +57,13 @@ def adjoint(
         previous = at.states[(tile.rows - 1).clamp(min=0)]
         if tile is tiles[0]:
             previous = previous.index_copy(0, tile.first, at.initial_state[layout.by_length[: tile.active]])
+        # Out of place, because torch may differentiate this again.
         source = grad_states[tile.rows].index_add(0, tile.last, carry[: tile.active])
         bx = at.bx[tile.rows]
         by_previous, by_inputs, *shares = _tile(
             cell, tile, previous, bx, at.parameters, source, reverse_scan, wrong
         )
+        # Tiles are in reverse, so shorter sequences come later and keep their zeros until then.
         carry = torch.cat((by_previous[tile.first], carry[tile.active :]))
         by_bx.append(by_inputs)
         by_parameters = [total + share for total, share in zip(by_parameters, shares, strict=True)]

@@ -147,5 +147,6 @@ def _error(value: Tensor, true: Tensor) -> float:
     """Return the largest difference divided by the largest true value; NaN if either tensor holds NaN."""
     if not value.numel():
         return 0.0
+    # Values that are all zero must not divide by zero.
     scale = true.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     return float(((value.to(true) - true).abs().max() / scale).double())

@@ -30,6 +30,7 @@ def step_by_step(
 
 def _backward(cell: Recurrence, at: Trajectory, grad_states: Tensor) -> Gradients:
     names = list(cell.solved_parameters())
+    # These are the tensors of the solve; the cell's own may have changed since.
     given = dict(zip(names, at.parameters, strict=True))
     c = given["C"].contiguous() if cell.num_peepholes else None
     grad_bx, grad_a, grad_c, grad_initial = ops.recurrence_backward(

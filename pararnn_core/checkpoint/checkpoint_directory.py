@@ -202,6 +202,7 @@ def _check_is_directory(path: Path) -> None:
 
 def _read_config(path: Path, fields: Mapping[str, Any]) -> ModelConfig:
     for name, value in fields.items():
+        # JSON allows integers of any length, and sizes are multiplied with one another.
         if isinstance(value, int) and abs(value) > _LARGEST_SIZE:
             raise CheckpointError(path, f"{name} must be at most {_LARGEST_SIZE}")
     try:

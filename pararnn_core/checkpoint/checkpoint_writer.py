@@ -133,6 +133,7 @@ def _fingerprint(
         fingerprint.begin_tensor(
             name, STORED_DTYPES[str(tensor.dtype).removeprefix("torch.")], tuple(tensor.shape)
         )
+        # NumPy has no bfloat16, so tensors pass as bytes.
         fingerprint.add(tensor.view(-1).view(torch.uint8).numpy().data)
     return fingerprint.hexdigest()
 

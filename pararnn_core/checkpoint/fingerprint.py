@@ -20,12 +20,14 @@ class Fingerprint:
     def __init__(self, config: Mapping[str, Any], tokenizer: bytes | None) -> None:
         self._hash = hashlib.sha256()
         self._last = ""
+        # The name keeps these hashes apart from those of any later format.
         self._section(b"pararnn checkpoint 1")
         self._section(_canonical({key: value for key, value in config.items() if key != "fingerprint"}))
         self._section(tokenizer or b"")
 
     def begin_tensor(self, name: str, dtype: str, shape: tuple[int, ...]) -> None:
         """Begin the next tensor, in the order of names. Call `add` with all of its bytes afterwards."""
+        # Another order gives another hash, so a caller that mixes it up must fail.
         if name <= self._last:
             raise ValueError(f"tensors must come by name: {name} after {self._last}")
         self._last = name

@@ -44,6 +44,7 @@ def write_cells(source: Path, tensors: Mapping[str, Tensor], target: Path) -> Co
         raise CheckpointError(target, "exists: cells are written into a new directory; give another path")
     cells = {prefix: cell_of(source, tensors, prefix) for prefix in prefixes_of(tensors)}
     with replacing(target, keep=lambda name: False) as fresh:
+        # safetensors refuses tensors that are not contiguous.
         save_file({name: t.contiguous() for name, t in tensors.items()}, fresh / WEIGHTS, {"format": "pt"})
     return ConvertedCells({prefix: type(cell).__name__ for prefix, cell in cells.items()})
 

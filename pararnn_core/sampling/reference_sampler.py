@@ -123,6 +123,7 @@ def _choose(scores: Float64s, row: SampleRow) -> int:
     weights = np.rint(exp_scaled(tempered, WEIGHT_BITS)).astype(np.int64)
     if params.top_p < 1.0:
         ids = _nucleus(_by_rank(scores, ids), weights, params.top_p)
+    # A draw selects by position, so ids need one order here and in the kernels.
     ids = np.sort(ids[weights[ids] >= params.min_p * 2.0**WEIGHT_BITS])
     return int(ids[_draw(weights[ids], uniform_bits(params.seed, row.choice, row.output_index))])
 

@@ -32,6 +32,7 @@ def sample(logits: Tensor, rows: Sequence[SampleRow]) -> list[Sampled]:
         _native_ids(logits, rows) if ops.is_available() else reference_sampler.sample(logits.numpy(), rows)
     )
     sampled = [Sampled(token) for token in tokens]
+    # Log-probabilities take another pass over a row, so only requested ones are computed.
     wanted = [i for i, row in enumerate(rows) if row.params.logprobs is not None]
     top_counts = [rows[i].params.logprobs or 0 for i in wanted]
     for i, with_logprobs in zip(

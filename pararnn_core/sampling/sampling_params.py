@@ -76,6 +76,7 @@ class SamplingParams:
             if not (name in _OPTIONAL and getattr(self, name) is None):
                 _check_integer(name, getattr(self, name), low, high)
         for name, (lowest, highest) in NUMBERS.items():
+            # A frozen dataclass refuses plain assignment.
             object.__setattr__(self, name, _checked_number(name, getattr(self, name), lowest, highest))
         if not isinstance(self.ignore_eos, bool):
             raise InvalidSamplingParams("ignore_eos", "must be true or false")

@@ -62,6 +62,7 @@ class SamplingTable:
         # The index is unsigned, but the array is signed: the upper half of its range becomes negative.
         self._counters[slot] = (top_k, params.seed, choice, output_index - (output_index >> 63 << 64))
         self._changed.add(slot)
+        # A mask belongs to one reply; the slot's next reply must not inherit it.
         self._masks.set(slot, None)
         if params.presence_penalty or params.frequency_penalty:
             self._start_counts(slot, counts or {})
@@ -114,6 +115,7 @@ class SamplingTable:
     def _start_counts(self, slot: int, counts: Mapping[int, int]) -> None:
         if not len(self._counts):
             self._counts = self._no_counts()
+        # The slot's last reply left its counts here.
         self._counts[slot].zero_()
         ids = torch.tensor([*counts], dtype=torch.int64)
         occurrences = torch.tensor([*counts.values()], dtype=torch.int32)

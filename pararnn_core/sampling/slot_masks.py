@@ -32,6 +32,8 @@ class SlotMasks:
         stays as it was.
         """
         if words is None:
+            # A slot without a mask needs no transfer. Old words may stay: without the flag they are not
+            # read.
             if len(self._flags) and self._flags[slot]:
                 self._flags[slot] = False
                 self._changed.add(slot)

@@ -30,6 +30,7 @@ def replacing(target: Path, keep: Callable[[str], bool]) -> Iterator[Path]:
         # The rename survives a power cut only once its directory is synced.
         _sync(target.parent)
     finally:
+        # After success the directory has its new name, and nothing is left to remove.
         shutil.rmtree(fresh, ignore_errors=True)
 
 
@@ -37,6 +38,7 @@ def _copy_kept(target: Path, fresh: Path, keep: Callable[[str], bool]) -> None:
     for entry in target.iterdir() if target.exists() else ():
         if not keep(entry.name):
             continue
+        # Links stay links, because their targets may be outside of this directory.
         if entry.is_dir() and not entry.is_symlink():
             shutil.copytree(entry, fresh / entry.name, symlinks=True)
         else:

@@ -85,6 +85,7 @@ class SafetensorsFile:
     def _fill(self, buffer: memoryview) -> None:
         filled = 0
         while filled < len(buffer):
+            # A file without a buffer may return fewer bytes than it has.
             count = self._file.readinto(buffer[filled:])
             if not count:
                 raise CheckpointError(self.path, "ends early: copy or download it again")

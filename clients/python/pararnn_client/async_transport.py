@@ -36,6 +36,7 @@ class AsyncTransport:
 
     async def open(self, call: Call[Any]) -> httpx.Response:
         """Return the response after its status is checked and before its body is read."""
+        # Once a stream has begun it is never repeated, because its chunks may be in use already.
         return await self._with_retries(call, lambda: self._exchange(call, stream=True))
 
     async def _exchange(self, call: Call[Any], *, stream: bool) -> httpx.Response:

@@ -203,6 +203,7 @@ def list_models() -> Call[Json]:
 def streamed(call: Call[Completion]) -> Call[Chunk]:
     """Return the same request with a streamed reply, whose last chunk has the usage."""
     assert not isinstance(call.body, bytes)
+    # Without this option a stream carries no usage.
     body = {**(call.body or {}), "stream": True, "stream_options": {"include_usage": True}}
     return Call(call.method, call.path, parse.chunk, body, repeatable=call.repeatable, key=call.key)
 

@@ -82,6 +82,7 @@ def _first_choice(body: Json) -> Json | None:
 def _text(choice: Json, chat_key: str) -> str:
     message = choice.get(chat_key)
     text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
+    # The content of a chat message may be null.
     return text or ""
 
 

@@ -34,6 +34,7 @@ class SyncTransport:
 
     def open(self, call: Call[Any]) -> httpx.Response:
         """Return the response after its status is checked and before its body is read."""
+        # Once a stream has begun it is never repeated, because its chunks may be in use already.
         return self._with_retries(call, lambda: self._exchange(call, stream=True))
 
     def _exchange(self, call: Call[Any], *, stream: bool) -> httpx.Response:

@@ -262,6 +262,7 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
 
     def serving_form(self) -> PackedModel | DeviceModel:
         """Return the form that `step` runs. An unpacked model keeps it until a parameter changes."""
+        # A packed model cannot change, so no step has to compare its parameters.
         if self.is_packed and self._serving is not None:
             return self._serving
         # An optimizer writes in place, so only the version shows it. Inference tensors have none.

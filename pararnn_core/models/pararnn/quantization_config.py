@@ -96,6 +96,7 @@ class QuantizationConfig:
             raise ValueError("quantization_config: overrides must be an object")
         try:
             formats = {name: _read_format(name, value) for name, value in overrides.items()}
+            # Sorted, configs are equal in whatever order their files list the overrides.
             return cls(fields["method"], fields["bits"], fields["group_size"], tuple(sorted(formats.items())))
         except ValueError as error:
             raise ValueError(f"quantization_config: {error}") from None
