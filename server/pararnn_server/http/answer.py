@@ -74,7 +74,7 @@ class Answer(Response):
             for task in (work, *guards):
                 task.cancel()
             self._settle(scope)
-            # Whatever happened, the engine must not go on for a client that is gone.
+            # Whatever happened, the engine must not work for a client that is gone.
             self._generation.close()
 
     def _settle(self, scope: Scope) -> None:

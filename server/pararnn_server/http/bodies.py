@@ -57,6 +57,7 @@ async def read_body(request: Request, schema: type[Body]) -> Body:
 
 async def off_loop(request: Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a function whose cost grows with the body: of a large one on a thread that the keys share."""
+    # A small body is parsed in less time than a thread takes to wake.
     if _lease(request).held_bytes > OFF_LOOP_BYTES:
         return await service_of(request).parsers.run(function, *args, **kwargs)
     return function(*args, **kwargs)
@@ -89,6 +90,7 @@ async def read_state_file(request: Request, kind: ModelKind) -> tuple[StateFile,
         )
     _check_encoding(request)
     _check_room(request)
+    # Fed as it comes, so that a file of another model is refused at its header.
     reader = StateReader(kind, service_of(request).settings.max_body_bytes)
     async for chunk in _chunks(request):
         reader.feed(chunk)

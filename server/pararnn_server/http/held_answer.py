@@ -40,5 +40,6 @@ class _InParts(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         for start in range(0, len(self.body), PART_BYTES):
             part = self.body[start : start + PART_BYTES]
+            # In parts, because the transport would take a whole body at once and the request would end.
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

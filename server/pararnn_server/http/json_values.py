@@ -33,5 +33,6 @@ def _count_outside_strings(raw: bytes) -> int:
         inside = in_string[-1]
         outside = chunk[in_string == 0]
         containers = np.count_nonzero((outside == ord("[")) | (outside == ord("{")))
+        # Commas separate values, so counting them is counting values but for one per container.
         total += int(np.count_nonzero(outside == ord(",")) + CONTAINER_WEIGHT * containers)
     return total

@@ -35,6 +35,7 @@ def sampling_params(
     try:
         params = SamplingParams(
             max_tokens=_max_tokens(body, sampling.default_max_tokens, settings.max_output_tokens),
+            # Off is 0 here, and -1 to clients of other servers.
             top_k=defaults.top_k if body.top_k is None else max(0, body.top_k),
             logit_bias={int(token): bias for token, bias in (body.logit_bias or {}).items()},
             # Clients of other servers ask for a random seed by -1.

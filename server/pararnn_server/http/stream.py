@@ -112,7 +112,7 @@ class StreamAnswer(Answer):
         request_state(scope).outcome = ClientClosed.status
 
     async def _reader_is_behind(self, state: RequestState) -> None:
-        """Return when the reader is; until then keep a silent stream alive."""
+        """Return when the reader is behind; until then keep a silent stream alive."""
         limits, queue = self._settings, self._generation.queue
         # Four looks a ping, so that no silence lasts much longer than promised.
         tick = min(1.0, limits.stream_ping_seconds / 4)

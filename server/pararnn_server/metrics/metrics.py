@@ -74,6 +74,7 @@ class ServerMetrics:
 
     def counter(self, name: str, text: str, *labels: str) -> Counter:
         """Return the counter of this name, with a label for the model before the others."""
+        # Several models share a family; the library refuses a second of the same name.
         if name not in self._counters:
             names = ("model", *labels)
             self._counters[name] = Counter(name, text, names, namespace=PREFIX, registry=self.registry)

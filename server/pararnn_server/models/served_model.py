@@ -61,6 +61,7 @@ class ServedModel:
         self, function: Callable[Concatenate[Ledger, P], Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> Any:
         """Call a function on the store's thread, with this model's ledger as its first argument."""
+        # The event loop never waits for a disk, only for the future.
         return await asyncio.wrap_future(self.sessions.ask(function, *args, **kwargs))
 
     @property

@@ -43,6 +43,7 @@ def tidy(environment: MutableMapping[str, str], known: Collection[str]) -> list[
     known: names of all variables that some command reads.
     """
     warnings = []
+    # A list, because values are taken out of the environment in the loop.
     for name in sorted(name for name in environment if name.startswith(PREFIX)):
         value = usable_value(environment[name])
         if name not in known:

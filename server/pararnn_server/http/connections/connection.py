@@ -68,6 +68,7 @@ class Connection(HttpToolsProtocol):
         self._request = RequestState()
         self._num_probes: int | None = None
         self._unsent = 0
+        # One timer for all phases: a connection waits for one thing at a time.
         self._deadline = Deadline(self.loop, self._on_deadline)
 
     @property
@@ -283,6 +284,7 @@ class Connection(HttpToolsProtocol):
     def _hold(self, data: bytes) -> bytes:
         self.flow.pause_reading()
         self._pending += data
+        # One read may bring more than the kernel was asked to hold back.
         if len(self._pending) > self._limits.max_head_bytes:
             self._pending, self._is_overrun = b"", True
             self.cycle.end_connection()

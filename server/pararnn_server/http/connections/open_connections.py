@@ -27,6 +27,7 @@ class OpenConnections:
     def __init__(self, most: int) -> None:
         self._most = most
         self._open: set[Evictable] = set()
+        # A dict keeps the order of insertion: its first entry has waited the longest.
         self._waiting: dict[Evictable, None] = {}
 
     def __len__(self) -> int:

@@ -24,6 +24,7 @@ class CompletionFormat(ChunkFormat):
         super().__init__(heading, null_usage=null_usage)
         self._tokenizer = tokenizer
         self._top = top_logprobs
+        # Offsets continue from event to event, for each choice by itself.
         self._offsets: dict[int, _Offset] = {}
 
     def piece(self, index: int, piece: Piece, usage: TokenUsage | None) -> str:

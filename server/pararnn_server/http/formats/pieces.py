@@ -56,6 +56,7 @@ class PieceReader:
     def follow(self, other: PieceReader) -> None:
         """Take the echo of another choice of the same prompt as read: it is the same."""
         self._echoed = other._echoed
+        # The prompt may end inside a character that the reply completes.
         self._decoder.setstate(other._decoder.getstate())
 
     def prompt(self, output: PromptLogprobs) -> Piece:

@@ -71,6 +71,7 @@ async def tokenizer_info(request: Request) -> Response:
 
 def _tokens(ids: Sequence[int], names: Tokenizer | None) -> Iterator[str]:
     """The answer in parts. names: of the tokens, if they were asked for."""
+    # A recurrent model has no longest context, so the length is null.
     yield f'{{"count":{len(ids)},"max_model_len":null,"tokens":'
     yield from json_list(ids)
     yield ',"token_strs":'
