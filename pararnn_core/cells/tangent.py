@@ -25,8 +25,10 @@ def tangent(cell: Recurrence, at: Trajectory, along: tuple[Tensor, ...]) -> Tens
     changes = []
     for tile in layout.tiles():
         states, bx = at.states[tile.rows], at.bx[tile.rows]
+        # At a sequence's first row roll brings in a state of another one, which is replaced.
         previous = states.roll(1, 0).index_copy(0, tile.first, entry[: tile.active])
         jacobian, source = _step(cell, at, previous, bx, (by_bx[tile.rows], *by_parameters))
+        # The scan starts from zero, so the change at the tile's entry is part of its first source.
         first = apply_jacobian(jacobian[tile.first], entry_change[: tile.active])
         source = source.index_add(0, tile.first, first)
         change = affine_scan(jacobian, source, tile.starts)

@@ -79,6 +79,7 @@ class KeyMap:
 
 def is_ignored(name: str, patterns: Collection[str]) -> bool:
     """Return True if any pattern (* and ?) matches the whole name."""
+    # fnmatch would ignore case on some systems.
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 

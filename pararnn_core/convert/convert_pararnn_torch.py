@@ -75,5 +75,6 @@ def _replace(
 
 
 def _clamped(rows: list[Tensor], limit: float | None) -> Tensor:
+    # Stored weights may exceed the bound, because that package clamps only at use.
     stacked = torch.stack(rows)
     return stacked if limit is None else stacked.clamp(-limit, limit)

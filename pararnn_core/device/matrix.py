@@ -75,6 +75,7 @@ class DeviceMatrix:
         """Type of the rows that enter and leave a product."""
         if not isinstance(self._weight, QuantizedMatrix):
             return self._weight.dtype
+        # Tests give kernels to a CPU, which then takes the types of CUDA.
         on_cuda = self._kernels is not None or self._weight.qweight.is_cuda
         return torch.bfloat16 if on_cuda else torch.float32
 

@@ -84,6 +84,7 @@ def measure(cell: str, dtype: torch.dtype, channels: int, tokens: int, device: t
 
 
 def _in_turn(device: torch.device, solvers: Mapping[int, Callable[[], object]]) -> Timing:
+    # Solvers take turns, so a change of the clock rate affects all of them.
     rounds = [[seconds_on(device, solver) for solver in solvers.values()] for _ in range(REPETITIONS + 1)]
     # The first round also loads kernels and allocates memory, so it does not count.
     medians = (statistics.median(taken) for taken in zip(*rounds[1:], strict=True))

@@ -75,6 +75,7 @@ class NativeModel:
             else:
                 tensors.append(weight)
 
+        # Native code expects the tensors in this order.
         add(embedding)
         for layer in layers:
             for weight in layer.values():

@@ -104,6 +104,7 @@ class _Walk:
             for stage in matrix_stages():
                 names = [f"layers.{i}.{name}" for name in stage]
                 modules = [quantized.get_submodule(name.rpartition(".")[0]) for name in names]
+                # All matrices of a stage have the same inputs, so the first module's are enough.
                 matrices = self._compensated(names, calibration.inputs_of(modules[0], block))
                 for module, (name, matrix) in zip(modules, matrices.items(), strict=True):
                     shape = self._model.get_parameter(name).shape

@@ -148,6 +148,7 @@ class _TileSolve:
 
     def previous(self) -> Tensor:
         """Return the state before each time (n, N, D)."""
+        # At a sequence's first row roll brings in a state of another one, which is replaced.
         previous = self.h.roll(1, 0)
         previous[self.tile.first] = self.entry
         return previous

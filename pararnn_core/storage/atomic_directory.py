@@ -58,6 +58,7 @@ def _swap(fresh: Path, target: Path) -> None:
     except OSError:
         aside.rename(target)
         raise
+    # Until here the old directory is the way back from a failure.
     shutil.rmtree(aside)
 
 

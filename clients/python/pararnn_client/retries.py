@@ -58,6 +58,7 @@ class Attempts:
 def _may_repeat(failure: PararnnError, repeatable: bool) -> bool:
     if isinstance(failure, ConnectionFailed):
         return repeatable or not failure.request_sent
+    # The server marks answers that a blind retry would not change, such as a 409.
     if not isinstance(failure, StatusError) or failure.should_retry is False:
         return False
     if failure.status in _REFUSED_UNSTARTED:

@@ -52,6 +52,7 @@ def _dequantized_bytes(config: ModelConfig) -> int:
     in_one_pass = all(
         ops.takes_integers(each.bits, each.group_size, width) for each in formats for width in widths
     )
+    # A cell's matrix is dequantised whole, all others a block at a time.
     return (_NARROW if in_one_pass else 3 * _FLOAT) * max(min(largest, BLOCK_WEIGHTS), by_head)
 
 

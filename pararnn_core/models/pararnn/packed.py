@@ -168,6 +168,7 @@ class PackingArena:
         first, *others = (self.pack(module) for module in modules)
         if not others:
             return first
+        # The gates of one matrix share one format.
         if any(other.key != first.key for other in others):
             raise ValueError("gate_proj and up_proj must have the same format and group size")
         places = [self._places[module] for module in modules]
