@@ -206,6 +206,7 @@ def _read_config(path: Path, fields: Mapping[str, Any]) -> ModelConfig:
         if isinstance(value, int) and abs(value) > _LARGEST_SIZE:
             raise CheckpointError(path, f"{name} must be at most {_LARGEST_SIZE}")
     try:
+        # The fingerprint is in the same file, but it is no field of a model's config.
         return ModelConfig.from_dict({key: value for key, value in fields.items() if key != "fingerprint"})
     except (ValueError, TypeError) as error:
         raise CheckpointError(path, str(error)) from None

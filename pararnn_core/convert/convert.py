@@ -165,6 +165,7 @@ def _sizes(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         "residual_scale": "scalar" if sizes["S"] else "none",
         "intermediate_size": sizes["m"],
         "tie_embeddings": head is None or torch.equal(head, embedding),
+        # One float32 tensor among bfloat16 ones would lose digits in a bfloat16 checkpoint.
         "dtype": "bfloat16" if all(t.dtype == torch.bfloat16 for t in weights.values()) else "float32",
     }
 

@@ -48,6 +48,7 @@ def _file_of_directory(path: Path) -> Path:
     if is_present(path / WEIGHTS) or is_present(path / INDEX):
         return path
     pickles = [entry for entry in path.iterdir() if entry.suffix in PICKLE_SUFFIXES]
+    # To choose one of several files would be a guess.
     return pickles[0] if len(pickles) == 1 else path
 
 

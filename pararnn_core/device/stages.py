@@ -35,6 +35,7 @@ class StageClock:
     def stop(self) -> None:
         """End the last stage."""
         if self._device.type == "cuda":
+            # Launches return before their work is done.
             torch.cuda.synchronize(self._device)
         if self._stage is not None:
             self._seconds[self._stage] += time.perf_counter() - self._began

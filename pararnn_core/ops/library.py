@@ -57,5 +57,6 @@ def native() -> Any:
     cuda = [path.with_name(CUDA_LIBRARY_NAME)] if has_cuda_kernels() else []
     for library in (path, *cuda):
         torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    # The operations must exist before gradients can be registered for them.
     autograd.register()
     return torch.ops.pararnn

@@ -117,6 +117,7 @@ def huge_page_arena(nbytes: int) -> Tensor:
     # Torch does not align to huge pages, so one more page leaves room for an aligned start.
     room = torch.empty(math.ceil(nbytes / _HUGE_PAGE) * _HUGE_PAGE + _HUGE_PAGE, dtype=torch.uint8)
     start = -room.data_ptr() % _HUGE_PAGE
+    # The system takes this advice for whole huge pages only.
     native().advise_huge_pages(room[start : start + math.ceil(nbytes / _HUGE_PAGE) * _HUGE_PAGE])
     return room[start : start + nbytes]
 

@@ -59,6 +59,7 @@ def dequantize(weight: QuantizedMatrix, rows: Tensor | slice = slice(None), wide
     Raises RuntimeError that names the argument.
     """
     integers, scales = weight.qweight, weight.scales
+    # A slice is a view without a copy; other rows are gathered by the kernel.
     if isinstance(rows, slice):
         integers, scales, chosen = integers[rows], scales[rows], None
     else:

@@ -94,6 +94,7 @@ def _with_bias(bx: Tensor, bias: Tensor | None) -> Tensor:
     wide = bx.float() if bx.dtype == torch.bfloat16 else bx
     if bias is None:
         return wide
+    # The sum would broadcast some wrong shapes without an error.
     if bias.shape != bx.shape[1:] or bias.dtype != torch.float32:
         raise RuntimeError(
             f"bias: expected float32 of shape {tuple(bx.shape[1:])}, got {bias.dtype} "

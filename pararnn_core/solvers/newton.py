@@ -160,6 +160,7 @@ class _TileSolve:
             update = self.scan(self.jacobian, self.value - self.h, self.tile)
             self.h = self.h + update
             self.linearize()
+            # An update alone may be small far from a solution.
             failed = self.units(~(self.small(update) & self.small(self.value - self.h)))
             iterations += 1
         fallbacks = int(failed.sum()) if options.fallback else 0
@@ -200,4 +201,5 @@ class _TileSolve:
         exact = sequential_solve(self.step, self.bx[rows], self.entry[again], cu_seqlens)
         replaced = failed[again].repeat_interleave(lengths[again], 0).unsqueeze(1)
         self.h[rows] = torch.where(replaced, exact, self.h[rows])
+        # The residual is taken from these values, so they must be those of the new states.
         self.value = self.step(self.previous(), self.bx)

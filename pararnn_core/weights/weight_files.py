@@ -91,6 +91,7 @@ def _open_shards(path: Path, stack: ExitStack) -> dict[str, SafetensorsFile]:
     for name, shard in weight_map.items():
         if name not in files[shard].tensors:
             raise CheckpointError(path / INDEX, f"places {name} in {shard}, which does not hold it")
+    # A tensor that the index does not name would be left out silently.
     for shard, file in files.items():
         for name in file.tensors:
             if weight_map.get(name) != shard:

@@ -224,6 +224,7 @@ def _check_int(name: str, value: object, minimum: int) -> None:
 
 
 def _check_positive(name: str, value: object) -> None:
+    # In Python true and false are integers too.
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]  # number checked it
         raise ValueError(f"{name} must be a positive finite number, got {value!r}")
