@@ -18,7 +18,7 @@ class BodyBudget:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes in flight of all keys."""
+        """Bytes of all keys that are in memory."""
         return self._shares.total - self._shares.num_free
 
     def check(self, owner: str, num_bytes: int) -> None:

@@ -136,7 +136,7 @@ def _in_main_thread() -> bool:
 
 
 def uvicorn_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
-    """One process that never answers in uvicorn's own words where ours can be said."""
+    """The server process. It replaces uvicorn's error messages by those of this server."""
     most = usable_connections(settings.max_connections)
     if most < settings.max_connections:
         logger.warning("the limit of open files leaves room for %d connections", most)

@@ -20,7 +20,7 @@ Timed = Callable[[Callable[[], object]], float]
 class CoreRun:
     """A model with a pool of its own and random tokens.
 
-    chunk: tokens of a prefill's step; timed: as a device counts them whose work goes on after the call.
+    chunk: tokens of a prefill's step; timed: as a device counts them that works on after the call returns.
     """
 
     def __init__(

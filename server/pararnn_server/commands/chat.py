@@ -49,7 +49,7 @@ def chat(
         float, option("Keep tokens this fraction as likely as the likeliest.", min=0, max=1, metavar="0..1")
     ] = 0.0,
     repetition_penalty: Annotated[
-        float, option("Above 1 makes what was said before less likely.", min=0.01)
+        float, option("Above 1 makes tokens of the conversation less likely.", min=0.01)
     ] = 1.0,
     seed: Annotated[int | None, option("Same seed, same replies; default: random.", min=0)] = None,
     threads: Annotated[int, option("Threads of a local model; 0 means one per core.", min=0)] = 0,

@@ -26,7 +26,7 @@ HELP = """\
 /state   what the session holds
 /help    this
 /quit    leave (also Ctrl-D)
-A line that ends in \\ goes on in the next. Ctrl-C ends a reply, not the program."""
+A line that ends in \\ continues on the next. Ctrl-C ends a reply, not the program."""
 
 
 class ChatLoop:

@@ -17,7 +17,7 @@ class SessionFacts:
 
 
 class Conversation(Protocol):
-    """One session that goes on from reply to reply."""
+    """One session, continued from reply to reply."""
 
     def reply(self, text: str) -> Iterator[str]:
         """Pieces of the answer to `text`. To be read to its end, before which `stop` makes it come soon."""
@@ -29,7 +29,7 @@ class Conversation(Protocol):
         """Start over with an empty session."""
 
     def facts(self) -> SessionFacts:
-        """The session as it stands after the last reply."""
+        """The session after the last reply."""
 
     def close(self) -> None:
         """Give up the session."""

@@ -23,7 +23,7 @@ from pararnn_server.text.tokenizer import Tokenizer
 
 
 class LocalConversation:
-    """chat None: text goes on from text. stop_token_ids: ends of a reply besides the model's own EOS."""
+    """chat None: replies continue the text. stop_token_ids: ends of a reply besides the model's own EOS."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class LocalConversation:
         new = asyncio.run(self._encode(text))
         prompt = [*self._pending, *new]
         if not prompt:
-            raise CommandFailed("there is nothing to go on from: type something")
+            raise CommandFailed("there is no text to continue: type something")
         # Steps change the state in place, so what a failure undoes must be copied first.
         snapshot, pending = self._state.snapshot(0), self._pending
         try:

@@ -16,7 +16,7 @@ _PLACES = {"device": "a slot of the model", "host": "memory", "store": "the stor
 
 
 class RemoteConversation:
-    """raw: text goes on from text, without a chat template. system: opens a chat. model: its name."""
+    """raw: replies continue the text, without a chat template. system: opens a chat. model: its name."""
 
     def __init__(
         self, client: PararnnClient, sampling: ChatSampling, *, raw: bool, system: str | None = None

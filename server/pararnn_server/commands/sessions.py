@@ -65,7 +65,7 @@ def show(session_id: SessionId, url: Url = HERE, api_key: Key = None) -> None:
 @sessions.command(context_settings=CONTEXT)
 @one_line_errors(PararnnError)
 def fork(session_id: SessionId, url: Url = HERE, api_key: Key = None) -> None:
-    """A new session that goes on from the same point; prints its id."""
+    """Create a session that continues from the same point; print its id."""
     with PararnnClient(url, api_key=api_key) as client:
         typer.echo(client.sessions.fork(session_id).id)
 

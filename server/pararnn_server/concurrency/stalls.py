@@ -87,7 +87,7 @@ class StallWatch:
         self._ends.set()
 
     def check(self) -> None:
-        """Raises Unavailable with the reason while a thread stands still, and for `limit` after that."""
+        """Raise Unavailable with the reason while a thread is stalled, and for `limit` after that."""
         self.look()
         now = self._clock()
         for name, stall in self._stalls.items():

@@ -20,7 +20,7 @@ def find_checkpoint(settings: Settings, argument: str | None = None) -> Path:
 
     argument: name of the command's argument that gave settings.checkpoint; None: it was the option.
     With a name, the first folder that has a checkpoint of that name; without, the first checkpoint by name,
-    in int8 if NAME-int8 stands beside it.
+    in int8 if NAME-int8 is beside it.
     """
     if settings.checkpoint is not None and is_checkpoint(Path(settings.checkpoint)):
         return Path(settings.checkpoint)

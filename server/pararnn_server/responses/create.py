@@ -1,4 +1,4 @@
-"""A request for a response to the generation of it: what it goes on from, what is read, what is kept."""
+"""A request for a response to its generation: the state that it resumes, the items read, the items stored."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def start_of(context: RequestContext, body: ResponseContext, given: list[I
         try:
             ids = await model.chat.encode(_messages(given), partition, continues=True, limit=limit)
         except BadRequest:
-            # The template puts these messages first, or cannot go on from a reply: all is read again.
+            # The template puts these messages first, or cannot continue a reply: all is read again.
             pass
         else:
             # The last token of a reply is not in the state yet: it is fed with the next turn.
@@ -132,8 +132,8 @@ async def start_of(context: RequestContext, body: ResponseContext, given: list[I
     # Several long conversations at once would fill the memory with their documents.
     async with context.service.rereads.of(owner.key):
         max_bytes = context.settings.max_body_bytes
-        said = await model.ask(records.conversation, previous_id, owner, max_bytes)
-        ids = await model.chat.encode(_messages(opening, said, given), partition, limit=limit)
+        earlier = await model.ask(records.conversation, previous_id, owner, max_bytes)
+        ids = await model.chat.encode(_messages(opening, earlier, given), partition, limit=limit)
     return Start(ids, None, Resumed())
 
 

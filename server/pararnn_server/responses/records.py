@@ -1,4 +1,4 @@
-"""Responses in the session store: each is a session of its own that stands where its reply ended.
+"""Responses in the session store: each is a session of its own, at the end of its reply.
 
 It belongs to `Owner.responses`, so that no route of the sessions sees it. Beside the state lies a document:
 the response as it was given, and the items of its own input. Every function takes the ledger first and runs
@@ -41,7 +41,7 @@ class StoredResponse:
     """body: as it was given. input: its own, oldest first. digest: of the request, if it may come again.
 
     num_tokens: ids of the conversation. num_pending: how many of them the state does not cover.
-    can_resume: whether the served model can go on from the state. nbytes: of the document.
+    can_resume: True if the served model can resume from the state. nbytes: of the document.
     """
 
     body: Mapping[str, Any]
@@ -97,8 +97,8 @@ def conversation(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int)
 def inputs(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> Steps[list[Item]]:
     """Return the items that a response was given, oldest first, as far as they are stored. TooLarge."""
     latest, *earlier = yield from _chain(ledger, response_id, owner, max_bytes)
-    said = [item for part in reversed(earlier) for item in (*part.input, *part.output)]
-    return [*said, *latest.input]
+    items = [item for part in reversed(earlier) for item in (*part.input, *part.output)]
+    return [*items, *latest.input]
 
 
 def _chain(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> Steps[list[StoredResponse]]:
@@ -171,7 +171,7 @@ def begin(
 ) -> None:
     """Makes the session of a response to come, until `keep` or `drop`.
 
-    previous_id: the response whose state it goes on from. Its ids are not copied: the time for that grows
+    previous_id: the response whose state it resumes. Its ids are not copied: the time for that grows
     with the conversation. ttl_seconds: as long as it may take to make it; then it is gone if its server has
     died. Conflict if another request with its Idempotency-Key was faster.
     """

@@ -103,12 +103,10 @@ class Settings(BaseSettings):
     ready_stall_seconds: float = Field(
         10.0,
         gt=0,
-        description="Time for which the event loop or the store's thread may stand still before /ready is"
+        description="Time for which the event loop or the store's thread may be stalled before /ready is"
         " a 503.",
     )
-    drain_seconds: float = Field(
-        30.0, ge=0, description="After SIGTERM, how long running requests may go on."
-    )
+    drain_seconds: float = Field(30.0, ge=0, description="Time that running requests have after SIGTERM.")
 
     max_prompt_tokens: int = Field(1_000_000, ge=1, description="Longest prompt, in tokens; longer is a 400.")
     max_output_tokens: int = Field(131_072, ge=1, description="Largest max_tokens; more is a 400.")

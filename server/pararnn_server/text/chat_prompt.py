@@ -91,8 +91,8 @@ class ChatPrompts:
         """
         template = self._usable(continues=False)
         seal = _Seal(self._names)
-        said = [*messages, message("assistant", reply)]
-        known = await self._off_loop(_num_chars(said), self._sealed, said, seal, None)
+        conversation = [*messages, message("assistant", reply)]
+        known = await self._off_loop(_num_chars(conversation), self._sealed, conversation, seal, None)
         [whole] = await self._threads.run(template.render, [*known, message("user", seal.mark)])
         text, _, _ = whole.partition(seal.mark)
         ids, num_stable = await self._encode_open(text, seal, partition)
@@ -212,7 +212,7 @@ class _Seal:
         return f"{self._open}{self._names.index(found[0])}\ufdd1"
 
     def broken(self, text: str) -> str:
-        """Put the names back. Raises BadRequest where the template has changed what stands for them."""
+        """Put the names back. Raises BadRequest where the template has changed their stand-ins."""
         whole = self._pattern.sub(lambda found: self._names[int(found[1])], text)
         if self._secret in whole:
             raise _marks_forged()

@@ -148,7 +148,7 @@ class Tokenizer:
     async def encode_open(
         self, text: str, *, special: bool = True, limit: TokenLimit | None = None
     ) -> OpenText:
-        """Encode a text that may go on. Raises BadRequest beyond the limit."""
+        """Encode a text that may be continued. Raises BadRequest beyond the limit."""
         return await self._texts.encode(self._special if special else self._plain, [text], limit)
 
     async def encode_parts(self, parts: Sequence[str | int], limit: TokenLimit | None = None) -> OpenText:

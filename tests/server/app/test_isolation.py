@@ -97,6 +97,10 @@ def test_the_audit_lists_every_route(world: World) -> None:
     assert named == set(rows())
 
 
+def without_ids(text: str) -> str:
+    return re.sub(r"(sess|resp)_[0-9a-f]+", r"\1_ID", text)
+
+
 def test_no_route_takes_an_id_of_another_key(world: World) -> None:
     before, walked = world.seen_by_ada(), 0
     for method, template in routes(world):
@@ -113,11 +117,12 @@ def test_no_route_takes_an_id_of_another_key(world: World) -> None:
             body = BODIES[template.rpartition("/")[2]]
         answer = world.call("bob", method, world.path(template), body)
         assert answer.status_code == 404, (method, template, answer.text)
-        # Word for word what an id gets that never was.
+        # The same words that an id gets that never was, about the id that was sent.
         never = {"session_id": "sess_0", "response_id": "resp_0", "name": "named"}
         if ids != "path":
             body = {**IN_BODY[template], ids: "sess_0"}
-        assert world.call("bob", method, template.format(**never), body).json() == answer.json()
+        unknown = world.call("bob", method, template.format(**never), body)
+        assert without_ids(unknown.text) == without_ids(answer.text)
         walked += 1
     assert walked == 18
     assert world.seen_by_ada() == before

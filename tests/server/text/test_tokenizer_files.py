@@ -47,7 +47,7 @@ TEXTS = (
 
 def read(tokenizer: Tokenizer, text: str) -> list[int]:
     reader = PromptReader(tokenizer, 10_000)
-    return list(asyncio.run(reader.text(text, param="prompt", bos=True)).ids)
+    return list(asyncio.run(reader.text(text, param="prompt", bos=True)).token_ids)
 
 
 @pytest.mark.parametrize("files", ODD_FILES.values(), ids=ODD_FILES.keys())
@@ -91,7 +91,7 @@ def test_the_configuration_says_whether_a_text_has_a_bos_and_an_eos(tmp_path: Pa
         tokenizer = files.tokenizer(tmp_path / str(number))
         assert read(tokenizer, "a") == expected
         reader = PromptReader(tokenizer, 100)
-        assert list(asyncio.run(reader.text("a", param="prompt", bos=False)).ids) == [letter]
+        assert list(asyncio.run(reader.text("a", param="prompt", bos=False)).token_ids) == [letter]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ async def health() -> Response:
 
 @router.get("/ready", **documented(Ready, (400, 500, 503)))
 async def ready(request: Request) -> Response:
-    """The model is loaded, new work is taken and no shared thread stands still. Needs no key."""
+    """The model is loaded, new work is accepted and no shared thread is stalled. Needs no key."""
     service = service_of(request)
     service.check_accepting()
     # The loop itself may have been still: what was seen then is reported afterwards.

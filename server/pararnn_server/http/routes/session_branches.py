@@ -24,7 +24,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/sessions/{session_id}", 
 
 @router.post("/fork", **documented(SessionBody, WRITING, body=SessionFork, status=201))
 async def fork(request: Request, session_id: str) -> Response:
-    """A new session that goes on from the last committed turn of this one, and outlives it."""
+    """A new session that continues from the last committed turn of this one, and outlives it."""
     service_of(request).check_accepting()
     # Not `session_writable`: a fork reads the last committed turn, also while the next runs.
     context = await session_exists(request, session_id)
@@ -42,7 +42,7 @@ async def fork(request: Request, session_id: str) -> Response:
 
 @router.post("/snapshots", **documented(SessionBody, WRITING, body=SnapshotCreate))
 async def save_snapshot(request: Request, session_id: str) -> Response:
-    """Give a name to where the session stands; a name that is taken moves here."""
+    """Name the current point of the session; a name that is taken moves here."""
     service_of(request).check_accepting()
     context = await session_writable(request, session_id)
     body = await read_body(request, SnapshotCreate)

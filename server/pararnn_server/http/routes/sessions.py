@@ -158,7 +158,7 @@ async def delete_session(request: Request, session_id: str) -> Response:
 
 
 async def _end_elsewhere(context: RequestContext, session_id: str) -> None:
-    """Waits until no other server writes to the session. Raises Conflict if one goes on."""
+    """Wait until no other server writes to the session. Raises Conflict if one continues to."""
     for _ in range(ceil(CANCEL_SECONDS / POLL_SECONDS)):
         if not await context.model.ask(turns.ask_elsewhere, session_id, context.owner):
             return

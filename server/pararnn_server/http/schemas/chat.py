@@ -138,7 +138,7 @@ class TopLogprob(ResponseBody):
 
 
 class TokenLogprob(TopLogprob):
-    """The token that stands here, and the likeliest."""
+    """The token at this place, and the likeliest ones."""
 
     top_logprobs: list[TopLogprob]
 

@@ -70,7 +70,7 @@ ItemContent = Annotated[
 
 
 class MessageItem(RequestBody):
-    """A message; `id` and `status` may stand in one that is sent back, and mean nothing."""
+    """A message; `id` and `status` are accepted in one that is sent back, and mean nothing."""
 
     type: Literal["message"] | None = None
     role: Literal["user", "assistant", "system", "developer"]

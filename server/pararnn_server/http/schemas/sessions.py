@@ -69,7 +69,7 @@ class SessionFork(RequestBody):
 
 
 class SnapshotCreate(RequestBody):
-    """A name for where the session stands."""
+    """A name for the current point of the session."""
 
     EXAMPLES: ClassVar[Examples] = {"snapshot": {"name": "before-the-question"}}
 
