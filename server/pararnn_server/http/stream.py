@@ -96,7 +96,7 @@ class StreamAnswer(Answer):
         await self._send(send, events + self._job.format.failure(error), last=True)
 
     async def _send(self, send: Send, data: bytes, *, last: bool = False) -> None:
-        """Return when the reader has room."""
+        """Wait until the reader has room."""
         began = self._sent_at = time.monotonic()
         self._sending = True
         await send({"type": "http.response.body", "body": data, "more_body": not last})
@@ -112,7 +112,7 @@ class StreamAnswer(Answer):
         request_state(scope).outcome = ClientClosed.status
 
     async def _reader_is_behind(self, state: RequestState) -> None:
-        """Return when the reader is behind; until then keep a silent stream alive."""
+        """Wait until the reader is behind; keep a silent stream alive meanwhile."""
         limits, queue = self._settings, self._generation.queue
         # Four looks a ping, so that no silence lasts much longer than promised.
         tick = min(1.0, limits.stream_ping_seconds / 4)
