@@ -58,6 +58,7 @@ def fork(
         metadata=parent.record.metadata if metadata is None else dict(metadata),
         pinned=False,
         parent_id=session_id,
+        # The child has only this state, so no older turn can be undone.
         kept_turns=(parent.record.turn,),
         snapshots={},
         idempotency_key=None,
@@ -110,6 +111,7 @@ def save_snapshot(
             created_at=int(ledger.clock()),
             nbytes=record.state_bytes + record.history_bytes,
         )
+        # An older snapshot of the name may have had more pieces.
         removes = [old for old in ledger.store.names(session_id, prefix) if old not in puts]
         after = replace(
             ledger.used(record),
@@ -231,6 +233,7 @@ def _find_child(
     digest = _child_digest(session_id, idempotency_key)
     for child_id in (ledger.store.find_alias(f"fork {digest}"), f"sess_{digest}"):
         if child_id is not None and ledger.store.load(child_id) is not None:
+            # An expired child counts as gone, so the request makes a new one.
             with suppress(Expired):
                 child = ledger.find(child_id, owner)
                 idempotency_key.repeats(child.record.made_by)

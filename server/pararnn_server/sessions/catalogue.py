@@ -87,6 +87,7 @@ def page(ledger: Ledger, owner: Owner, limit: int = 20, after: str = "") -> Step
     has_more = True
     while has_more and len(found) + len(damaged) < limit:
         wanted = min(PIECE_SESSIONS, limit - len(found) - len(damaged))
+        # One more than is shown tells whether there are more.
         stored = ledger.store.page(owner.encode(), after, wanted + 1)
         ended = ledger.end_expired(stored[:wanted])
         for head in stored[:wanted]:
@@ -124,6 +125,7 @@ def update(
         if record.pinned and not session.record.pinned and not ledger.can_pin(owner):
             message = "this key's share of memory has no room for one more pinned state; unpin another"
             raise TooManyRequests(message, param="pinned", code="quota")
+        # A pinned state is in memory from now on, not only after its next turn.
         snapshot = ledger.snapshot(session) if record.pinned else None
         return ledger.write(session, record, snapshot=snapshot)
 
@@ -134,6 +136,7 @@ def delete(ledger: Ledger, session_id: str, owner: Owner) -> str | None:
     ledger.quota.release(session_id)
     ledger.store.delete(session_id)
     ledger.host.drop(session_id)
+    # Its commit finds no turn and is refused.
     turn = ledger.turns.pop(session_id, None)
     if turn is None:
         return None

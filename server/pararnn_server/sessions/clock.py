@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 def seconds_since_boot() -> float:
     """Return seconds since boot, with suspended time where the system can tell."""
+    # A monotonic clock stops while the machine sleeps, and sessions would live longer.
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
 

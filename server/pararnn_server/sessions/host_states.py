@@ -62,6 +62,7 @@ class HostStates:
         state = None if key is None else self._by_key[key].use(session_id)
         if state is None:
             return None
+        # Another server may have written the session since.
         if state.version != version:
             self.drop(session_id)
             return None

@@ -36,6 +36,7 @@ def export(ledger: Ledger, session_id: str, owner: Owner, *, tokens: bool = Fals
             file = yield from steps
         else:
             file = finish(steps)
+        # A turn may have committed between two pieces.
         if ledger.find(session_id, owner).version == session.version:
             break
     return file
@@ -129,6 +130,7 @@ class _Staging:
     def put_log(self, file: StateFile) -> Steps[dict[str, tuple[str, str]]]:
         """Write the file's log, and return the links that lead to it."""
         links: dict[str, tuple[str, str]] = {}
+        # It expires by itself if the server dies before `remove`.
         record = self._ledger.new_record(self._owner, None, STAGING_SECONDS)
         for piece in _pieces(log_pieces(file.log_start, file.token_ids or (), self._log_owner)):
             if self._version:
@@ -170,6 +172,7 @@ def _standing_at(record: SessionRecord, file: StateFile, turn: int) -> SessionRe
         log_start=file.log_start,
         build=file.build,
         build_changed=file.build_changed,
+        # Older states belong to what the import replaces.
         kept_turns=(turn,),
     )
 

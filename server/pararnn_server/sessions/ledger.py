@@ -71,6 +71,7 @@ class Ledger:
         self.kind = kind
         self.policy = policy
         self.metrics = metrics
+        # A jump of the system clock must end no session.
         self.clock = clock or SteadyClock()
         self.host = HostStates(policy.host_state_bytes)
         self.quota = StoreQuota(store, policy.max_bytes)
@@ -81,6 +82,7 @@ class Ledger:
 
     def of_model(self, kind: ModelKind, metrics: Metrics) -> Ledger:
         """Return the ledger of another model over the same store. All but kind and metrics is shared."""
+        # Shallow, so that turns, claims and quota are the same objects for all models.
         ledger = copy(self)
         ledger.kind, ledger.metrics = kind, metrics
         return ledger
@@ -94,7 +96,9 @@ class Ledger:
         now = self.clock()
         stored = self.store.load(session_id)
         if stored is not None and stored.owner == owner.encode():
+            # The sweep may be late; to its owner a session ends on time.
             is_over = stored.expires_at is not None and stored.expires_at <= now
+            # A session with a writer does not expire under it.
             if not is_over or session_id in self.claims or not self._expire([session_id], now):
                 return stored
         if self.store.expired_owner(session_id, now) == owner.encode():
@@ -187,6 +191,7 @@ class Ledger:
         """Return the state at the last commit, from memory if it is there. Conflict for another model."""
         self.check_model(session.record)
         snapshot = self.host.get(session.session_id, session.version)
+        # An empty session has no state in the store.
         if snapshot is None and not session.record.turn:
             return StateSnapshot.empty(self.kind.parts)
         if snapshot is None:
@@ -223,6 +228,7 @@ class Ledger:
             return {}
         name = state_name(session.record.turn)
         body = verify_checksum(self.item(session, name), "a state", place_of(session.session_id, name))
+        # The checksum covers the place, so a copy elsewhere needs its own.
         return {name: add_checksum(body, place=place_of(session_id, name))}
 
     def item(self, session: LoadedSession, name: str) -> bytes:
@@ -391,6 +397,7 @@ class Ledger:
     def sweep(self) -> Steps[None]:
         """End expired sessions, some at a time. A session that cannot be ended holds up no other."""
         now, stayed = self.clock(), 0
+        # Sessions that cannot end yet stay due: `skip` passes them.
         while due := self.store.due(now, stayed):
             for start in range(0, len(due), EXPIRED_AT_ONCE):
                 some = due[start : start + EXPIRED_AT_ONCE]
@@ -437,6 +444,7 @@ class Ledger:
         except StoreFailed as error:
             if len(session_ids) > 1:
                 return [one for session_id in session_ids for one in self._expire([session_id], now)]
+            # The sweep comes every second and would log it each time.
             if session_ids[0] not in self._cannot_end:
                 logger.warning("the expired session %s cannot be removed: %s", session_ids[0], error)
                 self._cannot_end.add(session_ids[0])
@@ -455,6 +463,7 @@ def new_session_id() -> str:
 def decode_session(stored: StoredHead) -> LoadedSession:
     """Decode a session's head. Raises StoreFailed for a damaged one."""
     record = decode_record(stored.head, stored.session_id)
+    # The record is under a checksum, the store's own column is not.
     if record.owner.encode() != stored.owner:
         raise corrupt("a session is kept under another owner")
     return LoadedSession(stored.session_id, stored.version, record)

@@ -72,7 +72,9 @@ class SessionManager:
 
     def flush(self, seconds: float) -> None:
         """Wait, for so many seconds at most, until ended turns are in the store."""
+        # Before Python 3.11 the timeout of a future is a class of its own.
         with suppress(Unavailable, TimeoutError, FutureTimeoutError):
+            # Questions are answered after ended turns, so an empty one waits for them.
             self.writer.call(lambda _: None).result(seconds)
 
     def close(self) -> None:

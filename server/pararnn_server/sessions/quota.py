@@ -80,6 +80,7 @@ class StoreQuota:
         if not self._max_bytes:
             return
         growth, own = self._store.growth(change), self._reserved.get(change.session_id)
+        # What was reserved was checked when the request began.
         if growth > 0 and (own is None or own.spent + growth > own.nbytes):
             self._check(decode_owner(change.owner).key, own)
         if own is not None:

@@ -51,6 +51,7 @@ class StateFile:
     def encode(self) -> bytes:
         """Encode the whole file."""
         text = json.dumps(self._header(), separators=(",", ":")).encode()
+        # Safetensors pads its header to 8 bytes, so that tensors are aligned.
         text += b" " * (-len(text) % LENGTH.size)
         tokens = b"" if self.token_ids is None else _as_bytes(self.token_ids)
         return b"".join((LENGTH.pack(len(text)), text, tokens, self.snapshot.buffer.numpy().data))

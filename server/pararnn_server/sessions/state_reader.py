@@ -80,6 +80,7 @@ class StateReader:
     def _after_length(self) -> int:
         """Read the length of the header. Return the position of its end."""
         (length,) = LENGTH.unpack(self._data)
+        # Before the header is read: the length comes from the client.
         if not 2 <= length <= MAX_HEADER_BYTES:
             raise _bad("body", f"it is no safetensors file, or its header is above {MAX_HEADER_BYTES} bytes")
         return LENGTH.size + int(length)
@@ -116,6 +117,7 @@ class StateReader:
         num_ids = None
         if TOKENS in tensors:
             shape = tensors[TOKENS].get("shape") if isinstance(tensors[TOKENS], dict) else None
+            # `type`, not isinstance: in JSON true is no number, in Python it is.
             if not isinstance(shape, list) or len(shape) != 1 or type(shape[0]) is not int or shape[0] < 0:
                 raise _bad(TOKENS, "its shape must be one number")
             num_ids = shape[0]
@@ -132,8 +134,10 @@ class StateReader:
 
     def _check_snapshot(self, snapshot: StateSnapshot) -> None:
         for name, view in snapshot.views().items():
+            # A recurrent state never loses a NaN: every later turn would fail.
             if view.is_floating_point() and not torch.isfinite(view).all():
                 raise _bad(name, "it holds NaN or infinity")
+        # The seen ids are bits, of which the last byte may have some too many.
         spare = self._kind.config.vocab_size % 8
         if spare and int(snapshot.views()[SEEN][-1]) >> spare:
             raise _bad(SEEN, "it has bits beyond the vocabulary")
@@ -167,6 +171,7 @@ class StateReader:
 
     def _count(self, name: str) -> int:
         text = self._fields.get(name, "")
+        # int() takes digits of every script, and is slow for long texts.
         if not text.isascii() or not text.isdecimal() or len(text) > 16 or int(text) > MAX_COUNT:
             raise _bad(name, f"it must be a whole number up to {MAX_COUNT}")
         return int(text)
@@ -174,6 +179,7 @@ class StateReader:
     def _json(self, name: str, kind: type) -> Any:
         try:
             value = json.loads(self._fields.get(name, ""))
+        # Deeply nested JSON exhausts Python's stack.
         except (ValueError, RecursionError):
             value = None
         if type(value) is not kind:
@@ -189,6 +195,7 @@ class StateReader:
 
     def _check_log(self, ids: array[int], pending: tuple[int, ...]) -> None:
         size = self._kind.config.vocab_size
+        # numpy has no minimum of nothing, so an empty log is checked as one valid id.
         values = np.frombuffer(ids or b"\0\0\0\0", np.int32)
         if not 0 <= values.min() <= values.max() < size:
             raise _bad(TOKENS, f"they must be ids below {size}")

@@ -54,6 +54,7 @@ def begin_turn(
     if repeated is not None:
         return repeated
     growth = ledger.kind.state_bytes + BESIDE_STATES
+    # So that a reply that was let in is not refused at its end.
     with ledger.quota.reserving(session_id, owner, growth) as reserved:
         session = ledger.claim(session_id, owner, expected_turn)
         try:
@@ -93,6 +94,7 @@ def find_repeated(
 
 def abandon_turn(ledger: Ledger, turn: Turn) -> None:
     """End the turn without a change to its session."""
+    # The session may have been deleted meanwhile, which ended the turn.
     if ledger.turns.get(turn.session_id) is turn:
         _end(ledger, turn)
 
@@ -203,6 +205,7 @@ def _after(ledger: Ledger, turn: Turn, result: TurnResult) -> SessionRecord:
         turn=number,
         num_tokens=record.num_tokens + len(result.token_ids),
         pending_ids=result.pending_ids,
+        # One more than can be undone: the present turn has a state too.
         kept_turns=(*record.kept_turns, number)[-1 - ledger.policy.rollback_turns :],
         idempotency_key=turn.idempotency_key,
     )
@@ -229,10 +232,12 @@ def _change(ledger: Ledger, turn: Turn, result: TurnResult, record: SessionRecor
     puts = {name: state.encode(place_of(turn.session_id, name)), turn_name(record.turn): encode_turn(numbers)}
     puts |= dict(log_pieces(turn.num_tokens, result.token_ids, record.owner))
     removes = [state_name(kept) for kept in turn.record.kept_turns if kept not in record.kept_turns]
+    # One goes for each that comes, so that the history has a bound.
     if record.turn > HISTORY_TURNS:
         removes.append(turn_name(record.turn - HISTORY_TURNS))
     if result.reply is not None:
         puts[REPLY] = add_checksum(result.reply, place=place_of(turn.session_id, REPLY))
+    # Without its key nobody can ask for the older reply any more.
     elif turn.record.idempotency_key is not None:
         removes.append(REPLY)
     session = LoadedSession(turn.session_id, turn.version, turn.record, turn.fence)

@@ -63,6 +63,7 @@ class StoreWriter:
         """End the thread and close the store; harmless when done twice."""
         if self._is_open:
             self._is_open = False
+            # Behind all jobs that were put before, so that they are still done.
             self._jobs.put(None)
             self._thread.join(STOP_SECONDS)
             if self._thread.is_alive():
@@ -109,8 +110,10 @@ class StoreWriter:
 
     def _receive(self) -> bool:
         """Take all jobs, and wait if there is nothing to do. Return False once no more will come."""
+        # Deleted data is removed piece by piece whenever nothing else is to do.
         waits = not self._is_busy and not self._has_waste
         try:
+            # A tick renews leases, also while nobody asks.
             job = self._jobs.get(timeout=TICK_SECONDS if waits else 0)
         except Empty:
             if waits:
@@ -152,6 +155,7 @@ class StoreWriter:
             for end_turn in self.on_turn_to_end:
                 # An engine ignores requests of others.
                 end_turn(request_id, is_kept)
+        # A sweep goes in pieces and may take longer than a tick.
         if not self._is_sweeping:
             self._is_sweeping = True
             swept: Future[None] = Future()
@@ -195,6 +199,7 @@ class Question:
 def _steps(ledger: Ledger, function: Callable[[Ledger], T | Steps[T]]) -> Steps[T]:
     result = function(ledger)
     if isinstance(result, Generator):
+        # The first piece waits its turn among the long jobs.
         yield
         return (yield from result)
     return result

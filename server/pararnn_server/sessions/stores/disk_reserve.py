@@ -44,6 +44,7 @@ class DiskReserve:
     def _allocate(self, size: int) -> None:
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            # A sparse file would reserve nothing.
             os.posix_fallocate(file, 0, size)
         finally:
             os.close(file)

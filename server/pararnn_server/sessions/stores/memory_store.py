@@ -86,6 +86,7 @@ class MemoryStore(SessionStore):
                 return StaleWrite(change.session_id)
             if self._aliases.get(change.alias or "", change.session_id) != change.session_id:
                 return StaleWrite(change.session_id)
+        # All is checked and read before anything changes: a commit is made wholly or not at all.
         linked = [self._linked(change) for change in commit]
         for change, links in zip(commit, linked, strict=True):
             if len(links) != len(change.links):
@@ -105,6 +106,7 @@ class MemoryStore(SessionStore):
         growth = self._growth(change, links)
         if entry is None:
             entry = self._entries[session_id] = _Entry(head, 0, {})
+            # Sorted ids make a page a search, not a walk over all sessions.
             insort(self._ids.setdefault(owner, []), session_id)
             self._count(owner, 1, 0)
         self._count(owner, 0, growth)
@@ -241,5 +243,6 @@ class MemoryStore(SessionStore):
 
     def _count(self, owner: str, sessions: int, nbytes: int, tombstones: int = 0) -> None:
         self._usage[owner] = self.usage(owner) + StoreUsage(sessions, nbytes, tombstones)
+        # Owners come and go: an empty entry for each would stay for ever.
         if self._usage[owner] == StoreUsage(0, 0):
             del self._usage[owner]

@@ -57,6 +57,7 @@ def store_file(settings: Settings) -> Path:
     if settings.data_dir is not None:
         return settings.data_dir / FILE_NAME
     state = os.environ.get("XDG_STATE_HOME", "")
+    # The XDG specification says that a relative path is to be ignored.
     if os.path.isabs(state):
         return Path(state) / "pararnn" / FILE_NAME
     folder = home()

@@ -35,6 +35,7 @@ ANSWER_SECONDS = 5.0
 COMMIT_TRIES = 3
 DUE_AT_ONCE = 100
 SCHEMA = 1
+# With other settings redis answers before a turn is on disk, or evicts sessions.
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class RedisStore(SessionStore):
                 url,
                 socket_timeout=ANSWER_SECONDS,
                 socket_connect_timeout=ANSWER_SECONDS,
+                # `commit` tries again itself, since only it can tell what was done.
                 retry=Retry(NoBackoff(), 0),
             )
             self._redis.ping()
@@ -245,6 +247,7 @@ class RedisStore(SessionStore):
             run = self._redis.register_script(script)
             for key in self._redis.scan_iter(match=_key(kind, "*"), count=1000):
                 run(args=[PREFIX, key.decode().removeprefix(_key(kind, ""))])
+        # Last: a start that was cut short counts again, which does no harm.
         self._redis.set(PREFIX + "schema", SCHEMA)
 
     def _scanned(self, session_id: str, prefix: str, *, sizes: bool) -> dict[str, Any]:
@@ -326,6 +329,7 @@ def _failures(but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise _unreachable(error) from error
     except redis.RedisError as error:
+        # Redis answers so when its memory or its disk is full.
         if "OOM" in str(error) or "MISCONF" in str(error):
             message = "The session store is full; nothing of this is kept."
             raise StoreFailed(message, code="store_full") from error

@@ -49,6 +49,7 @@ class SqliteFile:
         self._reserve = DiskReserve(path.with_suffix(".reserve"), reserve_bytes)
         self._is_tidy = True
         self._cannot_grow = False
+        # Before the file is touched: another server may have it open.
         self._lock = _take_lock(path)
         try:
             self.db = self._open()
@@ -180,6 +181,7 @@ class SqliteFile:
         os.close(os.open(made, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(made, isolation_level=None)
         try:
+            # Before the first table: later it takes a VACUUM of the whole file.
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             migrate(db)
         finally:
@@ -195,6 +197,7 @@ class SqliteFile:
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
+        # Opened by the thread that starts the server, used by the store's thread.
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
             for pragma in _PRAGMAS:
@@ -244,6 +247,7 @@ def _take_lock(path: Path) -> int:
     except OSError as error:
         raise StoreUnusable(f"cannot write to {path.parent} ({error.strerror})") from error
     try:
+        # The kernel gives it back with the process, so no stale lock is left after a kill.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)

@@ -50,6 +50,7 @@ class SqliteItems:
             "SELECT coalesce(sum(? + length(name) + coalesce(length(blobs.data), length(items.data))), 0)"
             " FROM items LEFT JOIN blobs ON blob = blobs.number"
             " WHERE session = ? AND name IN (SELECT value FROM json_each(?))",
+            # One parameter for all names: sqlite bounds how many a statement takes.
             (ITEM_BYTES, session, json.dumps([*names])),
         ).fetchone()
         return int(nbytes)
@@ -105,6 +106,7 @@ class SqliteItems:
 
     def purge(self, session: int) -> bool:
         """Remove one piece of a session's items. Return True if more are left."""
+        # One row too many shows that more are left.
         rows = self._db.execute(
             "SELECT rowid, length(data) FROM items WHERE session = ? LIMIT ?", (session, PIECE_ITEMS + 1)
         ).fetchall()
@@ -120,6 +122,7 @@ class SqliteItems:
         ).fetchall()
         piece = [(row,) for row in _piece(rows)]
         self._db.executemany(
+            # Another session may still use a blob that one item has let go of.
             "DELETE FROM blobs WHERE number = ? AND NOT EXISTS (SELECT 1 FROM items WHERE blob = number)",
             piece,
         )

@@ -81,6 +81,7 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> Non
     [version] = connection.execute("PRAGMA user_version").fetchone()
     [application] = connection.execute("PRAGMA application_id").fetchone()
     [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    # A new file has no application id yet, but no tables either.
     if application != APPLICATION_ID and tables:
         raise ForeignFile
     if version > len(steps):

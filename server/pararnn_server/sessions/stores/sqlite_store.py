@@ -48,6 +48,7 @@ class SqliteStore(SessionStore):
         self._db = self._file.db
         self._items = SqliteItems(self._db)
         try:
+            # In memory from here on: the lock of the file keeps other writers out.
             self._usage, self._next_number = _count(self._db)
         except sqlite3.Error as error:
             self._file.close()
@@ -221,6 +222,7 @@ class SqliteStore(SessionStore):
         usage = dict(self._usage)
 
         def from_the_start() -> T:
+            # The work may run again after a full disk, so counts begin anew.
             self._usage = dict(usage)
             return work()
 
@@ -234,6 +236,7 @@ class SqliteStore(SessionStore):
                 return StaleWrite(change.session_id)
             if change.alias is not None and self.find_alias(change.alias) not in (None, change.session_id):
                 return StaleWrite(change.session_id)
+        # Removes come before links, and may take what a link leads to.
         linked = [self._items.linked(change.links) for change in commit]
         for change, items in zip(commit, linked, strict=True):
             if items is None:
