@@ -83,6 +83,7 @@ class PrefixTree(Generic[V]):
             del parent.children[node.label[:ID_BYTES]]
             self.label_bytes -= len(node.label)
             node = parent
+        # Else chains of empty nodes would stay after evictions.
         self._join(node)
 
     def _grow(self, parent: Node[V], label: bytes) -> Node[V]:

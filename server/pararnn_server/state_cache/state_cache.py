@@ -200,6 +200,7 @@ class _OwnerStates:
         node.value = entry
         self._recent[node] = None
         self._count(entry.nbytes, 0 if entry.snapshot is None else entry.nbytes)
+        # Promised bytes count too: what is evicted must not depend on when they are filled.
         while self.nbytes > self._budget:
             oldest, _ = self._recent.popitem(last=False)
             assert oldest.value is not None

@@ -276,6 +276,7 @@ forget_oldest(ARGV[2], tonumber(ARGV[3]))
 """
 )
 
+# A session under a lease has a writer, perhaps on another server, and does not expire.
 EXPIRE = (
     _COMMON
     + """
@@ -305,12 +306,14 @@ if redis.call('EXISTS', key) == 1 then redis.call('HSET', key, 'f', fence) end
 return {1, fence}
 """
 
+# A lease that ran out is renewed unless another server has claimed the session since.
 RENEW = """
 local lease = ARGV[1] .. 'l:' .. ARGV[2]
 local holder = redis.call('GET', lease) or redis.call('HGET', ARGV[1] .. 's:' .. ARGV[2], 'f')
 if holder == ARGV[3] then redis.call('SET', lease, ARGV[3], 'PX', ARGV[4]) end
 """
 
+# Only its own lease: after a lapse another server may hold it.
 RELEASE = """
 local lease = ARGV[1] .. 'l:' .. ARGV[2]
 if redis.call('GET', lease) == ARGV[3] then redis.call('DEL', lease) end
