@@ -152,15 +152,29 @@ DESCRIBED = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
 OPERATIONS = {result.ok().label: result.ok() for result in DESCRIBED.get_all_operations()}
 
 
+CHUNKS = {"POST /v1/completions": CompletionChunk, "POST /v1/chat/completions": ChatChunk}
+
+
 def applies(check: Any, response: Any) -> bool:
     """Leave out cases that Schemathesis misreads, and the 504 of a request with a short `timeout`.
 
-    It reads an event that has a name as an object of name and data, which no schema of ours is.
-    test_routes_responses.py holds the named events to their schema.
+    It reads an event as an object of name and data, which no schema of ours is. `check_events` and
+    test_responses.py hold events to their schemas.
     """
     if check is not_a_server_error and response.status_code == 504:
         return False
-    return check is not response_schema_conformance or not response.content.startswith(b"event:")
+    return check is not response_schema_conformance or not is_stream(response)
+
+
+def is_stream(response: Any) -> bool:
+    return str(response.headers.get("content-type", [""])[0]).startswith("text/event-stream")
+
+
+def check_events(label: str, content: bytes) -> None:
+    for line in content.decode().splitlines():
+        if label in CHUNKS and line.startswith("data: ") and line != "data: [DONE]":
+            event = json.loads(line.removeprefix("data: "))
+            check(ErrorBody if "error" in event else CHUNKS[label], event)
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
@@ -171,6 +185,8 @@ def test_no_request_makes_a_server_error(limited: HttpServer, label: str, mode: 
     def attempt(case: Case) -> None:
         response = case.call(base_url=limited.url)
         case.validate_response(response, checks=[each for each in CHECKS if applies(each, response)])
+        if is_stream(response):
+            check_events(label, response.content)
 
     try:
         attempt()
