@@ -10,12 +10,12 @@ from itertools import islice
 from typing_extensions import override
 
 from pararnn_server.metrics.tiers import Tier
+from pararnn_server.sessions.stores.single_server import SingleServerStore
 from pararnn_server.sessions.stores.store import (
     MAX_TOMBSTONES,
     SESSION_BYTES,
     Change,
     Commit,
-    SessionStore,
     StaleWrite,
     StoredHead,
     StoreUsage,
@@ -32,11 +32,10 @@ class _Entry:
     alias: str | None = None
 
 
-class MemoryStore(SessionStore):
+class MemoryStore(SingleServerStore):
     """A store whose sessions end with the process."""
 
     tier: Tier = "host"
-    lease_seconds: float | None = None
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
@@ -184,29 +183,6 @@ class MemoryStore(SessionStore):
     def forget_tombstones(self, owner: str, count: int) -> None:
         for session_id in list(islice(self._tombstones.get(owner, ()), count)):
             self._drop_tombstone(session_id)
-
-    @override
-    def claim(self, session_id: str) -> int:
-        # Nobody else has this memory.
-        return 0
-
-    @override
-    def renew(self, fences: Mapping[str, int]) -> None:
-        pass
-
-    @override
-    def ask_to_end(self, session_id: str) -> bool:
-        # There is no other server.
-        return False
-
-    @override
-    def asked_to_end(self, fences: Mapping[str, int]) -> Mapping[str, bool]:
-        # There is no other server.
-        return {}
-
-    @override
-    def release(self, session_id: str, fence: int) -> None:
-        pass
 
     @override
     def purge(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +11,7 @@ from typing import TypeVar
 from typing_extensions import override
 
 from pararnn_server.metrics.tiers import Tier
+from pararnn_server.sessions.stores.single_server import SingleServerStore
 from pararnn_server.sessions.stores.sqlite_file import SqliteFile, failures
 from pararnn_server.sessions.stores.sqlite_items import Linked, SqliteItems
 from pararnn_server.sessions.stores.store import (
@@ -18,7 +19,6 @@ from pararnn_server.sessions.stores.store import (
     SESSION_BYTES,
     Change,
     Commit,
-    SessionStore,
     StaleWrite,
     StoredHead,
     StoreUnusable,
@@ -33,14 +33,13 @@ DUE_AT_ONCE = 100
 _HEAD_COLUMNS = "id, owner, version, head, expires_at"
 
 
-class SqliteStore(SessionStore):
+class SqliteStore(SingleServerStore):
     """A store in one file. Raises StoreUnusable for a file that cannot be used, or that another server has.
 
     path: the file, made with its folder if missing. reserve_bytes: disk space kept free for deletions.
     """
 
     tier: Tier = "store"
-    lease_seconds: float | None = None
 
     def __init__(self, path: Path, reserve_bytes: int = 0) -> None:
         self.path = path
@@ -154,29 +153,6 @@ class SqliteStore(SessionStore):
     @override
     def forget_tombstones(self, owner: str, count: int) -> None:
         self._freeing(lambda: self._forget_oldest(owner, count))
-
-    @override
-    def claim(self, session_id: str) -> int:
-        # The lock of the file keeps every other server out.
-        return 0
-
-    @override
-    def renew(self, fences: Mapping[str, int]) -> None:
-        pass
-
-    @override
-    def ask_to_end(self, session_id: str) -> bool:
-        # There is no other server.
-        return False
-
-    @override
-    def asked_to_end(self, fences: Mapping[str, int]) -> Mapping[str, bool]:
-        # There is no other server.
-        return {}
-
-    @override
-    def release(self, session_id: str, fence: int) -> None:
-        pass
 
     @override
     def purge(self) -> bool:
