@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from pararnn_server.errors import ClientClosed, Timeout
 
@@ -20,7 +21,7 @@ async def in_time(request: Request, deadline: float, work: Coroutine[Any, Any, T
     deadline: on the monotonic clock. Then the work is cancelled.
     """
     task = asyncio.ensure_future(work)
-    left = asyncio.ensure_future(_client_left(request))
+    left = asyncio.ensure_future(client_left(request.receive))
     try:
         remaining = max(0.0, deadline - time.monotonic())
         done, _ = await asyncio.wait((task, left), timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
@@ -34,6 +35,7 @@ async def in_time(request: Request, deadline: float, work: Coroutine[Any, Any, T
         left.cancel()
 
 
-async def _client_left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def client_left(receive: Receive) -> None:
+    """Wait until the client has left. Its messages until then are dropped."""
+    while (await receive())["type"] != "http.disconnect":
         pass

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from pararnn_server.concurrency.patience import client_left
 from pararnn_server.engine.generation import Generation
 from pararnn_server.engine.request import Failed, Finished, Output, PromptLogprobs, Tokens, TokenUsage
 from pararnn_server.errors import ClientClosed
@@ -83,7 +84,7 @@ class Answer(Response):
 
     def _guards(self, scope: Scope, receive: Receive) -> list[Coroutine[Any, Any, None]]:
         """The answer is given up when one of them ends."""
-        return [_client_left(receive)]
+        return [client_left(receive)]
 
     def _give_up(self, scope: Scope) -> None:
         raise ClientClosed("The client left before its answer.")
@@ -149,8 +150,3 @@ class _Gathered:
         for index in others:
             self._job.readers[index].follow(self._job.readers[first])
             self.pieces[index].append(piece)
-
-
-async def _client_left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
