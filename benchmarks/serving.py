@@ -163,6 +163,7 @@ def _free_port() -> int:
 def _wait_until_ready(port: int, path: str, process: subprocess.Popen[bytes], output: BinaryIO) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
+        # A server that does not listen yet.
         with (
             contextlib.suppress(URLError, OSError),
             urlopen(f"http://127.0.0.1:{port}{path}", timeout=1) as answer,

@@ -49,7 +49,7 @@ void check_packed_sequences(const TinyModel& model, Checks& checks, Random& rand
   for (int64_t& token : tokens) token = random.integer(0, model.weights().vocab - 1);
   const std::vector<int64_t> rows{2, 3, 9, 10, 29, 0};
   TinyPool packed(model, kSlots), one_by_one(model, kSlots);
-  // Slot 3 goes on from a state.
+  // Slot 3 resumes from a state.
   StepWorkspace workspace;
   const Batch first{{0, 2}, {3}, {0}, {5, 6}, {1}};
   step(model, packed, first, workspace);

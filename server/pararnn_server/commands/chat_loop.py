@@ -49,7 +49,7 @@ class ChatLoop:
                 return
             if _COMMAND.fullmatch(command):
                 self._commands.get(command, self._unknown)()
-            # An empty line has a meaning only where text goes on from text.
+            # An empty line is a request only where replies continue the text.
             elif text or self._conversation.continues_text:
                 self._answer(text)
 

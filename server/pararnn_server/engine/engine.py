@@ -143,6 +143,7 @@ class Engine:
         Ignored while shutting down.
         """
         if not self._is_draining:
+            # The engine may begin to close meanwhile; reading ahead is worth nothing then.
             with suppress(Unavailable):
                 self._post(lambda: self._worker.read_ahead(partition, token_ids))
 
@@ -168,11 +169,13 @@ class Engine:
     def fail(self, request_id: str, error: ServerError) -> None:
         """End a request with an error. Unknown ids are ignored."""
         with suppress(Unavailable):
+            # A closed engine has already ended every request.
             self._post(lambda: self._worker.fail(request_id, error))
 
     def _end_turn(self, request_id: str, is_kept: bool) -> None:
         """End a turn that another server asked to end (is_kept), or has overtaken or deleted."""
         if is_kept:
+            # A closed engine has already ended the turn.
             with suppress(Unavailable):
                 self.cancel(request_id)
         else:

@@ -60,7 +60,7 @@ def test_what_is_compiled_of_a_mixer_equals_the_mixer(cell: str) -> None:
     for form in (mix, native_mix):
         learner.model.zero_grad()
         y = form(learner.model.blocks[0], u, torch.float32)
-        y.square().sum().backward()  # type: ignore[no-untyped-call]
+        y.square().sum().backward()  # type: ignore[no-untyped-call]  # torch declares it without types
         gradients = [p.grad for p in learner.model.blocks[0].parameters() if p.grad is not None]
         found.append([y.detach(), *gradients])
     assert len(found[0]) == 1 + sum(is_mixer(f".{n}") for n, _ in learner.model.blocks[0].named_parameters())
@@ -93,7 +93,7 @@ def test_divergence_and_its_gradient_are_those_of_torch(rows: int) -> None:
     targets = torch.randint(0, 30, (rows,))
     log_q, log_p = (F.linear(x, head).log_softmax(-1) for x in (student, teacher))
     kl = F.kl_div(log_q, log_p, log_target=True, reduction="batchmean")
-    kl.backward()  # type: ignore[no-untyped-call]
+    kl.backward()  # type: ignore[no-untyped-call]  # torch declares it without types
     found = divergence(student.detach(), teacher, head, targets)
     assert found.kl == pytest.approx(float(kl.detach()), rel=1e-4)
     assert found.student == pytest.approx(float(F.nll_loss(log_q, targets).detach()), rel=1e-4)

@@ -18,7 +18,7 @@ TOLERANCE = 1e-12
 class Golden:
     def __init__(self, name: str) -> None:
         with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
-            self.tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            self.tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
             heads = int(file.metadata()["heads"])
         cls = ParaGRU if name.startswith("gru") else ParaLSTM
         self.batch, self.length, input_dim = self.tensors["x"].shape

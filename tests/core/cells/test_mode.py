@@ -84,7 +84,7 @@ def test_mode_of_a_model_is_that_of_its_logits() -> None:
 def test_unknown_mode_is_refused_where_it_is_assigned(wrong: object) -> None:
     for owner in (ParaGRU(4, 4), tiny_model()):
         with pytest.raises(ValueError, match=r"^mode: .* is unknown; use one of auto, sequential, parallel"):
-            owner.mode = wrong  # type: ignore[assignment]
+            owner.mode = wrong  # type: ignore[assignment]  # wrong on purpose
         assert owner.mode == "auto"
 
 

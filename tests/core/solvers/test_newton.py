@@ -61,7 +61,7 @@ def draw(
 def solve(
     step: Step, batch: tuple[Tensor, Tensor, Tensor], span: int = 256, **options: int | float | bool
 ) -> tuple[Tensor, NewtonResult]:
-    return newton_solve(step, diagonal(step), *batch, span, NewtonOptions(**options))  # type: ignore[arg-type]
+    return newton_solve(step, diagonal(step), *batch, span, NewtonOptions(**options))  # type: ignore[arg-type]  # a mapping of mixed types
 
 
 @pytest.mark.parametrize("step", [tame, linear, chaotic, one_bad_channel])
@@ -258,7 +258,7 @@ def test_nothing_to_solve_is_converged() -> None:
 )
 def test_bad_option_is_named(options: dict[str, float], name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: "):
-        NewtonOptions(**options)  # type: ignore[arg-type]
+        NewtonOptions(**options)  # type: ignore[arg-type]  # a mapping of mixed types
 
 
 def test_half_precision_is_refused() -> None:

@@ -140,9 +140,9 @@ def test_what_is_no_matrix_is_refused_by_name(field: str, change: dict[str, obje
         "group_size": 16,
         "in_features": 20,
     }
-    QuantizedMatrix(**whole)  # type: ignore[arg-type]
+    QuantizedMatrix(**whole)  # type: ignore[arg-type]  # a mapping of mixed types
     with pytest.raises(ValueError, match=f"^{field} must be"):
-        QuantizedMatrix(**{**whole, **change})  # type: ignore[arg-type]
+        QuantizedMatrix(**{**whole, **change})  # type: ignore[arg-type]  # a mapping of mixed types
 
 
 def test_values_that_no_matrix_holds_are_refused() -> None:

@@ -61,7 +61,7 @@ class SlowlyReadStall(_Stall):
 
     both = threading.Barrier(2)
 
-    @property  # type: ignore[override]
+    @property  # type: ignore[override]  # the base has an attribute
     def is_on(self) -> bool:
         seen = self.__dict__.get("seen", False)
         with contextlib.suppress(threading.BrokenBarrierError):

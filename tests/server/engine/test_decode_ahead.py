@@ -53,7 +53,7 @@ class Counted:
             self.steps_ahead += 1
             return decode_ahead(ids, slots, state)
 
-        self.model.decode_ahead = count  # type: ignore[method-assign]
+        self.model.decode_ahead = count  # type: ignore[method-assign]  # replaced by the test
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_step_that_fails_ends_its_requests_and_no_others() -> None:
             raise RuntimeError("out of memory")
         return decode_ahead(ids, slots, state)
 
-    counted.model.decode_ahead = fail_once  # type: ignore[method-assign]
+    counted.model.decode_ahead = fail_once  # type: ignore[method-assign]  # replaced by the test
     with running(counted.model, max_num_seqs=2) as bench:
         assert bench.ask([3], greedy(30)).failed is not None
         assert bench.ask([200], greedy(9)).ids() == alone(packed(), [200], greedy(9))

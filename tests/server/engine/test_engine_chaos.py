@@ -83,7 +83,7 @@ def test_every_request_ends_once_and_nothing_leaks() -> None:
             raise RuntimeError("injected")
         return forward(*args, **kwargs)
 
-    served.step = fail_sometimes  # type: ignore[method-assign]
+    served.step = fail_sometimes  # type: ignore[method-assign]  # replaced by the test
     with running(served, max_num_seqs=5, max_num_batched_tokens=24, max_queue=10) as bench:
         chaos = Chaos(bench, draw)
         actions = [chaos.submit] * 12 + [chaos.abort] * 3 + [chaos.cancel] * 2 + [chaos.replace_session]

@@ -290,7 +290,7 @@ def test_a_dead_thread_leaves_nobody_waiting_and_no_session_busy() -> None:
         raise SystemExit
 
     served = tiny_model("gru", 0)
-    served.step = die  # type: ignore[method-assign, assignment]
+    served.step = die  # type: ignore[method-assign, assignment]  # replaced by the test
     bench = Bench(served)
     busy, idle = (bench.sessions.create().id for _ in range(2))
     bench.engine.start()

@@ -136,7 +136,7 @@ def test_each_model_counts_its_own(both: HttpServer) -> None:
 
 def test_a_name_is_given_once() -> None:
     registry = ModelRegistry()
-    registry._by_name["a"] = None  # type: ignore[assignment]
+    registry._by_name["a"] = None  # type: ignore[assignment]  # wrong on purpose
     with pytest.raises(ConfigurationError, match="two models are called 'a'"):
         registry.check_free(["b", "a"])
 

@@ -124,7 +124,7 @@ def test_where_servers_share_a_store_the_lease_says_who_is_at_it(redis_url: str)
     lost = begin(here, key="K")
     with pytest.raises(Conflict):
         begin(there, key="K")
-    assert there.ledger.store._redis.delete(f"pararnn:l:{lost}/answer") == 1  # type: ignore[attr-defined]
+    assert there.ledger.store._redis.delete(f"pararnn:l:{lost}/answer") == 1  # type: ignore[attr-defined]  # the kind of store is known here
     assert again(there, "K") is None
     respond(there, key="K")
     here.close()

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
 RENDERER = TemplateRenderer()
 LOOP = "{%- for message in messages %}"
 CHATML = (
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"  # noqa: E501
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"  # noqa: E501  # one template a line
     " + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TEMPLATES = {
@@ -45,7 +45,7 @@ TEMPLATES = {
     + "{% if loop.first %}{% continue %}{% endif %}{{ message.role }}{% break %}{% endfor %}",
     "year": "{{ strftime_now('%Y') }}",
     "json": "{{ messages | tojson }}",
-    "json, options": "{{ messages | tojson(ensure_ascii=True, indent=2, separators=(',', ': '), sort_keys=true) }}",  # noqa: E501
+    "json, options": "{{ messages | tojson(ensure_ascii=True, indent=2, separators=(',', ': '), sort_keys=true) }}",  # noqa: E501  # one template a line
     "json, indent by text": "{{ messages | tojson(indent='\t') }}",
     "json is not escaped": "{{ '<&>é' | tojson }}",
     "tools is none": "{% if tools is not none %}T{% endif %}{% if tools is defined %}D{% endif %}{{ tools }}",
@@ -56,9 +56,9 @@ TEMPLATES = {
     + LOOP
     + "{{ say(message) }}{% endfor %}",
     "dict": "{{ dict(a=1)['a'] }}{{ dict.fromkeys(['x']) }}{{ {'a': 1}.items() | list }}",
-    "filters": "{{ messages | map(attribute='role') | join(',') }}{{ messages | selectattr('role', 'eq', 'user') | list | length }}",  # noqa: E501
-    "strings": "{{ messages[-1]['content'].split(' ')[-1].upper() }}{{ 'a,b'.replace(',', ';') }}{{ messages[0].content[:2] }}",  # noqa: E501
-    "slices": "{% for m in messages[1:] %}{{ loop.index }}{{ m.role }}{{ loop.previtem.role if loop.previtem }}{% endfor %}",  # noqa: E501
+    "filters": "{{ messages | map(attribute='role') | join(',') }}{{ messages | selectattr('role', 'eq', 'user') | list | length }}",  # noqa: E501  # one template a line
+    "strings": "{{ messages[-1]['content'].split(' ')[-1].upper() }}{{ 'a,b'.replace(',', ';') }}{{ messages[0].content[:2] }}",  # noqa: E501  # one template a line
+    "slices": "{% for m in messages[1:] %}{{ loop.index }}{{ m.role }}{{ loop.previtem.role if loop.previtem }}{% endfor %}",  # noqa: E501  # one template a line
     "raises": "{{ raise_exception('Only user messages are supported!') }}",
     "type error": "{{ messages[0].content + 1 }}",
     "division": "{{ 1 / 0 }}",

@@ -64,7 +64,7 @@ class Exchange(RequestResponseCycle):
             await self.message_event.wait()
             self.message_event.clear()
         if self.is_late:
-            raise TooSlow("The body of the request stood still, so that it was cut off; send it again.")
+            raise TooSlow("The body of the request stopped arriving and was cut off; send it again.")
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body, self.body = bytes(self.body), bytearray()

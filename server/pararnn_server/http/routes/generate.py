@@ -145,7 +145,7 @@ def answer(
     echo: bool = False,
     on_end: Callable[[TokenUsage], Awaitable[None]] | None = None,
 ) -> Answer:
-    """Return the answer, streamed or whole, as the body asks. on_end: as of Job."""
+    """Return the answer, streamed or whole, as the body asks. on_end: see Job."""
     model = context.model
     wants_logprobs = plan.params.logprobs is not None
     readers = [

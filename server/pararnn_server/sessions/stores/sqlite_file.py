@@ -98,6 +98,7 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close the database and give the lock back."""
+        # Every commit is durable already; the lock must be given back in any case.
         with suppress(sqlite3.Error):
             self.db.close()
         os.close(self._lock)
@@ -112,6 +113,7 @@ class SqliteFile:
                 yield
                 self.db.execute("COMMIT")
         except BaseException:
+            # The first error is the one to report; sqlite rolls back by itself when the file is opened again.
             with suppress(sqlite3.Error):
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
@@ -127,6 +129,7 @@ class SqliteFile:
             self._empty_log()
 
     def _empty_log(self) -> None:
+        # The log stays too long, and growing commits stay refused until a later try empties it.
         with suppress(sqlite3.Error):
             self._checkpoint()
 
@@ -204,6 +207,7 @@ class SqliteFile:
                 db.execute(pragma).fetchall()
             migrate(db)
             if not db.execute("PRAGMA auto_vacuum").fetchone()[0] and _size(self._path) <= REWRITTEN_BYTES:
+                # Without room for a copy the file is used as it is, and shrinks at a later start.
                 with suppress(sqlite3.Error):
                     _make_shrinkable(db)
         except BaseException:

@@ -198,7 +198,7 @@ def test_rows_that_were_moved_to_another_session_are_an_error_and_not_an_answer(
         idempotency_key = IdempotencyKey("key", "d")
         reply = result([fill] * 5000, fill=fill, reply=b"said")
         manager.keep(manager.begin_turn(session, owner, idempotency_key=idempotency_key), reply)
-    db = manager.ledger.store._db  # type: ignore[attr-defined]
+    db = manager.ledger.store._db  # type: ignore[attr-defined]  # the kind of store is known here
     numbers = dict(db.execute("SELECT id, number FROM sessions").fetchall())
     item = "SELECT data, blob FROM items WHERE session = ? AND name = ?"
     for source in (ada, own):
