@@ -56,10 +56,12 @@ class ChatPrompts:
         partition: Partition,
         *,
         continues: bool = False,
+        continues_last: bool = False,
         limit: TokenLimit | None = None,
     ) -> Sequence[int]:
         """continues: the ids follow a reply that is already in the session. Raises BadRequest.
 
+        continues_last: the last message is the beginning of the reply, and nothing follows its text.
         partition: who may notice that the messages, or some of them, were here before.
         The control tokens among the ids are those of the same conversation with harmless texts.
         """
@@ -67,11 +69,15 @@ class ChatPrompts:
         seal = _Seal(self._names)
         sealed = await self._off_loop(_num_chars(messages), self._sealed, messages, seal, limit)
         plain = harmless(messages)
-        shape = shape_of(plain, partition, continues)
+        shape = shape_of(plain, partition, continues, continues_last)
         marks = self._marks.get(shape)
         conversations = [sealed, plain] if marks is None else [sealed]
+        if continues_last:
+            conversations = [_with_open_end(each, seal) for each in conversations]
         render = template.render_delta if continues else template.render
-        text, *others = await self._threads.run(render, *conversations)
+        text, *others = await self._threads.run(render, *conversations, opens=not continues_last)
+        if continues_last:
+            text, *others = (_up_to_open_end(each, seal) for each in (text, *others))
         for other in others:
             ids = (await self._encode_open(other, _Seal(self._names), None)).ids
             marks = self._tokenizer.control_sequence(ids)
@@ -174,6 +180,25 @@ class ChatPrompts:
             limit.check(count)
             is_there = count > 0
         return [replaced(each, partial(special.sub, seal.put)) for each in messages] if is_there else messages
+
+
+def _with_open_end(messages: Sequence[Message], seal: _Seal) -> Sequence[Message]:
+    """Return the messages with a mark behind the text of the last one. Raises BadRequest."""
+    *earlier, last = messages
+    if last["role"] != "assistant":
+        message = "Only a message of the assistant can be continued: the last message has another role."
+        raise BadRequest(message, param="messages")
+    # The mark also keeps a template that trims from losing a space that the reply follows.
+    return [*earlier, {**last, "content": last["content"] + seal.mark}]
+
+
+def _up_to_open_end(text: str, seal: _Seal) -> str:
+    """Return a rendered text without the mark and what the template writes behind it. Raises BadRequest."""
+    begun, mark, _ = text.rpartition(seal.mark)
+    if not mark:
+        message = "This model's chat template changes the last message, which therefore cannot be continued."
+        raise BadRequest(message, param="messages")
+    return begun
 
 
 def _num_chars(messages: Sequence[Message]) -> int:

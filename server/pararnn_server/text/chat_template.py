@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from typing_extensions import NotRequired, TypedDict
 
@@ -57,21 +58,19 @@ class ChatTemplate:
         self.goes_into_sessions = self._deltas_compose()
         self.structure = self._structure()
 
-    def render(self, *conversations: Sequence[Message]) -> list[str]:
-        """Return whole prompts, open for a reply. Raises BadRequest with the template's words."""
-        try:
-            return self._render(conversations)
-        except TemplateFailed as error:
-            raise BadRequest(f"The chat template refused the messages: {error}", param="messages") from error
+    def render(self, *conversations: Sequence[Message], opens: bool = True) -> list[str]:
+        """Return whole prompts. opens: for a reply. Raises BadRequest with the template's words."""
+        return self._asked([self._variables(messages, opens) for messages in conversations])
 
-    def render_delta(self, *conversations: Sequence[Message]) -> list[str]:
+    def render_delta(self, *conversations: Sequence[Message], opens: bool = True) -> list[str]:
         """Return the text after an earlier reply: its end, the new messages, the opening of the next reply.
 
         Raises BadRequest.
         """
         # The difference between the two renderings is what the template writes after a reply.
-        earlier, *wholes = self.render(
-            [_QUESTION], *([_QUESTION, _ANSWER, *messages] for messages in conversations)
+        wanted = [[_QUESTION, _ANSWER, *messages] for messages in conversations]
+        earlier, *wholes = self._asked(
+            [self._variables([_QUESTION]), *(self._variables(messages, opens) for messages in wanted)]
         )
         earlier += _ANSWER["content"]
         # A system message in the middle, say, which the template moves to the start.
@@ -80,15 +79,20 @@ class ChatTemplate:
             raise BadRequest(message, param="messages")
         return [whole[len(earlier) :] for whole in wholes]
 
-    def _render(self, conversations: Sequence[Sequence[Message]], *, opens: bool = True) -> list[str]:
+    def _asked(self, variables: Sequence[Mapping[str, Any]]) -> list[str]:
+        try:
+            return self.renderer.render(self.source, variables)
+        except TemplateFailed as error:
+            raise BadRequest(f"The chat template refused the messages: {error}", param="messages") from error
+
+    def _variables(self, messages: Sequence[Message], opens: bool = True) -> dict[str, Any]:
         """The variables are those of transformers: tools and documents are None where there are none."""
-        common = {"tools": None, "documents": None, "add_generation_prompt": opens} | self._tokens
-        variables = [{"messages": list(messages)} | common for messages in conversations]
-        return self.renderer.render(self.source, variables)
+        common = {"tools": None, "documents": None, "add_generation_prompt": opens}
+        return {"messages": list(messages)} | common | self._tokens
 
     def _check(self) -> None:
         try:
-            self._render([[_QUESTION]])
+            self.renderer.render(self.source, [self._variables([_QUESTION])])
         except (TemplateBroken, TemplateTooLarge):
             raise
         except TemplateFailed as error:
@@ -113,7 +117,8 @@ class ChatTemplate:
         """Some templates know no system."""
         for first in ([Message(role="system", content="be brief")], []):
             try:
-                [text] = self._render([[*first, _QUESTION, _ANSWER, _QUESTION]], opens=False)
+                conversation = [*first, _QUESTION, _ANSWER, _QUESTION]
+                [text] = self.renderer.render(self.source, [self._variables(conversation, opens=False)])
             except TemplateFailed:
                 continue
             return text

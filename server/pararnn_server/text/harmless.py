@@ -9,7 +9,7 @@ from typing import TypeAlias
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.chat_template import Message, message
 
-Shape: TypeAlias = tuple[Partition, bool, tuple[str, ...]]
+Shape: TypeAlias = tuple[Partition, bool, bool, tuple[str, ...]]
 
 _MAX_SHAPES = 256
 _MAX_MESSAGES = 64
@@ -41,11 +41,13 @@ class KnownMarks:
             self._marks.popitem(last=False)
 
 
-def shape_of(plain: Sequence[Message], partition: Partition, continues: bool) -> Shape | None:
+def shape_of(
+    plain: Sequence[Message], partition: Partition, continues: bool, continues_last: bool
+) -> Shape | None:
     """Return the shape that a template may see of messages; None for too many to be seen twice."""
     if len(plain) > _MAX_MESSAGES:
         return None
-    return partition, continues, tuple(repr(tuple(each.values())) for each in plain)
+    return partition, continues, continues_last, tuple(repr(tuple(each.values())) for each in plain)
 
 
 def harmless(messages: Sequence[Message]) -> list[Message]:

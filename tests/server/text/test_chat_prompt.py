@@ -70,6 +70,48 @@ def test_a_history_is_where_the_next_turn_begins(
     assert whole[: len(known)] == known
 
 
+@given(texts=TEXTS, begun=st.text(max_size=20))
+def test_a_reply_that_is_continued_ends_where_its_text_does(
+    chat: ChatPrompts, tokenizer: Tokenizer, texts: list[str], begun: str
+) -> None:
+    assert chat.template is not None
+    messages = conversation(texts)[: len(texts) - 1 | 1]
+    [opened] = chat.template.render(messages)
+    given_back = [*messages, message("assistant", begun)]
+    ids = asyncio.run(chat.encode(given_back, ALICE, continues_last=True))
+    assert list(ids) == asyncio.run(tokenizer.encode(opened + begun))
+
+
+def test_a_template_that_trims_keeps_the_space_that_a_reply_follows(tokenizer: Tokenizer) -> None:
+    source = "{% for m in messages %}{{ m.role }}: {{ m.content | trim }}\n{% endfor %}"
+    chat = ChatPrompts(tokenizer, ChatTemplate(source, {}))
+    messages = [message("user", "hi"), message("assistant", "so ")]
+    ids = asyncio.run(chat.encode(messages, ALICE, continues_last=True))
+    assert tokenizer.decode(ids) == "user: hi\nassistant: so "
+
+
+def test_a_session_may_read_a_reply_that_is_continued(chat: ChatPrompts, tokenizer: Tokenizer) -> None:
+    messages = [message("user", "hi"), message("assistant", "so")]
+    [delta] = chat.template.render_delta(messages[:1]) if chat.template else [""]
+    ids = asyncio.run(chat.encode(messages, ALICE, continues=True, continues_last=True))
+    assert list(ids) == asyncio.run(tokenizer.encode(delta + "so"))
+
+
+@pytest.mark.parametrize("role", ["user", "system"])
+def test_only_a_message_of_the_assistant_is_continued(chat: ChatPrompts, role: str) -> None:
+    with pytest.raises(BadRequest, match="assistant"):
+        asyncio.run(chat.encode([message(role, "hi")], ALICE, continues_last=True))
+
+
+@pytest.mark.parametrize("body", ["{{ m.content | length }}", "{{ m.content[:3] }}"])
+def test_a_template_that_cuts_the_last_message_continues_none(tokenizer: Tokenizer, body: str) -> None:
+    source = "{% for m in messages %}" + body + "{% endfor %}"
+    chat = ChatPrompts(tokenizer, ChatTemplate(source, {}))
+    messages = [message("user", "hi"), message("assistant", "so")]
+    with pytest.raises(BadRequest, match="cannot be continued"):
+        asyncio.run(chat.encode(messages, ALICE, continues_last=True))
+
+
 def ids(*values: int) -> array[int]:
     return array("i", values)
 
