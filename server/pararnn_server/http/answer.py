@@ -141,7 +141,7 @@ class _Gathered:
         elif isinstance(output, Finished):
             index = job.index(prompt, output.choice)
             self.pieces[index].append(job.readers[index].rest())
-            self.endings[index] = Ending(output.finish_reason, output.session)
+            self.endings[index] = Ending(output.finish_reason, output.session, output.stop_reason)
 
     def _echo(self, prompt: int, piece: Piece) -> None:
         """Take what the first choice's reader made of the prompt for all choices."""

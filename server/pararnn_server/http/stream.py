@@ -66,7 +66,7 @@ class StreamAnswer(Answer):
             if failed is not None:
                 return await self._fail(scope, send, failed.error, "".join(self._events(items)).encode())
             if not items:
-                await self._send(send, sse.PING)
+                await self._send(send, self._job.format.ping)
             ending: Sequence[Addressed] = ()
             if generation.done:
                 first_end = _first_end(items)
@@ -190,7 +190,9 @@ class StreamAnswer(Answer):
         # An unfinished character at the very end would be lost otherwise.
         rest = job.readers[index].rest()
         last = job.format.piece(index, rest, usage) if rest.text else ""
-        return last + job.format.end(index, Ending(output.finish_reason, output.session), usage)
+        return last + job.format.end(
+            index, Ending(output.finish_reason, output.session, output.stop_reason), usage
+        )
 
     def _usage(self, prompt: int, completion_tokens: int) -> TokenUsage | None:
         """Return the usage so far, where every chunk carries it."""

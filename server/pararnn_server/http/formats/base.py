@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
+from types import MappingProxyType
 from typing import Any
 
 from pararnn_server.engine.request import TokenUsage
@@ -44,14 +45,25 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end of one choice: its reason, and the session as it was left."""
+    """The end of one choice: its reason, and the session as it was left.
+
+    stop_reason: the stop string or stop id that ended it, as in Finished.
+    """
 
     reason: str
     session: SessionInfo | None = None
+    stop_reason: str | int | None = None
 
 
 class AnswerFormat(ABC):
-    """One answer, either as a stream of events or whole. Indices count the choices of all prompts."""
+    """One answer, either as a stream of events or whole. Indices count the choices of all prompts.
+
+    ping: event of a stream that is silent.
+    replies: texts of the choices that have ended, by index, where the format keeps them.
+    """
+
+    ping: bytes = sse.PING
+    replies: Mapping[int, str] = MappingProxyType({})
 
     def opening(self, index: int, usage: TokenUsage | None) -> str:
         """Event that comes before anything else of a choice."""

@@ -39,7 +39,7 @@ async def create_completion(request: Request) -> Response:
     prompts = [EncodedPrompt(())]
     if context.session.repeated is None:
         prompts = await context.in_time(_read_prompts(context, body))
-    head, echo = heading(context, "cmpl", body), bool(body.echo)
+    head, echo = heading(context, "cmpl-", body), bool(body.echo)
     plan = fitted_plan(context, plan_of(context, head, body, prompts), body, COMPLETION_ENTRY, echo=echo)
     null_usage = bool(body.stream_options and body.stream_options.include_usage)
     form = CompletionFormat(head, context.model.tokenizer, body.logprobs, null_usage=null_usage)

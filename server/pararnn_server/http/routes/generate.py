@@ -89,7 +89,7 @@ def heading(context: RequestContext, prefix: str, body: RecordedFields) -> Headi
     What is only recorded goes to the request's log line too.
     """
     fields = record(context.request, body)
-    id_, created = f"{prefix}-{secrets.token_hex(12)}", int(time.time())
+    id_, created = f"{prefix}{secrets.token_hex(12)}", int(time.time())
     if (repeated := context.session.repeated) is not None:
         # A repeated request gets the same answer, its id included.
         id_, created = repeated.request_id, repeated.created

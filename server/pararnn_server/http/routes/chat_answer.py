@@ -1,0 +1,78 @@
+"""The steps from a chat to its answer, which each route writes in a format of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+from fastapi import Request, Response
+
+from pararnn_server.engine.request import TokenUsage
+from pararnn_server.errors import BadRequest
+from pararnn_server.http.answer_size import CHAT_ENTRY
+from pararnn_server.http.formats.base import AnswerFormat, Heading
+from pararnn_server.http.request_context import RequestContext
+from pararnn_server.http.routes.generate import answer, fitted_plan, generation_context, heading, plan_of
+from pararnn_server.http.sampling_fields import Sampling
+from pararnn_server.http.schemas.chat import ChatRequest
+from pararnn_server.state_cache.state_cache import Partition
+from pararnn_server.text.chat_prompt import template_messages
+from pararnn_server.text.chat_template import Message
+from pararnn_server.text.prompts import EncodedPrompt
+
+
+class FormatOf(Protocol):
+    """Makes the format of an answer."""
+
+    def __call__(self, context: RequestContext, head: Heading, *, collects: bool) -> AnswerFormat:
+        """Return the format. collects: it keeps the texts of its replies."""
+
+
+async def answer_chat(request: Request, body: ChatRequest, id_prefix: str, form_of: FormatOf) -> Response:
+    """Return the answer to a chat. Raises ServerError."""
+    context = await generation_context(request, body, _sampling)
+    messages = template_messages(body.messages)
+    partition = Partition(context.owner.key, body.cache_salt)
+    continues_last = bool(body.continue_final_message)
+    prompt = await context.in_time(_read_prompt(context, messages, partition, continues_last))
+    head = heading(context, id_prefix, body)
+    plan = fitted_plan(context, plan_of(context, head, body, [prompt]), body, CHAT_ENTRY, echo=False)
+    # Without a session the client will send the whole conversation again.
+    readahead = context.model.readahead if body.session_id is None else None
+    form = form_of(context, head, collects=readahead is not None)
+    if readahead is None:
+        return answer(context, plan, form, body)
+    # A reply that was begun by the client comes back as one message.
+    begun = messages.pop()["content"] if continues_last else ""
+    follow = partial(readahead.follow, partition, messages)
+
+    async def read_ahead(_: TokenUsage) -> None:
+        # Choices end in any order; promises must not depend on it.
+        for index in sorted(form.replies):
+            await follow(begun + form.replies[index])
+
+    return answer(context, plan, form, body, on_end=read_ahead)
+
+
+def _sampling(body: ChatRequest) -> Sampling:
+    if body.top_logprobs is not None and not body.logprobs:
+        raise BadRequest("top_logprobs: only with logprobs true.", param="top_logprobs")
+    return Sampling(logprobs=(body.top_logprobs or 0) if body.logprobs else None)
+
+
+async def _read_prompt(
+    context: RequestContext, messages: Sequence[Message], partition: Partition, continues_last: bool
+) -> EncodedPrompt:
+    """Encode what the messages add; nothing where the answer is repeated."""
+    prompts, session = context.model.prompts, context.session
+    if session.repeated is not None:
+        return EncodedPrompt(())
+    ids = await context.model.chat.encode(
+        messages,
+        partition,
+        continues=not session.is_empty,
+        continues_last=continues_last,
+        limit=prompts.limit("messages"),
+    )
+    return EncodedPrompt(prompts.checked(ids, "messages"))
