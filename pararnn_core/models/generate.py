@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from pararnn_core.models.base import ServingModel
+from pararnn_core.sampling.min_tokens import ending_ids, min_tokens_of
 from pararnn_core.sampling.sampled import NonFiniteLogits
 from pararnn_core.sampling.sampling_params import InvalidSamplingParams, SamplingParams
 from pararnn_core.sampling.sampling_table import SamplingTable
@@ -14,7 +15,14 @@ from pararnn_core.state.state import RecurrentState
 
 PREFILL_CHUNK_TOKENS = 512
 
-_NEED_TEXT_OR_SERVER = ("stop", "logprobs", "prompt_logprobs")
+_NEED_TEXT_OR_SERVER = (
+    "stop",
+    "logprobs",
+    "prompt_logprobs",
+    "include_stop_str_in_output",
+    "skip_special_tokens",
+)
+_NO_SUCH_PARAMS = SamplingParams()
 
 
 def generate(
@@ -39,7 +47,7 @@ def generate(
     if wrong is not None:
         raise ValueError(f"prompt_ids must be in [0, {vocab_size}), got {wrong}")
     for name in _NEED_TEXT_OR_SERVER:
-        if getattr(params, name) not in ((), None):
+        if getattr(params, name) != getattr(_NO_SUCH_PARAMS, name):
             raise InvalidSamplingParams(name, "is not supported here, where only token ids are generated")
     params.check_vocabulary(vocab_size)
     if state is None:
@@ -53,18 +61,19 @@ def generate(
 def _replies(
     model: ServingModel, prompt: list[int], params: SamplingParams, state: RecurrentState, slot: int
 ) -> Iterator[int]:
-    stops = set(params.stop_token_ids)
-    if model.config.eos_token_id is not None and not params.ignore_eos:
-        stops.add(model.config.eos_token_id)
-    table = SamplingTable(1, model.config.vocab_size, state.device)
+    vocab_size, eos_token_id = model.config.vocab_size, model.config.eos_token_id
+    stops, min_tokens = ending_ids(params, eos_token_id), min_tokens_of(params, eos_token_id, vocab_size)
+    table = SamplingTable(1, vocab_size, state.device)
     table.start(0, params)
     row, seen = torch.tensor([0]), state.seen[slot : slot + 1]
     tokens = prompt
     # With max_tokens 0 one round still feeds the prompt.
-    for _ in range(max(params.max_tokens, 1)):
+    for num_drawn in range(max(params.max_tokens, 1)):
         logits = _feed(model, tokens, state, slot)
         if params.max_tokens == 0:
             return
+        if min_tokens is not None:
+            table.set_mask(0, min_tokens.restricted(None, num_drawn))
         tokens = table.sample(logits, row, row.int(), seen)
         if tokens[0] < 0:
             raise NonFiniteLogits([0])

@@ -11,6 +11,7 @@ SEED_MIN, SEED_MAX = -(2**63), 2**63 - 1
 
 _INTEGERS: dict[str, tuple[int, int | None]] = {
     "max_tokens": (0, None),
+    "min_tokens": (0, None),
     "top_k": (0, None),
     "seed": (SEED_MIN, SEED_MAX),
     "logprobs": (0, MAX_LOGPROBS),
@@ -27,6 +28,7 @@ NUMBERS: dict[str, tuple[float, float | None]] = {
 """Ranges of the numbers that every row is sampled with, in the order of SampleNumbers in csrc/params."""
 
 _LOGIT_BIAS_LIMIT = 100.0
+_FLAGS = ("ignore_eos", "include_stop_str_in_output", "skip_special_tokens")
 _OPTIONAL = frozenset({"logprobs", "prompt_logprobs"})
 
 
@@ -43,6 +45,7 @@ class SamplingParams:
     """One reply's sampling. Raises InvalidSamplingParams. Fields and their neutral values:
 
     max_tokens: ids to generate at most; 0 only feeds the prompt.
+    min_tokens: ids before the first that may end the reply.
     temperature: 0 takes the most likely token; ties go to the lowest id everywhere.
     top_k: the k most likely tokens; 0 is off.  top_p: the fewest tokens that together hold p; 1 is off,
         0 leaves one.  min_p: tokens at least min_p times as likely as the most likely one; 0 is off.
@@ -51,10 +54,14 @@ class SamplingParams:
     logit_bias: token id -> number added to its logit.
     seed: signed 64 bits. The same seed gives the same reply.
     stop: strings; the caller that owns text matches them.  stop_token_ids: ids that end the reply.
+    ignore_eos: the model's own EOS is none of them.
+    include_stop_str_in_output: the stop string or id that ends the reply is part of its text.
+    skip_special_tokens: special tokens have no text.
     logprobs, prompt_logprobs: how many alternatives to report beside the token itself; None reports nothing.
     """
 
     max_tokens: int = 16
+    min_tokens: int = 0
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
@@ -68,6 +75,8 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
     logprobs: int | None = None
     prompt_logprobs: int | None = None
 
@@ -78,8 +87,9 @@ class SamplingParams:
         for name, (lowest, highest) in NUMBERS.items():
             # A frozen dataclass refuses plain assignment.
             object.__setattr__(self, name, _checked_number(name, getattr(self, name), lowest, highest))
-        if not isinstance(self.ignore_eos, bool):
-            raise InvalidSamplingParams("ignore_eos", "must be true or false")
+        for flag in _FLAGS:
+            if not isinstance(getattr(self, flag), bool):
+                raise InvalidSamplingParams(flag, "must be true or false")
         object.__setattr__(self, "logit_bias", _checked_bias(self.logit_bias))
         object.__setattr__(self, "stop", _checked_stop(self.stop))
         object.__setattr__(self, "stop_token_ids", _checked_ids(self.stop_token_ids))

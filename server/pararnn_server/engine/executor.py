@@ -7,6 +7,7 @@ so the states of its slots are one id ahead of the host. A shadow pool holds the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from pararnn_core.models.base import NewtonReport, ServingModel
 from pararnn_core.ops.devices import on_device
+from pararnn_core.sampling.mask_words import MaskWords
 from pararnn_core.sampling.sampler import Sampled, token_logprobs
 from pararnn_core.sampling.sampling_table import SamplingTable
 from pararnn_core.state import StateSnapshot
@@ -143,15 +145,35 @@ class Executor:
 
     def _set_masks(self, draws: list[Draw]) -> dict[str, tuple[Running, TokenMaskFailed]]:
         """Set the masks of the next ids. Return the requests whose mask failed, by id."""
+        self._set_min_tokens(draws)
         refused: dict[str, tuple[Running, TokenMaskFailed]] = {}
         for running, choice, _ in draws:
             if choice.mask is None or running.id in refused:
                 continue
             try:
-                choice.mask.apply(choice.slot, self._table.set_mask)
+                choice.mask.apply(choice.slot, partial(self._set_mask, choice))
             except TokenMaskFailed as error:
                 refused[running.id] = running, error
         return refused
+
+    def _set_mask(self, choice: Choice, slot: int, words: MaskWords | None) -> None:
+        """Set a request's own mask, without the ids that min_tokens keeps out."""
+        if choice.min_tokens is not None:
+            words = choice.min_tokens.restricted(words, choice.num_sampled)
+        self._table.set_mask(slot, words)
+
+    def _set_min_tokens(self, draws: list[Draw], num_unread: int = 0) -> None:
+        """Set the masks of replies that only min_tokens restricts.
+
+        num_unread: ids of each reply that are drawn and not read yet.
+        """
+        for _, choice, _ in draws:
+            if choice.min_tokens is None or choice.mask is not None:
+                continue
+            num_drawn = choice.num_sampled + num_unread
+            # The mask of a slot stays until the next one is set.
+            if choice.min_tokens.changes_at(num_drawn):
+                self._table.set_mask(choice.slot, choice.min_tokens.restricted(None, num_drawn))
 
     def _draw(self, logits: Tensor, draws: list[Draw]) -> PendingSample:
         rows = torch.tensor([draw.row for draw in draws])
@@ -197,6 +219,7 @@ class Executor:
         if len(places) < len(ids):
             ids = ids.index_select(0, on_device(torch.tensor(places), ids.device))
         logits = self._model.decode_ahead(ids, slots, self._state)
+        self._set_min_tokens(draws, num_unread=1)
         return self._draw(logits, draws)
 
 

@@ -9,7 +9,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from pararnn_core.sampling.sampler import Sampled
+from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.engine.stop import Limit, StopMatcher
+from pararnn_server.text.vocabulary import Vocabulary
 
 
 class Shown(NamedTuple):
@@ -17,6 +19,10 @@ class Shown(NamedTuple):
 
     sampled: list[Sampled]
     text: bytes
+
+    def then(self, later: Shown) -> Shown:
+        """Return this output and a later one as one."""
+        return Shown(self.sampled + later.sampled, self.text + later.text)
 
 
 class _WithheldToken(NamedTuple):
@@ -28,9 +34,10 @@ class _WithheldToken(NamedTuple):
 
 
 class Reply:
-    """Ids of a reply, counted from its first. An EOS that ends it is none of them.
+    """Ids of a reply, counted from its first. An id that ends it is one of them only where it is shown.
 
-    spellings: text of special tokens, by id.
+    token_bytes: text of each id. spellings: of special tokens without a text, by id.
+    shows_stop: the stop string or id that ends the reply is shown.
     ids: all that were pushed.  num_shown: how many of them are wholly shown.
     """
 
@@ -39,11 +46,14 @@ class Reply:
         token_bytes: Sequence[bytes],
         stops: Sequence[str],
         spellings: Mapping[int, str] = MappingProxyType({}),
+        *,
+        shows_stop: bool = False,
     ) -> None:
         self._token_bytes = token_bytes
         self._spellings = spellings
-        self._matcher = StopMatcher(stops, spellings.values())
+        self._matcher = StopMatcher(stops, spellings.values(), shows_stop=shows_stop)
         self._can_stop = bool(stops)
+        self._shows_stop = shows_stop
         self._withheld: deque[_WithheldToken] = deque()
         self._text = bytearray()
         self._end = 0
@@ -52,13 +62,24 @@ class Reply:
         self.ids = array("I")
         self.num_shown = 0
 
+    @classmethod
+    def of(cls, params: SamplingParams, vocabulary: Vocabulary) -> Reply:
+        """Return the empty reply of a request."""
+        shows_stop = params.include_stop_str_in_output
+        if params.skip_special_tokens:
+            return cls(vocabulary.token_bytes, params.stop, vocabulary.spellings, shows_stop=shows_stop)
+        return cls(vocabulary.spelled_bytes, params.stop, shows_stop=shows_stop)
+
     @property
     def holds_back(self) -> bool:
         """True if some ids may still become part of a stop string."""
         return bool(self._withheld)
 
-    def push(self, sampled: Sampled) -> tuple[Shown, str | None]:
-        """Add an id. Return what may be shown now, and the stop string that the id completed."""
+    def push(self, sampled: Sampled, *, may_stop: bool = True) -> tuple[Shown, str | None]:
+        """Add an id. Return what may be shown now, and the stop string that the id completed.
+
+        may_stop: false for the first ids of a reply, which no stop string ends.
+        """
         data = self._token_bytes[sampled.token_id]
         if not self._can_stop:
             return self._show_all(sampled, data), None
@@ -69,12 +90,19 @@ class Reply:
         self._spelled_end += len(spelled)
         self._withheld.append(_WithheldToken(sampled, self._end, self._spelled_end))
         self.ids.append(sampled.token_id)
-        limit, stop = self._matcher.push(spelled, is_special=spelling is not None)
+        limit, stop = self._matcher.push(spelled, is_special=spelling is not None, may_stop=may_stop)
         return self._show(limit), stop
 
     def flush(self) -> Shown:
         """Return the held back output, at the end of a reply without a stop string."""
         return self._show(Limit(self._end, self._spelled_end))
+
+    def end(self, sampled: Sampled) -> Shown:
+        """Return the held back output, and the id that ends the reply if it is shown."""
+        rest = self.flush()
+        data = self._token_bytes[sampled.token_id]
+        # An EOS without a text adds nothing that a client or a session would see.
+        return rest.then(self._show_all(sampled, data)) if self._shows_stop and data else rest
 
     def cut_text(self) -> bytes:
         """Return the shown bytes of the id that a stop string cut in two."""

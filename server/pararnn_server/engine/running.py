@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pararnn_core.sampling.min_tokens import MinTokens, ending_ids
 from pararnn_core.sampling.sampler import Sampled
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.engine.reply import Reply, Shown
@@ -30,6 +31,7 @@ class Choice:
 
     num_sampled: ids sampled, an EOS included; all but the last of them were fed.
     mask: restricts the ids that may be drawn; None: all may.
+    min_tokens: keeps the first ids from ending the reply; None: nothing to keep.
     """
 
     def __init__(
@@ -40,17 +42,20 @@ class Choice:
         vocabulary: Vocabulary,
         rollback: StopRollback | None,
         mask: ChoiceMask | None = None,
+        min_tokens: MinTokens | None = None,
     ) -> None:
         self.index = index
         self.slot = slot
-        self.reply = Reply(vocabulary.token_bytes, params.stop, vocabulary.spellings)
+        self.reply = Reply.of(params, vocabulary)
         self.rollback = rollback
         self.mask = mask
+        self.min_tokens = min_tokens
         self.num_sampled = 0
         self.last_token_id = -1
         self.last_token_at = 0.0
         self._params = params
         self._eos_token_id = vocabulary.eos_token_id
+        self._ending_ids = ending_ids(params, vocabulary.eos_token_id)
 
     @property
     def num_fed(self) -> int:
@@ -64,17 +69,14 @@ class Choice:
         token_id = self.last_token_id = sampled.token_id
         if self.mask is not None:
             self.mask.accept(token_id)
-        if self._ends_reply(token_id):
+        if token_id in self._ending_ids:
             stop_reason = None if token_id == self._eos_token_id else token_id
-            return self.flush(), ReplyEnd("stop", stop_reason)
-        shown, stop = self.reply.push(sampled)
+            return self._event(self.reply.end(sampled)), ReplyEnd("stop", stop_reason)
+        shown, stop = self.reply.push(sampled, may_stop=self.num_sampled > self._params.min_tokens)
         if stop is not None:
             return self._event(shown), ReplyEnd("stop", stop)
         if self.num_sampled == self._params.max_tokens:
-            rest = self.reply.flush()
-            return self._event(Shown(shown.sampled + rest.sampled, shown.text + rest.text)), ReplyEnd(
-                "length"
-            )
+            return self._event(shown.then(self.reply.flush())), ReplyEnd("length")
         if self.rollback is not None:
             self.rollback.follow(self.num_fed, self.reply.num_shown, self.reply.holds_back)
         return self._event(shown), None
@@ -82,13 +84,6 @@ class Choice:
     def flush(self) -> Tokens | None:
         """Return the held back output, when the reply ends otherwise than by a stop string."""
         return self._event(self.reply.flush())
-
-    def _ends_reply(self, token_id: int) -> bool:
-        """Return True for an EOS or stop id that counts."""
-        # Stop ids are further EOS ids of the checkpoint, so ignore_eos applies to them too.
-        if self._params.ignore_eos:
-            return False
-        return token_id == self._eos_token_id or token_id in self._params.stop_token_ids
 
     def _event(self, shown: Shown) -> Tokens | None:
         if not shown.sampled and not shown.text:

@@ -18,27 +18,36 @@ class StopMatcher:
 
     Every stop string is looked for in the text, to which special tokens add nothing.
     One that contains a special token's whole spelling is also looked for in the text with spellings.
+
+    shows_stop: the limit of a stop string is its end; else it is its start.
     """
 
-    def __init__(self, stops: Sequence[str], spellings: Collection[str] = ()) -> None:
+    def __init__(
+        self, stops: Sequence[str], spellings: Collection[str] = (), *, shows_stop: bool = False
+    ) -> None:
+        self._shows_stop = shows_stop
         self._in_text = [_Pattern(stop) for stop in stops]
         self._in_spelled = [_Pattern(stop) for stop in stops if any(name in stop for name in spellings)]
         self._both = [*self._in_text, *self._in_spelled]
         self._text_end = 0
         self._spelled_end = 0
 
-    def push(self, data: bytes, *, is_special: bool = False) -> tuple[Limit, str | None]:
+    def push(
+        self, data: bytes, *, is_special: bool = False, may_stop: bool = True
+    ) -> tuple[Limit, str | None]:
         """Return the limit of what may be shown now, and the stop string that `data` completed.
 
         is_special: `data` is the spelling of a special token. A stop string ends the text.
+        may_stop: false: a stop string that `data` completes is text like any other.
         """
         patterns = self._in_spelled if is_special else self._both
         for position, byte in enumerate(data, 1):
             found = [pattern for pattern in patterns if pattern.advance(byte)]
-            if found:
+            if found and may_stop:
                 self._count(position, is_special)
-                in_text, in_spelled = _split(found, self._in_text)
-                return self._before(in_text, in_spelled), max(found, key=lambda pattern: pattern.size).text
+                return self._stopped(found), max(found, key=lambda pattern: pattern.size).text
+            for pattern in found:
+                pattern.fall_back()
         self._count(len(data), is_special)
         return self._before(self._in_text, self._in_spelled), None
 
@@ -46,6 +55,11 @@ class StopMatcher:
         self._spelled_end += size
         if not is_special:
             self._text_end += size
+
+    def _stopped(self, found: Sequence[_Pattern]) -> Limit:
+        if self._shows_stop:
+            return Limit(self._text_end, self._spelled_end)
+        return self._before(*_split(found, self._in_text))
 
     def _before(self, in_text: Sequence[_Pattern], in_spelled: Sequence[_Pattern]) -> Limit:
         return Limit(self._text_end - _longest(in_text), self._spelled_end - _longest(in_spelled))
@@ -75,8 +89,12 @@ class _Pattern:
             self.matched = self._shorter[self.matched - 1]
         if self._bytes[self.matched] == byte:
             self.matched += 1
-        # A complete match ends the text, so the index above stays in range.
+        # A complete match ends the text or falls back, so the index above stays in range.
         return self.matched == self.size
+
+    def fall_back(self) -> None:
+        """Continue after a complete match with the longest beginning that is also its end."""
+        self.matched = self._shorter[-1]
 
 
 def _borders(pattern: bytes) -> list[int]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from pararnn_core.models.base import ServingModel
+from pararnn_core.sampling.min_tokens import min_tokens_of
 from pararnn_core.sampling.sampler import Sampled
 from pararnn_core.state import parts_bytes
 from pararnn_server.engine.active_requests import ActiveRequests
@@ -218,10 +219,11 @@ class Worker:
             return
         running.started_at = now
         params, token_mask = running.request.params, running.request.token_mask
+        min_tokens = min_tokens_of(params, self._vocabulary.eos_token_id, len(self._vocabulary.token_bytes))
         for index, slot in enumerate(slots):
             rollback = self._committer.new_rollback(running, slot)
             mask = None if token_mask is None else ChoiceMask(token_mask, running.id)
-            running.choices[index] = Choice(index, slot, params, self._vocabulary, rollback, mask)
+            running.choices[index] = Choice(index, slot, params, self._vocabulary, rollback, mask, min_tokens)
         start = self._reuse.begin(running)
         began = time.perf_counter()
         self._executor.load(slots[0], start.snapshot)

@@ -41,7 +41,7 @@ def fitted(
     room = (limit - echoed) // replies if replies else plan.params.max_tokens
     if echoed <= limit and room >= plan.params.max_tokens:
         return plan
-    if echoed <= limit and room >= 1 and not is_chosen:
+    if echoed <= limit and room >= max(1, plan.params.min_tokens) and not is_chosen:
         return replace(plan, params=replace(plan.params, max_tokens=room))
     raise _refusal(plan, echoed + replies * (plan.params.max_tokens if is_chosen else 1), limit, echo=echo)
 

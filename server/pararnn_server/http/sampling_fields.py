@@ -32,17 +32,21 @@ def sampling_params(
 ) -> SamplingParams:
     """Return the parameters, with the model's own values for what the body leaves out. Raises BadRequest."""
     defaults = model.sampling_defaults
+    max_tokens = _max_tokens(body, sampling.default_max_tokens, settings.max_output_tokens)
     try:
         params = SamplingParams(
-            max_tokens=_max_tokens(body, sampling.default_max_tokens, settings.max_output_tokens),
+            max_tokens=max_tokens,
+            min_tokens=_min_tokens(body, max_tokens),
             # Off is 0 here, and -1 to clients of other servers.
             top_k=defaults.top_k if body.top_k is None else max(0, body.top_k),
             logit_bias={int(token): bias for token, bias in (body.logit_bias or {}).items()},
             # Clients of other servers ask for a random seed by -1.
             seed=secrets.randbelow(SEED_LIMIT) if body.seed in (None, -1) else body.seed,
             stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
-            stop_token_ids=() if body.ignore_eos else tuple(model.stop_token_ids),
+            stop_token_ids=_stop_token_ids(body, model),
             ignore_eos=bool(body.ignore_eos),
+            include_stop_str_in_output=bool(body.include_stop_str_in_output),
+            skip_special_tokens=body.skip_special_tokens is not False,
             logprobs=sampling.logprobs,
             prompt_logprobs=sampling.prompt_logprobs,
             **_numbers(body, defaults),
@@ -67,8 +71,31 @@ def _max_tokens(body: SamplingFields, default: int | None, limit: int) -> int:
     return next(iter(given.values()), limit if default is None else min(default, limit))
 
 
+def _min_tokens(body: SamplingFields, max_tokens: int) -> int:
+    if (body.min_tokens or 0) > max_tokens:
+        message = f"min_tokens: more than the {max_tokens} of max_tokens; send a larger max_tokens."
+        raise BadRequest(message, param="min_tokens")
+    return body.min_tokens or 0
+
+
+def _stop_token_ids(body: SamplingFields, model: ServedModel) -> tuple[int, ...]:
+    """The model's own further EOS ids are ignored with its EOS; those of the request never are."""
+    own = () if body.ignore_eos else model.stop_token_ids
+    return (*own, *(body.stop_token_ids or ()))
+
+
 def _numbers(body: SamplingFields, defaults: SamplingDefaults) -> dict[str, float]:
     """Return the numbers that the body or the model gives; the others have the defaults of SamplingParams."""
     values = {name: getattr(body, name, None) for name in NUMBERS}
     given = {name: value for name, value in values.items() if value is not None}
+    if body.repeat_penalty is not None:
+        given["repetition_penalty"] = _repetition_penalty(body.repetition_penalty, body.repeat_penalty)
     return {name: getattr(defaults, name) for name in NUMBERS if hasattr(defaults, name)} | given
+
+
+def _repetition_penalty(ours: float | None, llama_cpp: float) -> float:
+    """The two names mean the same."""
+    if ours not in (None, llama_cpp):
+        message = "repeat_penalty: another value than repetition_penalty; send one of them."
+        raise BadRequest(message, param="repeat_penalty")
+    return llama_cpp

@@ -190,9 +190,8 @@ class StreamAnswer(Answer):
         # An unfinished character at the very end would be lost otherwise.
         rest = job.readers[index].rest()
         last = job.format.piece(index, rest, usage) if rest.text else ""
-        return last + job.format.end(
-            index, Ending(output.finish_reason, output.session, output.stop_reason), usage
-        )
+        ending = Ending(output.finish_reason, output.session, output.stop_reason)
+        return last + job.format.end(index, ending, usage)
 
     def _usage(self, prompt: int, completion_tokens: int) -> TokenUsage | None:
         """Return the usage so far, where every chunk carries it."""

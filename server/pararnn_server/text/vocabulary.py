@@ -11,13 +11,14 @@ class Vocabulary(NamedTuple):
     """token_bytes: text of each id of the model, b"" for special ones.
 
     byte_ids: the id of each of the 256 bytes, -1 for one that no token has; empty if one of a token has none.
-    spellings: of special tokens, by id.
+    spellings: of special tokens, by id. spelled_bytes: token_bytes with these.
     """
 
     token_bytes: Sequence[bytes]
     byte_ids: Sequence[int]
     eos_token_id: int | None
     spellings: Mapping[int, str]
+    spelled_bytes: Sequence[bytes]
 
     @classmethod
     def build(
@@ -38,4 +39,9 @@ class Vocabulary(NamedTuple):
         byte_ids = tuple(singles.get(byte, -1) for byte in range(256)) if used <= singles.keys() else ()
         padding = (b"",) * (vocab_size - len(token_bytes))
         spellings = {token_id: name for name, token_id in special_ids.items() if name}
-        return cls((*token_bytes, *padding), byte_ids, eos_token_id, spellings)
+        shown = (*token_bytes, *padding)
+        spelled = tuple(
+            spellings[token_id].encode() if token_id in spellings else data
+            for token_id, data in enumerate(shown)
+        )
+        return cls(shown, byte_ids, eos_token_id, spellings, spelled)

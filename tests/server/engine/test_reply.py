@@ -150,3 +150,35 @@ def test_text_never_runs_past_the_first_id_held_back(ids: list[int], stops: list
         shown += len(part.sampled)
         whole = b"".join(TOKEN_BYTES[token_id] for token_id in ids[: shown + 1])
         assert whole.startswith(text)
+
+
+@given(ids=token_lists, stops=stop_lists, first=st.integers(0, 10))
+def test_no_stop_string_ends_the_first_ids(ids: list[int], stops: list[str], first: int) -> None:
+    """Text of the first ids may begin a stop string, and does not end one."""
+    reply, text, shown = Reply(TOKEN_BYTES, stops), b"", b""
+    for place, token_id in enumerate(ids):
+        before, text = len(text), text + TOKEN_BYTES[token_id]
+        ends = [
+            end
+            for end in range(before + 1, len(text) + 1)
+            for stop in stops
+            if text[:end].endswith(stop.encode())
+        ]
+        part, found = reply.push(Sampled(token_id), may_stop=place >= first)
+        shown += part.text
+        assert (found is not None) == (place >= first and bool(ends))
+        if found is not None:
+            assert shown == text[: ends[0] - len(found)]
+            return
+    assert shown + reply.flush().text == text
+
+
+@given(ids=token_lists, stops=stop_lists)
+def test_shown_stop_string_is_the_end_of_the_text(ids: list[int], stops: list[str]) -> None:
+    text = b"".join(TOKEN_BYTES[token_id] for token_id in ids)
+    found = first_stop(text, stops)
+    reply = Reply(TOKEN_BYTES, stops, shows_stop=True)
+    parts, _ = say(reply, ids)
+    assert b"".join(part.text for part in parts) == text[: len(text) if found is None else found[1]]
+    kept = b"".join(TOKEN_BYTES[token_id] for token_id in reply.ids[: reply.num_shown])
+    assert kept + reply.cut_text() == b"".join(part.text for part in parts)

@@ -11,6 +11,7 @@ from tests.server.http_server import HttpServer, counts, serving
 
 BASE: dict[str, Any] = {"max_tokens": 16, "seed": 11}
 X, Y = (str(ord(letter) - 33) for letter in "xy")
+EOS, USER = "262", "263"
 GREEDY = {"temperature": 0}
 FLAT = {"logit_bias": {X: 100, Y: 100}}
 Case = tuple[dict[str, Any], dict[str, Any]]
@@ -26,13 +27,18 @@ DIFFERENCES: dict[str, Case] = {
     "top_k": ({}, {"top_k": 1}),
     "min_p": ({}, {"min_p": 1.0}),
     "repetition_penalty": (GREEDY | FLAT, {"repetition_penalty": 100.0}),
+    "repeat_penalty": (GREEDY | FLAT, {"repeat_penalty": 100.0}),
     "presence_penalty": (GREEDY | FLAT, {"presence_penalty": 2.0}),
     "frequency_penalty": (GREEDY | FLAT, {"frequency_penalty": 2.0}),
     "logit_bias": ({}, {"logit_bias": {X: 100}}),
     "seed": ({}, {"seed": 12}),
+    "min_tokens": ({"logit_bias": {EOS: 100}}, {"min_tokens": 3}),
+    "stop_token_ids": (FLAT, {"stop_token_ids": [int(X), int(Y)]}),
+    "include_stop_str_in_output": (FLAT | {"stop": ["x", "y"]}, {"include_stop_str_in_output": True}),
+    "skip_special_tokens": ({"logit_bias": {USER: 100}}, {"skip_special_tokens": False}),
     "stop": (FLAT, {"stop": ["x", "y"]}),
     "n": ({}, {"n": 2}),
-    "ignore_eos": ({"logit_bias": {"262": 100}}, {"ignore_eos": True}),
+    "ignore_eos": ({"logit_bias": {EOS: 100}}, {"ignore_eos": True}),
     "messages": ({}, {"messages": [{"role": "user", "content": "other"}]}),
     "prompt": ({}, {"prompt": "other"}),
     "echo": ({}, {"echo": True}),
@@ -88,17 +94,19 @@ NEUTRAL: dict[str, list[tuple[str, Any]]] = {
         ("logit_bias", {}),
         ("service_tier", "auto"),
         ("service_tier", "default"),
+        ("bad_words", []),
+        ("spaces_between_special_tokens", True),
+        ("spaces_between_special_tokens", False),
         ("min_tokens", 0),
         ("stop_token_ids", []),
-        ("bad_words", []),
-        ("skip_special_tokens", True),
-        ("spaces_between_special_tokens", True),
         ("include_stop_str_in_output", False),
+        ("skip_special_tokens", True),
         ("return_token_ids", False),
         ("return_tokens_as_token_ids", False),
         ("use_beam_search", False),
         ("length_penalty", 1),
         ("repeat_penalty", 1.0),
+        ("repeat_last_n", -1),
         ("typical_p", 1.0),
         ("top_a", 0),
         ("mirostat", 0),

@@ -47,12 +47,18 @@ class Heading:
 class Ending:
     """The end of one choice: its reason, and the session as it was left.
 
-    stop_reason: the stop string or stop id that ended it, as in Finished.
+    stop_reason: the stop string or stop id that ended it; None for the model's own EOS and any other reason.
     """
 
     reason: str
     session: SessionInfo | None = None
     stop_reason: str | int | None = None
+
+    @property
+    def fields(self) -> str:
+        """The members of a choice that say how it ended, as JSON."""
+        stop = quoted(self.stop_reason) if isinstance(self.stop_reason, str) else json.dumps(self.stop_reason)
+        return f'"finish_reason":"{self.reason}","stop_reason":{stop}'
 
 
 class AnswerFormat(ABC):

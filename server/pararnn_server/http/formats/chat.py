@@ -58,7 +58,7 @@ class ChatFormat(ChunkFormat):
         """An empty delta with the reason."""
         if self._collects:
             self.replies[index] = "".join(self._said.pop(index, ()))
-        choice = f'{{"index":{index},"delta":{{}},"logprobs":null,"finish_reason":"{ending.reason}"}}'
+        choice = f'{{"index":{index},"delta":{{}},"logprobs":null,{ending.fields}}}'
         return self.chunk(choice, usage, ending.session)
 
     def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
@@ -77,7 +77,7 @@ class ChatFormat(ChunkFormat):
             yield ',"refusal":null}'
         else:
             yield "null"
-        yield f',"finish_reason":"{ending.reason}"}}'
+        yield f",{ending.fields}}}"
 
     def _logprobs(self, entries: Sequence[TokenEntry]) -> dict[str, Any]:
         return {"content": [self._entry(entry) for entry in entries], "refusal": None}

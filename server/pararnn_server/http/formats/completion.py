@@ -37,7 +37,7 @@ class CompletionFormat(ChunkFormat):
 
     def end(self, index: int, ending: Ending, usage: TokenUsage | None) -> str:
         """An empty text with the reason."""
-        choice = f'{{"index":{index},"text":"","logprobs":null,"finish_reason":"{ending.reason}"}}'
+        choice = f'{{"index":{index},"text":"","logprobs":null,{ending.fields}}}'
         return self.chunk(choice, usage, ending.session)
 
     def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
@@ -46,7 +46,7 @@ class CompletionFormat(ChunkFormat):
         yield from json_text(piece.text for piece in pieces)
         yield ',"logprobs":'
         yield from self._lists(index, pieces) if self._top is not None else ("null",)
-        yield f',"finish_reason":"{ending.reason}"}}'
+        yield f",{ending.fields}}}"
 
     def _lists(self, index: int, pieces: Sequence[Piece]) -> Iterator[str]:
         """Yield the lists one after the other, each from all pieces."""

@@ -38,12 +38,22 @@ class PieceReader:
     """Outputs of one choice to pieces. Joined, their text is that of the bytes joined, whatever the cuts.
 
     echo: whether the prompt comes first, special tokens by name, an added BOS as nothing.
+    skips_special: special tokens of the reply have no text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prompt: EncodedPrompt, *, logprobs: bool, echo: bool) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        prompt: EncodedPrompt,
+        *,
+        logprobs: bool,
+        echo: bool,
+        skips_special: bool = True,
+    ) -> None:
         self._tokenizer = tokenizer
         self._prompt = prompt
         self._logprobs = logprobs
+        self._text_of = tokenizer.token_bytes.__getitem__ if skips_special else tokenizer.shown
         # A token may end in the middle of a character.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._echoed = 0
@@ -67,8 +77,7 @@ class PieceReader:
         """Bytes of an unfinished character wait for the rest of it."""
         entries = None
         if self._logprobs:
-            text_of = self._tokenizer.token_bytes
-            entries = [entry(row, text_of[row.token_id]) for row in output.logprobs or ()]
+            entries = [entry(row, self._text_of(row.token_id)) for row in output.logprobs or ()]
         return Piece(self._decoder.decode(output.text_bytes), entries)
 
     def rest(self) -> Piece:

@@ -149,7 +149,13 @@ def answer(
     model = context.model
     wants_logprobs = plan.params.logprobs is not None
     readers = [
-        PieceReader(model.tokenizer, prompt, logprobs=wants_logprobs, echo=echo)
+        PieceReader(
+            model.tokenizer,
+            prompt,
+            logprobs=wants_logprobs,
+            echo=echo,
+            skips_special=plan.params.skip_special_tokens,
+        )
         for prompt in plan.prompts
         for _ in range(plan.num_choices)
     ]

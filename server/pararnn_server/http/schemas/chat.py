@@ -165,6 +165,7 @@ class ChatChoice(ResponseBody):
     message: ReplyMessage
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason
+    stop_reason: str | int | None
 
 
 class Delta(ResponseBody):
@@ -182,6 +183,7 @@ class ChatChunkChoice(ResponseBody):
     delta: Delta
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason | None
+    stop_reason: str | int | None = None
 
 
 class ChatCommon(ResponseBody):

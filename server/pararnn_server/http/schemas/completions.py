@@ -45,6 +45,7 @@ class CompletionChoice(ResponseBody):
     text: str
     logprobs: CompletionLogprobs | None
     finish_reason: Literal["stop", "length", "cancelled"]
+    stop_reason: str | int | None
 
 
 class CompletionChunkChoice(ResponseBody):
@@ -54,6 +55,7 @@ class CompletionChunkChoice(ResponseBody):
     text: str
     logprobs: CompletionLogprobs | None
     finish_reason: Literal["stop", "length", "cancelled"] | None
+    stop_reason: str | int | None = None
 
 
 class CompletionCommon(ResponseBody):

@@ -6,14 +6,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pararnn_server.http.schemas.base import Metadata, RequestBody, SessionId, Stop
-from pararnn_server.http.schemas.first_fault import Mapping
+from pararnn_server.http.schemas.base import Metadata, RequestBody, SessionId, Stop, TokenId
+from pararnn_server.http.schemas.first_fault import FirstFault, Mapping
 
 SEED_LIMIT = 2**63
 # JSON has only text as names; "07" and "7" would be one token twice.
 TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})$")]
 Bias = Annotated[float, Field(ge=-100.0, le=100.0)]
 Penalty = Annotated[float, Field(ge=-2.0, le=2.0)]
+RepetitionPenalty = Annotated[float, Field(ge=0.01, le=100.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
@@ -35,17 +36,23 @@ class SamplingFields(RequestBody):
     max_output_tokens: Count | None = None
     # The name that llama.cpp has for max_tokens.
     n_predict: Annotated[int, Field(ge=-1)] | None = None
+    min_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0.0)] | None = None
     top_p: Share | None = None
     # Both 0 and -1 mean off, because clients of different servers send either.
     top_k: Annotated[int, Field(ge=-1)] | None = None
     min_p: Share | None = None
-    repetition_penalty: Annotated[float, Field(ge=0.01, le=100.0)] | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    # The name that llama.cpp has for repetition_penalty.
+    repeat_penalty: RepetitionPenalty | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: Annotated[dict[TokenKey, Bias], Mapping(max_length=4096)] | None = None
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
     stop: Stop | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=4096), FirstFault()] | None = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
     stream: bool | None = None
     ignore_eos: bool | None = None
     cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = None

@@ -29,17 +29,15 @@ class NeutralFields(RequestBody):
     """Fields of all generating routes."""
 
     service_tier: Literal["auto", "default"] | None = None
-    min_tokens: Annotated[int, Field(ge=0, le=0)] | None = None
-    stop_token_ids: EmptyList | None = None
     bad_words: EmptyList | None = None
-    skip_special_tokens: Literal[True] | None = None
-    spaces_between_special_tokens: Literal[True] | None = None
-    include_stop_str_in_output: Literal[False] | None = None
+    # A byte-level tokenizer writes no spaces between tokens, so that both values mean the same.
+    spaces_between_special_tokens: bool | None = None
     return_token_ids: Literal[False] | None = None
     return_tokens_as_token_ids: Literal[False] | None = None
     use_beam_search: Literal[False] | None = None
     length_penalty: One | None = None
-    repeat_penalty: One | None = None
+    # The penalty counts the whole context, which is -1 to llama.cpp.
+    repeat_last_n: Annotated[int, Field(ge=-1, le=-1)] | None = None
     typical_p: One | None = None
     top_a: Zero | None = None
     mirostat: Zero | None = None
