@@ -24,7 +24,7 @@ ROOMS = {
     ),
     "pararnn_server": (
         ("errors", "settings"),
-        ("metrics", "state_cache"),
+        ("metrics", "state_cache", "tools"),
         ("access", "http/schemas"),
         ("concurrency", "sessions/stores"),
         ("sessions", "text"),

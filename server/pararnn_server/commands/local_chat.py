@@ -18,7 +18,7 @@ from pararnn_server.commands.sampling_options import ChatSampling
 from pararnn_server.metrics.units import as_bytes
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.chat_prompt import ChatPrompts
-from pararnn_server.text.chat_template import message
+from pararnn_server.text.conversation import message
 from pararnn_server.text.tokenizer import Tokenizer
 
 

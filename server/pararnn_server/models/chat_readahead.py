@@ -9,7 +9,7 @@ from pararnn_server.engine.engine import Engine
 from pararnn_server.errors import ServerError
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.chat_prompt import ChatPrompts
-from pararnn_server.text.chat_template import Message
+from pararnn_server.text.conversation import Message, message
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class ChatReadahead:
         whatever the server has to do.
         """
         try:
-            ids = await self._chat.encode_shared_prefix(messages, reply, partition)
+            ids = await self._chat.encode_shared_prefix(messages, message("assistant", reply), partition)
         except ServerError:
             # The template takes the messages but not a reply after them: nothing will be sent back.
             return

@@ -33,6 +33,8 @@ from pararnn_server.text.prompts import PromptReader
 from pararnn_server.text.template_renderer import TemplateFailed
 from pararnn_server.text.tokenizer import TokenizerError
 
+# The name that transformers has for the template of conversations with tools.
+TOOL_TEMPLATE = "tool_use"
 _GRAPHS = 3
 """Decodes of all slots whose working memory is counted: graphs of several sizes keep theirs for good."""
 
@@ -173,6 +175,7 @@ def read_chat_template(loaded: Loaded) -> ChatTemplate | None:
             logger.warning("the chat templates %s cannot be used: none is called default", names)
         return None
     try:
-        return ChatTemplate(source, loaded.tokenizer.named_tokens, loaded.renderer)
+        tool_source = templates.get(TOOL_TEMPLATE)
+        return ChatTemplate(source, loaded.tokenizer.named_tokens, loaded.renderer, tool_source)
     except TemplateFailed as error:
         raise TokenizerError(f"the chat template cannot be used: {error}") from error

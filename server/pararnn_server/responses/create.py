@@ -26,7 +26,7 @@ from pararnn_server.responses.lifecycle import KeptAnswer, ResponseLifecycle
 from pararnn_server.responses.records import StoredResponse
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.state_cache.state_cache import Partition
-from pararnn_server.text.chat_template import Message, message
+from pararnn_server.text.conversation import Message, message
 from pararnn_server.text.prompts import EncodedPrompt
 
 # Of a response that is not kept yet, beyond the longest life of its request.

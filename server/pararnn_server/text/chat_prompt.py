@@ -5,32 +5,36 @@ from __future__ import annotations
 import re
 import secrets
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from pararnn_server.concurrency.fair_threads import FairThreads
 from pararnn_server.errors import BadRequest
-from pararnn_server.http.schemas.chat import MessageFields, text_of
 from pararnn_server.state_cache.state_cache import Partition
-from pararnn_server.text.chat_template import ChatTemplate, Message, message
+from pararnn_server.text.chat_template import ChatTemplate
+from pararnn_server.text.conversation import Conversation, Message, message, tool_result
 from pararnn_server.text.encoded_prefixes import EncodedPrefixes
-from pararnn_server.text.harmless import KnownMarks, harmless, replaced, shape_of
+from pararnn_server.text.harmless import (
+    KnownMarks,
+    harmless,
+    replaced,
+    replaced_tool,
+    shape_of,
+    texts_of,
+    with_texts,
+)
 from pararnn_server.text.template_renderer import MAX_PROCESSES
 from pararnn_server.text.text_encoder import OpenText, TokenLimit
 from pararnn_server.text.tokenizer import Tokenizer
+from pararnn_server.tools.tool import Tool
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # Searched in less time than a thread may take to wake.
 OFF_LOOP_CHARS = 64 << 10
-
-
-def template_messages(bodies: Sequence[MessageFields]) -> list[Message]:
-    """Return the messages of a request in the form that templates take."""
-    return [message(body["role"], text_of(body), body.get("name")) for body in bodies]
 
 
 class ChatPrompts:
@@ -55,6 +59,7 @@ class ChatPrompts:
         messages: Sequence[Message],
         partition: Partition,
         *,
+        tools: Sequence[Tool] = (),
         continues: bool = False,
         continues_last: bool = False,
         limit: TokenLimit | None = None,
@@ -63,12 +68,16 @@ class ChatPrompts:
 
         continues_last: the last message is the beginning of the reply, and nothing follows its text.
         partition: who may notice that the messages, or some of them, were here before.
+        tools: those that the model is shown.
         The control tokens among the ids are those of the same conversation with harmless texts.
         """
         template = self._usable(continues)
         seal = _Seal(self._names)
-        sealed = await self._off_loop(_num_chars(messages), self._sealed, messages, seal, limit)
-        plain = harmless(messages)
+        given = Conversation(messages, tools)
+        template.check_is_shown(given)
+        num_chars = _num_chars(given)
+        sealed = await self._off_loop(num_chars, self._sealed, given, seal, limit)
+        plain = await self._off_loop(num_chars, harmless, given)
         shape = shape_of(plain, partition, continues, continues_last)
         marks = self._marks.get(shape)
         conversations = [sealed, plain] if marks is None else [sealed]
@@ -89,18 +98,26 @@ class ChatPrompts:
         return ids
 
     async def encode_shared_prefix(
-        self, messages: Sequence[Message], reply: str, partition: Partition
+        self,
+        messages: Sequence[Message],
+        reply: Message,
+        partition: Partition,
+        tools: Sequence[Tool] = (),
     ) -> Sequence[int]:
-        """Return the first ids of `encode` for these messages, their reply, and any further user message.
+        """Return the first ids of `encode` for these messages, their reply, and whatever answers it.
 
-        Raises BadRequest.
+        An answer is any user message, or any results of the tools that the reply calls. Raises BadRequest.
         """
         template = self._usable(continues=False)
         seal = _Seal(self._names)
-        conversation = [*messages, message("assistant", reply)]
-        known = await self._off_loop(_num_chars(conversation), self._sealed, conversation, seal, None)
-        [whole] = await self._threads.run(template.render, [*known, message("user", seal.mark)])
-        text, _, _ = whole.partition(seal.mark)
+        given = Conversation([*messages, reply], tools)
+        template.check_is_shown(given)
+        known = await self._off_loop(_num_chars(given), self._sealed, given, seal, None)
+        answers = [tool_result(call["id"], seal.mark) for call in reply.get("tool_calls", ())]
+        answers = answers or [message("user", seal.mark)]
+        whole = Conversation([*known.messages, *answers], known.tools)
+        [text] = await self._threads.run(template.render, whole)
+        text, _, _ = text.partition(seal.mark)
         ids, num_stable = await self._encode_open(text, seal, partition)
         return ids[:num_stable]
 
@@ -164,14 +181,12 @@ class ChatPrompts:
             start = found.end()
         return parts, start, seal.broken(text[start:])
 
-    def _sealed(
-        self, messages: Sequence[Message], seal: _Seal, limit: TokenLimit | None
-    ) -> Sequence[Message]:
+    def _sealed(self, given: Conversation, seal: _Seal, limit: TokenLimit | None) -> Conversation:
         """Replace the names of special tokens. Raises BadRequest for more of them than the limit of ids."""
         special = self._special
         if special is None:
-            return messages
-        found = chain.from_iterable(map(special.finditer, _texts(messages)))
+            return given
+        found = chain.from_iterable(map(special.finditer, _texts(given)))
         if limit is None:
             is_there = any(found)
         else:
@@ -179,17 +194,26 @@ class ChatPrompts:
             count = sum(1 for _ in islice(found, limit.max_tokens + 1))
             limit.check(count)
             is_there = count > 0
-        return [replaced(each, partial(special.sub, seal.put)) for each in messages] if is_there else messages
+        if not is_there:
+            return given
+        replace = partial(special.sub, seal.put)
+        replace_json = partial(with_texts, replace=replace)
+        return Conversation(
+            [replaced(each, replace, replace_json) for each in given.messages],
+            [replaced_tool(tool, replace_json) for tool in given.tools],
+        )
 
 
-def _with_open_end(messages: Sequence[Message], seal: _Seal) -> Sequence[Message]:
-    """Return the messages with a mark behind the text of the last one. Raises BadRequest."""
-    *earlier, last = messages
+def _with_open_end(given: Conversation, seal: _Seal) -> Conversation:
+    """Return the conversation with a mark behind the text of its last message. Raises BadRequest."""
+    *earlier, last = given.messages
     if last["role"] != "assistant":
         message = "Only a message of the assistant can be continued: the last message has another role."
         raise BadRequest(message, param="messages")
+    if last["content"] is None or "tool_calls" in last:
+        raise BadRequest("Only text can be continued: the last message calls tools.", param="messages")
     # The mark also keeps a template that trims from losing a space that the reply follows.
-    return [*earlier, {**last, "content": last["content"] + seal.mark}]
+    return Conversation([*earlier, {**last, "content": last["content"] + seal.mark}], given.tools)
 
 
 def _up_to_open_end(text: str, seal: _Seal) -> str:
@@ -201,14 +225,27 @@ def _up_to_open_end(text: str, seal: _Seal) -> str:
     return begun
 
 
-def _num_chars(messages: Sequence[Message]) -> int:
-    return sum(len(each["content"]) for each in messages)
+def _num_chars(given: Conversation) -> int:
+    contents = sum(len(each["content"] or "") for each in given.messages)
+    return contents + sum(map(len, _json_texts(given)))
 
 
-def _texts(messages: Sequence[Message]) -> list[str]:
-    """Return all text of users as two texts: a search per message costs more than the search itself."""
-    contents = "".join([each["content"] for each in messages])
-    return [contents, "\n".join([each["name"] for each in messages if "name" in each])]
+def _texts(given: Conversation) -> Iterator[str]:
+    """Yield all text of users, of messages as two texts: a search per message costs more than the search."""
+    yield "".join([each["content"] or "" for each in given.messages])
+    yield "\n".join([each["name"] for each in given.messages if "name" in each])
+    yield from _json_texts(given)
+
+
+def _json_texts(given: Conversation) -> Iterator[str]:
+    """Yield the texts of tools, calls and the ids of results."""
+    values: list[Any] = [tool.function for tool in given.tools]
+    for each in given.messages:
+        if "tool_calls" in each:
+            values.append(each["tool_calls"])
+        if "tool_call_id" in each:
+            values.append(each["tool_call_id"])
+    return (text for value in values for text in texts_of(value))
 
 
 def _marks_forged() -> BadRequest:

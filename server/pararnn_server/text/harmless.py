@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Any, TypeAlias
 
 from pararnn_server.state_cache.state_cache import Partition
-from pararnn_server.text.chat_template import Message, message
+from pararnn_server.text.conversation import Conversation, Message
+from pararnn_server.tools.tool import Tool
 
 Shape: TypeAlias = tuple[Partition, bool, bool, tuple[str, ...]]
 
 _MAX_SHAPES = 256
 _MAX_MESSAGES = 64
+# Members of calls, and words of JSON Schema: templates read them, and take one path or another by them.
+_KEPT_WORDS = frozenset(
+    re.findall(
+        r"\S+",
+        "id type function name arguments"
+        " $defs $ref additionalProperties allOf anyOf array boolean const default definitions description"
+        " enum examples format integer items maxItems maxLength maximum minItems minLength minimum null"
+        " nullable number object oneOf parameters pattern properties required strict string title",
+    )
+)
 
 
 class KnownMarks:
@@ -42,28 +55,105 @@ class KnownMarks:
 
 
 def shape_of(
-    plain: Sequence[Message], partition: Partition, continues: bool, continues_last: bool
+    plain: Conversation, partition: Partition, continues: bool, continues_last: bool
 ) -> Shape | None:
-    """Return the shape that a template may see of messages; None for too many to be seen twice."""
-    if len(plain) > _MAX_MESSAGES:
+    """Return the shape that a template may see of a conversation; None for one too long to come twice."""
+    if len(plain.messages) > _MAX_MESSAGES:
         return None
-    return partition, continues, continues_last, tuple(repr(tuple(each.values())) for each in plain)
+    shapes = [repr(tuple(each.values())) for each in plain.messages]
+    if plain.tools:
+        # A digest, because schemas of tools may be long.
+        shapes.append(sha256(repr([tool.function for tool in plain.tools]).encode()).hexdigest())
+    return partition, continues, continues_last, tuple(shapes)
 
 
-def harmless(messages: Sequence[Message]) -> list[Message]:
-    """Replace every text by one that has no meaning, but is empty or begins with a space where it was so."""
-    return [replaced(each, _harmless) for each in messages]
+def harmless(conversation: Conversation) -> Conversation:
+    """Replace every text by one that has no meaning, but is empty or begins with a space where it was so.
+
+    Equal texts of tools and calls stay equal, because templates compare them, and words of JSON Schema stay.
+    """
+    words = _Words()
+    return Conversation(
+        [replaced(each, _harmless, words.value) for each in conversation.messages],
+        [replaced_tool(tool, words.value) for tool in conversation.tools],
+    )
 
 
-def replaced(given: Message, replace: Callable[[str], str]) -> Message:
-    """Replace the texts of a message that a user may choose."""
-    name = given.get("name")
-    return message(given["role"], replace(given["content"]), None if name is None else replace(name))
+def replaced(given: Message, replace: Callable[[str], str], replace_json: Callable[[Any], Any]) -> Message:
+    """Replace the texts of a message that a user may choose. replace_json: for whole JSON values."""
+    made = given.copy()
+    if given["content"] is not None:
+        made["content"] = replace(given["content"])
+    if "name" in given:
+        made["name"] = replace(given["name"])
+    if "tool_calls" in given:
+        made["tool_calls"] = replace_json(given["tool_calls"])
+    if "tool_call_id" in given:
+        made["tool_call_id"] = replace_json(given["tool_call_id"])
+    return made
+
+
+def replaced_tool(tool: Tool, replace_json: Callable[[Any], Any]) -> Tool:
+    """Replace the texts of a tool."""
+    # The names of its own members are not a user's.
+    return Tool({member: replace_json(value) for member, value in tool.function.items()})
+
+
+def with_texts(value: Any, replace: Callable[[str], str]) -> Any:
+    """Return a JSON value whose texts, names of members included, are replaced."""
+    if isinstance(value, str):
+        return replace(value)
+    if isinstance(value, dict):
+        return {replace(key): with_texts(member, replace) for key, member in value.items()}
+    return [with_texts(member, replace) for member in value] if isinstance(value, list) else value
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Yield all texts of a JSON value, names of members included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+        yield from (text for member in value.values() for text in texts_of(member))
+    elif isinstance(value, list):
+        yield from (text for member in value for text in texts_of(member))
+
+
+class _Words:
+    """Harmless words for the texts of JSON values, the same for the same text."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, str] = {}
+
+    def value(self, value: Any) -> Any:
+        """Return the value with harmless texts and numbers."""
+        if isinstance(value, dict):
+            return {self._word(key): self.value(member) for key, member in value.items()}
+        if isinstance(value, list):
+            return [self.value(member) for member in value]
+        if isinstance(value, str):
+            return self._word(value)
+        # Numbers are a user's too. Templates ask only whether they are there.
+        return value if value is None or isinstance(value, bool) else int(bool(value))
+
+    def _word(self, text: str) -> str:
+        if text in _KEPT_WORDS:
+            return text
+        if not text or text.isspace():
+            return text[:1]
+        number = self._words.setdefault(text, str(len(self._words)))
+        # Some templates demand nine characters of a call's id.
+        return _spaced(text, number.rjust(min(len(text), 9), "x"))
 
 
 def _harmless(text: str) -> str:
     if not text or text.isspace():
         # Templates test for empty messages and strip spaces: both must take the same path.
         return text[:1]
+    return _spaced(text, "x")
+
+
+def _spaced(text: str, word: str) -> str:
+    """Return the word, with a space before and behind it where the text has one."""
     before, after = text[:1], text[-1:]
-    return f"{before if before.isspace() else ''}x{after if after.isspace() else ''}"
+    return f"{before if before.isspace() else ''}{word}{after if after.isspace() else ''}"

@@ -11,6 +11,7 @@ from pararnn_server.commands.sampling_options import ChatSampling
 from pararnn_server.models.loading import Loaded
 from pararnn_server.models.startup import read_chat_template
 from pararnn_server.text.chat_prompt import ChatPrompts
+from pararnn_server.text.conversation import Conversation, message
 
 from pararnn_core.generate import generate
 from pararnn_core.sampling_params import SamplingParams
@@ -97,9 +98,7 @@ def test_chat_turns_are_rendered_as_the_template_renders_the_whole(loaded: Loade
     template = read_chat_template(loaded)
     assert template is not None
     list(conversation.reply("one"))
-    [opening] = template.render(
-        [{"role": "system", "content": "be brief"}, {"role": "user", "content": "one"}]
-    )
+    [opening] = template.render(Conversation([message("system", "be brief"), message("user", "one")]))
     prompt = _ids(loaded, opening)
     expected = _state_after(loaded, [*prompt, *_generated(loaded, prompt, 4)[:3]])
     assert torch.equal(conversation._state["cell"], expected["cell"])

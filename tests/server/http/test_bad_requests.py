@@ -74,6 +74,7 @@ BAD_COMPLETIONS: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "a", "session_id": "sess_x", "echo": True}, "echo"),
     ({"prompt": ["a"], "session_id": "sess_x"}, "prompt"),
 ]
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 BAD_CHATS: list[tuple[dict[str, Any], str]] = [
     ({}, "messages"),
@@ -83,7 +84,7 @@ BAD_CHATS: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
     ({"messages": [{"role": "user", "content": []}]}, "messages.0.content"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0.type"),
-    ({"messages": [{"role": "user", "content": "a", "tool_calls": [{}]}]}, "messages.0.tool_calls"),
+    ({"messages": [{"role": "user", "content": "a", "tool_calls": [{}]}]}, "messages.0.tool_calls.0.id"),
     ({"messages": "a"}, "messages"),
     ({"messages": USER, "prompt": "a"}, "prompt"),
     ({"messages": USER, "tools": [{}]}, "tools"),
@@ -312,17 +313,39 @@ def test_more_replies_than_can_ever_be_held_are_a_400(
 @pytest.mark.parametrize(
     ("messages", "param"),
     [
-        ([*USER, {"role": "tool", "content": "4", "tool_call_id": "call_1"}], "messages.1.role"),
-        ([{"role": "assistant", "content": None, "tool_calls": [{"id": "call_1"}]}], "messages.0.tool_calls"),
+        ([*USER, {"role": "tool", "content": "4"}], "messages.1.tool_call_id"),
+        ([*USER, {"role": "tool", "content": None, "tool_call_id": "a"}], "messages.1.content"),
+        ([{"role": "user", "content": "4", "tool_call_id": "a"}], "messages.0.tool_call_id"),
+        ([{"role": "user", "content": "4", "tool_calls": [CALL]}], "messages.0.tool_calls"),
+        ([{"role": "assistant", "content": None, "tool_calls": []}], "messages.0.content"),
+        ([{"role": "assistant"}], "messages.0.content"),
+        ([{"role": "assistant", "tool_calls": [{"id": "a"}]}], "messages.0.tool_calls.0.type"),
+        ([{"role": "function", "name": "f", "content": "4"}], "messages.0.role"),
+        ([{"role": "assistant", "function_call": {"name": "f"}}], "messages.0.function_call"),
+        (
+            [{"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "{"}}]}],
+            "messages.0.tool_calls.0.function.arguments",
+        ),
+        (
+            [{"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "[]"}}]}],
+            "messages.0.tool_calls.0.function.arguments",
+        ),
+        ([*USER, {"role": "assistant", "tool_calls": [CALL]}], "messages.1.tool_calls"),
     ],
 )
-def test_history_with_tools_is_refused_for_the_tools(
+def test_messages_with_calls_are_refused_for_what_is_wrong_in_them(
     server: HttpServer, messages: list[dict[str, Any]], param: str
 ) -> None:
-    """The error names the wrong field and not the first field of the messages."""
-    error = server.post(CHAT, {"messages": messages}).json()["error"]
-    assert error["param"] == param
-    assert "calls no tools" in error["message"]
+    """The last one is whole, but the template of this model shows no calls."""
+    refused = server.post(CHAT, {"messages": messages})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+
+
+def test_deprecated_functions_are_refused_for_tools(server: HttpServer) -> None:
+    for field, value in (("functions", [{"name": "f"}]), ("function_call", "auto")):
+        error = server.post(CHAT, {"messages": USER, field: value}).json()["error"]
+        assert error["param"] == field
+        assert "tools and tool_choice" in error["message"]
 
 
 def test_effort_is_refused_because_the_model_has_no_reasoning(server: HttpServer) -> None:

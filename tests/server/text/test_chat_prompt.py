@@ -16,7 +16,8 @@ from pararnn_server.errors import BadRequest
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text import chat_prompt
 from pararnn_server.text.chat_prompt import OFF_LOOP_CHARS, ChatPrompts
-from pararnn_server.text.chat_template import ChatTemplate, Message, message
+from pararnn_server.text.chat_template import ChatTemplate
+from pararnn_server.text.conversation import Conversation, Message, message
 from pararnn_server.text.encoded_prefixes import EncodedPrefixes
 from pararnn_server.text.text_encoder import TokenLimit
 from pararnn_server.text.tokenizer import Tokenizer
@@ -54,7 +55,7 @@ def test_the_ids_of_a_conversation_are_those_of_its_text(
     chat: ChatPrompts, tokenizer: Tokenizer, texts: list[str]
 ) -> None:
     assert chat.template is not None
-    [whole] = chat.template.render(conversation(texts))
+    [whole] = chat.template.render(Conversation(conversation(texts)))
     expected = asyncio.run(tokenizer.encode(whole))
     for _ in range(2):
         assert list(asyncio.run(chat.encode(conversation(texts), ALICE))) == expected
@@ -64,7 +65,7 @@ def test_the_ids_of_a_conversation_are_those_of_its_text(
 def test_a_history_is_where_the_next_turn_begins(
     chat: ChatPrompts, texts: list[str], reply: str, more: str
 ) -> None:
-    known = asyncio.run(chat.encode_shared_prefix(conversation(texts), reply, ALICE))
+    known = asyncio.run(chat.encode_shared_prefix(conversation(texts), message("assistant", reply), ALICE))
     again = [*conversation(texts), message("assistant", reply)]
     whole = asyncio.run(chat.encode([*again, message("user", more)], ALICE))
     assert whole[: len(known)] == known
@@ -76,7 +77,7 @@ def test_a_reply_that_is_continued_ends_where_its_text_does(
 ) -> None:
     assert chat.template is not None
     messages = conversation(texts)[: len(texts) - 1 | 1]
-    [opened] = chat.template.render(messages)
+    [opened] = chat.template.render(Conversation(messages))
     given_back = [*messages, message("assistant", begun)]
     ids = asyncio.run(chat.encode(given_back, ALICE, continues_last=True))
     assert list(ids) == asyncio.run(tokenizer.encode(opened + begun))
@@ -92,7 +93,7 @@ def test_a_template_that_trims_keeps_the_space_that_a_reply_follows(tokenizer: T
 
 def test_a_session_may_read_a_reply_that_is_continued(chat: ChatPrompts, tokenizer: Tokenizer) -> None:
     messages = [message("user", "hi"), message("assistant", "so")]
-    [delta] = chat.template.render_delta(messages[:1]) if chat.template else [""]
+    [delta] = chat.template.render_delta(Conversation(messages[:1])) if chat.template else [""]
     ids = asyncio.run(chat.encode(messages, ALICE, continues=True, continues_last=True))
     assert list(ids) == asyncio.run(tokenizer.encode(delta + "so"))
 

@@ -1,6 +1,7 @@
 import pytest
 from pararnn_server.errors import BadRequest
-from pararnn_server.text.chat_template import ChatTemplate, Message
+from pararnn_server.text.chat_template import ChatTemplate
+from pararnn_server.text.conversation import Conversation, Message
 from pararnn_server.text.template_renderer import TemplateBroken, TemplateRenderer
 
 from tests.fixtures import CHAT_TEMPLATE
@@ -22,10 +23,13 @@ def assistant(text: str) -> Message:
 def test_delta_follows_a_reply_as_in_the_whole_conversation() -> None:
     template = ChatTemplate("{{ bos_token }}" + TURNS + OPEN, TOKENS, RENDERER)
     conversation = [user("a"), assistant("b"), user("c")]
-    assert template.render(conversation[:1]) == ["<B>[user]a<E>[assistant]"]
-    assert template.render_delta(conversation[2:]) == ["<E>[user]c<E>[assistant]"]
-    [first], [later] = template.render(conversation[:1]), template.render_delta(conversation[2:])
-    assert template.render(conversation) == [f"{first}b{later}"]
+    assert template.render(Conversation(conversation[:1])) == ["<B>[user]a<E>[assistant]"]
+    assert template.render_delta(Conversation(conversation[2:])) == ["<E>[user]c<E>[assistant]"]
+    [first], [later] = (
+        template.render(Conversation(conversation[:1])),
+        template.render_delta(Conversation(conversation[2:])),
+    )
+    assert template.render(Conversation(conversation)) == [f"{first}b{later}"]
 
 
 @pytest.mark.parametrize("source", ["{{ bos_token }}" + TURNS + OPEN, CHAT_TEMPLATE, TURNS + "[assistant]"])
@@ -50,7 +54,7 @@ def test_template_that_looks_back_does_not(source: str) -> None:
 def test_words_of_the_template_reach_the_client() -> None:
     template = ChatTemplate("{{ raise_exception('no system message, please') }}", TOKENS, RENDERER)
     with pytest.raises(BadRequest, match="no system message, please") as refused:
-        template.render([user("a")])
+        template.render(Conversation([user("a")]))
     assert refused.value.param == "messages"
 
 
@@ -65,7 +69,7 @@ def test_words_of_the_template_reach_the_client() -> None:
 )
 def test_template_cannot_leave_its_sandbox(source: str) -> None:
     with pytest.raises(BadRequest):
-        ChatTemplate(source, TOKENS, RENDERER).render([user("a")])
+        ChatTemplate(source, TOKENS, RENDERER).render(Conversation([user("a")]))
 
 
 def test_broken_template_is_refused_at_once() -> None:
@@ -75,7 +79,7 @@ def test_broken_template_is_refused_at_once() -> None:
 
 def test_missing_tokens_are_empty_text() -> None:
     template = ChatTemplate("{{ bos_token }}|{{ eos_token }}", {"eos_token": "e"}, RENDERER)
-    assert template.render([]) == ["|e"]
+    assert template.render(Conversation([])) == ["|e"]
 
 
 def test_messages_that_the_template_moves_to_the_front_are_refused_in_a_session() -> None:
@@ -83,7 +87,7 @@ def test_messages_that_the_template_moves_to_the_front_are_refused_in_a_session(
     others = TURNS.replace("in messages", "in messages if m.role != 'system'")
     template = ChatTemplate(front + others + OPEN, TOKENS, RENDERER)
     assert template.goes_into_sessions
-    assert template.render_delta([user("c")]) == ["<E>[user]c<E>[assistant]"]
+    assert template.render_delta(Conversation([user("c")])) == ["<E>[user]c<E>[assistant]"]
     with pytest.raises(BadRequest) as refused:
-        template.render_delta([{"role": "system", "content": "s"}, user("c")])
+        template.render_delta(Conversation([{"role": "system", "content": "s"}, user("c")]))
     assert refused.value.param == "messages"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from pararnn_server.errors import BadRequest
-from pararnn_server.text.chat_template import ChatTemplate, Message
+from pararnn_server.text.chat_template import ChatTemplate
+from pararnn_server.text.conversation import Conversation, Message
 from pararnn_server.text.template_renderer import TemplateRenderer
 
 from tests.server.text.tokenizer_files import BOS, EOS, Files
@@ -105,14 +106,14 @@ def test_a_template_renders_as_in_transformers(source: str, theirs: Any) -> None
             with pytest.raises(
                 BadRequest, match="supported" if "raise_exception" in source else None
             ) as refused:
-                ours.render(messages)
+                ours.render(Conversation(messages))
             assert refused.value.status == 400
         else:
-            assert ours.render(messages) == [expected]
+            assert ours.render(Conversation(messages)) == [expected]
 
 
 def test_the_year_is_this_one() -> None:
-    [text] = ChatTemplate("{{ strftime_now('%Y') }}", {}, RENDERER).render(CONVERSATIONS[0])
+    [text] = ChatTemplate("{{ strftime_now('%Y') }}", {}, RENDERER).render(Conversation(CONVERSATIONS[0]))
     assert int(text) in (datetime.now().year, datetime.now().year - 1)
 
 

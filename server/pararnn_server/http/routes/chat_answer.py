@@ -11,14 +11,14 @@ from fastapi import Request, Response
 from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.answer_size import CHAT_ENTRY
+from pararnn_server.http.chat_fields import template_messages
 from pararnn_server.http.formats.base import AnswerFormat, Heading
 from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.routes.generate import answer, fitted_plan, generation_context, heading, plan_of
 from pararnn_server.http.sampling_fields import Sampling
 from pararnn_server.http.schemas.chat import ChatRequest
 from pararnn_server.state_cache.state_cache import Partition
-from pararnn_server.text.chat_prompt import template_messages
-from pararnn_server.text.chat_template import Message
+from pararnn_server.text.conversation import Message
 from pararnn_server.text.prompts import EncodedPrompt
 
 
@@ -44,7 +44,7 @@ async def answer_chat(request: Request, body: ChatRequest, id_prefix: str, form_
     if readahead is None:
         return answer(context, plan, form, body)
     # A reply that was begun by the client comes back as one message.
-    begun = messages.pop()["content"] if continues_last else ""
+    begun = (messages.pop()["content"] or "") if continues_last else ""
     follow = partial(readahead.follow, partition, messages)
 
     async def read_ahead(_: TokenUsage) -> None:

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import off_loop, read_body
+from pararnn_server.http.chat_fields import template_messages
 from pararnn_server.http.formats.json_parts import JsonAnswer, json_list, json_text
 from pararnn_server.http.openapi import READING, WITH_BODY, documented
 from pararnn_server.http.queries import StrictRoute
@@ -23,7 +24,6 @@ from pararnn_server.http.schemas.tokens import (
 )
 from pararnn_server.models.service import service_of
 from pararnn_server.state_cache.state_cache import Partition
-from pararnn_server.text.chat_prompt import template_messages
 from pararnn_server.text.tokenizer import Tokenizer
 
 TEXT_CHARS = 1 << 14

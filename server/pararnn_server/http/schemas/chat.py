@@ -22,6 +22,7 @@ from pararnn_server.http.schemas.base import (
 from pararnn_server.http.schemas.first_fault import FirstFault
 from pararnn_server.http.schemas.generation import HonouredFields, RecordedFields, TopLogprobs
 from pararnn_server.http.schemas.neutral import DialogueNeutral, NoReasoningEffort
+from pararnn_server.http.schemas.tools import AtMostMaxTools, CallId, MessageToolCall
 from pararnn_server.http.schemas.usage import SessionStamp, Usage
 
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -42,45 +43,74 @@ def _refuse_true(value: bool) -> bool:
 class MessageFields(TypedDict):
     """One message. `name`: its author, for templates that show it.
 
-    The fields after `name` are those of an answer that a client sends back; all empty.
+    content: null or left out only in a message of the assistant that calls tools.
+    tool_calls: of the assistant. tool_call_id: of a tool, the call whose result the content is.
+    The fields after `tool_call_id` are those of an answer that a client sends back; all empty.
     """
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: MessageContent
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: NotRequired[MessageContent | None]
     name: NotRequired[AuthorName | None]
+    tool_calls: NotRequired[Annotated[list[MessageToolCall], FirstFault(), AtMostMaxTools] | None]
+    tool_call_id: NotRequired[CallId | None]
     # Clients send a whole answer back as the next message, empty fields included.
     refusal: NotRequired[None]
     annotations: NotRequired[EmptyList | None]
     audio: NotRequired[None]
     function_call: NotRequired[None]
-    tool_calls: NotRequired[EmptyList | None]
 
 
 def _ask_for_known_fields(value: Any) -> Any:
-    # A clear word about tools: an error of the role alone would puzzle clients that use them.
-    if isinstance(value, dict) and (value.get("role") in ("tool", "function") or value.get("tool_calls")):
-        field = "tool_calls" if value.get("tool_calls") else "role"
-        raise PydanticCustomError(
-            "tools_unsupported",
-            "this server calls no tools: send messages without calls and their results",
-            {"field": field},
-        )
+    # A clear word about these: they were the names of tools once, and old clients still send them.
+    if isinstance(value, dict) and (value.get("role") == "function" or value.get("function_call")):
+        field = "role" if value.get("role") == "function" else "function_call"
+        raise _field_error(field, "functions are tools now: send tool_calls, and results with the role tool")
     return without_unknown_nulls(value, MessageFields.__annotations__.keys())
 
 
-Message = Annotated[MessageFields, BeforeValidator(_ask_for_known_fields)]
+def _check_tool_fields(fields: MessageFields) -> MessageFields:
+    """Check the fields that belong to roles. They are rare, so this costs a look at three of them."""
+    role, content = fields["role"], fields.get("content")
+    calls, call_id = fields.get("tool_calls"), fields.get("tool_call_id")
+    if content is not None and calls is None and call_id is None and role != "tool":
+        return fields
+    if calls and role != "assistant":
+        raise _field_error("tool_calls", "only the assistant calls tools")
+    if call_id is not None and role != "tool":
+        raise _field_error("tool_call_id", "only a message with the role tool has one")
+    if call_id is None and role == "tool":
+        raise _field_error("tool_call_id", "name the call whose result this is")
+    if content is None and not calls:
+        raise _field_error("content", "send text; only an assistant that calls tools needs none")
+    return fields
 
 
-def text_of(message: MessageFields) -> str:
-    """The content, its parts joined."""
-    content = message["content"]
-    return content if isinstance(content, str) else "".join(part.text for part in content)
+def _field_error(field: str, words: str) -> PydanticCustomError:
+    return PydanticCustomError("message_field", "{words}", {"field": field, "words": words})
+
+
+Message = Annotated[MessageFields, BeforeValidator(_ask_for_known_fields), AfterValidator(_check_tool_fields)]
+
+
+def text_of(message: MessageFields) -> str | None:
+    """The content, its parts joined; None: the message only calls tools."""
+    content = message.get("content")
+    return content if isinstance(content, str | None) else "".join(part.text for part in content)
 
 
 class ResponseFormat(RequestBody):
     """Plain text is the only format."""
 
     type: Literal["text"]
+
+
+def _refuse_functions(value: Any) -> Any:
+    if value is not None:
+        raise ValueError("replaced by tools and tool_choice: send those")
+    return value
+
+
+NoFunctions = Annotated[None, BeforeValidator(_refuse_functions)]
 
 
 class ChatHonoured(HonouredFields):
@@ -94,6 +124,9 @@ class ChatHonoured(HonouredFields):
 class ChatNeutral(DialogueNeutral):
     """Fields of a chat that only their neutral value may take."""
 
+    tools: EmptyList | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
     store: Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"const": False})] | None = None
     echo: Literal[False] | None = None
     add_generation_prompt: Literal[True] | None = None
@@ -106,8 +139,8 @@ class ChatNeutral(DialogueNeutral):
     )
     reasoning_effort: NoReasoningEffort | None = None
     audio: None = None
-    functions: None = None
-    function_call: None = None
+    functions: NoFunctions = None
+    function_call: NoFunctions = None
     prediction: None = None
     verbosity: Literal["medium"] | None = None
     web_search_options: None = None

@@ -60,7 +60,4 @@ class CompletionNeutral(NeutralFields):
 class DialogueNeutral(NeutralFields):
     """Fields that chat and responses share."""
 
-    tools: EmptyList | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
     chat_template_kwargs: EmptyObject | None = None

@@ -194,6 +194,9 @@ NeverWritten = Literal[
 class ResponseNeutral(DialogueNeutral):
     """Fields of a response that only their neutral value may take."""
 
+    tools: EmptyList | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
     background: Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"const": False})] | None = None
     include: Annotated[list[NeverWritten], Field(max_length=16), FirstFault()] | None = None
     max_tool_calls: None = None

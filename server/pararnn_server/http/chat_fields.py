@@ -1,0 +1,95 @@
+"""Messages and tools of a chat's body to those that templates, grammars and parsers take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_core import from_json
+
+from pararnn_server.errors import BadRequest
+from pararnn_server.http.schemas.chat import MessageFields, text_of
+from pararnn_server.http.schemas.tools import AllowedToolsChoice, MessageToolCall, ToolChoice, ToolFields
+from pararnn_server.text.conversation import Message, ToolCall, message, tool_call, tool_result
+from pararnn_server.tools.tool import NO_TOOLS, Tool, ToolMode, ToolUse
+
+
+def template_messages(bodies: Sequence[MessageFields]) -> list[Message]:
+    """Return the messages of a request in the form that templates take. Raises BadRequest."""
+    return [_template_message(number, body) for number, body in enumerate(bodies)]
+
+
+def tool_use(body: ToolFields, max_bytes: int) -> ToolUse:
+    """Return the rules of a request. Raises BadRequest, also for tools of more than `max_bytes`."""
+    tools = [Tool(dict(each.function)) for each in body.tools or ()]
+    return tool_rules(
+        tools,
+        *_choice_of(body.tool_choice),
+        parallel=body.parallel_tool_calls is not False,
+        max_bytes=max_bytes,
+    )
+
+
+def tool_rules(
+    tools: Sequence[Tool],
+    mode: ToolMode | None,
+    names: Sequence[str] | None,
+    *,
+    parallel: bool,
+    max_bytes: int,
+) -> ToolUse:
+    """Return the rules of a request, whatever its wire. Raises BadRequest.
+
+    mode None: the default. names: of the tools that may be called; None: all.
+    """
+    if not tools:
+        if mode == "required" or names:
+            raise BadRequest("tool_choice: there are no tools to call: send tools.", param="tool_choice")
+        return NO_TOOLS
+    by_name = {tool.name: tool for tool in tools}
+    if len(by_name) < len(tools):
+        raise BadRequest("tools: two of them have the same name.", param="tools")
+    if sum(len(json.dumps(tool.function)) for tool in tools) > max_bytes:
+        message = f"tools: at most {max_bytes} bytes of JSON: send fewer tools, or shorter descriptions."
+        raise BadRequest(message, param="tools")
+    for name in names or ():
+        if name not in by_name:
+            raise BadRequest(f"tool_choice: {name!r} is none of the tools.", param="tool_choice")
+    chosen = tools if names is None else [by_name[name] for name in dict.fromkeys(names)]
+    return ToolUse(tools, mode or "auto", chosen, parallel)
+
+
+def _choice_of(choice: ToolChoice | None) -> tuple[ToolMode | None, list[str] | None]:
+    """Return the mode, and the names of the tools that may be called; None: all."""
+    if choice is None or isinstance(choice, str):
+        return choice, None
+    if isinstance(choice, AllowedToolsChoice):
+        return choice.allowed_tools.mode, [each.function.name for each in choice.allowed_tools.tools]
+    return "required", [choice.function.name]
+
+
+def _template_message(number: int, body: MessageFields) -> Message:
+    text = text_of(body)
+    if body["role"] == "tool":
+        return tool_result(body.get("tool_call_id") or "", text or "", body.get("name"))
+    calls = body.get("tool_calls") or ()
+    called = [_template_call(f"messages.{number}.tool_calls.{i}", call) for i, call in enumerate(calls)]
+    return message(body["role"], text, body.get("name"), called)
+
+
+def _template_call(place: str, call: MessageToolCall) -> ToolCall:
+    arguments = parsed_arguments(call.function.arguments, f"{place}.function.arguments")
+    return tool_call(call.id, call.function.name, arguments)
+
+
+def parsed_arguments(text: str, param: str) -> dict[str, Any]:
+    """Return the arguments of a call, which templates take as an object. Raises BadRequest."""
+    # Some clients send no text for a call without arguments.
+    try:
+        arguments = from_json(text, allow_inf_nan=False) if text.strip() else {}
+    except ValueError as error:
+        raise BadRequest(f"{param}: not valid JSON: {error}.", param=param, code="invalid_json") from error
+    if not isinstance(arguments, dict):
+        raise BadRequest(f"{param}: must be the text of a JSON object.", param=param)
+    return arguments
