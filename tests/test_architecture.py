@@ -28,7 +28,7 @@ ROOMS = {
         ("access", "http/schemas"),
         ("concurrency", "sessions/stores"),
         ("sessions", "text"),
-        ("engine",),
+        ("engine", "grammars"),
         ("models", "http/formats"),
         ("http",),
         ("http/connections", "responses"),

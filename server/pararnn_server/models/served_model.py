@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from pararnn_server.engine.engine import Engine
 from pararnn_server.engine.outputs import OutputDispatcher
+from pararnn_server.grammars.compiler import GrammarCompiler
 from pararnn_server.models.chat_readahead import ChatReadahead
 from pararnn_server.models.sampling_defaults import SamplingDefaults
 from pararnn_server.sessions.ledger import Ledger
@@ -40,6 +41,7 @@ class ServedModel:
     tokenizer: Tokenizer
     prompts: PromptReader
     chat: ChatPrompts
+    grammars: GrammarCompiler
     stop_token_ids: Sequence[int]
     sampling_defaults: SamplingDefaults
     engine: Engine

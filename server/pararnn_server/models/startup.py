@@ -15,6 +15,7 @@ from pararnn_server.access.keys import ConfigurationError
 from pararnn_server.engine.engine import Engine
 from pararnn_server.engine.outputs import OutputDispatcher
 from pararnn_server.engine.settings import EngineSettings
+from pararnn_server.grammars.compiler import GrammarCompiler, GrammarLimits
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.models.chat_readahead import ChatReadahead
 from pararnn_server.models.loading import Loaded
@@ -74,6 +75,7 @@ def start(
         tokenizer=loaded.tokenizer,
         prompts=PromptReader(loaded.tokenizer, settings.max_prompt_tokens),
         chat=chat,
+        grammars=_grammars(loaded, settings, num_owners),
         stop_token_ids=loaded.stop_token_ids,
         sampling_defaults=loaded.sampling_defaults,
         engine=engine,
@@ -81,6 +83,18 @@ def start(
         dispatcher=OutputDispatcher(asyncio.get_running_loop()),
         readahead=ChatReadahead(chat, engine) if engine_settings.state_cache_bytes_per_key else None,
     )
+
+
+def _grammars(loaded: Loaded, settings: Settings, num_owners: int) -> GrammarCompiler:
+    eos_token_id = loaded.model.config.eos_token_id
+    ends = () if eos_token_id is None else (eos_token_id,)
+    limits = GrammarLimits(
+        max_bytes=settings.max_grammar_bytes,
+        # P6: the grammars of one key never displace those of another.
+        cache_bytes_per_key=settings.grammar_cache_bytes // num_owners,
+    )
+    # After the chat template is known: it may hide more tokens from replies.
+    return GrammarCompiler(loaded.tokenizer, (*ends, *loaded.stop_token_ids), limits)
 
 
 def _kind_of(loaded: Loaded) -> ModelKind:

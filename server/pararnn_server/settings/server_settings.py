@@ -148,6 +148,19 @@ class Settings(BaseSettings):
         " characters, more is a 400.",
     )
 
+    max_grammar_bytes: int = Field(
+        64 << 10,
+        ge=1024,
+        le=16 << 20,
+        description="Largest grammar or JSON schema that a reply must follow; larger is a 400.",
+    )
+    grammar_cache_bytes: int = Field(
+        32 << 20,
+        ge=0,
+        description="Memory for compiled grammars that later requests may use again, in equal shares for the"
+        " keys; 0: none.",
+    )
+
     state_cache_bytes: int = Field(
         256 << 20,
         ge=0,

@@ -95,7 +95,7 @@ class Tokenizer:
         marked = {name: self._added[name] for name in spellings if name in self._added}
         self._plain.add_special_tokens(list(marked))
         self._plain.encode_special_tokens = True
-        self.control_ids |= {name: i for name, i in marked.items() if i not in self._plain_ids(name)}
+        self.control_ids |= {name: i for name, i in marked.items() if i not in self.plain_ids(name)}
         # A table, because every prompt of a chat is searched for control tokens.
         self._is_control_id = np.zeros(self.vocab_size, bool)
         self._is_control_id[list(self.control_ids.values())] = True
@@ -117,7 +117,7 @@ class Tokenizer:
         written = any(spelling in source for source in self.chat_templates.values())
         return not spelling.isspace() and (written or _MARK.fullmatch(spelling) is not None)
 
-    def _plain_ids(self, text: str) -> list[int]:
+    def plain_ids(self, text: str) -> list[int]:
         """Encode ordinary characters. A special token that they merge to, such as "!", is a word."""
         return self._plain.encode(text, add_special_tokens=False).ids
 
@@ -135,7 +135,7 @@ class Tokenizer:
 
     def _check_text_comes_back(self) -> None:
         """Encode many kinds of characters: this finds what the checks of single members overlooked."""
-        given = b"".join(map(self.shown, self._plain_ids(_SAMPLE))).decode("utf-8", "replace")
+        given = b"".join(map(self.shown, self.plain_ids(_SAMPLE))).decode("utf-8", "replace")
         if given != _SAMPLE:
             raise TokenizerError(
                 f"tokenizer.json does not give text back: {_SAMPLE!r} comes back as {given!r}"

@@ -1,0 +1,113 @@
+"""Grammars of requests to token masks, off the event loop, with bounds of time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from llguidance import LLMatcher, LLParserLimits
+
+from pararnn_server.concurrency.fair_threads import FairThreads, current_key
+from pararnn_server.errors import BadRequest
+from pararnn_server.grammars.grammar_cache import GrammarCache
+from pararnn_server.grammars.grammar_mask import GrammarMask
+from pararnn_server.grammars.grammar_tokenizer import grammar_tokenizer
+from pararnn_server.grammars.messages import plain
+from pararnn_server.grammars.schema_fault import place_of_fault
+from pararnn_server.grammars.schema_limits import check_lark, check_schema, check_size
+from pararnn_server.grammars.specs import Choice, JsonSchema, Lark, Regex, Spec
+from pararnn_server.text.tokenizer import Tokenizer
+
+NUM_THREADS = 2
+
+# llguidance counts its work in these units. At its own limits a mask may take 20 ms, and a lexer 500 MB.
+LIMITS = LLParserLimits(
+    max_items_in_row=2000,
+    initial_lexer_fuel=200_000,
+    step_lexer_fuel=50_000,
+    step_max_items=20_000,
+    max_lexer_states=10_000,
+    max_grammar_size=100_000,
+    verbose_errors=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GrammarLimits:
+    """max_bytes: of one grammar or schema. cache_bytes_per_key: of compiled ones, about."""
+
+    max_bytes: int = 64 << 10
+    cache_bytes_per_key: int = 32 << 20
+
+
+class GrammarCompiler:
+    """Compiles the grammars of one served model. `compile` is for the event loop.
+
+    eos_token_ids: each ends a reply; a grammar allows them where it is complete.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        eos_token_ids: Sequence[int],
+        limits: GrammarLimits | None = None,
+    ) -> None:
+        self._limits = limits or GrammarLimits()
+        self._vocab_size = tokenizer.vocab_size
+        self._cache = GrammarCache(self._limits.cache_bytes_per_key)
+        # Held only to look something up.
+        self._cache_lock = Lock()
+        self._threads = FairThreads(NUM_THREADS, "grammars")
+        # A large vocabulary takes a second, in which the server starts.
+        pool = ThreadPoolExecutor(1, "grammar tokenizer")
+        self._tokens = pool.submit(grammar_tokenizer, tokenizer, tuple(eos_token_ids))
+        pool.shutdown(wait=False)
+
+    async def compile(self, spec: Spec, *, param: str) -> GrammarMask:
+        """Return the token mask of a grammar, at its start. Each choice of a reply follows a fork of it.
+
+        param: the field that asked for it, as errors name it: "response_format.json_schema.schema".
+        Compiling runs on a thread; keys take turns. Raises BadRequest, which names the place, for a grammar
+        that is wrong, not supported or too large.
+        """
+        return await self._threads.run(self._compile, spec, param, current_key.get())
+
+    def _compile(self, spec: Spec, param: str, key: str) -> GrammarMask:
+        self._check(spec, param)
+        source = spec.source
+        with self._cache_lock:
+            matcher = self._cache.get(key, source)
+        if matcher is None:
+            matcher = self._compiled(spec, source, param)
+            with self._cache_lock:
+                self._cache.put(key, source, matcher)
+        return GrammarMask(matcher, self._vocab_size, param)
+
+    def _check(self, spec: Spec, param: str) -> None:
+        max_bytes = self._limits.max_bytes
+        if isinstance(spec, JsonSchema):
+            check_schema(spec.schema, max_bytes, param)
+        elif isinstance(spec, Choice):
+            if not spec.texts:
+                raise BadRequest(f"{param}: send at least one text.", param=param)
+            check_size(sum(len(text) + 4 for text in spec.texts), max_bytes, param)
+        elif isinstance(spec, Regex):
+            check_size(len(spec.pattern), max_bytes, param)
+        elif isinstance(spec, Lark):
+            check_lark(spec.grammar, max_bytes, param)
+
+    def _compiled(self, spec: Spec, source: str, param: str) -> LLMatcher:
+        matcher = LLMatcher(self._tokens.result(), source, log_level=0, limits=LIMITS)
+        if not matcher.is_error():
+            return matcher
+        message, place = plain(matcher.get_error()), ""
+        if isinstance(spec, JsonSchema):
+            place = place_of_fault(spec.schema, message, self._fault_of)
+        raise BadRequest(f"{param}{place}: {message}.", param=f"{param}{place}", code="unsupported_grammar")
+
+    def _fault_of(self, schema: Mapping[str, Any]) -> str:
+        source = JsonSchema(schema).source
+        return plain(LLMatcher.validate_grammar(source, limits=LIMITS))
