@@ -174,4 +174,5 @@ class Generation:
             stable_tokens=prompt.stable,
             created=self.plan.created,
             token_mask=self.plan.token_mask,
+            cache_use=prompt.cache_use,
         )

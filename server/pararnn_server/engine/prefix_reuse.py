@@ -54,14 +54,18 @@ class PrefixReuse:
         now: both would show a key what others do.
         """
         if self._looks_up(running):
-            running.num_cached = self._cache.longest(running.partition, pack_ids(running.feed_token_ids))
+            packed_ids = pack_ids(running.feed_token_ids)
+            # Before anything else can evict them.
+            for place in running.request.cache_use.breakpoints:
+                self._cache.pin(running.partition, packed_ids, *place)
+            running.num_cached = self._cache.longest(running.partition, packed_ids)
 
     def begin(self, running: Running) -> PrefillStart:
         """Find the state that a request starts from. A session that is not empty resumes from its own."""
         turn = running.turn
         own = None if turn is None else turn.snapshot
         # The state of a continued session depends on ids that are not in this feed.
-        if not self._cache.owner_bytes or running.is_continued:
+        if not self._cache.owner_bytes or running.is_continued or running.request.cache_use.is_off:
             return PrefillStart(own, 0, ())
         running.packed_token_ids = pack_ids(running.feed_token_ids)
         running.marks = self._marks(running)
@@ -81,23 +85,32 @@ class PrefixReuse:
         """Cache the states after the chunks of a step, before the next step changes them."""
         for prefill in prefills:
             running, end = requests[prefill.request_id], prefill.start + prefill.num_tokens
-            if not prefill.num_tokens:
+            # Without packed ids no state of the request is kept.
+            if not prefill.num_tokens or not running.packed_token_ids:
                 continue
+            cache_use = running.request.cache_use
+            places = {place.num_tokens: place for place in cache_use.breakpoints}
             # The promised state that the request counted on when it arrived.
             if end == running.num_cached:
                 take = sound(partial(self._executor.snapshot, prefill.slot))
                 self._cache.fill(running.partition, running.packed_token_ids, end, take)
-            elif prefill.is_last or end in running.marks:
+            elif end in places or (not cache_use.is_explicit and (prefill.is_last or end in running.marks)):
                 self._keep(running, running.packed_token_ids, end, prefill.slot)
+            if end in places:
+                self._cache.pin(running.partition, running.packed_token_ids, *places[end])
 
     def keep_reply(self, running: Running, choice: Choice) -> None:
         """Cache the state at the end of a reply, while the choice has its slot. A session keeps its own."""
+        if running.request.cache_use.is_explicit:
+            return
         if running.turn is None and choice.num_fed and running.packed_token_ids:
             ids = running.packed_token_ids + pack_ids(choice.reply.ids[: choice.num_fed])
             self._keep(running, ids, len(running.feed_token_ids) + choice.num_fed, choice.slot)
 
     def _looks_up(self, running: Running) -> bool:
-        return bool(self._cache.owner_bytes) and not running.is_continued and not running.is_scored
+        if running.is_continued or running.is_scored or running.request.cache_use.is_off:
+            return False
+        return bool(self._cache.owner_bytes)
 
     def _keep(self, running: Running, ids: bytes, num_tokens: int, slot: int) -> None:
         self._cache.put(running.partition, ids, num_tokens, sound(lambda: self._executor.snapshot(slot)))
@@ -109,14 +122,16 @@ class PrefixReuse:
         while length // step > self._max_marks:
             step *= 2
         # Multiples of the step, so that prompts with a common beginning keep the same states.
-        marks = [*range(start // step * step + step, length, step)]
+        cache_use = running.request.cache_use
+        marks = [] if cache_use.is_explicit else [*range(start // step * step + step, length, step)]
         # The state may be promised only: the prefill that passes it fills it.
         if 0 < start < length:
             marks = [start, *marks]
+        marks += [place.num_tokens for place in cache_use.breakpoints if start < place.num_tokens < length]
         stable = running.request.stable_tokens
-        if length - start >= MIN_SPLIT_TOKENS and start < stable < length and stable not in marks:
-            marks = sorted([*marks, stable])
-        return marks
+        if length - start >= MIN_SPLIT_TOKENS and start < stable < length and not cache_use.is_explicit:
+            marks.append(stable)
+        return sorted(set(marks))
 
 
 def sound(take: Callable[[], StateSnapshot]) -> Callable[[], StateSnapshot | None]:

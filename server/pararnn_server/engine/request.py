@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.errors import ServerError
 from pararnn_server.sessions.session import SessionInfo
+from pararnn_server.state_cache.breakpoints import PLAIN_USE, CacheUse
 
 if TYPE_CHECKING:
     from pararnn_core.sampling.sampler import Sampled
@@ -102,6 +103,7 @@ class Request:
     stable_tokens: leading ids of a text that stay the same whatever is appended to it; 0: not known.
     created: seconds since 1970, as the answer says.
     token_mask: restricts the ids that may be drawn; every choice gets a fork of it.
+    cache_use: which states of the prompt are kept, and pinned.
     """
 
     request_id: str
@@ -116,3 +118,4 @@ class Request:
     stable_tokens: int = 0
     created: int = 0
     token_mask: TokenMask | None = None
+    cache_use: CacheUse = PLAIN_USE

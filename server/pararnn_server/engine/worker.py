@@ -56,7 +56,7 @@ class Worker:
         self._clock = clock
         state_bytes = parts_bytes(model.state_parts)
         self._executor = Executor(model, settings.max_num_seqs, settings.poison_freed_slots)
-        self._cache = StateCache(settings.state_cache_bytes_per_key)
+        self._cache = StateCache(settings.state_cache_bytes_per_key, clock)
         self._reuse = PrefixReuse(
             self._executor, self._cache, settings.state_cache_interval, state_bytes, metrics
         )

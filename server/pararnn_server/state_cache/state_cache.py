@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,15 +31,17 @@ class StateCache:
     """States of one model in this process, for one thread at a time.
 
     A state is cached, or promised: then its place and its bytes are taken until it is computed.
-    Every owner has a budget, from which its least recently used states go.
+    Every owner has a budget, from which its least recently used states go. Pinned ones stay for their time.
+    Those of an owner take at most half of its budget.
     owner_bytes: budget for snapshots and ids, four bytes an id. 0: nothing is cached.
     """
 
     # Which prefixes there are, and which go first, follows from the calls of an owner alone. Neither the time
     # at which a promise is kept nor, by a budget for all, the work of others shows in an owner's misses.
 
-    def __init__(self, owner_bytes: int) -> None:
+    def __init__(self, owner_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._owner_bytes = owner_bytes
+        self._clock = clock
         self._by_owner: dict[str, _OwnerStates] = {}
 
     @property
@@ -86,6 +89,13 @@ class StateCache:
             states = self._by_owner.setdefault(partition.owner, _OwnerStates(self._owner_bytes))
             states.promise(partition.salt, packed_ids, num_tokens * ID_BYTES, state_bytes)
 
+    def pin(self, partition: Partition, packed_ids: bytes, num_tokens: int, seconds: float) -> None:
+        """Keep the state after the first `num_tokens` ids for so long. Nothing happens if it is not there."""
+        states = self._by_owner.get(partition.owner)
+        if states is not None:
+            now = self._clock()
+            states.pin(partition.salt, packed_ids, num_tokens * ID_BYTES, now, now + seconds)
+
     def owes(self, partition: Partition, packed_ids: bytes, num_tokens: int) -> bool:
         """Return True if the state after the first `num_tokens` ids is promised and not there yet."""
         states = self._by_owner.get(partition.owner)
@@ -126,7 +136,10 @@ class _OwnerStates:
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._trees: dict[str | None, PrefixTree[_Entry]] = {}
+        # A state is in one of the two: by its last use, or by the end of its pin.
         self._recent: OrderedDict[Node[_Entry], None] = OrderedDict()
+        self._pinned: dict[Node[_Entry], float] = {}
+        self._pinned_bytes = 0
         self.nbytes = 0
         self.held_bytes = 0
 
@@ -134,7 +147,7 @@ class _OwnerStates:
         path = self._path(salt, packed_ids)
         if not path:
             return 0
-        self._recent.move_to_end(path[-1])
+        self._use(path[-1])
         return path[-1].depth
 
     def find(self, salt: str | None, packed_ids: bytes) -> Hit | None:
@@ -150,7 +163,7 @@ class _OwnerStates:
     ) -> None:
         node = self._place(salt, packed_ids, end)
         if node.value is not None:
-            self._recent.move_to_end(node)
+            self._use(node)
             self._fill(node.value, take)
             return
         snapshot = take()
@@ -163,15 +176,28 @@ class _OwnerStates:
     def promise(self, salt: str | None, packed_ids: bytes, end: int, state_bytes: int) -> None:
         node = self._place(salt, packed_ids, end)
         if node.value is not None:
-            self._recent.move_to_end(node)
+            self._use(node)
         else:
             self._keep(node, _Entry(salt, state_bytes, None))
 
     def owed(self, salt: str | None, packed_ids: bytes, end: int) -> _Entry | None:
-        for node in self._path(salt, packed_ids[:end]):
-            if node.depth == end and node.value is not None and node.value.snapshot is None:
-                return node.value
-        return None
+        node = self._node_at(salt, packed_ids, end)
+        is_owed = node is not None and node.value is not None and node.value.snapshot is None
+        return node.value if node is not None and is_owed else None
+
+    def pin(self, salt: str | None, packed_ids: bytes, end: int, now: float, until: float) -> None:
+        for other in [other for other, end_of_pin in self._pinned.items() if end_of_pin <= now]:
+            self._unpin(other)
+        node = self._node_at(salt, packed_ids, end)
+        if node is None:
+            return
+        if node not in self._pinned:
+            del self._recent[node]
+            self._pinned_bytes += _pin_bytes(node)
+        self._pinned[node] = max(until, self._pinned.get(node, until))
+        # The other half is left to states that nobody pins.
+        while 2 * self._pinned_bytes > self._budget:
+            self._unpin(min(self._pinned, key=self._pinned.__getitem__))
 
     def fill(
         self, salt: str | None, packed_ids: bytes, end: int, take: Callable[[], StateSnapshot | None]
@@ -179,6 +205,20 @@ class _OwnerStates:
         entry = self.owed(salt, packed_ids, end)
         if entry is not None:
             self._fill(entry, take)
+
+    def _use(self, node: Node[_Entry]) -> None:
+        if node not in self._pinned:
+            self._recent.move_to_end(node)
+
+    def _unpin(self, node: Node[_Entry]) -> None:
+        del self._pinned[node]
+        self._recent[node] = None
+        self._pinned_bytes -= _pin_bytes(node)
+
+    def _node_at(self, salt: str | None, packed_ids: bytes, end: int) -> Node[_Entry] | None:
+        """Return the node of the first `end` bytes, if it holds a state or a promise."""
+        path = self._path(salt, packed_ids[:end])
+        return path[-1] if path and path[-1].depth == end else None
 
     def _fill(self, entry: _Entry, take: Callable[[], StateSnapshot | None]) -> None:
         if entry.snapshot is None and (snapshot := take()) is not None:
@@ -220,3 +260,9 @@ class _OwnerStates:
     def _count(self, nbytes: int, held_bytes: int) -> None:
         self.nbytes += nbytes
         self.held_bytes += held_bytes
+
+
+def _pin_bytes(node: Node[_Entry]) -> int:
+    """Return the most bytes that the state and its ids take."""
+    assert node.value is not None
+    return node.value.nbytes + node.depth

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pararnn_server.errors import BadRequest
+from pararnn_server.state_cache.breakpoints import PLAIN_USE, CacheUse
 from pararnn_server.state_cache.prefix_tree import id_array
 from pararnn_server.text.text_encoder import TokenLimit
 from pararnn_server.text.tokenizer import Tokenizer
@@ -19,12 +20,14 @@ class EncodedPrompt:
     """added, appended: how many leading and trailing ids (a BOS, an EOS) the client did not write itself.
 
     stable: how many leading ids of a text stay the same whatever is appended to it; 0: not known.
+    cache_use: which states of the prompt are kept, and pinned.
     """
 
     token_ids: Sequence[int]
     added: int = 0
     appended: int = 0
     stable: int = 0
+    cache_use: CacheUse = PLAIN_USE
 
 
 @dataclass(frozen=True, slots=True)

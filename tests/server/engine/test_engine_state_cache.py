@@ -1,12 +1,15 @@
 """The cache changes the prefill but never the reply: same ids, logits and states, bit for bit."""
 
 import random as random_module
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from pararnn_server.state_cache.breakpoints import Breakpoint, CacheUse
 from pararnn_server.state_cache.state_cache import Partition
 
 from pararnn_core.sampling_params import SamplingParams
+from pararnn_core.state import parts_bytes
 from tests.server.engine_fixtures import (
     LETTER_BIAS,
     Bench,
@@ -274,3 +277,46 @@ def test_owners_take_turns_in_reading_ahead() -> None:
     _, reader = steps.add([*PROMPT, *range(60)], greedy(1), owner="bob")
     steps.step()
     assert cached(reader) == 160
+
+
+def test_a_breakpoint_is_a_place_that_another_prompt_resumes_from() -> None:
+    use = CacheUse([Breakpoint(41, 60.0)])
+    other = [*PROMPT[:41], *range(50)]
+    for is_explicit in (False, True):
+        with running(max_num_seqs=8, max_num_batched_tokens=16, **CACHED) as bench:
+            fresh = bench.ask(PROMPT, greedy(5), cache_use=replace(use, is_explicit=is_explicit))
+            assert cached(fresh) == 0
+            again = bench.ask(other, greedy(5))
+            assert cached(again) == 41
+            assert again.ids() == alone(model(), other, greedy(5))
+
+
+def test_explicit_use_keeps_only_what_is_marked_and_without_marks_nothing() -> None:
+    with running(**CACHED) as bench:
+        bench.ask(PROMPT, greedy(5), cache_use=CacheUse([Breakpoint(41, 60.0)], is_explicit=True))
+        assert cached(bench.ask(PROMPT, greedy(5), cache_use=CacheUse(is_explicit=True))) == 0
+        assert cached(bench.ask([*PROMPT, 1], greedy(5))) == 41
+    with running(**CACHED) as bench:
+        bench.ask(PROMPT, greedy(5), cache_use=CacheUse(is_explicit=True))
+        assert cached(bench.ask(PROMPT, greedy(5))) == 0
+
+
+def test_pinned_states_outlast_others_of_their_key_and_not_those_of_another() -> None:
+    state = 3 * parts_bytes(model().state_parts) + 4000
+    with running(num_owners=2, state_cache_bytes_per_key=2 * state, state_cache_interval=4096) as bench:
+        bench.ask(PROMPT, greedy(1), owner="ada", cache_use=CacheUse([Breakpoint(41, 600.0)]))
+        bench.ask(PROMPT, greedy(1), owner="bob")
+        for first in range(12):
+            bench.ask([200 + first, 1], greedy(1), owner="ada")
+        assert cached(bench.ask([*PROMPT[:41], 7], greedy(1), owner="ada")) == 41
+        assert cached(bench.ask(PROMPT, greedy(1), owner="bob")) == 100
+
+
+def test_turns_of_a_session_that_continues_take_no_place_in_the_cache() -> None:
+    with running(**CACHED) as bench:
+        session = bench.sessions.create().id
+        bench.ask(PROMPT, greedy(3), session_id=session)
+        before = bench.engine.stats().state_cache_bytes
+        for turn in range(5):
+            bench.ask([turn, 1, 2], greedy(3), session_id=session)
+        assert bench.engine.stats().state_cache_bytes == before

@@ -183,3 +183,62 @@ def test_a_million_ids_are_found_by_comparing_them() -> None:
     found = cache.find(ADA, other)
     assert found is not None
     assert found.num_tokens == 500_000 // 1024 * 1024
+
+
+def test_a_pinned_state_stays_for_its_time() -> None:
+    now = [100.0]
+    cache = StateCache(4 * (SIZE + 4), lambda: now[0])
+    put(cache, ADA, [1])
+    cache.pin(ADA, pack_ids([1]), 1, 30.0)
+    for other in range(2, 10):
+        put(cache, ADA, [other])
+    assert hit(cache, ADA, [1]) == 1
+    now[0] += 31.0
+    put(cache, ADA, [20])
+    cache.pin(ADA, pack_ids([20]), 1, 30.0)
+    for other in range(2, 10):
+        put(cache, ADA, [other])
+    assert hit(cache, ADA, [1]) == 0
+    assert hit(cache, ADA, [20]) == 1
+
+
+def test_pins_take_at_most_half_of_a_share_and_the_first_to_end_goes() -> None:
+    cache = StateCache(6 * (SIZE + 4), lambda: 0.0)
+    for place in range(1, 6):
+        put(cache, ADA, [place])
+        cache.pin(ADA, pack_ids([place]), 1, 10.0 * place)
+    for other in range(10, 30):
+        put(cache, ADA, [other])
+    assert [hit(cache, ADA, [place]) for place in range(1, 6)] == [0, 0, 1, 1, 1]
+    assert hit(cache, ADA, [29]) == 1
+
+
+def test_what_is_not_there_is_not_pinned_and_no_other_owner_notices() -> None:
+    cache = StateCache(2 * (SIZE + 4), lambda: 0.0)
+    put(cache, ADA, [1, 2])
+    put(cache, BOB, [1])
+    for ids in ([1], [1, 2, 3], [7]):
+        cache.pin(ADA, pack_ids(ids), len(ids), 30.0)
+    cache.pin(Partition("nobody"), pack_ids([1]), 1, 30.0)
+    for other in range(10, 13):
+        put(cache, BOB, [other])
+    assert hit(cache, BOB, [1]) == 0
+    assert hit(cache, ADA, [1, 2]) == 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(ENTRIES, st.integers(0, 600), st.lists(st.booleans(), max_size=30), st.floats(1, 9))
+def test_pins_never_exceed_the_budget(
+    kept: list[Entry], budget: int, pins: list[bool], seconds: float
+) -> None:
+    now = [0.0]
+    cache = StateCache(budget, lambda: now[0])
+    for (owner, salt, ids), pinned in zip(kept, pins, strict=False):
+        now[0] += 1.0
+        partition = Partition(owner, salt)
+        put(cache, partition, ids)
+        if pinned:
+            cache.pin(partition, pack_ids(ids), len(ids), seconds)
+        assert cache.nbytes <= 2 * budget
+        if SIZE + 4 * len(ids) <= budget // 2:
+            assert hit(cache, partition, ids) == len(ids)
