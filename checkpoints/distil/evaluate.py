@@ -11,10 +11,10 @@ from tokenizers import Tokenizer
 from checkpoints.distil.learner import Learner
 from checkpoints.distil.prompts import HeldOutPrompt
 from checkpoints.distil.replies import Decoder, Reply, greedy, replies
-from checkpoints.distil.student import EOS_TOKEN_ID
 from checkpoints.distil.text.documents import prompt_text
 from checkpoints.distil.token_streams import KINDS, Stream, Streams
 from checkpoints.distil.windows import SHORT, Windows, batch_of
+from pararnn_core.assemble.assemble import EOS_TOKEN_ID
 
 REPEATED_TOKENS = 8
 MAX_REPLY_TOKENS = 200

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from checkpoints.distil.teacher_weights import TeacherBlock, TeacherSizes, TeacherWeights
-from pararnn_core.models.pararnn.config import ModelConfig
+from checkpoints.distil.teacher_weights import TeacherBlock, TeacherWeights
+from pararnn_core.assemble.assemble import joined_config
+from pararnn_core.assemble.llama_file import LlamaSizes
 from pararnn_core.models.pararnn.layers import Block
 from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 
 MIXER_PARTS = ("in_proj.", "conv.", "cell.", "gate_norm.", "out_proj.")
-BOS_TOKEN_ID = 1
-EOS_TOKEN_ID = 2
 # With a gate's bias from -1 to 5 its channel forgets over 1 to 150 tokens.
 GATE_BIAS = (-1.0, 5.0)
 # The candidate's row of a cell, z r n of a GRU and f o g of an LSTM.
@@ -22,29 +21,9 @@ CANDIDATE = 2
 SMALL = 0.1
 
 
-def student_config(sizes: TeacherSizes, cell: str) -> ModelConfig:
-    """Return a config with the teacher's sizes and one recurrent head for each attention head."""
-    return ModelConfig(
-        cell=cell,
-        vocab_size=sizes.vocab_size,
-        hidden_size=sizes.hidden_size,
-        num_hidden_layers=sizes.num_layers,
-        num_heads=sizes.num_heads,
-        intermediate_size=sizes.intermediate_size,
-        tie_embeddings=True,
-        norm_eps=sizes.norm_eps,
-        # An attention has no activation after its values, and its output's size varies between tokens.
-        conv_activation="none",
-        gate_order="norm_then_gate",
-        residual_scale="none",
-        bos_token_id=BOS_TOKEN_ID,
-        eos_token_id=EOS_TOKEN_ID,
-    )
-
-
 def new_student(weights: TeacherWeights, cell: str) -> ParaRNNForCausalLM:
     """Return a student with the teacher's weights, whose mixers pass the values. Only mixers are trained."""
-    model = ParaRNNForCausalLM(student_config(weights.sizes, cell))
+    model = ParaRNNForCausalLM(joined_config(weights.sizes, cell))
     with torch.no_grad():
         model.embedding.get_parameter("weight").copy_(weights.embedding)
         model.norm.weight.copy_(weights.norm)
@@ -74,7 +53,7 @@ def _copy_frozen(block: Block, source: TeacherBlock) -> None:
     block.mlp.down_proj.get_parameter("weight").copy_(source.down)
 
 
-def start_mixer(block: Block, source: TeacherBlock, sizes: TeacherSizes) -> None:
+def start_mixer(block: Block, source: TeacherBlock, sizes: LlamaSizes) -> None:
     """Let values pass convolution and candidate unchanged; channels forget over 1 to 150 tokens."""
     d, heads, width = sizes.hidden_size, sizes.num_heads, sizes.head_size
     shared = heads // sizes.num_kv_heads

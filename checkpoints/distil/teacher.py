@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from checkpoints.distil.layers import PLAIN, Layers, normalised
-from checkpoints.distil.teacher_weights import TeacherBlock, TeacherSizes, TeacherWeights
+from checkpoints.distil.teacher_weights import TeacherBlock, TeacherWeights
+from pararnn_core.assemble.llama_file import LlamaSizes
 
 OnLayer = Callable[[int, Tensor, Tensor, Tensor], None]
 """(layer, residual stream x, normalised input u of the attention, output a of the attention)."""
@@ -36,7 +37,7 @@ class FrozenMLP:
 class Attention:
     """Causal self-attention of whole sequences, (B, T, d) -> (B, T, d) float32."""
 
-    def __init__(self, block: TeacherBlock, sizes: TeacherSizes, dtype: torch.dtype) -> None:
+    def __init__(self, block: TeacherBlock, sizes: LlamaSizes, dtype: torch.dtype) -> None:
         self.sizes = sizes
         self.query_key_value = torch.cat((block.query, block.key, block.value)).to(dtype)
         self.output = block.output.to(dtype)
@@ -96,7 +97,7 @@ class Teacher:
         return normalised(x, weight, self.sizes.norm_eps)
 
 
-def rotations(length: int, sizes: TeacherSizes) -> Tensor:
+def rotations(length: int, sizes: LlamaSizes) -> Tensor:
     """Return the complex factors (T, head_size / 2) of the first positions."""
     frequency = sizes.rope_base ** (-torch.arange(0, sizes.head_size, 2).float() / sizes.head_size)
     angle = torch.arange(length).float()[:, None] * frequency

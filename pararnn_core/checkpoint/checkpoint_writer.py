@@ -72,6 +72,7 @@ def write_checkpoint(
     chat_template: str | None = None,
     card: str | None = None,
     generation: Mapping[str, Any] | None = None,
+    further: Mapping[str, bytes] | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> str:
     """Write the directory `path` and return its fingerprint. Raises CheckpointError if that is not possible.
@@ -82,6 +83,7 @@ def write_checkpoint(
     chat_template: becomes the only template, even if that directory has others
     card: text of README.md; None writes a plain description
     generation: defaults in generation_config.json beside bos and eos; None takes those of the directory
+    further: bytes of other files, by name, such as LICENSE
     A checkpoint at `path` is replaced; other files there are kept. `path` never holds half a checkpoint.
     """
     target = Path(path).resolve()
@@ -96,9 +98,11 @@ def write_checkpoint(
     texts[GENERATION_CONFIG] = _json({k: v for k, v in special.items() if v is not None} | dict(generation))
     texts[CARD] = (_plain_card(config, fields["fingerprint"]) if card is None else card).encode()
     texts[CONFIG] = _json(fields)
+    # The checkpoint's own files win over others of the same name.
+    texts = {**(further or {}), **texts}
     check_replaceable(target)
     try:
-        with replacing(target, keep=lambda name: not _is_own_file(name)) as directory:
+        with replacing(target, keep=lambda name: not (_is_own_file(name) or name in texts)) as directory:
             _write_weights(directory, stored, max_shard_bytes)
             for name, data in texts.items():
                 (directory / name).parent.mkdir(exist_ok=True)

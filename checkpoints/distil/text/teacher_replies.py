@@ -9,11 +9,11 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from checkpoints.distil.replies import replies, sampler
-from checkpoints.distil.student import EOS_TOKEN_ID
 from checkpoints.distil.teacher import Teacher
 from checkpoints.distil.teacher_decoder import TeacherDecoder
 from checkpoints.distil.text.documents import Document, Turn, chat_text, prompt_text
 from checkpoints.distil.text.requests import request
+from pararnn_core.assemble.assemble import EOS_TOKEN_ID
 
 BATCH = 48
 MAX_PROMPT_TOKENS = 96

@@ -12,12 +12,13 @@ from checkpoints.distil.recipe import Recipe, Stage
 from checkpoints.distil.run_folder import RunFolder
 from checkpoints.distil.student import new_student
 from checkpoints.distil.teacher import Teacher
-from checkpoints.distil.teacher_weights import TeacherBlock, TeacherSizes, TeacherWeights
+from checkpoints.distil.teacher_weights import TeacherBlock, TeacherWeights
 from checkpoints.distil.token_streams import Stream, Streams
 from checkpoints.distil.trainer import Trainer
 from checkpoints.distil.windows import TrainingBatches
+from pararnn_core.assemble.llama_file import LlamaSizes
 
-SIZES = TeacherSizes(
+SIZES = LlamaSizes(
     vocab_size=300,
     hidden_size=32,
     num_layers=2,
@@ -104,6 +105,8 @@ def write_gguf(weights: TeacherWeights, file: Path) -> None:
     writer.add_rope_freq_base(sizes.rope_base)
     alphabet = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "he"]
     special = [f"<|{i}|>" for i in range(sizes.vocab_size - len(alphabet))]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
     writer.add_token_list(special + alphabet)
     writer.add_token_types([3] * len(special) + [1] * len(alphabet))
     writer.add_token_merges(["h e"])

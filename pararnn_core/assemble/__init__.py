@@ -1,0 +1,1 @@
+"""Chat models, joined from a transformer's frozen weights and trained mixers."""

@@ -1,0 +1,77 @@
+"""Trained mixers in one small file, with projections in 4 bits and the rest finer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from pararnn_core.models.pararnn.quantization_config import DEFAULT_GROUP_SIZES, MatrixFormat
+from pararnn_core.quantize.quantize_model import from_rows
+from pararnn_core.weights.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
+
+PROJECTIONS, CELLS = (MatrixFormat(bits, DEFAULT_GROUP_SIZES[bits]) for bits in (4, 8))
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class StoredMixers:
+    """The contents of a file. matrices and floats: by parameter name; curve: rows of the run.
+
+    shapes: those of matrices whose parameter is no plain (outputs, inputs)
+    recipe: the fields of the training's recipe; its "cell" is the mixers'
+    """
+
+    recipe: Mapping[str, Any]
+    tokens: int
+    matrices: Mapping[str, QuantizedMatrix]
+    floats: Mapping[str, Tensor]
+    shapes: Mapping[str, list[int]]
+    curve: list[dict[str, Any]]
+
+    @property
+    def cell(self) -> str:
+        """Name of the cell, a key of CELLS."""
+        return str(self.recipe["cell"])
+
+    def weight(self, name: str) -> Tensor:
+        """Return a parameter as float32, in its own shape."""
+        if name in self.floats:
+            return self.floats[name]
+        rows = self.matrices[name].dequantize()
+        return from_rows(rows, torch.Size(self.shapes.get(name, rows.shape)))
+
+
+def format_of(name: str) -> MatrixFormat:
+    """Return the format of a matrix."""
+    # In 4 bits the cells' input matrices would cause three quarters of the loss.
+    return CELLS if name.endswith("cell.B") else PROJECTIONS
+
+
+def read_stored_mixers(file: Path) -> StoredMixers:
+    """Read a file of mixers. Raises ValueError for another version."""
+    with safe_open(file, framework="pt") as archive:
+        texts = {name: json.loads(value) for name, value in archive.metadata().items()}
+        tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  # not a mapping
+    facts = texts["facts"]
+    if facts["version"] != VERSION:
+        raise ValueError(f"{file}: version {facts['version']} is unknown, expected {VERSION}")
+    names = [name.removesuffix(QWEIGHT) for name in tensors if name.endswith(QWEIGHT)]
+    matrices = {name: _matrix(name, tensors) for name in names}
+    floats = {name: tensor for name, tensor in tensors.items() if not name.endswith((QWEIGHT, SCALES))}
+    return StoredMixers(facts["recipe"], facts["tokens"], matrices, floats, texts["shapes"], texts["curve"])
+
+
+def _matrix(name: str, tensors: Mapping[str, Tensor]) -> QuantizedMatrix:
+    matrix_format, qweight = format_of(name), tensors[name + QWEIGHT]
+    # Every matrix of a mixer has an even number of inputs.
+    inputs = qweight.shape[1] * 8 // matrix_format.bits
+    return QuantizedMatrix(
+        qweight, tensors[name + SCALES], matrix_format.bits, matrix_format.group_size, inputs
+    )
