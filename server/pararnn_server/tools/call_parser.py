@@ -1,7 +1,7 @@
 """A reply with calls of tools to events, as its text comes.
 
-The events of a text do not depend on how it was cut, once neighbouring deltas are joined. Arguments are passed
-on as the model wrote them. The grammar keeps replies in their format; whatever is in no format is text.
+The events of a text do not depend on how it was cut, once neighbouring deltas are joined. Arguments are as
+the model wrote them. The grammar keeps replies in their format; whatever is in no format is text.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class CallParser:
     @property
     def is_in_call(self) -> bool:
         """True if a call has begun and is not whole."""
-        if self._step == self._opening:
-            return bool(self._held)
+        if self._step in (self._opening, self._between):
+            return bool(self._held.strip())
         return self._step in (self._name, self._arguments, self._tail)
 
     def feed(self, text: str) -> list[ParserEvent]:
@@ -81,8 +81,7 @@ class CallParser:
 
     def end(self) -> list[ParserEvent]:
         """Return the text that was held back. The beginning of a call without its name is left out."""
-        is_text = self._step == self._text or (self._step == self._between and self._held.strip())
-        return [TextDelta(self._held)] if is_text and self._held else []
+        return [TextDelta(self._held)] if self._step == self._text and self._held else []
 
     def _text(self) -> Iterator[ParserEvent]:
         before, mark, after = self._held.partition(self._form.mark)

@@ -17,5 +17,5 @@ FormatName = Literal["auto", "hermes", "mistral_list", "mistral", "llama_json", 
 
 
 def format_of(prompt: str, name: str, arguments: str) -> CallFormat | None:
-    """Return the format in which a prompt has a call with this name and these arguments; None: in no known one."""
+    """Return the format of the call with this name and these arguments in a prompt; None: it is not known."""
     return next((each for each in _ALL if each.written(name, arguments) in prompt), None)

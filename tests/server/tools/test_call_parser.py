@@ -1,4 +1,4 @@
-"""Calls in a reply are found however its text is cut, and their arguments are passed on as they were written."""
+"""Calls in a reply are found however its text is cut, and their arguments are as they were written."""
 
 from __future__ import annotations
 
