@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pydantic_core import from_json
 
 from pararnn_server.errors import BadRequest
-from pararnn_server.http.schemas.chat import MessageFields, text_of
+from pararnn_server.http.schemas.chat import ChatRequest, MessageFields, text_of
 from pararnn_server.http.schemas.tools import AllowedToolsChoice, MessageToolCall, ToolChoice, ToolFields
 from pararnn_server.text.conversation import Message, ToolCall, message, tool_call, tool_result
 from pararnn_server.tools.tool import NO_TOOLS, Tool, ToolMode, ToolUse
@@ -18,6 +19,23 @@ from pararnn_server.tools.tool import NO_TOOLS, Tool, ToolMode, ToolUse
 def template_messages(bodies: Sequence[MessageFields]) -> list[Message]:
     """Return the messages of a request in the form that templates take. Raises BadRequest."""
     return [_template_message(number, body) for number, body in enumerate(bodies)]
+
+
+def template_variables(body: ChatRequest, reserved: AbstractSet[str], max_bytes: int) -> Mapping[str, Any]:
+    """Return the variables of the template that a request sets. Raises BadRequest.
+
+    reserved: names that it cannot set. max_bytes: of the JSON of chat_template_kwargs.
+    """
+    given = body.chat_template_kwargs or {}
+    if (name := next((name for name in given if name in reserved), None)) is not None:
+        place = f"chat_template_kwargs.{name}"
+        raise BadRequest(
+            f"{place}: the server sets it; a field of the request may have its name.", param=place
+        )
+    if given and len(json.dumps(given)) > max_bytes:
+        message = f"chat_template_kwargs: at most {max_bytes} bytes of JSON (max_template_kwargs_bytes)."
+        raise BadRequest(message, param="chat_template_kwargs")
+    return {**given, "documents": body.documents} if body.documents else given
 
 
 def tool_use(body: ToolFields, max_bytes: int) -> ToolUse:

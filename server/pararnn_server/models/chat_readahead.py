@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pararnn_server.engine.engine import Engine
 from pararnn_server.errors import ServerError
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.chat_prompt import ChatPrompts
-from pararnn_server.text.conversation import Message, message
+from pararnn_server.text.conversation import NO_VARIABLES, Message, message
 
 logger = logging.getLogger(__name__)
 
@@ -21,14 +22,21 @@ class ChatReadahead:
         self._chat = chat
         self._engine = engine
 
-    async def follow(self, partition: Partition, messages: Sequence[Message], reply: str) -> None:
-        """Promise the state after a reply, as the next request will encode it.
+    async def follow(
+        self,
+        partition: Partition,
+        messages: Sequence[Message],
+        reply: str,
+        variables: Mapping[str, Any] = NO_VARIABLES,
+    ) -> None:
+        """Promise the state after a reply, as the next request with the same variables will encode it.
 
         Awaited before the client learns that the reply has ended, so that its next request finds the promise
         whatever the server has to do.
         """
         try:
-            ids = await self._chat.encode_shared_prefix(messages, message("assistant", reply), partition)
+            replied = message("assistant", reply)
+            ids = await self._chat.encode_shared_prefix(messages, replied, partition, variables=variables)
         except ServerError:
             # The template takes the messages but not a reply after them: nothing will be sent back.
             return

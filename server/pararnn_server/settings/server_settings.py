@@ -147,6 +147,9 @@ class Settings(BaseSettings):
         description="Memory of a process that renders chat templates; a prompt may have an eighth as many"
         " characters, more is a 400.",
     )
+    max_template_kwargs_bytes: int = Field(
+        16 << 10, ge=0, description="Most bytes of JSON in chat_template_kwargs of a request; more is a 400."
+    )
 
     max_grammar_bytes: int = Field(
         64 << 10,

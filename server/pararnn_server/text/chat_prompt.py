@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +15,7 @@ from pararnn_server.concurrency.fair_threads import FairThreads
 from pararnn_server.errors import BadRequest
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.chat_template import ChatTemplate
-from pararnn_server.text.conversation import Conversation, Message, message, tool_result
+from pararnn_server.text.conversation import NO_VARIABLES, Conversation, Message, message, tool_result
 from pararnn_server.text.encoded_prefixes import EncodedPrefixes
 from pararnn_server.text.harmless import (
     KnownMarks,
@@ -60,6 +61,8 @@ class ChatPrompts:
         partition: Partition,
         *,
         tools: Sequence[Tool] = (),
+        variables: Mapping[str, Any] = NO_VARIABLES,
+        opens: bool = True,
         continues: bool = False,
         continues_last: bool = False,
         limit: TokenLimit | None = None,
@@ -67,24 +70,27 @@ class ChatPrompts:
         """continues: the ids follow a reply that is already in the session. Raises BadRequest.
 
         continues_last: the last message is the beginning of the reply, and nothing follows its text.
+        opens: the ids end with the opening of a reply. variables: further ones of the template.
         partition: who may notice that the messages, or some of them, were here before.
         tools: those that the model is shown.
         The control tokens among the ids are those of the same conversation with harmless texts.
         """
         template = self._usable(continues)
         seal = _Seal(self._names)
-        given = Conversation(messages, tools)
+        given = Conversation(messages, tools, variables)
         template.check_is_shown(given)
+        opens = opens and not continues_last
         num_chars = _num_chars(given)
         sealed = await self._off_loop(num_chars, self._sealed, given, seal, limit)
-        plain = await self._off_loop(num_chars, harmless, given)
-        shape = shape_of(plain, partition, continues, continues_last)
+        # Sealed variables, because words of them stay: the name of a special token may look like one.
+        plain = await self._off_loop(num_chars, harmless, replace(given, variables=sealed.variables))
+        shape = shape_of(plain, partition, continues, continues_last, opens)
         marks = self._marks.get(shape)
         conversations = [sealed, plain] if marks is None else [sealed]
         if continues_last:
             conversations = [_with_open_end(each, seal) for each in conversations]
         render = template.render_delta if continues else template.render
-        text, *others = await self._threads.run(render, *conversations, opens=not continues_last)
+        text, *others = await self._threads.run(render, *conversations, opens=opens)
         if continues_last:
             text, *others = (_up_to_open_end(each, seal) for each in (text, *others))
         for other in others:
@@ -103,6 +109,7 @@ class ChatPrompts:
         reply: Message,
         partition: Partition,
         tools: Sequence[Tool] = (),
+        variables: Mapping[str, Any] = NO_VARIABLES,
     ) -> Sequence[int]:
         """Return the first ids of `encode` for these messages, their reply, and whatever answers it.
 
@@ -110,12 +117,12 @@ class ChatPrompts:
         """
         template = self._usable(continues=False)
         seal = _Seal(self._names)
-        given = Conversation([*messages, reply], tools)
+        given = Conversation([*messages, reply], tools, variables)
         template.check_is_shown(given)
         known = await self._off_loop(_num_chars(given), self._sealed, given, seal, None)
         answers = [tool_result(call["id"], seal.mark) for call in reply.get("tool_calls", ())]
         answers = answers or [message("user", seal.mark)]
-        whole = Conversation([*known.messages, *answers], known.tools)
+        whole = replace(known, messages=[*known.messages, *answers])
         [text] = await self._threads.run(template.render, whole)
         text, _, _ = text.partition(seal.mark)
         ids, num_stable = await self._encode_open(text, seal, partition)
@@ -196,11 +203,12 @@ class ChatPrompts:
             is_there = count > 0
         if not is_there:
             return given
-        replace = partial(special.sub, seal.put)
-        replace_json = partial(with_texts, replace=replace)
+        put = partial(special.sub, seal.put)
+        put_json = partial(with_texts, replace=put)
         return Conversation(
-            [replaced(each, replace, replace_json) for each in given.messages],
-            [replaced_tool(tool, replace_json) for tool in given.tools],
+            [replaced(each, put, put_json) for each in given.messages],
+            [replaced_tool(tool, put_json) for tool in given.tools],
+            {name: put_json(value) for name, value in given.variables.items()},
         )
 
 
@@ -213,7 +221,7 @@ def _with_open_end(given: Conversation, seal: _Seal) -> Conversation:
     if last["content"] is None or "tool_calls" in last:
         raise BadRequest("Only text can be continued: the last message calls tools.", param="messages")
     # The mark also keeps a template that trims from losing a space that the reply follows.
-    return Conversation([*earlier, {**last, "content": last["content"] + seal.mark}], given.tools)
+    return replace(given, messages=[*earlier, {**last, "content": last["content"] + seal.mark}])
 
 
 def _up_to_open_end(text: str, seal: _Seal) -> str:
@@ -238,8 +246,8 @@ def _texts(given: Conversation) -> Iterator[str]:
 
 
 def _json_texts(given: Conversation) -> Iterator[str]:
-    """Yield the texts of tools, calls and the ids of results."""
-    values: list[Any] = [tool.function for tool in given.tools]
+    """Yield the texts of tools, variables, calls and the ids of results."""
+    values: list[Any] = [*(tool.function for tool in given.tools), *given.variables.values()]
     for each in given.messages:
         if "tool_calls" in each:
             values.append(each["tool_calls"])

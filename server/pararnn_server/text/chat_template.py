@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any
 
 from pararnn_server.errors import BadRequest
@@ -20,6 +23,9 @@ from pararnn_server.tools.tool import Tool
 logger = logging.getLogger(__name__)
 
 
+_OWN_VARIABLES = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message"}
+)
 _ANSWER_TEXT = "answer"
 _QUESTION: Message = {"role": "user", "content": "question"}
 _ANSWER: Message = {"role": "assistant", "content": _ANSWER_TEXT}
@@ -34,6 +40,7 @@ class ChatTemplate:
     goes_into_sessions: whether a later turn can be rendered without the earlier ones.
     structure: a short conversation of all roles, without an opening for a reply.
     tools: its abilities with tools.
+    reserved: names of variables that a request cannot set.
     """
 
     def __init__(
@@ -46,6 +53,7 @@ class ChatTemplate:
         self.source = source
         self.renderer = renderer or TemplateRenderer()
         self._tokens = dict(tokens)
+        self.reserved: AbstractSet[str] = _OWN_VARIABLES | tokens.keys()
         self._tool_source = tool_source or source
         self._without_tools = self.tools = TemplateTools()
         self._check()
@@ -63,6 +71,9 @@ class ChatTemplate:
                 " 'none'.",
                 param="tools",
             )
+        if "documents" in conversation.variables and not re.search(r"\bdocuments\b", self.source):
+            message = "documents: this model's chat template reads none: put them into a message."
+            raise BadRequest(message, param="documents")
         for number, each in enumerate(conversation.messages):
             if "tool_calls" in each and not can.shows_calls:
                 message = "this model's chat template does not show calls of tools: leave the message out."
@@ -95,8 +106,8 @@ class ChatTemplate:
         Raises BadRequest.
         """
         # The difference between the two renderings is what the template writes after a reply.
-        questions = [Conversation([_QUESTION], each.tools) for each in conversations]
-        wanted = [Conversation([_QUESTION, _ANSWER, *each.messages], each.tools) for each in conversations]
+        questions = [replace(each, messages=[_QUESTION]) for each in conversations]
+        wanted = [replace(each, messages=[_QUESTION, _ANSWER, *each.messages]) for each in conversations]
         variables = [self._variables(each) for each in questions]
         rendered = self._asked(
             [*variables, *(self._variables(each, opens) for each in wanted)], conversations
@@ -115,8 +126,10 @@ class ChatTemplate:
 
     def _variables(self, conversation: Conversation, opens: bool = True) -> dict[str, Any]:
         given = self._abilities(conversation).given
-        return self._common(conversation.tools, opens) | {
-            "messages": [given(each) for each in conversation.messages]
+        return {
+            **self._common(conversation.tools, opens),
+            **conversation.variables,
+            "messages": [given(each) for each in conversation.messages],
         }
 
     def _common(self, tools: Sequence[Tool], opens: bool) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from typing_extensions import NotRequired, TypedDict
 
 from pararnn_server.tools.tool import Tool
+
+NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 
 
 class CalledFunction(TypedDict):
@@ -41,10 +44,11 @@ class Message(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Input of a template: messages, and the tools that the model is shown."""
+    """Input of a template: messages, the tools that the model is shown, and variables of the request."""
 
     messages: Sequence[Message]
     tools: Sequence[Tool] = ()
+    variables: Mapping[str, Any] = field(default_factory=lambda: NO_VARIABLES)
 
 
 def message(

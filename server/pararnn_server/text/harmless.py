@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any, TypeAlias
 
@@ -12,10 +12,12 @@ from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.conversation import Conversation, Message
 from pararnn_server.tools.tool import Tool
 
-Shape: TypeAlias = tuple[Partition, bool, bool, tuple[str, ...]]
+Shape: TypeAlias = tuple[Partition, Sequence[bool], tuple[str, ...]]
 
 _MAX_SHAPES = 256
 _MAX_MESSAGES = 64
+# Nothing that could be a part of a mark such as <|user|>.
+_OPTION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # Members of calls, and words of JSON Schema: templates read them, and take one path or another by them.
 _KEPT_WORDS = frozenset(
     re.findall(
@@ -54,28 +56,33 @@ class KnownMarks:
             self._marks.popitem(last=False)
 
 
-def shape_of(
-    plain: Conversation, partition: Partition, continues: bool, continues_last: bool
-) -> Shape | None:
-    """Return the shape that a template may see of a conversation; None for one too long to come twice."""
+def shape_of(plain: Conversation, partition: Partition, *how: bool) -> Shape | None:
+    """Return the shape that a template may see of a conversation; None for one too long to come twice.
+
+    how: everything else that the rendering depends on.
+    """
     if len(plain.messages) > _MAX_MESSAGES:
         return None
     shapes = [repr(tuple(each.values())) for each in plain.messages]
     if plain.tools:
         # A digest, because schemas of tools may be long.
         shapes.append(sha256(repr([tool.function for tool in plain.tools]).encode()).hexdigest())
-    return partition, continues, continues_last, tuple(shapes)
+    if plain.variables:
+        shapes.append(sha256(repr([*plain.variables.items()]).encode()).hexdigest())
+    return partition, how, tuple(shapes)
 
 
 def harmless(conversation: Conversation) -> Conversation:
     """Replace every text by one that has no meaning, but is empty or begins with a space where it was so.
 
     Equal texts of tools and calls stay equal, because templates compare them, and words of JSON Schema stay.
+    Of variables single words stay, too, because templates choose by them.
     """
     words = _Words()
     return Conversation(
         [replaced(each, _harmless, words.value) for each in conversation.messages],
         [replaced_tool(tool, words.value) for tool in conversation.tools],
+        {name: with_texts(value, words.option) for name, value in conversation.variables.items()},
     )
 
 
@@ -135,6 +142,10 @@ class _Words:
             return self._word(value)
         # Numbers are a user's too. Templates ask only whether they are there.
         return value if value is None or isinstance(value, bool) else int(bool(value))
+
+    def option(self, text: str) -> str:
+        """Return the text if it is one short word, else a harmless one."""
+        return text if _OPTION.fullmatch(text) else self._word(text)
 
     def _word(self, text: str) -> str:
         if text in _KEPT_WORDS:

@@ -13,6 +13,7 @@ BASE: dict[str, Any] = {"max_tokens": 16, "seed": 11}
 X, Y = (str(ord(letter) - 33) for letter in "xy")
 EOS, USER = "262", "263"
 GREEDY = {"temperature": 0}
+BEGUN = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "so"}]
 FLAT = {"logit_bias": {X: 100, Y: 100}}
 Case = tuple[dict[str, Any], dict[str, Any]]
 
@@ -40,11 +41,15 @@ DIFFERENCES: dict[str, Case] = {
     "n": ({}, {"n": 2}),
     "ignore_eos": ({"logit_bias": {EOS: 100}}, {"ignore_eos": True}),
     "messages": ({}, {"messages": [{"role": "user", "content": "other"}]}),
+    "add_generation_prompt": ({}, {"add_generation_prompt": False}),
+    "continue_final_message": ({"messages": BEGUN}, {"continue_final_message": True}),
     "prompt": ({}, {"prompt": "other"}),
     "echo": ({}, {"echo": True}),
 }
 TESTED_ELSEWHERE = {
     "model": "test_bad_requests.py::test_unknown_model_is_a_404",
+    "chat_template_kwargs": "test_template_fields.py::test_variables_reach_the_template",
+    "documents": "test_template_fields.py::test_documents_reach_a_template_that_reads_them",
     "stream": "test_routes_completions.py::test_streamed_text_equals_unstreamed",
     "stream_options": "test_routes_completions.py::test_usage_chunk_comes_last_and_only_on_request",
     "logprobs": "test_routes_completions.py::test_scoring_harness_gets_what_it_reads",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi import Request, Response
 
 from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.answer_size import CHAT_ENTRY
-from pararnn_server.http.chat_fields import template_messages
+from pararnn_server.http.chat_fields import template_messages, template_variables
 from pararnn_server.http.formats.base import AnswerFormat, Heading
 from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.routes.generate import answer, fitted_plan, generation_context, heading, plan_of
@@ -35,7 +36,8 @@ async def answer_chat(request: Request, body: ChatRequest, id_prefix: str, form_
     messages = template_messages(body.messages)
     partition = Partition(context.owner.key, body.cache_salt)
     continues_last = bool(body.continue_final_message)
-    prompt = await context.in_time(_read_prompt(context, messages, partition, continues_last))
+    variables = _variables(context, body)
+    prompt = await context.in_time(_read_prompt(context, body, messages, partition, variables))
     head = heading(context, id_prefix, body)
     plan = fitted_plan(context, plan_of(context, head, body, [prompt]), body, CHAT_ENTRY, echo=False)
     # Without a session the client will send the whole conversation again.
@@ -50,7 +52,7 @@ async def answer_chat(request: Request, body: ChatRequest, id_prefix: str, form_
     async def read_ahead(_: TokenUsage) -> None:
         # Choices end in any order; promises must not depend on it.
         for index in sorted(form.replies):
-            await follow(begun + form.replies[index])
+            await follow(begun + form.replies[index], variables)
 
     return answer(context, plan, form, body, on_end=read_ahead)
 
@@ -58,11 +60,24 @@ async def answer_chat(request: Request, body: ChatRequest, id_prefix: str, form_
 def _sampling(body: ChatRequest) -> Sampling:
     if body.top_logprobs is not None and not body.logprobs:
         raise BadRequest("top_logprobs: only with logprobs true.", param="top_logprobs")
+    if body.continue_final_message and body.add_generation_prompt:
+        message = "continue_final_message: not with add_generation_prompt true; send one of them."
+        raise BadRequest(message, param="continue_final_message")
     return Sampling(logprobs=(body.top_logprobs or 0) if body.logprobs else None)
 
 
+def _variables(context: RequestContext, body: ChatRequest) -> Mapping[str, Any]:
+    template = context.model.chat.template
+    reserved: AbstractSet[str] = frozenset() if template is None else template.reserved
+    return template_variables(body, reserved, context.settings.max_template_kwargs_bytes)
+
+
 async def _read_prompt(
-    context: RequestContext, messages: Sequence[Message], partition: Partition, continues_last: bool
+    context: RequestContext,
+    body: ChatRequest,
+    messages: Sequence[Message],
+    partition: Partition,
+    variables: Mapping[str, Any],
 ) -> EncodedPrompt:
     """Encode what the messages add; nothing where the answer is repeated."""
     prompts, session = context.model.prompts, context.session
@@ -71,8 +86,10 @@ async def _read_prompt(
     ids = await context.model.chat.encode(
         messages,
         partition,
+        variables=variables,
+        opens=body.add_generation_prompt is not False,
         continues=not session.is_empty,
-        continues_last=continues_last,
+        continues_last=bool(body.continue_final_message),
         limit=prompts.limit("messages"),
     )
     return EncodedPrompt(prompts.checked(ids, "messages"))

@@ -19,9 +19,9 @@ from pararnn_server.http.schemas.base import (
     ResponseBody,
     without_unknown_nulls,
 )
-from pararnn_server.http.schemas.first_fault import FirstFault
+from pararnn_server.http.schemas.first_fault import FirstFault, Mapping
 from pararnn_server.http.schemas.generation import HonouredFields, RecordedFields, TopLogprobs
-from pararnn_server.http.schemas.neutral import DialogueNeutral, NoReasoningEffort
+from pararnn_server.http.schemas.neutral import NeutralFields, NoReasoningEffort
 from pararnn_server.http.schemas.tools import AtMostMaxTools, CallId, MessageToolCall
 from pararnn_server.http.schemas.usage import SessionStamp, Usage
 
@@ -113,15 +113,23 @@ def _refuse_functions(value: Any) -> Any:
 NoFunctions = Annotated[None, BeforeValidator(_refuse_functions)]
 
 
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Document = Annotated[dict[Annotated[str, Field(max_length=64)], str], Mapping(max_length=16)]
+
+
 class ChatHonoured(HonouredFields):
     """Fields of a chat with an effect."""
 
     messages: Annotated[list[Message], Field(min_length=1), FirstFault(), AtMostMaxMessages]
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: Annotated[dict[VariableName, Any], Mapping(max_length=64)] | None = None
+    documents: Annotated[list[Document], FirstFault()] | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
 
 
-class ChatNeutral(DialogueNeutral):
+class ChatNeutral(NeutralFields):
     """Fields of a chat that only their neutral value may take."""
 
     tools: EmptyList | None = None
@@ -129,10 +137,7 @@ class ChatNeutral(DialogueNeutral):
     parallel_tool_calls: bool | None = None
     store: Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"const": False})] | None = None
     echo: Literal[False] | None = None
-    add_generation_prompt: Literal[True] | None = None
-    continue_final_message: Literal[False] | None = None
     add_special_tokens: Literal[False] | None = None
-    documents: EmptyList | None = None
     response_format: ResponseFormat | None = None
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1), FirstFault()] | None = (
         None

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from pararnn_server.http.schemas.base import EmptyList, EmptyObject, RequestBody
+from pararnn_server.http.schemas.base import EmptyList, RequestBody
 
 Zero = Annotated[float, Field(ge=0.0, le=0.0)]
 One = Annotated[float, Field(ge=1.0, le=1.0)]
@@ -55,9 +55,3 @@ class CompletionNeutral(NeutralFields):
     best_of: Annotated[int, Field(ge=1, le=1)] | None = None
     suffix: Annotated[str, Field(max_length=0)] | None = None
     add_special_tokens: Literal[True] | None = None
-
-
-class DialogueNeutral(NeutralFields):
-    """Fields that chat and responses share."""
-
-    chat_template_kwargs: EmptyObject | None = None

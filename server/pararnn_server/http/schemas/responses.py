@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from pararnn_server.http.schemas.base import (
     AtMostMaxMessages,
     EmptyList,
+    EmptyObject,
     Examples,
     Metadata,
     RequestBody,
@@ -17,7 +18,7 @@ from pararnn_server.http.schemas.base import (
 )
 from pararnn_server.http.schemas.first_fault import FirstFault
 from pararnn_server.http.schemas.generation import RecordedFields, SamplingFields
-from pararnn_server.http.schemas.neutral import DialogueNeutral, NoReasoningEffort
+from pararnn_server.http.schemas.neutral import NeutralFields, NoReasoningEffort
 
 ResponseId = Annotated[str, Field(min_length=1, max_length=64)]
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
@@ -191,9 +192,10 @@ NeverWritten = Literal[
 ]
 
 
-class ResponseNeutral(DialogueNeutral):
+class ResponseNeutral(NeutralFields):
     """Fields of a response that only their neutral value may take."""
 
+    chat_template_kwargs: EmptyObject | None = None
     tools: EmptyList | None = None
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
