@@ -20,7 +20,7 @@ class ObjectScanner:
         self.is_whole = False
 
     def feed(self, text: str) -> int:
-        """Return how many characters of a piece belong to the object. The first piece begins with it."""
+        """Return the number of characters of a piece in the object. The first piece begins with it."""
         position = 0
         while not self.is_whole:
             if self._is_escaped and position < len(text):
