@@ -10,6 +10,7 @@ from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits
 
+from pararnn_core.sampling.mask_words import mask_of
 from pararnn_server.concurrency.fair_threads import FairThreads, current_key
 from pararnn_server.errors import BadRequest
 from pararnn_server.grammars.grammar_cache import GrammarCache
@@ -18,7 +19,7 @@ from pararnn_server.grammars.grammar_tokenizer import grammar_tokenizer
 from pararnn_server.grammars.messages import plain
 from pararnn_server.grammars.schema_fault import place_of_fault
 from pararnn_server.grammars.schema_limits import check_lark, check_schema, check_size
-from pararnn_server.grammars.specs import Choice, JsonSchema, Lark, Regex, Spec
+from pararnn_server.grammars.specs import Choice, CompiledSpec, Grammar, JsonSchema, Lark, Regex, Spec
 from pararnn_server.text.tokenizer import Tokenizer
 
 NUM_THREADS = 2
@@ -57,6 +58,7 @@ class GrammarCompiler:
     ) -> None:
         self._limits = limits or GrammarLimits()
         self._vocab_size = tokenizer.vocab_size
+        self._ends = mask_of(eos_token_ids, tokenizer.vocab_size)
         self._cache = GrammarCache(self._limits.cache_bytes_per_key)
         # Held only to look something up.
         self._cache_lock = Lock()
@@ -66,28 +68,35 @@ class GrammarCompiler:
         self._tokens = pool.submit(grammar_tokenizer, tokenizer, tuple(eos_token_ids))
         pool.shutdown(wait=False)
 
-    async def compile(self, spec: Spec, *, param: str) -> GrammarMask:
+    async def compile(self, spec: Spec, *, param: str, may_end: bool = True) -> GrammarMask:
         """Return the token mask of a grammar, at its start. Each choice of a reply follows a fork of it.
 
         param: the field that asked for it, as errors name it: "response_format.json_schema.schema".
+        may_end: an EOS may end a reply that could go on; False: only a complete grammar ends it.
         Compiling runs on a thread; keys take turns. Raises BadRequest, which names the place, for a grammar
         that is wrong, not supported or too large.
         """
-        return await self._threads.run(self._compile, spec, param, current_key.get())
+        return await self._threads.run(self._compile, spec, param, current_key.get(), may_end)
 
-    def _compile(self, spec: Spec, param: str, key: str) -> GrammarMask:
-        self._check(spec, param)
-        source = spec.source
+    def _compile(self, spec: Spec, param: str, key: str, may_end: bool) -> GrammarMask:
+        checked = self._checked(spec, param)
+        source = checked.source
         with self._cache_lock:
             matcher = self._cache.get(key, source)
         if matcher is None:
-            matcher = self._compiled(spec, source, param)
+            matcher = self._compiled(checked, source, param)
             with self._cache_lock:
                 self._cache.put(key, source, matcher)
-        return GrammarMask(matcher, self._vocab_size, param)
+        return GrammarMask(matcher, self._vocab_size, param, self._ends if not may_end else None)
 
-    def _check(self, spec: Spec, param: str) -> None:
+    def _checked(self, spec: Spec, param: str) -> CompiledSpec:
         max_bytes = self._limits.max_bytes
+        if isinstance(spec, Grammar):
+            check_size(len(spec.text), max_bytes, param)
+            try:
+                spec = spec.as_lark()
+            except ValueError as error:
+                raise BadRequest(f"{param}: {plain(str(error))}.", param=param) from error
         if isinstance(spec, JsonSchema):
             check_schema(spec.schema, max_bytes, param)
         elif isinstance(spec, Choice):
@@ -97,9 +106,11 @@ class GrammarCompiler:
         elif isinstance(spec, Regex):
             check_size(len(spec.pattern), max_bytes, param)
         elif isinstance(spec, Lark):
-            check_lark(spec.grammar, max_bytes, param)
+            # GBNF becomes longer as Lark.
+            check_lark(spec.grammar, 4 * max_bytes, param)
+        return spec
 
-    def _compiled(self, spec: Spec, source: str, param: str) -> LLMatcher:
+    def _compiled(self, spec: CompiledSpec, source: str, param: str) -> LLMatcher:
         matcher = LLMatcher(self._tokens.result(), source, log_level=0, limits=LIMITS)
         if not matcher.is_error():
             return matcher

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from llguidance import LLMatcher
+from llguidance.gbnf_to_lark import gbnf_to_lark, is_lark_syntax
+
+# Converting GBNF takes time with the square of its rules.
+MAX_GBNF_CHARS = 16_384
+MAX_GBNF_RULES = 500
 
 # One layout, so that the text between two values is known and costs no draw. Free whitespace would also let
 # a model write spaces for ever.
@@ -74,7 +79,29 @@ class Lark:
         return _dumped({"grammars": [{"lark_grammar": self.grammar}]})
 
 
-Spec = JsonObject | JsonSchema | Regex | Choice | Lark
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """A sentence of a grammar in Lark, or in GBNF as llama.cpp has it."""
+
+    text: str
+
+    def as_lark(self) -> Lark:
+        """Return the same in Lark. Raises ValueError, which says what is wrong with it."""
+        if is_lark_syntax(self.text):
+            return Lark(self.text)
+        if len(self.text) > MAX_GBNF_CHARS or self.text.count("::=") > MAX_GBNF_RULES:
+            message = f"at most {MAX_GBNF_CHARS} characters and {MAX_GBNF_RULES} rules of GBNF; send Lark"
+            raise ValueError(message)
+        try:
+            return Lark(gbnf_to_lark(self.text))
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+        except Exception as error:  # the converter raises nothing more precise
+            raise ValueError(f"neither Lark nor GBNF: {error}") from error
+
+
+CompiledSpec = JsonObject | JsonSchema | Regex | Choice | Lark
+Spec = CompiledSpec | Grammar
 
 
 def laid_out(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.request_state import request_state
 from pararnn_server.http.schemas.response_items import Item, item_id
 from pararnn_server.http.schemas.responses import ResponseContext, ResponseRequest
+from pararnn_server.http.schemas.structured import TextFormat
 from pararnn_server.http.stream import StreamAnswer
+from pararnn_server.http.structured_output import reply_form_of_text, token_mask
 from pararnn_server.responses import records
 from pararnn_server.responses.given import items_of
 from pararnn_server.responses.lifecycle import KeptAnswer, ResponseLifecycle
@@ -70,6 +72,7 @@ async def new_response(
         deadline=context.deadline,
         session_id=response_id if needs_session else None,
         cache_salt=body.cache_salt,
+        token_mask=await token_mask(context, reply_form_of_text(_text_format(body))),
     )
     form = ModelResponseFormat(
         _head(context, body, response_id), item_id(response_id, len(given)), start.resumed
@@ -149,6 +152,10 @@ async def _previous(context: RequestContext, response_id: str) -> StoredResponse
         raise
 
 
+def _text_format(body: ResponseRequest) -> TextFormat | None:
+    return None if body.text is None else body.text.format
+
+
 def _head(context: RequestContext, body: ResponseRequest, response_id: str) -> dict[str, Any]:
     """The response before it has a reply."""
     params = context.params
@@ -171,7 +178,7 @@ def _head(context: RequestContext, body: ResponseRequest, response_id: str) -> d
         "service_tier": "default",
         "store": body.store is not False,
         "temperature": params.temperature,
-        "text": {"format": {"type": "text"}},
+        "text": {"format": _text_format(body) or {"type": "text"}},
         "tool_choice": "none",
         "tools": [],
         "top_p": params.top_p,

@@ -90,7 +90,7 @@ BAD_CHATS: list[tuple[dict[str, Any], str]] = [
     ({"messages": USER, "tools": [{}]}, "tools"),
     ({"messages": USER, "tool_choice": "required"}, "tool_choice"),
     ({"messages": USER, "store": True}, "store"),
-    ({"messages": USER, "response_format": {"type": "json_object"}}, "response_format.type"),
+    ({"messages": USER, "response_format": {"type": "yaml"}}, "response_format.type"),
     ({"messages": USER, "modalities": ["audio"]}, "modalities.0"),
     ({"messages": USER, "reasoning_effort": "low"}, "reasoning_effort"),
     ({"messages": [{"role": "user", "content": "a", "name": "two words"}]}, "messages.0.name"),

@@ -40,6 +40,12 @@ DIFFERENCES: dict[str, Case] = {
     "stop": (FLAT, {"stop": ["x", "y"]}),
     "n": ({}, {"n": 2}),
     "ignore_eos": ({"logit_bias": {EOS: 100}}, {"ignore_eos": True}),
+    "response_format": ({}, {"response_format": {"type": "json_object"}}),
+    "structured_outputs": ({}, {"structured_outputs": {"regex": "[0-9]+"}}),
+    "guided_json": ({}, {"guided_json": {"type": "integer"}}),
+    "guided_regex": ({}, {"guided_regex": "[0-9]+"}),
+    "guided_choice": ({}, {"guided_choice": ["yes", "no"]}),
+    "guided_grammar": ({}, {"guided_grammar": "root ::= [0-9]+"}),
     "messages": ({}, {"messages": [{"role": "user", "content": "other"}]}),
     "add_generation_prompt": ({}, {"add_generation_prompt": False}),
     "continue_final_message": ({"messages": BEGUN}, {"continue_final_message": True}),
@@ -96,6 +102,7 @@ def test_null_is_the_default_of_every_field(server: HttpServer) -> None:
 
 NEUTRAL: dict[str, list[tuple[str, Any]]] = {
     "both": [
+        ("response_format", {"type": "text"}),
         ("logit_bias", {}),
         ("service_tier", "auto"),
         ("service_tier", "default"),
@@ -135,7 +142,6 @@ NEUTRAL: dict[str, list[tuple[str, Any]]] = {
         ("continue_final_message", False),
         ("add_special_tokens", False),
         ("documents", []),
-        ("response_format", {"type": "text"}),
         ("modalities", ["text"]),
         ("reasoning_effort", "none"),
         ("verbosity", "medium"),

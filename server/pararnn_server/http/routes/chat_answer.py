@@ -18,6 +18,7 @@ from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.routes.generate import answer, fitted_plan, generation_context, heading, plan_of
 from pararnn_server.http.sampling_fields import Sampling
 from pararnn_server.http.schemas.chat import ChatRequest
+from pararnn_server.http.structured_output import reply_form, token_mask
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.conversation import Message
 from pararnn_server.text.prompts import EncodedPrompt
@@ -38,8 +39,9 @@ async def answer_chat(request: Request, body: ChatRequest, id_prefix: str, form_
     continues_last = bool(body.continue_final_message)
     variables = _variables(context, body)
     prompt = await context.in_time(_read_prompt(context, body, messages, partition, variables))
+    mask = await context.in_time(token_mask(context, reply_form(body)))
     head = heading(context, id_prefix, body)
-    plan = fitted_plan(context, plan_of(context, head, body, [prompt]), body, CHAT_ENTRY, echo=False)
+    plan = fitted_plan(context, plan_of(context, head, body, [prompt], mask), body, CHAT_ENTRY, echo=False)
     # Without a session the client will send the whole conversation again.
     readahead = context.model.readahead if body.session_id is None else None
     form = form_of(context, head, collects=readahead is not None)

@@ -18,6 +18,7 @@ from pararnn_server.http.sampling_fields import Sampling
 from pararnn_server.http.schemas.base import kind_of
 from pararnn_server.http.schemas.completions import CompletionChunk, CompletionRequest, CompletionResponse
 from pararnn_server.http.schemas.errors import ErrorBody
+from pararnn_server.http.structured_output import reply_form, token_mask
 from pararnn_server.models.service import service_of
 from pararnn_server.text.prompts import EncodedPrompt
 
@@ -39,8 +40,11 @@ async def create_completion(request: Request) -> Response:
     prompts = [EncodedPrompt(())]
     if context.session.repeated is None:
         prompts = await context.in_time(_read_prompts(context, body))
+    mask = await context.in_time(token_mask(context, reply_form(body)))
     head, echo = heading(context, "cmpl-", body), bool(body.echo)
-    plan = fitted_plan(context, plan_of(context, head, body, prompts), body, COMPLETION_ENTRY, echo=echo)
+    plan = fitted_plan(
+        context, plan_of(context, head, body, prompts, mask), body, COMPLETION_ENTRY, echo=echo
+    )
     null_usage = bool(body.stream_options and body.stream_options.include_usage)
     form = CompletionFormat(head, context.model.tokenizer, body.logprobs, null_usage=null_usage)
     return answer(context, plan, form, body, echo=echo)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from pararnn_server.engine.generation import Generation, GenerationPlan
 from pararnn_server.engine.recorded_reply import recorded
 from pararnn_server.engine.request import TokenUsage
+from pararnn_server.engine.token_mask import TokenMask
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.answer import Answer, Job, PlainAnswer
 from pararnn_server.http.answer_size import EntryBytes, fitted
@@ -104,7 +105,11 @@ def record(request: Request, body: RecordedFields) -> dict[str, Any]:
 
 
 def plan_of(
-    context: RequestContext, head: Heading, body: HonouredFields, prompts: Sequence[EncodedPrompt]
+    context: RequestContext,
+    head: Heading,
+    body: HonouredFields,
+    prompts: Sequence[EncodedPrompt],
+    token_mask: TokenMask | None,
 ) -> GenerationPlan:
     """Return the plan of the request for the engine."""
     session = context.session
@@ -121,6 +126,7 @@ def plan_of(
         created=head.created,
         idempotency_key=session.idempotency_key,
         repeated=session.repeated,
+        token_mask=token_mask,
     )
 
 

@@ -15,7 +15,6 @@ from pararnn_server.http.schemas.base import (
     Examples,
     MessageContent,
     Metadata,
-    RequestBody,
     ResponseBody,
     without_unknown_nulls,
 )
@@ -98,12 +97,6 @@ def text_of(message: MessageFields) -> str | None:
     return content if isinstance(content, str | None) else "".join(part.text for part in content)
 
 
-class ResponseFormat(RequestBody):
-    """Plain text is the only format."""
-
-    type: Literal["text"]
-
-
 def _refuse_functions(value: Any) -> Any:
     if value is not None:
         raise ValueError("replaced by tools and tool_choice: send those")
@@ -138,7 +131,6 @@ class ChatNeutral(NeutralFields):
     store: Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"const": False})] | None = None
     echo: Literal[False] | None = None
     add_special_tokens: Literal[False] | None = None
-    response_format: ResponseFormat | None = None
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1), FirstFault()] | None = (
         None
     )

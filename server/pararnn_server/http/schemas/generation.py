@@ -8,6 +8,7 @@ from pydantic import Field
 
 from pararnn_server.http.schemas.base import Metadata, RequestBody, SessionId, Stop, TokenId
 from pararnn_server.http.schemas.first_fault import FirstFault, Mapping
+from pararnn_server.http.schemas.structured import FormFields
 
 SEED_LIMIT = 2**63
 # JSON has only text as names; "07" and "7" would be one token twice.
@@ -59,7 +60,7 @@ class SamplingFields(RequestBody):
     timeout: Annotated[float, Field(gt=0.0)] | None = None
 
 
-class HonouredFields(SamplingFields):
+class HonouredFields(SamplingFields, FormFields):
     """Further fields of completions and chats."""
 
     n: Annotated[int, Field(ge=1)] | None = None

@@ -19,6 +19,7 @@ from pararnn_server.http.schemas.base import (
 from pararnn_server.http.schemas.first_fault import FirstFault
 from pararnn_server.http.schemas.generation import RecordedFields, SamplingFields
 from pararnn_server.http.schemas.neutral import NeutralFields, NoReasoningEffort
+from pararnn_server.http.schemas.structured import TextFormat
 
 ResponseId = Annotated[str, Field(min_length=1, max_length=64)]
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
@@ -145,12 +146,6 @@ Input = Annotated[
 ]
 
 
-class TextFormat(RequestBody):
-    """Plain text is the only format."""
-
-    type: Literal["text"]
-
-
 class TextOptions(RequestBody):
     """Options of the reply's text."""
 
@@ -178,6 +173,7 @@ class ResponseHonoured(ResponseContext, SamplingFields):
     """Fields of a response with an effect."""
 
     store: bool | None = None
+    text: TextOptions | None = None
 
 
 # Parts of items that these models never write: there is nothing to include.
@@ -202,7 +198,6 @@ class ResponseNeutral(NeutralFields):
     background: Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"const": False})] | None = None
     include: Annotated[list[NeverWritten], Field(max_length=16), FirstFault()] | None = None
     max_tool_calls: None = None
-    text: TextOptions | None = None
     reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
@@ -300,16 +295,10 @@ class ResponseUsage(ResponseBody):
     total_tokens: int
 
 
-class PlainText(ResponseBody):
-    """The one format there is."""
+class TextFormatOptions(ResponseBody):
+    """The form of the reply, as the request asked for it."""
 
-    type: Literal["text"]
-
-
-class PlainTextOptions(ResponseBody):
-    """The one format there is."""
-
-    format: PlainText
+    format: TextFormat
 
 
 class NoReasoning(ResponseBody):
@@ -339,7 +328,7 @@ class ModelResponse(ResponseBody):
     service_tier: Literal["default"]
     store: bool
     temperature: float
-    text: PlainTextOptions
+    text: TextFormatOptions
     tool_choice: Literal["none"]
     tools: EmptyList
     top_p: float

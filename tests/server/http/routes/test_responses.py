@@ -226,7 +226,7 @@ def test_input_items_tell_the_conversation(server: HttpServer) -> None:
         ({"input": ""}, "input"),
         ({"session_id": "x"}, "session_id"),
         ({"n": 1}, "n"),
-        ({"text": {"format": {"type": "json_object"}}}, "text.format.type"),
+        ({"text": {"format": {"type": "yaml"}}}, "text.format.type"),
         ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
         ({"include": ["message.output_text.logprobs"]}, "include.0"),
         ({"conversation": "conv_1"}, "conversation"),
