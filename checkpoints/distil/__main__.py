@@ -49,6 +49,8 @@ def _stages(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
     for stage in STAGES:
         verb.add_argument(f"--{stage}-tokens", type=int, help=f"length of this stage, {kept}")
         verb.add_argument(f"--{stage}-rate", type=float, help=f"learning rate of this stage, {kept}")
+    rounded = "learn with the rounded matrices of a 4-bit checkpoint from now on, kept with the run"
+    verb.add_argument("--rounded", action="store_true", help=rounded)
     return verb
 
 

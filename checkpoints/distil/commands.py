@@ -72,7 +72,7 @@ def train(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: stops.append(received))
     use_threads(options.threads)
-    trainer = prepared_trainer(options.cell, recipe_changes(options), training_folder())
+    trainer = prepared_trainer(options.cell, recipe_changes(options), training_folder(), options.rounded)
     print(f"{trainer.folder.path}: continues at {trainer.tokens:,} tokens", flush=True)
     trainer.run(lambda: bool(stops))
     print(f"{trainer.folder.path}: saved at {trainer.tokens:,} tokens", flush=True)
@@ -86,6 +86,7 @@ def start(options: argparse.Namespace) -> None:
         print(f"process {running} trains already; its log is {folder / 'train.log'}")
         return
     given = [f"--{stage}-{option}={value}" for stage, option, value in stage_options(options)]
+    given += ["--rounded"] * options.rounded
     process = background.start(folder, [f"--cell={options.cell}", f"--threads={options.threads}", *given])
     print(f"process {process} trains; its log is {folder / 'train.log'}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from checkpoints.distil.kl import Divergence, divergence, kl_gradient
 from checkpoints.distil.student import fit_gates
-from checkpoints.distil.teacher import Teacher
+from checkpoints.distil.teacher import Importance, Teacher
 from checkpoints.distil.windows import Batch
 from pararnn_core.models.pararnn.layers import Block
 from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
@@ -21,12 +22,16 @@ GRADIENT_NORM = 1.0
 
 
 class Learner:
-    """Teacher and student, with common MLPs, norms, embedding and head. Only mixers have gradients."""
+    """Teacher and student, with common norms, embedding and head. Only mixers have gradients.
+
+    mlps: the student's; the teacher's, or these rounded
+    """
 
     def __init__(
         self, model: ParaRNNForCausalLM, teacher: Teacher, gradient_norm: float = GRADIENT_NORM
     ) -> None:
         self.model, self.teacher, self.gradient_norm = model, teacher, gradient_norm
+        self.mlps = teacher.mlps
 
     def mix(self, block: Block, u: Tensor) -> Tensor:
         """Return the mixer's output float32 of normalised u (B, T, d); products have the teacher's dtype."""
@@ -36,9 +41,27 @@ class Learner:
         """Return the normalised rows before the head (B, T, d) of tokens (B, T)."""
         teacher = self.teacher
         x = F.embedding(tokens, teacher.embedding)
-        for block, norm, mlp in zip(self.model.blocks, teacher.norms, teacher.mlps, strict=True):
+        for block, norm, mlp in zip(self.model.blocks, teacher.norms, self.mlps, strict=True):
             x = teacher.layers.student(block, norm, mlp, x)
         return teacher.normalised(x, teacher.norm)
+
+    @torch.no_grad()
+    def importance(self, tokens: Tensor) -> list[Importance]:
+        """Return the importance of the student's MLP inputs, by layer, on tokens (B, T)."""
+        teacher, found = self.teacher, list[Importance]()
+        x = F.embedding(tokens, teacher.embedding)
+        with uncompiled():
+            for block, norm, mlp in zip(self.model.blocks, teacher.norms, teacher.mlps, strict=True):
+                x = x + self.mix(block, teacher.normalised(x, norm))
+                u = mlp.input(x)
+                found.append(Importance(_mean_squares(u), _mean_squares(mlp.inner(u))))
+                x = x + mlp(x)
+        return found
+
+    def round_mlps(self, importance: Sequence[Importance]) -> None:
+        """Round the student's MLPs from now on."""
+        mlps = zip(self.teacher.mlps, importance, strict=True)
+        self.mlps = [mlp.rounded(inputs) for mlp, inputs in mlps]
 
     @torch.no_grad()
     def start(self, tokens: Tensor, gates: bool = True) -> None:
@@ -91,6 +114,11 @@ class Learner:
             rows, wanted = self.hidden(batch.inputs), self.teacher.hidden(batch.inputs)
         targets = batch.targets.flatten()
         return divergence(rows.flatten(0, 1), wanted.flatten(0, 1), self.teacher.head_weight, targets)
+
+
+def _mean_squares(inputs: Tensor) -> Tensor:
+    """Return the mean squares (I,) of inputs (B, T, I), in the precision in which a file keeps them."""
+    return inputs.float().square().flatten(0, -2).mean(0).to(torch.bfloat16)
 
 
 def uncompiled() -> AbstractContextManager[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -62,14 +63,16 @@ def prepared_learner(cell: str, folder: Path) -> Learner:
     return Learner(new_student(weights, cell), Teacher(weights, layers=layers))
 
 
-def prepared_trainer(cell: str, changes: Changes, folder: Path) -> Trainer:
+def prepared_trainer(cell: str, changes: Changes, folder: Path, rounded: bool = False) -> Trainer:
     """Return a run that continues the folder or the file of mixers, the one with more tokens, or a new run.
 
+    rounded: see Recipe; a run that is rounded once remains so
     Raises BlockingIOError if another process trains there.
     """
     run = RunFolder(folder / cell)
     before = newest(run.load(), committed_mixers(cell))
     recipe = continued_recipe(before, cell, changes)
+    recipe = replace(recipe, rounded=recipe.rounded or rounded)
     torch.manual_seed(recipe.seed)
     streams = prepared_streams(folder)
     learner = prepared_learner(cell, folder)

@@ -38,6 +38,8 @@ class Recipe:
     distil: Stage = Stage(tokens=12_000_000, learning_rate=7e-4)
     warmup_steps: int = 30
     """Warm-up steps after each start of the optimiser without moments."""
+    rounded: bool = False
+    """The student has the rounded matrices of a 4-bit checkpoint while it learns to predict."""
     weight_decay: float = 0.01
     average_horizon: int = 300
     """Steps over which weights are averaged for evaluation and export."""

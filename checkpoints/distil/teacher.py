@@ -7,6 +7,8 @@ stream is float32.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,9 +17,18 @@ from torch.nn import functional as F
 from checkpoints.distil.layers import PLAIN, Layers, normalised
 from checkpoints.distil.teacher_weights import TeacherBlock, TeacherWeights
 from pararnn_core.assemble.llama_file import LlamaSizes
+from pararnn_core.assemble.mlp_rounding import rounded_mlp
+from pararnn_core.models.pararnn.quantization_config import format_for
 
 OnLayer = Callable[[int, Tensor, Tensor, Tensor], None]
 """(layer, residual stream x, normalised input u of the attention, output a of the attention)."""
+
+
+class Importance(NamedTuple):
+    """Mean squares of an MLP's inputs: input (d,) of its two first matrices, inner (m,) of its last."""
+
+    input: Tensor
+    inner: Tensor
 
 
 class FrozenMLP:
@@ -30,8 +41,25 @@ class FrozenMLP:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the MLP's update, without the residual sum."""
-        u = normalised(x, self.norm, self.eps).to(self.down.dtype)
-        return F.linear(F.silu(F.linear(u, self.gate)) * F.linear(u, self.up), self.down).float()
+        return F.linear(self.inner(self.input(x)), self.down).float()
+
+    def input(self, x: Tensor) -> Tensor:
+        """Return the input of the two first matrices, (..., d)."""
+        return normalised(x, self.norm, self.eps).to(self.down.dtype)
+
+    def inner(self, u: Tensor) -> Tensor:
+        """Return the input of the last matrix, (..., m)."""
+        return F.silu(F.linear(u, self.gate)) * F.linear(u, self.up)
+
+    def rounded(self, importance: Importance) -> FrozenMLP:
+        """Return this MLP with the matrices of a 4-bit checkpoint."""
+        mlp = copy(self)
+        first, last = importance
+        for name, inputs in (("gate", first), ("up", first), ("down", last)):
+            weight: Tensor = getattr(self, name)
+            matrix = rounded_mlp(weight.float(), format_for(4), inputs.float())
+            setattr(mlp, name, matrix.dequantize().to(weight.dtype))
+        return mlp
 
 
 class Attention:

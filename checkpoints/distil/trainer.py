@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 
 import torch
@@ -13,8 +14,10 @@ from torch.optim import AdamW
 
 from checkpoints.distil.learner import Learner
 from checkpoints.distil.recipe import Recipe
+from checkpoints.distil.rounded_step import RoundedStep
 from checkpoints.distil.run_folder import RunFolder, State
 from checkpoints.distil.student import mixer_parameters
+from checkpoints.distil.teacher import Importance
 from checkpoints.distil.windows import Batch, TrainingBatches
 
 SAVE_SECONDS = 600.0
@@ -22,6 +25,8 @@ LOG_TOKENS = 20_480
 MEASURE_TOKENS = 102_400
 BETAS = (0.9, 0.95)
 MATRIX_SIZE = 10_000
+# Training batches on which the inputs of the MLPs are measured.
+IMPORTANCE_BATCHES = 2
 STATE_VERSION = 1
 
 
@@ -54,6 +59,8 @@ class Trainer:
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.step = self.stage_steps = 0
         self.optimizer = self._new_optimizer()
+        self.importance: list[Importance] = []
+        self._rounded_step = RoundedStep(self.parameters) if recipe.rounded else None
         self._losses: list[float] = []
 
     @property
@@ -71,6 +78,8 @@ class Trainer:
             "mixers": {name: p.detach() for name, p in self.parameters.items()},
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
+            "importance": [tuple(inputs) for inputs in self.importance],
+            "rounded_step": self._rounded_step.state() if self._rounded_step else None,
         }
 
     @torch.no_grad()
@@ -83,6 +92,9 @@ class Trainer:
             parameter.copy_(state["mixers"][name])
             self.average[name].copy_(state["average"][name])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.importance = [Importance(*inputs) for inputs in state.get("importance", ())]
+        if self._rounded_step is not None and state.get("rounded_step"):
+            self._rounded_step.restore(state["rounded_step"])
         self.folder.forget_after(self.tokens)
 
     @torch.no_grad()
@@ -96,6 +108,8 @@ class Trainer:
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Train, and save every SAVE_SECONDS and at the end."""
+        if self.recipe.rounded:
+            self._round_mlps()
         saved, logged, logged_tokens = time.monotonic(), time.monotonic(), self.tokens
         while self.recipe.stage_at(self.tokens)[0] != "done" and not should_stop():
             self.one_step()
@@ -118,7 +132,8 @@ class Trainer:
             errors = self.learner.align_step(batch)
             loss = sum(errors) / len(errors)
         else:
-            loss = self.learner.distil_step(batch).kl
+            with self._rounded_step.in_step() if self._rounded_step else nullcontext():
+                loss = self.learner.distil_step(batch).kl
         if not math.isfinite(loss):
             raise DivergedError(f"the loss is {loss} at step {self.step}: resume with a lower rate")
         self._update(stage.rate(done) * min(1.0, (self.stage_steps + 1) / self.recipe.warmup_steps))
@@ -131,9 +146,17 @@ class Trainer:
         """KL and cross-entropies of the averaged weights on each probe."""
         self._exchange()
         try:
-            return {name: asdict(self.learner.measure(batch)) for name, batch in self.probes.items()}
+            with self._rounded_step.in_measurement() if self._rounded_step else nullcontext():
+                return {name: asdict(self.learner.measure(batch)) for name, batch in self.probes.items()}
         finally:
             self._exchange()
+
+    def _round_mlps(self) -> None:
+        """Round the student's MLPs, by the importance that was measured when the run was first rounded."""
+        if not self.importance:
+            tokens = [self.batches.batch(place).inputs for place in range(IMPORTANCE_BATCHES)]
+            self.importance = self.learner.importance(torch.cat(tokens))
+        self.learner.round_mlps(self.importance)
 
     @torch.no_grad()
     def _exchange(self) -> None:

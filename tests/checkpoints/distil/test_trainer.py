@@ -16,9 +16,9 @@ def weights(trainer: Trainer) -> list[torch.Tensor]:
     return [p.detach().clone() for p in trainer.parameters.values()] + list(trainer.average.values())
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_a_run_that_is_resumed_continues_bit_for_bit(tmp_path: Path, cell: str) -> None:
-    recipe = dataclasses.replace(RECIPE, cell=cell)
+@pytest.mark.parametrize(("cell", "rounded"), [("gru", False), ("lstm", False), ("gru", True)])
+def test_a_run_that_is_resumed_continues_bit_for_bit(tmp_path: Path, cell: str, rounded: bool) -> None:
+    recipe = dataclasses.replace(RECIPE, cell=cell, rounded=rounded)
     straight = tiny_trainer(tmp_path / "straight", recipe)
     first = tiny_trainer(tmp_path / "resumed", recipe)
     # The end of a stage is between the two parts.
