@@ -1,0 +1,1 @@
+"""The chat model beside the transformer that it learned from: memory, speed, perplexity by context."""

@@ -1,0 +1,63 @@
+"""The teacher as a subject: its GGUF file under llama.cpp, in a process with an interpreter of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).parents[2]
+
+
+class Teacher:
+    """A conversation with llama.cpp. Raises RuntimeError if it cannot run; its own words are on stderr."""
+
+    def __init__(self, python: str, model: Path, threads: int, context: int) -> None:
+        command = [python, "-m", "benchmarks.beside_teacher.worker", f"--model={model}"]
+        self._process = subprocess.Popen(
+            [*command, f"--threads={threads}", f"--context={context}"],
+            cwd=_ROOT,
+            env={**os.environ, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": str(threads)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.version = str(self._answer()["ready"])
+
+    def read(self, ids: Sequence[int]) -> float:
+        """See Subject.read."""
+        return self._ask("read", ids)
+
+    def memory(self) -> int:
+        """See Subject.memory."""
+        return int(self._ask("memory", None))
+
+    def decode(self, ids: Sequence[int]) -> float:
+        """See Subject.decode."""
+        return self._ask("decode", ids)
+
+    def loss(self, passage: Sequence[int]) -> float:
+        """See Subject.loss."""
+        return self._ask("loss", passage)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _ask(self, what: str, value: Sequence[int] | None) -> float:
+        stream = self._process.stdin
+        if stream is None:
+            raise RuntimeError("the process has no standard input")
+        print(json.dumps({what: value}), file=stream, flush=True)
+        return float(self._answer()["value"])
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise RuntimeError("llama.cpp's process ended: is llama-cpp-python in its interpreter?")
+        answer: dict[str, Any] = json.loads(line)
+        return answer

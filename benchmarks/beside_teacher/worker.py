@@ -1,0 +1,122 @@
+"""A GGUF model under llama.cpp, which answers a request for each line of standard input.
+
+In: {"read": ids}, {"decode": ids}, {"loss": ids} or {"memory": null}. Out: a line {"ready": version}, then
+one {"value": number} each. It runs in an interpreter with llama_cpp, without this project's packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llama_cpp  # type: ignore[import-not-found]  # the peer's interpreter has it
+import numpy as np
+
+_LONGEST_BATCH = 512
+
+
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # the peer has no types
+def _silent(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
+    """Drop llama.cpp's log, which is long."""
+
+
+class Conversation:
+    """One sequence of a model. Its methods are those of the benchmark's Subject."""
+
+    def __init__(self, path: str, threads: int, context: int) -> None:
+        params = llama_cpp.llama_model_default_params()
+        self._model = llama_cpp.llama_model_load_from_file(path.encode(), params)
+        settings = llama_cpp.llama_context_default_params()
+        settings.n_ctx = context
+        settings.n_batch = settings.n_ubatch = _LONGEST_BATCH
+        settings.n_threads = settings.n_threads_batch = threads
+        self._context = llama_cpp.llama_init_from_model(self._model, settings)
+        if not self._model or not self._context:
+            raise RuntimeError(f"llama.cpp cannot load {path}")
+        self._vocab_size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
+        self._batch = llama_cpp.llama_batch_init(_LONGEST_BATCH, 0, 1)
+        self._position = 0
+
+    def read(self, ids: Sequence[int]) -> float:
+        """Append ids; return the seconds."""
+        began = time.perf_counter()
+        for start in range(0, len(ids), _LONGEST_BATCH):
+            self._run(ids[start : start + _LONGEST_BATCH], every=False)
+        llama_cpp.llama_synchronize(self._context)
+        return time.perf_counter() - began
+
+    def memory(self, _: None) -> int:
+        """Return the bytes of keys and values of the conversation."""
+        return int(llama_cpp.llama_state_seq_get_size(self._context, 0))
+
+    def decode(self, ids: Sequence[int]) -> float:
+        """Return the seconds to read ids one by one, and forget them."""
+        began = time.perf_counter()
+        for token in ids:
+            self._run([token], every=False)
+            llama_cpp.llama_synchronize(self._context)
+        seconds = time.perf_counter() - began
+        self._forget(len(ids))
+        return seconds
+
+    def loss(self, ids: Sequence[int]) -> float:
+        """Return the sum of nats of ids but the first, and forget them."""
+        self._run(ids[:-1], every=True)
+        total = sum(self._nats(row, target) for row, target in enumerate(ids[1:]))
+        self._forget(len(ids) - 1)
+        return total
+
+    def _nats(self, row: int, target: int) -> float:
+        pointer = llama_cpp.llama_get_logits_ith(self._context, row)
+        logits = np.ctypeslib.as_array(pointer, shape=(self._vocab_size,)).astype(np.float64)
+        largest = logits.max()
+        return float(np.log(np.exp(logits - largest).sum()) + largest - logits[target])
+
+    def _run(self, ids: Sequence[int], every: bool) -> None:
+        batch = self._batch
+        batch.n_tokens = len(ids)
+        for i, token in enumerate(ids):
+            batch.token[i] = token
+            batch.pos[i] = self._position + i
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = 0
+            batch.logits[i] = every or i == len(ids) - 1
+        if llama_cpp.llama_decode(self._context, batch) != 0:
+            raise RuntimeError("llama_decode failed")
+        self._position += len(ids)
+
+    def _forget(self, count: int) -> None:
+        self._position -= count
+        memory = llama_cpp.llama_get_memory(self._context)
+        llama_cpp.llama_memory_seq_rm(memory, 0, self._position, -1)
+
+
+def main() -> None:
+    """Load the model and answer until the input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--context", type=int, required=True)
+    arguments = parser.parse_args()
+    answers = os.fdopen(os.dup(1), "w")
+    # Native code writes to standard output too.
+    os.dup2(2, 1)
+    llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
+    conversation = Conversation(arguments.model, arguments.threads, arguments.context)
+    print(json.dumps({"ready": f"llama-cpp-python {llama_cpp.__version__}"}), file=answers, flush=True)
+    calls: dict[str, Callable[[Any], float]] = {
+        name: getattr(conversation, name) for name in ("read", "memory", "decode", "loss")
+    }
+    for line in sys.stdin:
+        ((name, value),) = json.loads(line).items()
+        print(json.dumps({"value": calls[name](value)}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
