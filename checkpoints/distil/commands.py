@@ -20,7 +20,7 @@ from checkpoints.distil.replies import Decoder
 from checkpoints.distil.run_folder import read_curve, read_state, tokens_of
 from checkpoints.distil.student import mixer_parameters
 from checkpoints.distil.student_decoder import StudentDecoder
-from checkpoints.distil.teacher import Teacher
+from checkpoints.distil.teacher import Importance, Teacher
 from checkpoints.distil.teacher_decoder import TeacherDecoder
 from checkpoints.distil.teacher_weights import read_tokenizer, read_weights
 from checkpoints.distil.teacher_wheel import teacher_file
@@ -163,4 +163,5 @@ def saved_mixers(options: argparse.Namespace) -> Mixers:
         raise ValueError(f"{folder} holds no saved run: train first, or name a file with --mixers")
     tokens = tokens_of(state)
     rows = [row for row in read_curve(folder / "curve.jsonl") if row["tokens"] <= tokens]
-    return Mixers(Recipe.saved(state["recipe"]), tokens, state["average"], rows)
+    importance = [Importance(*inputs) for inputs in state.get("importance", ())]
+    return Mixers(Recipe.saved(state["recipe"]), tokens, state["average"], rows, importance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -13,8 +13,10 @@ from checkpoints.distil.kl import Divergence, divergence, kl_gradient
 from checkpoints.distil.student import fit_gates
 from checkpoints.distil.teacher import Importance, Teacher
 from checkpoints.distil.windows import Batch
+from pararnn_core.assemble.portable_rounding import round_portably
 from pararnn_core.models.pararnn.layers import Block
 from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
+from pararnn_core.models.pararnn.quantization_config import format_for
 
 # The shown loss is that of every eighth row. All rows would cost a tenth of a step.
 SHOWN_EVERY = 8
@@ -59,9 +61,9 @@ class Learner:
         return found
 
     def round_mlps(self, importance: Sequence[Importance]) -> None:
-        """Round the student's MLPs from now on."""
-        mlps = zip(self.teacher.mlps, importance, strict=True)
-        self.mlps = [mlp.rounded(inputs) for mlp, inputs in mlps]
+        """Give the student from now on the MLPs of a 4-bit checkpoint."""
+        layers = zip(self.teacher.mlps, self.model.blocks, importance, strict=True)
+        self.mlps = [mlp.replaced(*rounded_mlp(block, inputs)) for mlp, block, inputs in layers]
 
     @torch.no_grad()
     def start(self, tokens: Tensor, gates: bool = True) -> None:
@@ -114,6 +116,14 @@ class Learner:
             rows, wanted = self.hidden(batch.inputs), self.teacher.hidden(batch.inputs)
         targets = batch.targets.flatten()
         return divergence(rows.flatten(0, 1), wanted.flatten(0, 1), self.teacher.head_weight, targets)
+
+
+def rounded_mlp(block: Block, importance: Importance) -> Iterator[Tensor]:
+    """Yield gate, up and down of a block as a 4-bit checkpoint has them, in float32."""
+    mlp, (first, last) = block.mlp, importance
+    for module, inputs in ((mlp.gate_proj, first), (mlp.up_proj, first), (mlp.down_proj, last)):
+        weight = module.get_parameter("weight").detach()
+        yield round_portably([weight], format_for(4), inputs.float()).dequantize()
 
 
 def _mean_squares(inputs: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ def continued_recipe(before: State | Mixers | None, cell: str, changes: Changes)
 def continue_from(trainer: Trainer, before: State | Mixers | None) -> None:
     """Load the state or the mixers into the trainer."""
     if isinstance(before, Mixers):
-        trainer.begin_from(before.weights, before.tokens)
+        trainer.begin_from(before.weights, before.tokens, before.importance)
         trainer.folder.begin_curve(before.curve)
     elif before is not None:
         trainer.restore(before)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints.distil.mixers_file import format_of
+from pararnn_core.assemble.mixers_file import format_of
 from pararnn_core.models.pararnn.quantization_config import MATRICES_OF_A_LAYER
 from pararnn_core.quantize.quantize_model import as_rows, from_rows
 from pararnn_core.quantize.quantize_round import group_scales, rounded

@@ -17,8 +17,6 @@ from torch.nn import functional as F
 from checkpoints.distil.layers import PLAIN, Layers, normalised
 from checkpoints.distil.teacher_weights import TeacherBlock, TeacherWeights
 from pararnn_core.assemble.llama_file import LlamaSizes
-from pararnn_core.assemble.mlp_rounding import rounded_mlp
-from pararnn_core.models.pararnn.quantization_config import format_for
 
 OnLayer = Callable[[int, Tensor, Tensor, Tensor], None]
 """(layer, residual stream x, normalised input u of the attention, output a of the attention)."""
@@ -51,14 +49,10 @@ class FrozenMLP:
         """Return the input of the last matrix, (..., m)."""
         return F.silu(F.linear(u, self.gate)) * F.linear(u, self.up)
 
-    def rounded(self, importance: Importance) -> FrozenMLP:
-        """Return this MLP with the matrices of a 4-bit checkpoint."""
-        mlp = copy(self)
-        first, last = importance
-        for name, inputs in (("gate", first), ("up", first), ("down", last)):
-            weight: Tensor = getattr(self, name)
-            matrix = rounded_mlp(weight.float(), format_for(4), inputs.float())
-            setattr(mlp, name, matrix.dequantize().to(weight.dtype))
+    def replaced(self, gate: Tensor, up: Tensor, down: Tensor) -> FrozenMLP:
+        """Return this MLP with other matrices."""
+        mlp, dtype = copy(self), self.down.dtype
+        mlp.gate, mlp.up, mlp.down = (w.to(dtype) for w in (gate, up, down))
         return mlp
 
 

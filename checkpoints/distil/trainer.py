@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 
@@ -98,8 +98,11 @@ class Trainer:
         self.folder.forget_after(self.tokens)
 
     @torch.no_grad()
-    def begin_from(self, mixers: dict[str, Tensor], tokens: int) -> None:
+    def begin_from(
+        self, mixers: dict[str, Tensor], tokens: int, importance: Sequence[Importance] = ()
+    ) -> None:
         """Continue from weights alone, after `tokens` tokens, with new moments of the optimiser."""
+        self.importance = list(importance)
         self.step, self.stage_steps = tokens // self.recipe.tokens_per_step, 0
         for name, parameter in self.parameters.items():
             parameter.copy_(mixers[name])

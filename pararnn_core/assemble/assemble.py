@@ -17,7 +17,6 @@ from pararnn_core.assemble.card import render_card
 from pararnn_core.assemble.llama_file import LlamaFile, LlamaSizes
 from pararnn_core.assemble.llama_tokenizer import tokenizer_json
 from pararnn_core.assemble.mixers_file import StoredMixers, read_stored_mixers
-from pararnn_core.assemble.mlp_rounding import rounded_mlp
 from pararnn_core.assemble.portable_rounding import round_portably
 from pararnn_core.checkpoint.checkpoint_text import TOKENIZER, TOKENIZER_CONFIG
 from pararnn_core.checkpoint.checkpoint_writer import write_checkpoint
@@ -147,7 +146,7 @@ def _weights(
 ) -> Iterator[tuple[str, Tensor | QuantizedMatrix]]:
     """Yield each parameter by name."""
     for name, source in _frozen_names(config):
-        yield name, _frozen(llama, name, source, config)
+        yield name, _frozen(llama, name, source, config, stored.importance_of(name))
     for name in (*stored.matrices, *stored.floats):
         yield name, _mixer(stored, name, config)
 
@@ -159,16 +158,16 @@ def _frozen_names(config: ModelConfig) -> Iterator[tuple[str, str]]:
         yield from ((f"layers.{i}.{name}", f"blk.{i}.{source}") for name, source in OF_A_LAYER.items())
 
 
-def _frozen(llama: LlamaFile, name: str, source: str, config: ModelConfig) -> Tensor | QuantizedMatrix:
+def _frozen(
+    llama: LlamaFile, name: str, source: str, config: ModelConfig, importance: Tensor | None
+) -> Tensor | QuantizedMatrix:
     quantization = config.quantization
     if quantization is None:
         # Converted part by part: the embedding in float32 would take 113 MB.
         return torch.cat([part.to(getattr(torch, config.dtype)) for part in llama.parts(source)])
     if not is_matrix(name, config.num_hidden_layers, config.tie_embeddings):
         return llama.weight(source)
-    if name == EMBEDDING:
-        return round_portably(llama.parts(source), quantization.format_of(name))
-    return rounded_mlp(name, llama.weight(source), quantization.format_of(name))
+    return round_portably(llama.parts(source), quantization.format_of(name), importance)
 
 
 def _mixer(stored: StoredMixers, name: str, config: ModelConfig) -> Tensor | QuantizedMatrix:

@@ -17,7 +17,11 @@ from pararnn_core.quantize.quantize_model import from_rows
 from pararnn_core.weights.quantized_matrix import QWEIGHT, SCALES, QuantizedMatrix
 
 PROJECTIONS, CELLS = (MatrixFormat(bits, DEFAULT_GROUP_SIZES[bits]) for bits in (4, 8))
-VERSION = 1
+VERSION = 2
+"""Files of version 1 have no importance; they can be read."""
+IMPORTANCE = "importance."
+# The two first matrices of an MLP have the same inputs.
+SAME_INPUTS = {"gate_proj.weight": "up_proj.weight"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class StoredMixers:
 
     shapes: those of matrices whose parameter is no plain (outputs, inputs)
     recipe: the fields of the training's recipe; its "cell" is the mixers'
+    importance: mean squares (I,) bfloat16 of the inputs of the MLPs' matrices, by name; see importance_of
     """
 
     recipe: Mapping[str, Any]
@@ -34,6 +39,7 @@ class StoredMixers:
     floats: Mapping[str, Tensor]
     shapes: Mapping[str, list[int]]
     curve: list[dict[str, Any]]
+    importance: Mapping[str, Tensor]
 
     @property
     def cell(self) -> str:
@@ -46,6 +52,12 @@ class StoredMixers:
             return self.floats[name]
         rows = self.matrices[name].dequantize()
         return from_rows(rows, torch.Size(self.shapes.get(name, rows.shape)))
+
+    def importance_of(self, name: str) -> Tensor | None:
+        """Return the importance (I,) float32 of a matrix's inputs; None if the file has none."""
+        layer, mlp, leaf = name.partition(".mlp.")
+        found = self.importance.get(f"{layer}{mlp}{SAME_INPUTS.get(leaf, leaf)}")
+        return None if found is None else found.float()
 
 
 def format_of(name: str) -> MatrixFormat:
@@ -60,12 +72,16 @@ def read_stored_mixers(file: Path) -> StoredMixers:
         texts = {name: json.loads(value) for name, value in archive.metadata().items()}
         tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  # not a mapping
     facts = texts["facts"]
-    if facts["version"] != VERSION:
+    if facts["version"] not in (1, VERSION):
         raise ValueError(f"{file}: version {facts['version']} is unknown, expected {VERSION}")
+    named = [name for name in tensors if name.startswith(IMPORTANCE)]
+    importance = {name.removeprefix(IMPORTANCE): tensors.pop(name) for name in named}
     names = [name.removesuffix(QWEIGHT) for name in tensors if name.endswith(QWEIGHT)]
     matrices = {name: _matrix(name, tensors) for name in names}
     floats = {name: tensor for name, tensor in tensors.items() if not name.endswith((QWEIGHT, SCALES))}
-    return StoredMixers(facts["recipe"], facts["tokens"], matrices, floats, texts["shapes"], texts["curve"])
+    return StoredMixers(
+        facts["recipe"], facts["tokens"], matrices, floats, texts["shapes"], texts["curve"], importance
+    )
 
 
 def _matrix(name: str, tensors: Mapping[str, Tensor]) -> QuantizedMatrix:

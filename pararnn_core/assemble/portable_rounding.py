@@ -7,8 +7,8 @@ sums are loops over the inputs of a group. n inputs of a group, M groups.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,79 +27,101 @@ GROUPS = 8192
 """Groups that are rounded at a time, so that they stay in the processor's cache."""
 
 
-def round_portably(parts: Iterable[Tensor], matrix_format: MatrixFormat) -> QuantizedMatrix:
+def round_portably(
+    parts: Iterable[Tensor], matrix_format: MatrixFormat, importance: Tensor | None = None
+) -> QuantizedMatrix:
     """Round a weight by itself, with the scale of least squared error for each group.
 
     parts: the weight's rows (O, I) float32, in as many pieces as one likes
+    importance: (I,) float32, the cost of a squared error at each input; None: the same for all
     """
-    rounded = [_round(rows, matrix_format) for rows in parts]
+    rounded = [_round(rows, matrix_format, importance) for rows in parts]
     values, scales = (torch.cat(each) for each in zip(*rounded, strict=True))
     return QuantizedMatrix.from_values(values, scales, matrix_format.bits, matrix_format.group_size)
 
 
-def best_scale(weight: Tensor, bits: int) -> Tensor:
-    """Return the scale (M,) bfloat16 of least squared error for each group. weight: (n, M) float32."""
-    # The greatest and the least value do not depend on the order in which they are sought.
-    high, low = weight.amax(dim=0), weight.amin(dim=0)
-    largest = torch.where(high >= -low, high, low)
-    best = torch.zeros_like(largest)
-    least = _cost(weight, best, bits)
-    # A negative scale mirrors the range of the integers, which has a -8 and no 8.
-    for divisor in DIVISORS[bits]:
-        # Tensor / Tensor rounds once.
-        best, least = _better(weight, largest / torch.full_like(largest, divisor), best, least, bits)
-    for _ in range(REFINEMENTS):
-        best, least = _better(weight, _least_squares(weight, best, bits), best, least, bits)
-    return best.to(torch.bfloat16)
+class Groups(NamedTuple):
+    """Groups of weights that are rounded together. weight, importance: (n, M) float32."""
+
+    weight: Tensor
+    importance: Tensor | None
+    bits: int
+
+    def best_scale(self) -> Tensor:
+        """Return the scale (M,) bfloat16 of least squared error for each group."""
+        # The greatest and the least value do not depend on the order in which they are sought.
+        high, low = self.weight.amax(dim=0), self.weight.amin(dim=0)
+        largest = torch.where(high >= -low, high, low)
+        best = torch.zeros_like(largest)
+        least = self._cost(best)
+        # A negative scale mirrors the range of the integers, which has a -8 and no 8.
+        for divisor in DIVISORS[self.bits]:
+            # Tensor / Tensor rounds once.
+            best, least = self._better(largest / torch.full_like(largest, divisor), best, least)
+        for _ in range(REFINEMENTS):
+            best, least = self._better(self._least_squares(best), best, least)
+        return best.to(torch.bfloat16)
+
+    def rounded(self, scale: Tensor) -> Tensor:
+        """Return the integers nearest to weight / scale as float32; 0 where the scale is 0."""
+        ratio = torch.where(scale == 0, torch.zeros_like(self.weight), self.weight / scale)
+        return ratio.round_().clamp_(*value_range(self.bits))
+
+    def _better(self, scale: Tensor, best: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+        """Return for each group the scale and the cost of the better one."""
+        # The file holds scales as bfloat16.
+        narrow = scale.to(torch.bfloat16).float()
+        cost = self._cost(narrow)
+        better = cost < least
+        return torch.where(better, narrow, best), torch.where(better, cost, least)
+
+    def _cost(self, scale: Tensor) -> Tensor:
+        error = self.rounded(scale).mul_(scale).sub_(self.weight)
+        return _in_order(error * self._weighted(error))
+
+    def _least_squares(self, scale: Tensor) -> Tensor:
+        """Return the best scale for the integers that `scale` gives."""
+        values = self.rounded(scale)
+        weighted = self._weighted(values)
+        squares = _in_order(values * weighted)
+        # Where all integers are 0, no scale is better than another.
+        return torch.where(squares == 0, scale, _in_order(self.weight * weighted) / squares)
+
+    def _weighted(self, values: Tensor) -> Tensor:
+        return values if self.importance is None else values * self.importance
 
 
-def rounded(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """Return the integers nearest to weight / scale as float32; 0 where the scale is 0."""
-    ratio = torch.where(scale == 0, torch.zeros_like(weight), weight / scale)
-    return ratio.round_().clamp_(*value_range(bits))
-
-
-def _round(rows: Tensor, matrix_format: MatrixFormat) -> tuple[Tensor, Tensor]:
+def _round(rows: Tensor, matrix_format: MatrixFormat, importance: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return integers (O, I) int8 and scales (O, K)."""
     values, scales = list[Tensor](), list[Tensor]()
     whole = rows.shape[1] // matrix_format.group_size * matrix_format.group_size
     # The last group of a row may be shorter.
-    for inputs in (rows[:, :whole], rows[:, whole:]):
-        if inputs.shape[1]:
-            size = min(matrix_format.group_size, inputs.shape[1])
-            pieces = torch.split(inputs.reshape(-1, size), GROUPS)
-            found = map_in_threads(partial(_round_groups, bits=matrix_format.bits), pieces)
-            values.append(torch.cat([each for each, _ in found]).view(inputs.shape))
+    for inputs in (slice(0, whole), slice(whole, None)):
+        part = rows[:, inputs]
+        if part.shape[1]:
+            size = min(matrix_format.group_size, part.shape[1])
+            costs = None if importance is None else importance[inputs].view(-1, size)
+            pieces = _pieces(part.reshape(-1, size), costs, matrix_format.bits)
+            found = map_in_threads(_round_groups, list(pieces))
+            values.append(torch.cat([each for each, _ in found]).view(part.shape))
             scales.append(torch.cat([each for _, each in found]).view(len(rows), -1))
     return torch.cat(values, dim=1), torch.cat(scales, dim=1)
 
 
-def _round_groups(groups: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Return integers (M, n) int8 and scales (M,) of groups (M, n)."""
-    weight = groups.T.contiguous()
-    scale = best_scale(weight, bits)
-    return rounded(weight, scale.float(), bits).T.to(torch.int8), scale
+def _pieces(weight: Tensor, costs: Tensor | None, bits: int) -> Iterator[Groups]:
+    """Yield groups of weight (M, n), GROUPS at a time. costs: (K, n) of the groups of each row."""
+    for start in range(0, len(weight), GROUPS):
+        some = weight[start : start + GROUPS]
+        importance = None
+        if costs is not None:
+            importance = costs[torch.arange(start, start + len(some)) % len(costs)].T.contiguous()
+        yield Groups(some.T.contiguous(), importance, bits)
 
 
-def _better(weight: Tensor, scale: Tensor, best: Tensor, least: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Return for each group the scale and the cost of the better one. The file holds scales as bfloat16."""
-    narrow = scale.to(torch.bfloat16).float()
-    cost = _cost(weight, narrow, bits)
-    better = cost < least
-    return torch.where(better, narrow, best), torch.where(better, cost, least)
-
-
-def _cost(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
-    error = rounded(weight, scale, bits).mul_(scale).sub_(weight)
-    return _in_order(error * error)
-
-
-def _least_squares(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """Return the best scale for the integers that `scale` gives."""
-    values = rounded(weight, scale, bits)
-    squares = _in_order(values * values)
-    # Where all integers are 0, no scale is better than another.
-    return torch.where(squares == 0, scale, _in_order(weight * values) / squares)
+def _round_groups(groups: Groups) -> tuple[Tensor, Tensor]:
+    """Return integers (M, n) int8 and scales (M,)."""
+    scale = groups.best_scale()
+    return groups.rounded(scale.float()).T.to(torch.int8), scale
 
 
 def _in_order(terms: Tensor) -> Tensor:

@@ -5,10 +5,12 @@ import torch
 
 from checkpoints.distil.mixers_file import Mixers, read_mixers, write_mixers
 from checkpoints.distil.rounded_step import RoundedStep
+from checkpoints.distil.student import mixer_parameters
 from checkpoints.distil.teacher import Importance
-from pararnn_core.models.pararnn.quantization_config import format_for
-from pararnn_core.quantize.quantize_round import round_matrix
-from tests.checkpoints.distil.tiny import RECIPE, tiny_trainer
+from pararnn_core.assemble.assemble import assemble
+from pararnn_core.assemble.mixers_file import read_stored_mixers
+from pararnn_core.checkpoint import load_checkpoint
+from tests.checkpoints.distil.tiny import RECIPE, STEP, tiny_learner, tiny_trainer, tiny_weights, write_gguf
 
 
 def test_a_measurement_sees_the_values_that_a_file_has(tmp_path: Path) -> None:
@@ -34,20 +36,42 @@ def test_gradients_at_rounded_values_change_the_exact_ones(tmp_path: Path) -> No
     assert all(0 < step < 4 * RECIPE.distil.learning_rate for step in steps)
 
 
-def test_only_the_student_has_rounded_mlps_by_the_size_of_their_inputs(tmp_path: Path) -> None:
-    trainer = tiny_trainer(tmp_path)
-    learner = trainer.learner
-    tokens = trainer.batches.batch(0).inputs
-    (first, *_) = importance = learner.importance(tokens)
-    assert (first.input.shape, first.inner.shape) == (torch.Size([32]), torch.Size([48]))
+def test_the_student_learns_with_the_mlps_of_the_assembled_checkpoint(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    write_gguf(weights, tmp_path / "tiny.gguf")
+    learner = tiny_learner("gru")
+    tokens = torch.arange(STEP).view(2, -1)
     before = learner.teacher.hidden(tokens)
+    importance = learner.importance(tokens)
+    assert [(len(each.input), len(each.inner)) for each in importance] == [(32, 48)] * 2
+    mixers = {name: p.detach() for name, p in mixer_parameters(learner.model)}
+    write_mixers(Mixers(RECIPE, 0, mixers, [], importance), tmp_path / "mixers-gru.safetensors")
+    assemble(tmp_path / "tiny.gguf", tmp_path / "mixers-gru.safetensors", tmp_path / "model", "int4")
     learner.round_mlps(importance)
     assert torch.equal(learner.teacher.hidden(tokens), before)
-    teachers, students = learner.teacher.mlps[0], learner.mlps[0]
-    wanted = round_matrix(teachers.down.float(), format_for(4), first.inner.float()).dequantize()
-    assert torch.equal(students.down.float(), wanted.to(teachers.down.dtype).float())
-    other = teachers.rounded(Importance(first.input, first.inner.flip(0)))
-    assert not torch.equal(other.down, students.down)
+    served = dict(load_checkpoint(tmp_path / "model", pack=False).quantized_matrices())
+    for layer, mlp in enumerate(learner.mlps):
+        for name, weight in (("gate", mlp.gate), ("up", mlp.up), ("down", mlp.down)):
+            assembled = served[f"layers.{layer}.mlp.{name}_proj.weight"].dequantize()
+            assert torch.equal(weight, assembled.to(weight.dtype))
+
+
+def test_importance_comes_back_from_a_file(tmp_path: Path) -> None:
+    importance = [Importance(torch.rand(32).bfloat16(), torch.rand(48).bfloat16()) for _ in range(2)]
+    write_mixers(Mixers(RECIPE, 0, {}, [], importance), tmp_path / "a.safetensors")
+    read = read_mixers(tmp_path / "a.safetensors").importance
+    for left, right in zip(read, importance, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+    stored = read_stored_mixers(tmp_path / "a.safetensors")
+    for name, inputs in (
+        ("gate", importance[1].input),
+        ("up", importance[1].input),
+        ("down", importance[1].inner),
+    ):
+        found = stored.importance_of(f"layers.1.mlp.{name}_proj.weight")
+        assert found is not None
+        assert torch.equal(found, inputs.float())
+    assert stored.importance_of("layers.1.in_proj.weight") is None
 
 
 def test_a_saved_run_keeps_its_importance(tmp_path: Path) -> None:

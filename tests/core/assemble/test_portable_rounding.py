@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pararnn_core.assemble.mlp_rounding import rounded_mlp
-from pararnn_core.assemble.portable_rounding import DIVISORS, REFINEMENTS, round_portably
+from pararnn_core.assemble.portable_rounding import DIVISORS, GROUPS, REFINEMENTS, round_portably
 from pararnn_core.models.pararnn.quantization_config import MatrixFormat
 from pararnn_core.quantize.quantize_round import round_matrix
 from pararnn_core.weights.quantized_matrix import value_range
@@ -46,56 +45,60 @@ def plain_integers(group: list[float], scale: float, bits: int) -> list[int]:
     return [max(low, min(high, round(f32(each / scale)))) if scale else 0 for each in group]
 
 
-def plain_cost(group: list[float], scale: float, bits: int) -> float:
+def plain_cost(group: list[float], scale: float, bits: int, costs: list[float]) -> float:
     total = 0.0
-    for i, (each, value) in enumerate(zip(group, plain_integers(group, scale, bits), strict=True)):
+    for each, value, cost in zip(group, plain_integers(group, scale, bits), costs, strict=True):
         error = f32(f32(value * scale) - each)
-        total = f32(error * error) if i == 0 else f32(total + f32(error * error))
+        total = f32(total + f32(error * f32(error * cost)))
     return total
 
 
-def plain_least_squares(group: list[float], scale: float, bits: int) -> float:
+def plain_least_squares(group: list[float], scale: float, bits: int, costs: list[float]) -> float:
     products = squares = 0.0
-    for each, value in zip(group, plain_integers(group, scale, bits), strict=True):
-        products, squares = f32(products + f32(each * value)), f32(squares + value * value)
+    for each, value, cost in zip(group, plain_integers(group, scale, bits), costs, strict=True):
+        weighted = f32(value * cost)
+        products, squares = f32(products + f32(each * weighted)), f32(squares + f32(value * weighted))
     return f32(products / squares) if squares else scale
 
 
-def plain_scale(group: list[float], bits: int) -> float:
+def plain_scale(group: list[float], bits: int, costs: list[float]) -> float:
     high, low = max(group), min(group)
     largest = high if high >= -low else low
-    best, least = 0.0, plain_cost(group, 0.0, bits)
+    best, least = 0.0, plain_cost(group, 0.0, bits, costs)
 
     def consider(scale: float) -> None:
         nonlocal best, least
         narrow = bf16(f32(scale))
-        cost = plain_cost(group, narrow, bits)
+        cost = plain_cost(group, narrow, bits, costs)
         if cost < least:
             best, least = narrow, cost
 
     for divisor in DIVISORS[bits]:
         consider(largest / divisor)
     for _ in range(REFINEMENTS):
-        consider(plain_least_squares(group, best, bits))
+        consider(plain_least_squares(group, best, bits, costs))
     return best
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("each", FORMATS, ids=str)
-def test_the_bits_are_those_of_plain_python(each: MatrixFormat) -> None:
+def test_the_bits_are_those_of_plain_python(each: MatrixFormat, weighted: bool) -> None:
     rows = weight()
-    matrix = round_portably([rows], each)
+    importance = weight(seed=1)[0].square() if weighted else None
+    matrix = round_portably([rows], each, importance)
     values, scales = matrix.values().tolist(), matrix.scales.float().tolist()
     for row, (its_values, its_scales) in enumerate(zip(values, scales, strict=True)):
         for k, scale in enumerate(its_scales):
             inputs = slice(k * each.group_size, (k + 1) * each.group_size)
             group = rows[row, inputs].tolist()
-            assert scale == plain_scale(group, each.bits)
+            costs = [1.0] * len(group) if importance is None else importance[inputs].tolist()
+            assert scale == plain_scale(group, each.bits, costs)
             assert its_values[inputs] == plain_integers(group, scale, each.bits)
 
 
 @pytest.mark.parametrize("each", FORMATS, ids=str)
 def test_the_bits_are_those_that_were_recorded(each: MatrixFormat) -> None:
-    matrix = rounded_mlp("layers.0.mlp.up_proj.weight", weight(), each)
+    matrix = round_portably([weight()], each)
     found = hashlib.sha256(matrix.qweight.numpy().tobytes())
     found.update(matrix.scales.view(torch.int16).numpy().tobytes())
     assert found.hexdigest() == RECORDED[each]
@@ -122,6 +125,22 @@ def test_the_error_is_that_of_the_other_rounding(each: MatrixFormat) -> None:
         for matrix in (round_portably([rows], each), round_matrix(rows, each))
     ]
     assert errors[0] < 1.01 * errors[1]
+
+
+def test_errors_at_important_inputs_are_smaller() -> None:
+    rows = torch.randn(64, 576, generator=torch.Generator().manual_seed(1))
+    importance = torch.where(torch.arange(576) % 32 == 5, 100.0, 1.0)
+    each, weighted = (round_portably([rows], FORMATS[0], costs) for costs in (None, importance))
+    errors = [((matrix.dequantize() - rows).square() * importance).sum() for matrix in (each, weighted)]
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_rows_of_all_pieces_have_the_same_importance() -> None:
+    rows, importance = weight(600, 160), weight(seed=1)[0].square()
+    whole = round_portably([torch.cat([rows] * 20)], FORMATS[0], importance)
+    parts = round_portably([rows] * 20, FORMATS[0], importance)
+    assert len(rows) * 20 * 5 > GROUPS
+    assert torch.equal(whole.qweight, parts.qweight)
 
 
 def test_a_group_of_zeros_has_the_scale_zero() -> None:
