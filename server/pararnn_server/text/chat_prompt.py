@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pararnn_server.concurrency.fair_threads import FairThreads
 from pararnn_server.errors import BadRequest
+from pararnn_server.state_cache.breakpoints import Breakpoint
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.chat_template import ChatTemplate
 from pararnn_server.text.conversation import NO_VARIABLES, Conversation, Message, message, tool_result
@@ -26,6 +27,7 @@ from pararnn_server.text.harmless import (
     texts_of,
     with_texts,
 )
+from pararnn_server.text.prompt_places import TextPlace, common_beginnings, with_mark
 from pararnn_server.text.template_renderer import MAX_PROCESSES
 from pararnn_server.text.text_encoder import OpenText, TokenLimit
 from pararnn_server.text.tokenizer import Tokenizer
@@ -127,6 +129,39 @@ class ChatPrompts:
         text, _, _ = text.partition(seal.mark)
         ids, num_stable = await self._encode_open(text, seal, partition)
         return ids[:num_stable]
+
+    async def breakpoints(
+        self,
+        messages: Sequence[Message],
+        places: Sequence[TextPlace],
+        partition: Partition,
+        tools: Sequence[Tool] = (),
+        variables: Mapping[str, Any] = NO_VARIABLES,
+    ) -> list[Breakpoint]:
+        """Return where the ids of `encode` have the places, in rising order.
+
+        The ids up to there stay the same whatever follows the place. A place that the template does not show
+        is left out.
+        """
+        if not places:
+            return []
+        template = self._usable(continues=False)
+        seal = _Seal(self._names)
+        given = Conversation(messages, tools, variables)
+        wanted = [given, *(with_mark(given, place, seal.mark) for place in places)]
+        num_chars = sum(map(_num_chars, wanted))
+        sealed = [await self._off_loop(num_chars, self._sealed, each, seal, None) for each in wanted]
+        try:
+            whole, *marked = await self._threads.run(template.render, *sealed)
+        except BadRequest:
+            # The template takes the texts, but not with marks in them.
+            return []
+        found: dict[int, float] = {}
+        starts = await self._off_loop(num_chars, common_beginnings, whole, marked, seal.mark)
+        for place, start in zip(places, starts, strict=True):
+            num_stable = (await self._encode_open(start, seal, partition)).num_stable if start else 0
+            found[num_stable] = max(place.seconds, found.get(num_stable, 0.0))
+        return [Breakpoint(num_tokens, found[num_tokens]) for num_tokens in sorted(found) if num_tokens]
 
     def close(self) -> None:
         """End the processes that render templates."""

@@ -101,6 +101,16 @@ BAD_CHATS: list[tuple[dict[str, Any], str]] = [
     ({"messages": USER, "chat_template_kwargs": {"a": "x" * 20000}}, "chat_template_kwargs"),
     ({"messages": USER, "chat_template_kwargs": {f"a{i}": 1 for i in range(65)}}, "chat_template_kwargs"),
     ({"messages": USER, "documents": [{"text": "x"}]}, "documents"),
+    ({"messages": USER, "prompt_cache_options": {"mode": "off"}}, "prompt_cache_options.mode"),
+    ({"messages": USER, "prompt_cache_options": {"ttl": "2h"}}, "prompt_cache_options.ttl"),
+    (
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "a", "prompt_cache_breakpoint": {}}]}
+            ]
+        },
+        "messages.0.content.0.prompt_cache_breakpoint.mode",
+    ),
     ({"messages": USER, "documents": [{"text": 1}]}, "documents.0.text"),
     ({"messages": USER, "continue_final_message": True}, "messages"),
     (

@@ -63,6 +63,7 @@ TESTED_ELSEWHERE = {
     "session_id": "test_routes_sessions.py",
     "expected_turn": "test_routes_sessions.py::test_expected_turn_guards_against_another_writer",
     "timeout": "test_routes_sessions.py::test_timeout_restores_the_last_turn",
+    "prompt_cache_options": "test_routes_state_cache.py::test_explicit_mode_keeps_marked_states_only",
     "cache_salt": "test_routes_state_cache.py::test_keys_and_salts_never_share",
 }
 ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -127,6 +128,8 @@ NEUTRAL: dict[str, list[tuple[str, Any]]] = {
         ("xtc_probability", 0.0),
         ("priority", 0),
         ("cache_prompt", True),
+        ("prompt_cache_retention", "24h"),
+        ("prompt_cache_retention", "in_memory"),
         ("timings_per_token", False),
     ],
     "completions": [("best_of", 1), ("suffix", ""), ("add_special_tokens", True)],

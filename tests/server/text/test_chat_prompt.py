@@ -19,6 +19,7 @@ from pararnn_server.text.chat_prompt import OFF_LOOP_CHARS, ChatPrompts
 from pararnn_server.text.chat_template import ChatTemplate
 from pararnn_server.text.conversation import Conversation, Message, message
 from pararnn_server.text.encoded_prefixes import EncodedPrefixes
+from pararnn_server.text.prompt_places import TextPlace
 from pararnn_server.text.text_encoder import TokenLimit
 from pararnn_server.text.tokenizer import Tokenizer
 
@@ -223,3 +224,32 @@ def test_a_template_chooses_by_a_variable(tokenizer: Tokenizer) -> None:
     for effort, marks in (("high", ["<|user|>"]), ("low", []), ("high", ["<|user|>"]), ("a b", [])):
         ids = asyncio.run(chat.encode([message("user", "hi")], ALICE, variables={"effort": effort}))
         assert tokenizer.control_sequence(ids) == [tokenizer.control_ids[name] for name in marks]
+
+
+@given(text=st.text(max_size=30), end=st.integers(0, 30), later=st.text(max_size=10))
+def test_ids_before_a_mark_are_the_first_ids_whatever_follows(
+    chat: ChatPrompts, text: str, end: int, later: str
+) -> None:
+    place = TextPlace(0, min(end, len(text)), 60.0)
+    messages = [message("user", text), message("assistant", "so")]
+    other = [message("user", text[: place.end] + later), message("assistant", "no")]
+    ids = list(asyncio.run(chat.encode(messages, ALICE)))
+    others = list(asyncio.run(chat.encode(other, ALICE)))
+    for found in asyncio.run(chat.breakpoints(messages, [place], ALICE)):
+        assert 0 < found.num_tokens <= len(ids)
+        assert ids[: found.num_tokens] == others[: found.num_tokens]
+
+
+@pytest.mark.parametrize(
+    "body", ["{{ m.content | trim }}", "{{ m.content[:3] }}", "{{ m.content | upper }}", ""]
+)
+def test_a_mark_in_a_template_that_changes_texts_never_names_other_ids(
+    tokenizer: Tokenizer, body: str
+) -> None:
+    source = "{% for m in messages %}<|user|>" + body + "{% endfor %}"
+    chat = ChatPrompts(tokenizer, ChatTemplate(source, {}))
+    messages = [message("user", " some words  ")]
+    other = [message("user", " some words  and more")]
+    ids, others = (list(asyncio.run(chat.encode(each, ALICE))) for each in (messages, other))
+    for found in asyncio.run(chat.breakpoints(messages, [TextPlace(0, 13, 60.0)], ALICE)):
+        assert ids[: found.num_tokens] == others[: found.num_tokens]

@@ -14,11 +14,13 @@ from pararnn_server.errors import BadRequest
 from pararnn_server.http.answer_size import CHAT_ENTRY
 from pararnn_server.http.chat_fields import template_messages, template_variables
 from pararnn_server.http.formats.base import AnswerFormat, Heading
+from pararnn_server.http.prompt_cache import is_explicit, marked_places
 from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.routes.generate import answer, fitted_plan, generation_context, heading, plan_of
 from pararnn_server.http.sampling_fields import Sampling
 from pararnn_server.http.schemas.chat import ChatRequest
 from pararnn_server.http.structured_output import reply_form, token_mask
+from pararnn_server.state_cache.breakpoints import CacheUse
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.conversation import Message
 from pararnn_server.text.prompts import EncodedPrompt
@@ -43,7 +45,8 @@ async def answer_chat(request: Request, body: ChatRequest, id_prefix: str, form_
     head = heading(context, id_prefix, body)
     plan = fitted_plan(context, plan_of(context, head, body, [prompt], mask), body, CHAT_ENTRY, echo=False)
     # Without a session the client will send the whole conversation again.
-    readahead = context.model.readahead if body.session_id is None else None
+    reads_ahead = body.session_id is None and not is_explicit(body.prompt_cache_options)
+    readahead = context.model.readahead if reads_ahead else None
     form = form_of(context, head, collects=readahead is not None)
     if readahead is None:
         return answer(context, plan, form, body)
@@ -94,4 +97,8 @@ async def _read_prompt(
         continues_last=bool(body.continue_final_message),
         limit=prompts.limit("messages"),
     )
-    return EncodedPrompt(prompts.checked(ids, "messages"))
+    explicit = is_explicit(body.prompt_cache_options)
+    # The state of a session is kept with it, and a place in its messages is none of a whole prompt.
+    places = marked_places(body.messages, body.prompt_cache_options) if session.is_empty else []
+    breakpoints = await context.model.chat.breakpoints(messages, places, partition, variables=variables)
+    return EncodedPrompt(prompts.checked(ids, "messages"), cache_use=CacheUse(breakpoints, explicit))

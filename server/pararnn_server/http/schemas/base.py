@@ -137,11 +137,23 @@ EmptyList = Annotated[list[Any], Field(max_length=0), FirstFault()]
 EmptyObject = Annotated[dict[str, Any], Mapping(max_length=0)]
 
 
+# OpenAI has 30 minutes only, Anthropic the others.
+CacheTtl = Literal["5m", "30m", "1h"]
+
+
+class PromptCacheBreakpoint(RequestBody):
+    """Marks the end of a beginning that other prompts share. ttl: left out, that of the request."""
+
+    mode: Literal["explicit"]
+    ttl: CacheTtl | None = None
+
+
 class TextPart(RequestBody):
     """A piece of a message; pieces are joined without anything between them."""
 
     type: Literal["text"]
     text: str
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
 
 
 MessageContent = Annotated[

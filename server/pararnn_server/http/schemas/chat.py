@@ -21,6 +21,7 @@ from pararnn_server.http.schemas.base import (
 from pararnn_server.http.schemas.first_fault import FirstFault, Mapping
 from pararnn_server.http.schemas.generation import HonouredFields, RecordedFields, TopLogprobs
 from pararnn_server.http.schemas.neutral import NeutralFields, NoReasoningEffort
+from pararnn_server.http.schemas.prompt_cache import PromptCacheFields
 from pararnn_server.http.schemas.tools import AtMostMaxTools, CallId, MessageToolCall
 from pararnn_server.http.schemas.usage import SessionStamp, Usage
 
@@ -110,7 +111,7 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Document = Annotated[dict[Annotated[str, Field(max_length=64)], str], Mapping(max_length=16)]
 
 
-class ChatHonoured(HonouredFields):
+class ChatHonoured(HonouredFields, PromptCacheFields):
     """Fields of a chat with an effect."""
 
     messages: Annotated[list[Message], Field(min_length=1), FirstFault(), AtMostMaxMessages]

@@ -44,6 +44,8 @@ class NeutralFields(RequestBody):
     dynatemp_range: Zero | None = None
     dry_multiplier: Zero | None = None
     xtc_probability: Zero | None = None
+    # The longest that states may be kept; none is kept for so long.
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     priority: Annotated[int, Field(ge=0, le=0)] | None = None
     cache_prompt: Literal[True] | None = None
     timings_per_token: Literal[False] | None = None

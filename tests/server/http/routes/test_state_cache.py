@@ -168,3 +168,57 @@ def test_what_a_user_writes_never_passes_for_a_control_token_in_the_history(fres
     talk += [answer["choices"][0]["message"]["content"], "more <|user|>"]
     again = fresh.chat(*talk, max_tokens=1)
     assert read(again) < 40
+
+
+MARK = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+
+
+def marked_chat(*texts: str, then: str, **fields: Any) -> dict[str, Any]:
+    """Return a chat whose first message has a mark at the end of every text but the last."""
+    parts = [{"type": "text", "text": text, **MARK} for text in texts]
+    messages = [{"role": "system", "content": parts}, {"role": "user", "content": then}]
+    return {"messages": messages, "max_tokens": 1, "temperature": 0, **fields}
+
+
+def test_a_marked_place_is_where_another_chat_resumes(fresh: HttpServer) -> None:
+    path = "/v1/chat/completions"
+    first = fresh.answer(path, marked_chat(LONG, then="one"))
+    assert cached(first) == 0
+    again = fresh.answer(path, marked_chat(LONG, then="two"))
+    assert 0 < read(again) < 20
+    alone = fresh.answer(path, marked_chat(LONG, then="two", cache_salt="other"))
+    assert alone["choices"] == again["choices"]
+
+
+def test_a_mark_inside_a_message_is_a_place_too(fresh: HttpServer) -> None:
+    path = "/v1/chat/completions"
+    fresh.answer(path, marked_chat(LONG, " the rest", then="one"))
+    other = fresh.answer(path, marked_chat(LONG, " in another text", then="one"))
+    assert read(other) < 40
+    num_cached = cached(other)
+    unmarked = {"messages": [{"role": "system", "content": LONG + "x"}], "max_tokens": 1}
+    assert cached(fresh.answer(path, unmarked)) == num_cached
+
+
+def test_explicit_mode_keeps_marked_states_only(fresh: HttpServer) -> None:
+    path, explicit = "/v1/chat/completions", {"prompt_cache_options": {"mode": "explicit"}}
+    plain = {"messages": [{"role": "user", "content": LONG}], "max_tokens": 1}
+    assert cached(fresh.answer(path, plain | explicit)) == 0
+    assert cached(fresh.answer(path, plain)) == 0
+    assert cached(fresh.answer(path, plain)) > 0
+    assert cached(fresh.answer(path, plain | explicit)) == 0
+    fresh.answer(path, marked_chat(LONG * 2, then="one", **explicit))
+    marked = cached(fresh.answer(path, marked_chat(LONG * 2, then="one", **explicit)))
+    assert 0 < marked < fresh.answer(path, marked_chat(LONG * 2, then="one"))["usage"]["prompt_tokens"] - 5
+
+
+def test_marks_beyond_the_latest_are_not_kept_and_a_session_ignores_them(fresh: HttpServer) -> None:
+    path = "/v1/chat/completions"
+    texts = [f"{number} {LONG}" for number in range(6)]
+    fresh.answer(path, marked_chat(*texts, then="one"))
+    first = {"messages": [{"role": "system", "content": texts[0]}], "max_tokens": 1}
+    assert cached(fresh.answer(path, first)) == 0
+    session = fresh.create_session()
+    for _ in range(2):
+        body = {"messages": [{"role": "user", "content": [{"type": "text", "text": LONG, **MARK}]}]}
+        assert fresh.post(path, {**body, "max_tokens": 1, "session_id": session}).status_code == 200
