@@ -36,6 +36,15 @@ def build_parser() -> argparse.ArgumentParser:
     added = _threads(_mixers(verb(commands.evaluate, "measure the student beside the teacher")))
     added.add_argument("--every", type=int, default=1, help="only every so many-th held-out prompt")
     added.add_argument("--replies", action="store_true", help="show the replies")
+    added = _threads(verb(commands.figures, "measure assembled checkpoints for their card"))
+    added.add_argument(
+        "checkpoints", type=Path, nargs="+", help="int4, int8 and bfloat16; the first is served"
+    )
+    added.add_argument(
+        "--out", type=Path, required=True, help="a .json file, figures-CELL.json beside the mixers"
+    )
+    added = verb(commands.held_out, "write the held-out prose as one text")
+    added.add_argument("--out", type=Path, required=True, help="a .txt file")
     return parser
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
 import signal
 from pathlib import Path
 
 import torch
+from pararnn_server.bench.machine import Machine
 
 from checkpoints.distil import background
+from checkpoints.distil.card_figures import DECODER_LENGTH, card_figures, measure
 from checkpoints.distil.curve import save_curve
 from checkpoints.distil.evaluate import held_out_replies, markdown_table, reply_figures, text_figures
 from checkpoints.distil.mixers_file import Mixers, read_mixers, write_mixers
@@ -27,7 +31,7 @@ from checkpoints.distil.teacher_wheel import teacher_file
 from checkpoints.distil.text.teacher_replies import replies_file, write_batch
 from pararnn_core import ops
 
-DECODER_LENGTH = 512
+COMMAND = "python -m checkpoints.distil figures"
 STAGE_OPTIONS = {"tokens": "tokens", "rate": "learning_rate"}
 """Fields of a stage by their option on the command line."""
 
@@ -151,6 +155,27 @@ def evaluate(options: argparse.Namespace) -> None:
         print(f"\n> {one.prompt}")
         for name, some in made.items():
             print(f"{name}: {tokenizer.decode(some[place].tokens)}")
+
+
+def figures(options: argparse.Namespace) -> None:
+    """Measure assembled checkpoints beside the teacher and write the figures of their card."""
+    use_threads(options.threads)
+    folder = training_folder()
+    file = teacher_file(folder)
+    teacher, tokenizer, streams = Teacher(read_weights(file)), read_tokenizer(file), prepared_streams(folder)
+    machine = Machine.here()
+    about = f"Measured on {machine.cpu}, {options.threads} threads, {datetime.date.today()}: `{COMMAND}`."
+    card = card_figures(measure(options.checkpoints, teacher, tokenizer, streams, about))
+    options.out.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(options.out)
+
+
+def held_out(options: argparse.Namespace) -> None:
+    """Write the held-out prose as one text."""
+    folder = training_folder()
+    ids = prepared_streams(folder)["held_out-prose"].ids.tolist()
+    options.out.write_text(read_tokenizer(teacher_file(folder)).decode(ids), encoding="utf-8")
+    print(f"{options.out}: {len(ids):,} tokens")
 
 
 def saved_mixers(options: argparse.Namespace) -> Mixers:
