@@ -18,7 +18,7 @@ QUESTION = "\n\nWhat is the secret word?"
 
 
 def recalled(decoder: Decoder, tokenizer: Tokenizer, text: Sequence[int], distance: int) -> tuple[int, int]:
-    """Return how many of the WORDS appear in greedy replies, and how many were asked for.
+    """Return the numbers of WORDS that greedy replies recall, and that were asked for.
 
     text: token ids of other text; each word has its own part of it, `distance` tokens long
     """

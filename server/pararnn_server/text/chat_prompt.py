@@ -138,7 +138,7 @@ class ChatPrompts:
         tools: Sequence[Tool] = (),
         variables: Mapping[str, Any] = NO_VARIABLES,
     ) -> list[Breakpoint]:
-        """Return where the ids of `encode` have the places, in rising order.
+        """Return the places in the ids of `encode`, in rising order.
 
         The ids up to there stay the same whatever follows the place. A place that the template does not show
         is left out.
