@@ -18,16 +18,18 @@ from starlette.responses import Response
 
 from pararnn_server.access.keys import check_exposure, load_keys
 from pararnn_server.app.cors import Preflight, allowed_methods, check_origins
-from pararnn_server.app.middleware import Access, Envelope, error_response
+from pararnn_server.app.middleware import Access, Envelope
 from pararnn_server.concurrency.stalls import beat_on_loop
 from pararnn_server.errors import BadRequest, MethodNotAllowed, NotFound, ServerError
 from pararnn_server.http.bodies import refusal
+from pararnn_server.http.error_response import error_response
 from pararnn_server.http.openapi import describe
-from pararnn_server.http.request_id import REQUEST_ID
+from pararnn_server.http.request_id import MESSAGE_REQUEST_ID, REQUEST_ID
 from pararnn_server.http.routes import (
     admin,
     chat,
     completions,
+    messages,
     models,
     responses,
     session_branches,
@@ -47,6 +49,7 @@ ROUTERS = tuple(
     for module in (
         completions,
         chat,
+        messages,
         responses,
         models,
         sessions,
@@ -171,16 +174,16 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
             allow_methods=["*"],
             allow_headers=["*"],
             allow_private_network=True,
-            expose_headers=[REQUEST_ID, "retry-after"],
+            expose_headers=[REQUEST_ID, MESSAGE_REQUEST_ID, "retry-after"],
         )
     # Outside of the CORS middleware, which answers a foreign origin in words of its own.
     app.add_middleware(Preflight, settings=service.settings, routes=app)
     app.add_middleware(Envelope)
 
 
-async def _on_server_error(_: Request, error: Exception) -> Response:
+async def _on_server_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServerError)
-    return error_response(error)
+    return error_response(error, request.scope)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
@@ -191,18 +194,19 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         methods = allowed_methods(request.app, request.url.path)
         useful = [method for method in methods if method not in ("HEAD", "OPTIONS")]
         message = f"{request.method} is not allowed here: send {' or '.join(useful)}."
-        return error_response(MethodNotAllowed(message, headers={"allow": ", ".join(methods)}))
+        refused = MethodNotAllowed(message, headers={"allow": ", ".join(methods)})
+        return error_response(refused, request.scope)
     if error.status_code == 404:
         message = f"There is nothing at {request.url.path}: /openapi.json lists all paths."
-        return error_response(NotFound(message, code="unknown_path"))
-    return error_response(BadRequest(str(error.detail)))
+        return error_response(NotFound(message, code="unknown_path"), request.scope)
+    return error_response(BadRequest(str(error.detail)), request.scope)
 
 
-async def _on_bad_parameter(_: Request, error: Exception) -> Response:
+async def _on_bad_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # The first part says "query" or "path", which is no name that a client sent.
     errors = [found | {"loc": found["loc"][1:]} for found in error.errors()]
-    return error_response(refusal(errors))
+    return error_response(refusal(errors), request.scope)
 
 
 def _log_failure(error: Exception) -> None:

@@ -12,8 +12,8 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pararnn_server.access.keys import ConfigurationError
-from pararnn_server.app.middleware import error_response
 from pararnn_server.errors import Forbidden, NotFound
+from pararnn_server.http.error_response import error_response
 from pararnn_server.settings.environment import option_name
 from pararnn_server.settings.server_settings import Settings
 
@@ -63,12 +63,12 @@ class Preflight:
                 f"Pages of {origin[:200]} may not call this server."
                 f" To let them in, start it with --cors-origin {origin[:200]} (PARARNN_CORS_ORIGIN)."
             )
-            return await error_response(Forbidden(message, param="origin"))(scope, receive, send)
+            return await error_response(Forbidden(message, param="origin"), scope)(scope, receive, send)
         methods = allowed_methods(self._routes, scope["path"])
         if not methods:
             message = f"There is nothing at {scope['path']}: /openapi.json lists all paths."
             error = NotFound(message, code="unknown_path")
-            return await error_response(error)(scope, receive, send)
+            return await error_response(error, scope)(scope, receive, send)
         answer = Response(status_code=204, headers={"allow": ", ".join(methods)})
         return await answer(scope, receive, send)
 

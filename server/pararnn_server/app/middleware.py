@@ -9,14 +9,14 @@ import time
 from collections.abc import Awaitable
 from contextlib import ExitStack, closing
 
-from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pararnn_server.access.body_budget import BodyLease
 from pararnn_server.concurrency.fair_threads import current_key
 from pararnn_server.errors import BadRequest, Internal, ServerError
-from pararnn_server.http.request_id import REQUEST_ID, usable_request_id
+from pararnn_server.http.error_response import VERSION_HEADER, error_response, is_of_messages
+from pararnn_server.http.request_id import MESSAGE_REQUEST_ID, REQUEST_ID, usable_request_id
 from pararnn_server.http.request_state import begin_request_state, request_state
 from pararnn_server.models.service import Service
 
@@ -41,25 +41,31 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = usable_request_id(Headers(scope=scope).get(REQUEST_ID, ""))
+        asked = Headers(scope=scope)
+        request_id = usable_request_id(asked.get(REQUEST_ID, ""))
         state = begin_request_state(scope)
+        state.request_id = request_id
+        names = (REQUEST_ID, MESSAGE_REQUEST_ID) if _speaks_anthropic(scope, asked) else (REQUEST_ID,)
         began, sent = time.monotonic(), 0
 
         async def send_named(message: Message) -> None:
             nonlocal sent
             if message["type"] == "http.response.start":
                 sent = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                headers = MutableHeaders(scope=message)
+                for name in names:
+                    headers[name] = request_id
             await send(message)
 
         try:
             await self._app(scope, receive, send_named)
         except Exception as error:
             failure = error if isinstance(error, ServerError) else _fault(error, request_id)
-            state.outcome = failure.status
+            answer = error_response(failure, scope)
+            state.outcome = answer.status_code
             # Once a status has left, the answer can only be broken off.
             if not sent:
-                await error_response(failure)(scope, receive, send_named)
+                await answer(scope, receive, send_named)
         finally:
             _log(
                 scope, sent if state.outcome is None else state.outcome, time.monotonic() - began, request_id
@@ -87,7 +93,7 @@ class Access:
                 if scope["path"] not in UNCOUNTED_PATHS:
                     self._hold(scope, key, held)
             except ServerError as error:
-                await error_response(error)(scope, receive, send)
+                await error_response(error, scope)(scope, receive, send)
                 return
             if scope["method"] == "HEAD":
                 # The server leaves the body out of an answer to the scope that it made.
@@ -128,9 +134,9 @@ class Access:
         return keys.owner(headers)
 
 
-def error_response(error: ServerError) -> JSONResponse:
-    """The one body of every error."""
-    return JSONResponse(error.body(), error.status, headers=error.headers)
+def _speaks_anthropic(scope: Scope, headers: Headers) -> bool:
+    """Return True for a request of one of Anthropic's clients, which look for the id under another name."""
+    return is_of_messages(scope["path"]) or VERSION_HEADER in headers
 
 
 def _fault(error: Exception, request_id: str) -> Internal:

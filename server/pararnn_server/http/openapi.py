@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -16,8 +16,11 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from pararnn_server.errors import HeadTooLarge, Unavailable
+from pararnn_server.http.formats.message_error import OVERLOADED_STATUS
 from pararnn_server.http.schemas.base import RequestBody
 from pararnn_server.http.schemas.errors import ErrorBody
+from pararnn_server.http.schemas.messages import MessageError
 
 _REF = "#/components/schemas/{model}"
 _MEANINGS = {
@@ -34,6 +37,7 @@ _MEANINGS = {
     500: "A fault of the server",
     503: "Loading or draining",
     504: "The request outlived its timeout",
+    OVERLOADED_STATUS: "Loading or draining",
 }
 ALWAYS = (400, 401, 500)
 READING = (*ALWAYS, 429, 503)
@@ -50,30 +54,34 @@ _BEARER_SCHEME = {
 _FILE: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
+Answer: TypeAlias = type[BaseModel] | tuple[type[BaseModel], ...] | None
+"""The model of an answer, or one for each kind of client; None: plain text."""
+
+
 def documented(
-    answer: type[BaseModel] | None,
+    answer: Answer,
     errors: Sequence[int],
     *,
     body: type[RequestBody] | None = None,
     events: Sequence[type[BaseModel]] = (),
+    error: type[BaseModel] = ErrorBody,
     status: int = 200,
     file_body: bool = False,
     file_answer: bool = False,
 ) -> dict[str, Any]:
-    """Arguments of a route's decorator. answer None: plain text. events: what those of a stream may hold.
+    """Arguments of a route's decorator. events: what those of a stream may hold.
 
+    error: the body of every error.
     file_body, file_answer: an exported session is taken or given, instead of `body` and `answer` or beside.
     """
-    content = {} if answer is None else _content(answer)
+    answers = answer if isinstance(answer, tuple) else () if answer is None else (answer,)
+    content = _content(*answers) if answers else {}
     if file_answer:
         content |= _FILE
     if events:
-        kinds = [_Reference(event) for event in events]
-        content |= {"text/event-stream": {"schema": {"anyOf": kinds} if len(kinds) > 1 else kinds[0]}}
+        content |= _content(*events, media_type="text/event-stream")
     responses: dict[int, Any] = {status: {"description": "Success", "content": content}}
-    # Any request may have a head that is too large.
-    for code in sorted({*errors, 431}):
-        responses[code] = {"description": _MEANINGS[code], "content": _content(ErrorBody)}
+    responses |= _refusals(errors, error)
     described: dict[str, Any] = {
         "responses": responses,
         "status_code": status,
@@ -90,7 +98,18 @@ def documented(
     return described | {"openapi_extra": extra}
 
 
-def _response_class(answer: type[BaseModel] | None, file_answer: bool) -> type[Response]:
+def _refusals(errors: Sequence[int], error: type[BaseModel]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each status of an error with its description."""
+    # Any request may have a head that is too large.
+    for code in sorted({*errors, HeadTooLarge.status}):
+        # The head is refused before anything is known of the route.
+        shape = ErrorBody if code == HeadTooLarge.status else error
+        if error is MessageError and code == Unavailable.status:
+            code = OVERLOADED_STATUS
+        yield code, {"description": _MEANINGS[code], "content": _content(shape)}
+
+
+def _response_class(answer: Answer, file_answer: bool) -> type[Response]:
     if file_answer:
         return Response
     return PlainTextResponse if answer is None else JSONResponse
@@ -147,8 +166,9 @@ class _Reference(dict[str, str]):
         self.model = model
 
 
-def _content(model: type[BaseModel]) -> dict[str, Any]:
-    return {"application/json": {"schema": _Reference(model)}}
+def _content(*models: type[BaseModel], media_type: str = "application/json") -> dict[str, Any]:
+    kinds = [_Reference(model) for model in models]
+    return {media_type: {"schema": {"anyOf": kinds} if len(kinds) > 1 else kinds[0]}}
 
 
 def _content_with_examples(body: type[RequestBody]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import re
 import secrets
 
 REQUEST_ID = "x-request-id"
+MESSAGE_REQUEST_ID = "request-id"
+"""The header's name in answers to Anthropic's clients."""
 
 _USABLE = re.compile(r"[\w.:/+=-]{1,128}")
 

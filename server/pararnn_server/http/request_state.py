@@ -21,6 +21,7 @@ _KEY = "pararnn.request"
 class RequestState:
     """Notes of one request, from its head to its log line.
 
+    request_id: as in the header of the answer; "" before the application runs.
     key: name of the API key, "" before the access check and without keys.
     tokens: the account that the key's tokens a minute are taken from. body: the bytes that the request holds.
         Both are None on paths that count against no limit.
@@ -29,6 +30,7 @@ class RequestState:
     is_half_closed: the client has shut its writing side or left; only writing to it tells which.
     """
 
+    request_id: str = ""
     key: str = ""
     tokens: TokenAccount | None = None
     body: BodyLease | None = None

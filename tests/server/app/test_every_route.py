@@ -80,7 +80,8 @@ def test_unknown_query_parameter_is_a_400_that_names_it(server: HttpServer, meth
     answer = server.http.request(method, url(path), params={"limt": "2"})
     assert answer.status_code == 400
     error = answer.json()["error"]
-    assert (error["param"], error["code"]) == ("limt", "unknown_parameter")
+    details = error.get("details", error)
+    assert (details["param"], details.get("error_code", error.get("code"))) == ("limt", "unknown_parameter")
     known = [
         each["name"] for each in PATHS[path][method.lower()].get("parameters", ()) if each["in"] == "query"
     ]

@@ -30,6 +30,7 @@ BODIES: dict[str, Any] = {
 IN_BODY: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "the", **SHORT},
     "/v1/chat/completions": {"messages": MESSAGES, **SHORT},
+    "/v1/messages": {"messages": MESSAGES, **SHORT},
     "/v1/responses": {"input": "the", **SHORT},
     "/v1/responses/input_tokens": {"input": "the"},
 }
@@ -98,7 +99,7 @@ def test_the_audit_lists_every_route(world: World) -> None:
 
 
 def without_ids(text: str) -> str:
-    return re.sub(r"(sess|resp)_[0-9a-f]+", r"\1_ID", text)
+    return re.sub(r"(sess|resp|req)_[0-9a-f]+", r"\1_ID", text)
 
 
 def test_no_route_takes_an_id_of_another_key(world: World) -> None:
@@ -124,7 +125,7 @@ def test_no_route_takes_an_id_of_another_key(world: World) -> None:
         unknown = world.call("bob", method, template.format(**never), body)
         assert without_ids(unknown.text) == without_ids(answer.text)
         walked += 1
-    assert walked == 18
+    assert walked == 19
     assert world.seen_by_ada() == before
 
 
@@ -167,6 +168,8 @@ def test_usage_tells_nothing_of_what_another_key_has_asked(world: World, path: s
         body |= {"messages": [{"role": "user", "content": PROMPT}]} if "messages" in body else {}
         body |= {"input": PROMPT + "x"} if "input" in body else {}
         usage = world.clients[name].post(path, json={**body, "cache_salt": path}).json()["usage"]
+        if "cache_read_input_tokens" in usage:
+            return int(usage["cache_read_input_tokens"])
         details = usage.get("prompt_tokens_details") or usage["input_tokens_details"]
         return int(details["cached_tokens"])
 

@@ -75,6 +75,8 @@ def _text_of(event: dict[str, Any]) -> str:
     delta = event.get("delta")
     if isinstance(delta, str):
         return delta
+    if isinstance(delta, dict):
+        return str(delta.get("text", ""))
     choices = event.get("choices") or [{}]
     return str(choices[0].get("text") or choices[0].get("delta", {}).get("content") or "")
 
@@ -102,6 +104,12 @@ def play(script: Script) -> None:
             answer = call("POST", "/v1/chat/completions", fields)
             reply = answer["choices"][0]["message"]["content"]
         talk += [{"role": "assistant", "content": reply}, {"role": "user", "content": "and the inner thing"}]
+
+    message = {"messages": talk[:1], "system": "the inner", **SHORT}
+    for _ in range(2):
+        call("POST", "/v1/messages", message)
+    script.stream("/v1/messages", {**message, "messages": talk[:2]})
+    call("POST", "/v1/messages/count_tokens", {"messages": talk})
 
     # Sessions up to the share of host memory, pins, then up to the share of their number.
     mine = [call("POST", "/v1/sessions", {"text": TEXT, "metadata": {"n": str(n)}})["id"] for n in range(3)]
@@ -174,6 +182,7 @@ def _chats(http: httpx.Client, ends: threading.Event) -> None:
     for text in (TEXT, TEXT + "x", TEXT + "and more"):
         body = {"messages": [{"role": "user", "content": text}], **SHORT, "max_tokens": 30}
         http.post("/v1/chat/completions", json=body)
+        http.post("/v1/messages", json={**body, "system": "the inner"})
         http.post("/v1/completions", json={"prompt": [text, text], "n": 4, **SHORT})
 
 

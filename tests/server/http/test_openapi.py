@@ -9,12 +9,14 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from pararnn_server.app.app import create_app
+from pararnn_server.http.error_response import is_of_messages
 from pararnn_server.http.schemas.admin import Health, Ready
 from pararnn_server.http.schemas.base import ResponseBody
 from pararnn_server.http.schemas.chat import ChatChunk, ChatResponse
 from pararnn_server.http.schemas.completions import CompletionChunk, CompletionResponse
 from pararnn_server.http.schemas.errors import ErrorBody
-from pararnn_server.http.schemas.models import Model, ModelList
+from pararnn_server.http.schemas.messages import MessageCount, MessageEvent, MessageResponse
+from pararnn_server.http.schemas.models import Model, ModelInfo, ModelInfoList, ModelList
 from pararnn_server.http.schemas.sessions import (
     AppendResponse,
     SessionBody,
@@ -65,14 +67,16 @@ def test_every_reference_resolves_and_every_schema_is_used(document: dict[str, A
     assert references == names
 
 
-def test_every_error_has_the_one_body(document: dict[str, Any]) -> None:
-    for path in document["paths"].values():
-        for operation in path.values():
+def test_every_error_has_the_one_body_of_its_clients(document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
             assert "500" in operation["responses"]
             for code, response in operation["responses"].items():
                 if code >= "400":
                     schema = response["content"]["application/json"]["schema"]
-                    assert schema == {"$ref": "#/components/schemas/ErrorBody"}
+                    # The head of a request is refused before its path is known.
+                    name = "MessageError" if is_of_messages(path) and code != "431" else "ErrorBody"
+                    assert schema == {"$ref": f"#/components/schemas/{name}"}
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
@@ -92,6 +96,7 @@ def check(model: type[ResponseBody], value: Any) -> None:
         ("/v1/completions", CompletionResponse, {"prompt": "the", "echo": True, "logprobs": 2, "user": "u"}),
         ("/v1/completions", CompletionResponse, {"prompt": ["a", "b"], "n": 2, "metadata": {"k": "v"}}),
         ("/v1/chat/completions", ChatResponse, {"messages": USER, "logprobs": True, "top_logprobs": 2}),
+        ("/v1/messages", MessageResponse, {"messages": USER, "system": "the"}),
     ],
 )
 def test_whole_answers_are_as_described(
@@ -133,6 +138,10 @@ def test_session_answers_are_as_described(server: HttpServer) -> None:
 def test_other_answers_are_as_described(server: HttpServer) -> None:
     check(ModelList, server.get("/v1/models").json())
     check(Model, server.get("/v1/models/tiny").json())
+    asks = {"anthropic-version": "2023-06-01"}
+    check(ModelInfoList, server.get("/v1/models", headers=asks).json())
+    check(ModelInfo, server.get("/v1/models/tiny", headers=asks).json())
+    check(MessageCount, server.answer("/v1/messages/count_tokens", {"messages": USER}))
     check(TokenizerInfo, server.get("/tokenizer_info").json())
     check(TokenizeResponse, server.answer("/tokenize", {"prompt": "a", "return_token_strs": True}))
     check(DetokenizeResponse, server.answer("/detokenize", {"tokens": [1]}))
@@ -152,7 +161,11 @@ DESCRIBED = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
 OPERATIONS = {result.ok().label: result.ok() for result in DESCRIBED.get_all_operations()}
 
 
-CHUNKS = {"POST /v1/completions": CompletionChunk, "POST /v1/chat/completions": ChatChunk}
+CHUNKS = {
+    "POST /v1/completions": CompletionChunk,
+    "POST /v1/chat/completions": ChatChunk,
+    "POST /v1/messages": MessageEvent,
+}
 
 
 def applies(check: Any, response: Any) -> bool:
@@ -174,7 +187,8 @@ def check_events(label: str, content: bytes) -> None:
     for line in content.decode().splitlines():
         if label in CHUNKS and line.startswith("data: ") and line != "data: [DONE]":
             event = json.loads(line.removeprefix("data: "))
-            check(ErrorBody if "error" in event else CHUNKS[label], event)
+            failed = "error" in event and "type" not in event
+            check(ErrorBody if failed else CHUNKS[label], event)
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])

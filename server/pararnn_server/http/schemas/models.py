@@ -24,3 +24,24 @@ class ModelList(ResponseBody):
 
     object: Literal["list"]
     data: list[Model]
+
+
+class ModelInfo(ResponseBody):
+    """The model as Anthropic's clients read it. display_name: the first of its names."""
+
+    type: Literal["model"]
+    id: str
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active"]
+    max_input_tokens: int
+    max_tokens: int
+
+
+class ModelInfoList(ResponseBody):
+    """List of all models as Anthropic's clients read it; there is one page."""
+
+    data: list[ModelInfo]
+    first_id: str
+    last_id: str
+    has_more: Literal[False]

@@ -1,0 +1,76 @@
+"""/v1/messages: chats of Anthropic's clients, and the count of their tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from pararnn_server.http.bodies import read_body
+from pararnn_server.http.chat_fields import template_messages
+from pararnn_server.http.formats.base import Heading
+from pararnn_server.http.formats.message import MessageFormat
+from pararnn_server.http.messages_to_chat import begins_reply, chat_messages, chat_of
+from pararnn_server.http.openapi import GENERATING, WITH_BODY, documented
+from pararnn_server.http.queries import StrictRoute
+from pararnn_server.http.request_context import RequestContext, request_context
+from pararnn_server.http.request_state import request_state
+from pararnn_server.http.routes.chat_answer import answer_chat
+from pararnn_server.http.schemas.messages import (
+    MessageCount,
+    MessageCountRequest,
+    MessageError,
+    MessageEvent,
+    MessageRequest,
+    MessageResponse,
+)
+from pararnn_server.models.service import service_of
+from pararnn_server.state_cache.state_cache import Partition
+
+# Clients of beta versions of the interface send it with each request.
+Beta = Annotated[bool, Query(alias="beta")]
+
+router = APIRouter(route_class=StrictRoute, prefix="/v1/messages", tags=["generate"])
+
+
+@router.post(
+    "",
+    **documented(
+        MessageResponse, GENERATING, body=MessageRequest, events=(MessageEvent,), error=MessageError
+    ),
+)
+async def create_message(request: Request, _beta: Beta = False) -> Response:
+    """Answer a conversation. A last message of the assistant is continued."""
+    service_of(request).check_accepting()
+    body = await read_body(request, MessageRequest)
+    request_id = request_state(request.scope).request_id
+
+    def form_of(context: RequestContext, head: Heading, *, collects: bool) -> MessageFormat:
+        return MessageFormat(head, request_id, collects=collects)
+
+    return await answer_chat(request, chat_of(body), "msg_", form_of)
+
+
+@router.post(
+    "/count_tokens",
+    **documented(MessageCount, (*WITH_BODY, 504), body=MessageCountRequest, error=MessageError),
+)
+async def count_message_tokens(request: Request, _beta: Beta = False) -> Response:
+    """Count the ids that a message with these fields would have the model read."""
+    service_of(request).models.get()
+    body = await read_body(request, MessageCountRequest)
+    context = request_context(request, body.model)
+    return JSONResponse({"input_tokens": await context.in_time(_count(context, body))})
+
+
+async def _count(context: RequestContext, body: MessageCountRequest) -> int:
+    limit = context.model.prompts.limit("messages")
+    ids = await context.model.chat.encode(
+        template_messages(chat_messages(body)),
+        Partition(context.owner.key),
+        continues_last=begins_reply(body),
+        limit=limit,
+    )
+    limit.check(len(ids))
+    return len(ids)
