@@ -94,7 +94,7 @@ class ActiveRequests:
 
     def finish(self, running: Running, choice: Choice, end: ReplyEnd) -> None:
         """End one choice: free its slot, and commit its turn if it has one."""
-        finished = Finished(choice.index, *end, running.usage(choice))
+        finished = Finished(choice.index, *end, usage=running.usage(choice), unshown_ids=choice.unshown_ids)
         # Both copy the state of the slot, which is freed below.
         result = self._committer.prepare(running, choice, finished)
         self._reuse.keep_reply(running, choice)

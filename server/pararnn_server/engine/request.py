@@ -70,6 +70,7 @@ class Finished:
 
     stop_reason: the stop string or stop id that ended it; None for the model's own EOS and any other reason.
     session: the session as just committed, for a request that named one and was not aborted.
+    unshown_ids: sampled ids after the last that Tokens has: of the stop string, and the EOS or stop id.
     """
 
     choice: int
@@ -77,6 +78,7 @@ class Finished:
     stop_reason: str | int | None
     usage: TokenUsage
     session: SessionInfo | None = None
+    unshown_ids: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,12 @@ class Choice:
         # The last id is fed in the step that draws the next one.
         return max(0, self.num_sampled - 1)
 
+    @property
+    def unshown_ids(self) -> list[int]:
+        """Ids of the reply after the last that is wholly shown, the one that ended it included."""
+        rest = self.reply.ids[self.reply.num_shown :].tolist()
+        return rest if len(self.reply.ids) == self.num_sampled else [*rest, self.last_token_id]
+
     def accept(self, sampled: Sampled) -> tuple[Tokens | None, ReplyEnd | None]:
         """Add an id. Return what may be shown, and the cause if the reply ends. Raises TokenMaskFailed."""
         self.num_sampled += 1

@@ -134,14 +134,17 @@ class _Gathered:
         if isinstance(output, Failed):
             raise output.error
         if isinstance(output, PromptLogprobs):
-            self._echo(prompt, job.readers[job.index(prompt, 0)].prompt(output))
+            reader = job.readers[job.index(prompt, 0)]
+            job.format.report.take(prompt, output.rows)
+            if reader.echoes:
+                self._echo(prompt, reader.prompt(output))
         elif isinstance(output, Tokens):
             index = job.index(prompt, output.choice)
             self.pieces[index].append(job.readers[index].tokens(output))
         elif isinstance(output, Finished):
             index = job.index(prompt, output.choice)
             self.pieces[index].append(job.readers[index].rest())
-            self.endings[index] = Ending(output.finish_reason, output.session, output.stop_reason)
+            self.endings[index] = Ending.of(output)
 
     def _echo(self, prompt: int, piece: Piece) -> None:
         """Take what the first choice's reader made of the prompt for all choices."""

@@ -152,7 +152,8 @@ class StreamAnswer(Answer):
         rows = output.logprobs or []
         for start in range(0, len(rows), ROWS_PER_EVENT):
             text = b"" if start else output.text_bytes
-            part = replace(output, text_bytes=text, logprobs=rows[start : start + ROWS_PER_EVENT])
+            here = slice(start, start + ROWS_PER_EVENT)
+            part = replace(output, text_bytes=text, logprobs=rows[here], token_ids=output.token_ids[here])
             yield self._event(prompt, part)
 
     def _scored(self, prompt: int, output: PromptLogprobs) -> Iterator[str]:
@@ -190,8 +191,7 @@ class StreamAnswer(Answer):
         # An unfinished character at the very end would be lost otherwise.
         rest = job.readers[index].rest()
         last = job.format.piece(index, rest, usage) if rest.text else ""
-        ending = Ending(output.finish_reason, output.session, output.stop_reason)
-        return last + job.format.end(index, ending, usage)
+        return last + job.format.end(index, Ending.of(output), usage)
 
     def _usage(self, prompt: int, completion_tokens: int) -> TokenUsage | None:
         """Return the usage so far, where every chunk carries it."""

@@ -119,7 +119,7 @@ class Settings(BaseSettings):
         32 << 20,
         ge=1 << 16,
         description="About the largest answer, estimated from n, logprobs, echo, prompts and max_tokens; more"
-        " is a 400. Of a stream only the echo counts.",
+        " is a 400. Of a stream only what it has of prompts counts.",
     )
     max_body_values: int = Field(
         1_500_000,

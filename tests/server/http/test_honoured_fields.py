@@ -54,6 +54,9 @@ DIFFERENCES: dict[str, Case] = {
 }
 TESTED_ELSEWHERE = {
     "model": "test_bad_requests.py::test_unknown_model_is_a_404",
+    "return_token_ids": "test_token_reports.py",
+    "return_tokens_as_token_ids": "test_token_reports.py",
+    "prompt_logprobs": "test_token_reports.py",
     "chat_template_kwargs": "test_template_fields.py::test_variables_reach_the_template",
     "documents": "test_template_fields.py::test_documents_reach_a_template_that_reads_them",
     "stream": "test_routes_completions.py::test_streamed_text_equals_unstreamed",

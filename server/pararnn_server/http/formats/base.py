@@ -10,10 +10,11 @@ from json.encoder import encode_basestring_ascii as quoted
 from types import MappingProxyType
 from typing import Any
 
-from pararnn_server.engine.request import TokenUsage
+from pararnn_server.engine.request import Finished, TokenUsage
 from pararnn_server.errors import ServerError
 from pararnn_server.http.formats import sse
 from pararnn_server.http.formats.pieces import Piece
+from pararnn_server.http.formats.token_report import TokenReport
 from pararnn_server.sessions.session import SessionInfo
 
 __all__ = ["AnswerFormat", "ChunkFormat", "Ending", "Heading", "compact", "quoted"]
@@ -48,11 +49,18 @@ class Ending:
     """The end of one choice: its reason, and the session as it was left.
 
     stop_reason: the stop string or stop id that ended it; None for the model's own EOS and any other reason.
+    token_ids: ids of the reply that no piece has shown.
     """
 
     reason: str
     session: SessionInfo | None = None
     stop_reason: str | int | None = None
+    token_ids: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, output: Finished) -> Ending:
+        """Return the end that the engine reports."""
+        return cls(output.finish_reason, output.session, output.stop_reason, output.unshown_ids)
 
     @property
     def fields(self) -> str:
@@ -66,7 +74,10 @@ class AnswerFormat(ABC):
 
     ping: event of a stream that is silent.
     replies: texts of the choices that have ended, by index, where the format keeps them.
+    report: ids and log-probabilities of the prompt that the request asks for; a format may have none.
     """
+
+    report: TokenReport
 
     ping: bytes = sse.PING
     replies: Mapping[int, str] = MappingProxyType({})
@@ -111,6 +122,8 @@ class ChunkFormat(AnswerFormat):
 
     body_object: str
     chunk_object: str
+    # Where an answer has one prompt, its ids are the answer's; else those of each choice.
+    has_one_prompt = False
 
     def __init__(self, heading: Heading, *, null_usage: bool = False) -> None:
         self._heading = heading
@@ -137,14 +150,18 @@ class ChunkFormat(AnswerFormat):
                 yield ","
             yield from choice
         yield f'],"usage":{usage_json(usage)}'
+        if self.has_one_prompt:
+            yield from self.report.prompt(0)
         yield "}" if session is None else f',"session":{compact(session_stamp(session))}}}'
 
-    def chunk(self, choice: str, usage: TokenUsage | None, session: SessionInfo | None = None) -> str:
-        """An event with one choice."""
+    def chunk(
+        self, choice: str, usage: TokenUsage | None, session: SessionInfo | None = None, about: str = ""
+    ) -> str:
+        """An event with one choice. about: further members, as JSON."""
         tail = self._no_usage if usage is None else f',"usage":{usage_json(usage)}'
         if session is not None:
             tail += f',"session":{compact(session_stamp(session))}'
-        return self._event(choice, tail)
+        return self._event(choice, tail + about)
 
     def _event(self, choices: str, tail: str) -> str:
         # Fields without effect are echoed once, in the first chunk.

@@ -21,6 +21,7 @@ class ChatFormat(ChunkFormat):
 
     body_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
+    has_one_prompt = True
 
     def __init__(
         self,
@@ -42,23 +43,26 @@ class ChatFormat(ChunkFormat):
     def opening(self, index: int, usage: TokenUsage | None) -> str:
         """The role, once and first."""
         delta = '{"role":"assistant","content":""}'
-        return self.chunk(f'{{"index":{index},"delta":{delta},"logprobs":null,"finish_reason":null}}', usage)
+        choice = f'{{"index":{index},"delta":{delta},"logprobs":null,"finish_reason":null}}'
+        return self.chunk(choice, usage, about="" if index else "".join(self.report.prompt(0)))
 
     def piece(self, index: int, piece: Piece, usage: TokenUsage | None) -> str:
         """Nothing for a piece that shows nothing."""
-        if not piece.text and not piece.entries and usage is None:
+        if not piece.text and not piece.entries and usage is None and not self.report.shows(piece):
             return ""
         if self._collects:
             self._said[index].append(piece.text)
         logprobs = compact(self._logprobs(piece.entries)) if piece.entries else "null"
         head = f'{{"index":{index},"delta":{{"content":{quoted(piece.text)}}}'
-        return self.chunk(f'{head},"logprobs":{logprobs},"finish_reason":null}}', usage)
+        ids = self.report.reply_ids(piece.token_ids)
+        return self.chunk(f'{head},"logprobs":{logprobs},"finish_reason":null{ids}}}', usage)
 
     def end(self, index: int, ending: Ending, usage: TokenUsage | None) -> str:
         """An empty delta with the reason."""
         if self._collects:
             self.replies[index] = "".join(self._said.pop(index, ()))
-        choice = f'{{"index":{index},"delta":{{}},"logprobs":null,{ending.fields}}}'
+        ids = self.report.reply_ids(ending.token_ids)
+        choice = f'{{"index":{index},"delta":{{}},"logprobs":null,{ending.fields}{ids}}}'
         return self.chunk(choice, usage, ending.session)
 
     def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
@@ -77,7 +81,9 @@ class ChatFormat(ChunkFormat):
             yield ',"refusal":null}'
         else:
             yield "null"
-        yield f",{ending.fields}}}"
+        yield f",{ending.fields}"
+        yield from self.report.whole_reply(pieces, ending.token_ids)
+        yield "}"
 
     def _logprobs(self, entries: Sequence[TokenEntry]) -> dict[str, Any]:
         return {"content": [self._entry(entry) for entry in entries], "refusal": None}
@@ -88,5 +94,6 @@ class ChatFormat(ChunkFormat):
 
     def _named(self, token_id: int, logprob: float | None) -> dict[str, Any]:
         raw = self._tokenizer.shown(token_id)
+        name = self.report.name(token_id) if self.report.names_ids else raw.decode("utf-8", "replace")
         # A token may be part of a character: clients join the bytes.
-        return {"token": raw.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(raw)}
+        return {"token": name, "logprob": logprob, "bytes": list(raw)}

@@ -27,17 +27,26 @@ class CompletionFormat(ChunkFormat):
         # Offsets continue from event to event, for each choice by itself.
         self._offsets: dict[int, _Offset] = {}
 
+    def opening(self, index: int, usage: TokenUsage | None) -> str:
+        """The ids of the prompt, where they are asked for."""
+        if not self.report.with_ids:
+            return ""
+        about = "".join(self.report.prompt(index))
+        return self.chunk(f'{{"index":{index},"text":"","logprobs":null,"finish_reason":null{about}}}', usage)
+
     def piece(self, index: int, piece: Piece, usage: TokenUsage | None) -> str:
         """Nothing for a piece that shows nothing."""
-        if not piece.text and not piece.entries and usage is None:
+        if not piece.text and not piece.entries and usage is None and not self.report.shows(piece):
             return ""
         logprobs = compact(self._logprobs(index, piece.entries)) if piece.entries else "null"
         head = f'{{"index":{index},"text":{quoted(piece.text)}'
-        return self.chunk(f'{head},"logprobs":{logprobs},"finish_reason":null}}', usage)
+        ids = self.report.reply_ids(piece.token_ids)
+        return self.chunk(f'{head},"logprobs":{logprobs},"finish_reason":null{ids}}}', usage)
 
     def end(self, index: int, ending: Ending, usage: TokenUsage | None) -> str:
         """An empty text with the reason."""
-        choice = f'{{"index":{index},"text":"","logprobs":null,{ending.fields}}}'
+        ids = self.report.reply_ids(ending.token_ids)
+        choice = f'{{"index":{index},"text":"","logprobs":null,{ending.fields}{ids}}}'
         return self.chunk(choice, usage, ending.session)
 
     def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
@@ -46,13 +55,16 @@ class CompletionFormat(ChunkFormat):
         yield from json_text(piece.text for piece in pieces)
         yield ',"logprobs":'
         yield from self._lists(index, pieces) if self._top is not None else ("null",)
-        yield f",{ending.fields}}}"
+        yield f",{ending.fields}"
+        yield from self.report.whole_reply(pieces, ending.token_ids)
+        yield from self.report.prompt(index)
+        yield "}"
 
     def _lists(self, index: int, pieces: Sequence[Piece]) -> Iterator[str]:
         """Yield the lists one after the other, each from all pieces."""
         offset = self._offsets.setdefault(index, _Offset())
         values: dict[str, Callable[[TokenEntry], Any]] = {
-            "tokens": lambda entry: self._tokenizer.token_text(entry.token_id),
+            "tokens": lambda entry: self.report.name(entry.token_id),
             "token_logprobs": lambda entry: entry.logprob,
             "top_logprobs": self._alternatives,
             "text_offset": lambda entry: offset.advance(entry.data),
@@ -64,7 +76,7 @@ class CompletionFormat(ChunkFormat):
 
     def _logprobs(self, index: int, entries: Sequence[TokenEntry]) -> dict[str, Any]:
         offset = self._offsets.setdefault(index, _Offset())
-        name = self._tokenizer.token_text
+        name = self.report.name
         return {
             "tokens": [name(entry.token_id) for entry in entries],
             "token_logprobs": [entry.logprob for entry in entries],
@@ -77,9 +89,10 @@ class CompletionFormat(ChunkFormat):
         if entry.logprob is None:
             return None
         named: dict[str, float] = {}
-        for token, logprob in (*entry.top, (entry.token_id, entry.logprob)):
+        # The prompt's rows may have more alternatives, for prompt_logprobs.
+        for token, logprob in (*list(entry.top)[: self._top], (entry.token_id, entry.logprob)):
             # The wire format is an object, which can hold each name only once.
-            named.setdefault(self._tokenizer.token_text(token), logprob)
+            named.setdefault(self.report.name(token), logprob)
         return named
 
 

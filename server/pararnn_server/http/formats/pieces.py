@@ -28,10 +28,11 @@ class TokenEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """entries None: log-probabilities were not asked for."""
+    """entries None: log-probabilities were not asked for. token_ids: ids of a reply that are wholly shown."""
 
     text: str
     entries: Sequence[TokenEntry] | None
+    token_ids: Sequence[int] = ()
 
 
 class PieceReader:
@@ -57,6 +58,7 @@ class PieceReader:
         # A token may end in the middle of a character.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._echoed = 0
+        self.echoes = echo
         self._echoes_at_once = echo and not logprobs
 
     def echo_at_once(self) -> list[Piece]:
@@ -78,7 +80,7 @@ class PieceReader:
         entries = None
         if self._logprobs:
             entries = [entry(row, self._text_of(row.token_id)) for row in output.logprobs or ()]
-        return Piece(self._decoder.decode(output.text_bytes), entries)
+        return Piece(self._decoder.decode(output.text_bytes), entries, output.token_ids)
 
     def rest(self) -> Piece:
         """Return an unfinished character at the very end as it is shown."""

@@ -68,7 +68,7 @@ def _sampling(body: ChatRequest) -> Sampling:
     if body.continue_final_message and body.add_generation_prompt:
         message = "continue_final_message: not with add_generation_prompt true; send one of them."
         raise BadRequest(message, param="continue_final_message")
-    return Sampling(logprobs=(body.top_logprobs or 0) if body.logprobs else None)
+    return Sampling((body.top_logprobs or 0) if body.logprobs else None, body.prompt_logprobs)
 
 
 def _variables(context: RequestContext, body: ChatRequest) -> Mapping[str, Any]:

@@ -57,7 +57,9 @@ def _sampling(body: CompletionRequest) -> Sampling:
         raise BadRequest("echo: not with session_id.", param="echo")
     if body.session_id is not None and kind_of(body.prompt) in ("|texts", "|id_lists"):
         raise BadRequest("prompt: one prompt, not a list of prompts, with session_id.", param="prompt")
-    return Sampling(body.logprobs, body.logprobs if body.echo else None, DEFAULT_MAX_TOKENS)
+    echoed = body.logprobs if body.echo else None
+    wanted = [count for count in (echoed, body.prompt_logprobs) if count is not None]
+    return Sampling(body.logprobs, max(wanted, default=None), DEFAULT_MAX_TOKENS)
 
 
 async def _read_prompts(context: RequestContext, body: CompletionRequest) -> list[EncodedPrompt]:

@@ -16,9 +16,10 @@ from pararnn_server.engine.request import TokenUsage
 from pararnn_server.engine.token_mask import TokenMask
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.answer import Answer, Job, PlainAnswer
-from pararnn_server.http.answer_size import EntryBytes, fitted
+from pararnn_server.http.answer_size import EntryBytes, ReportBytes, fitted
 from pararnn_server.http.formats.base import AnswerFormat, Heading
 from pararnn_server.http.formats.pieces import PieceReader
+from pararnn_server.http.formats.token_report import TokenReport
 from pararnn_server.http.idempotency import idempotency_key_of
 from pararnn_server.http.request_context import (
     RequestContext,
@@ -64,6 +65,10 @@ def _check_fields(body: HonouredFields, settings: Settings) -> None:
         raise BadRequest("stream_options: only with stream true.", param="stream_options")
     if (body.n or 1) > settings.max_choices:
         raise BadRequest(f"n: at most {settings.max_choices} choices.", param="n")
+    if body.prompt_logprobs is not None and body.stream:
+        raise BadRequest("prompt_logprobs: not with stream true.", param="prompt_logprobs")
+    if body.prompt_logprobs is not None and body.session_id is not None:
+        raise BadRequest("prompt_logprobs: not with session_id.", param="prompt_logprobs")
     if body.session_id is None and body.expected_turn is not None:
         raise BadRequest("expected_turn: only with session_id.", param="expected_turn")
     if body.session_id is not None and (body.n or 1) > 1:
@@ -137,9 +142,15 @@ def fitted_plan(
     # The answer exists already: its size is known to fit.
     if plan.repeated is not None:
         return plan
+    if body.return_token_ids and plan.idempotency_key is not None:
+        # A repeated answer comes from the store, which has no ids of prompts.
+        raise BadRequest("return_token_ids: not with an Idempotency-Key.", param="return_token_ids")
     is_chosen = (body.max_tokens, body.max_completion_tokens, body.max_output_tokens) != (None, None, None)
     limit = context.settings.max_answer_bytes
-    return fitted(plan, entry, limit, echo=echo, is_stream=bool(body.stream), is_chosen=is_chosen)
+    report = ReportBytes.of(with_ids=bool(body.return_token_ids), prompt_logprobs=body.prompt_logprobs)
+    return fitted(
+        plan, entry, limit, echo=echo, is_stream=bool(body.stream), is_chosen=is_chosen, report=report
+    )
 
 
 def answer(
@@ -153,6 +164,14 @@ def answer(
 ) -> Answer:
     """Return the answer, streamed or whole, as the body asks. on_end: see Job."""
     model = context.model
+    answer_format.report = TokenReport(
+        model.tokenizer,
+        plan.prompts,
+        plan.num_choices,
+        with_ids=bool(body.return_token_ids),
+        names_ids=bool(body.return_tokens_as_token_ids),
+        prompt_logprobs=body.prompt_logprobs,
+    )
     wants_logprobs = plan.params.logprobs is not None
     readers = [
         PieceReader(

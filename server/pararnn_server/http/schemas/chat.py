@@ -22,6 +22,7 @@ from pararnn_server.http.schemas.first_fault import FirstFault, Mapping
 from pararnn_server.http.schemas.generation import HonouredFields, RecordedFields, TopLogprobs
 from pararnn_server.http.schemas.neutral import NeutralFields, NoReasoningEffort
 from pararnn_server.http.schemas.prompt_cache import PromptCacheFields
+from pararnn_server.http.schemas.prompt_logprobs import PromptLogprobs
 from pararnn_server.http.schemas.tools import AtMostMaxTools, CallId, MessageToolCall
 from pararnn_server.http.schemas.usage import SessionStamp, Usage
 
@@ -197,6 +198,7 @@ class ChatChoice(ResponseBody):
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason
     stop_reason: str | int | None
+    token_ids: list[int] | None = None
 
 
 class Delta(ResponseBody):
@@ -215,6 +217,7 @@ class ChatChunkChoice(ResponseBody):
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason | None
     stop_reason: str | int | None = None
+    token_ids: list[int] | None = None
 
 
 class ChatCommon(ResponseBody):
@@ -237,6 +240,8 @@ class ChatResponse(ChatCommon):
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
     usage: Usage
+    prompt_token_ids: list[int] | None = None
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class ChatChunk(ChatCommon):
@@ -245,3 +250,4 @@ class ChatChunk(ChatCommon):
     object: Literal["chat.completion.chunk"]
     choices: list[ChatChunkChoice]
     usage: Usage | None = None
+    prompt_token_ids: list[int] | None = None

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pararnn_server.http.schemas.base import Examples, Metadata, Prompt, ResponseBody
 from pararnn_server.http.schemas.generation import HonouredFields, RecordedFields, TopLogprobs
 from pararnn_server.http.schemas.neutral import CompletionNeutral
+from pararnn_server.http.schemas.prompt_logprobs import PromptLogprobs
 from pararnn_server.http.schemas.usage import SessionStamp, Usage
 
 
@@ -46,6 +47,9 @@ class CompletionChoice(ResponseBody):
     logprobs: CompletionLogprobs | None
     finish_reason: Literal["stop", "length", "cancelled"]
     stop_reason: str | int | None
+    token_ids: list[int] | None = None
+    prompt_token_ids: list[int] | None = None
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class CompletionChunkChoice(ResponseBody):
@@ -56,6 +60,8 @@ class CompletionChunkChoice(ResponseBody):
     logprobs: CompletionLogprobs | None
     finish_reason: Literal["stop", "length", "cancelled"] | None
     stop_reason: str | int | None = None
+    token_ids: list[int] | None = None
+    prompt_token_ids: list[int] | None = None
 
 
 class CompletionCommon(ResponseBody):

@@ -64,6 +64,9 @@ class HonouredFields(SamplingFields, FormFields):
     """Further fields of completions and chats."""
 
     n: Annotated[int, Field(ge=1)] | None = None
+    return_token_ids: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
+    prompt_logprobs: TopLogprobs | None = None
     stream_options: StreamOptions | None = None
     session_id: SessionId | None = None
     expected_turn: Count | None = None

@@ -32,8 +32,6 @@ class NeutralFields(RequestBody):
     bad_words: EmptyList | None = None
     # A byte-level tokenizer writes no spaces between tokens, so that both values mean the same.
     spaces_between_special_tokens: bool | None = None
-    return_token_ids: Literal[False] | None = None
-    return_tokens_as_token_ids: Literal[False] | None = None
     use_beam_search: Literal[False] | None = None
     length_penalty: One | None = None
     # The penalty counts the whole context, which is -1 to llama.cpp.

@@ -192,6 +192,8 @@ class ResponseNeutral(NeutralFields):
     """Fields of a response that only their neutral value may take."""
 
     chat_template_kwargs: EmptyObject | None = None
+    return_token_ids: Literal[False] | None = None
+    return_tokens_as_token_ids: Literal[False] | None = None
     tools: EmptyList | None = None
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
