@@ -13,7 +13,8 @@ TORCH_INDEX_URL ?=
 .PHONY: help install serve test lint format bench soak sanitize cuda-check cuda-races distil gpu gpu-build gpu-test gpu-sanitize gpu-tune gpu-bench clean
 
 help:
-	@echo "make serve    set up everything and serve the shipped model on 127.0.0.1:8000"
+	@echo "make serve    set up everything, fetch the chat model (93 MB, once) and serve it on 127.0.0.1:8000"
+	@echo "              ARGS='--checkpoint paragru-5m-stdlib-int8' serves the small model that ships"
 	@echo "              TORCH_INDEX_URL=... takes torch from that package index"
 	@echo "make test     set up everything and run all tests"
 	@echo "make install  only set up: .venv, native build"
@@ -49,9 +50,14 @@ help:
 
 install: .venv/.installed
 
+# Without a checkpoint in ARGS or the environment, `serve` takes the fetched chat model. If it cannot be fetched (1), the
+# server serves what there is; an interrupt (130) ends both.
+NAMED := $(findstring --checkpoint,$(ARGS))$(PARARNN_CHECKPOINT)$(PARARNN_CHECKPOINT_DIR)$(filter -h --help,$(ARGS))
+FETCH := $(if $(NAMED),,$(BIN)/pararnn fetch-model chat >/dev/null || [ $$? -eq 1 ] || exit 0;)
+
 # The server's own last line says what is wrong: make ends by a signal, or "Error 1" would be below it.
 serve: .venv/.installed
-	@trap : INT; $(BIN)/pararnn serve $(ARGS) || { kill -PIPE $$PPID; exit 1; }
+	@trap : INT; $(FETCH) $(BIN)/pararnn serve $(ARGS) || { kill -PIPE $$PPID; exit 1; }
 
 test: .venv/.dev
 	@$(BIN)/python -m pytest -q -n auto $(ARGS)

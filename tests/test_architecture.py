@@ -25,7 +25,7 @@ ROOMS = {
     ),
     "pararnn_server": (
         ("errors", "settings"),
-        ("metrics", "state_cache", "tools"),
+        ("fetch", "metrics", "state_cache", "tools"),
         ("access", "http/schemas"),
         ("concurrency", "sessions/stores"),
         ("sessions", "text"),
@@ -59,6 +59,8 @@ IMPORTS_BY_STRING = {
     "pararnn_server.commands.cli": {"pararnn_server.commands.{module}"},
     # The checkpoint loads on a thread while the web framework is imported.
     "pararnn_server.commands.serve": {"pararnn_server.app.process"},
+    # To see that a model is there already needs no torch.
+    "pararnn_server.fetch.fetch_model": {"pararnn_core.assemble.assemble"},
     # The redis client is an extra.
     "pararnn_server.sessions.stores.open_store": {"pararnn_server.sessions.stores.redis_store"},
 }

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pararnn_server.fetch.fetch_error import FetchError
+
 from checkpoints.distil import commands
 from checkpoints.distil.recipe import STAGES
 from checkpoints.distil.trainer import DivergedError
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (BlockingIOError, DivergedError, TimeoutError, ValueError) as error:
+    except (BlockingIOError, DivergedError, FetchError, TimeoutError, ValueError) as error:
         parser.exit(1, f"{error}\n")
 
 

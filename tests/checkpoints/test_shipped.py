@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pararnn_server.fetch.chat_models import available_models, parts_folder
 from pararnn_server.models.find_checkpoint import find_checkpoint
 from pararnn_server.settings.server_settings import Settings
 
@@ -141,3 +142,16 @@ def test_without_a_name_the_first_one_in_int8_is_served(monkeypatch: pytest.Monk
 def test_the_build_installs_the_one_that_is_served_without_a_name() -> None:
     installs = re.findall(r"install\(DIRECTORY .*/checkpoints/(\S+) DESTINATION (\S+)\)", CMAKE.read_text())
     assert installs == [(COMMITTED, "pararnn_server/checkpoints")]
+
+
+def test_the_build_installs_the_parts_of_the_chat_models() -> None:
+    text = CMAKE.read_text()
+    [parts] = re.findall(r"file\(GLOB CHAT_MODEL_PARTS (.*?)\)", text, re.DOTALL)
+    patterns = re.findall(r"/checkpoints/distil/(\S+)", parts)
+    [further] = re.findall(r"install\(FILES \${CHAT_MODEL_PARTS} (.*?)\)", text, re.DOTALL)
+    folder = parts_folder()
+    installed = {file.name for pattern in patterns for file in folder.glob(pattern)}
+    installed |= set(re.findall(r"/(\w+)(?=\s)", further))
+    for model in available_models(folder):
+        assert {model.mixers_in(folder).name, model.figures_in(folder).name, "NOTICE", "LICENSE"} <= installed
+    assert further.endswith("DESTINATION pararnn_server/checkpoints/distil")

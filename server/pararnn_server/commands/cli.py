@@ -26,6 +26,7 @@ from pararnn_server.settings.version import PACKAGE, package_version
 COMMANDS = {
     "serve": "serve:serve",
     "chat": "chat:chat",
+    "fetch-model": "fetch_model:fetch_model",
     "inspect": "inspect_checkpoint:inspect_checkpoint",
     "convert": "convert:convert",
     "quantize": "quantize:quantize",

@@ -65,7 +65,6 @@ class StageProgress:
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> StageProgress:
-        self._bars.start()
         return self
 
     def __exit__(
@@ -75,6 +74,8 @@ class StageProgress:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Report progress; any thread may call."""
+        if not self._tasks:
+            self._bars.start()
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total)
         self._bars.update(self._tasks[what], completed=done, total=total)

@@ -15,6 +15,7 @@ _OPTIONS = (
     "chat_template",
     "decode_batch",
     "evaluate",
+    "float",
     "group_size",
     "json",
     "key_map",

@@ -1,4 +1,4 @@
-"""Search for a checkpoint: the argument, PARARNN_CHECKPOINT_DIR, the package, the repository."""
+"""Search for a checkpoint: the argument, the set folder, fetched models, the package, the repository."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pararnn_server.access.keys import ConfigurationError
+from pararnn_server.fetch.model_folder import fetched_model, model_folder
 from pararnn_server.settings.environment import option_name
 from pararnn_server.settings.paths import printable
 from pararnn_server.settings.server_settings import Settings
@@ -19,14 +20,18 @@ def find_checkpoint(settings: Settings, argument: str | None = None) -> Path:
     """Directory of a checkpoint. Raises ConfigurationError that lists where it looked.
 
     argument: name of the command's argument that gave settings.checkpoint; None: it was the option.
-    With a name, the first folder that has a checkpoint of that name; without, the first checkpoint by name,
-    in int8 if NAME-int8 is beside it.
+    With a name, the first folder that has a checkpoint of that name. Without one, the first checkpoint of the
+    first folder that has any, in int8 if NAME-int8 is beside it; of fetched models, the chat model.
     """
     if settings.checkpoint is not None and is_checkpoint(Path(settings.checkpoint)):
         return Path(settings.checkpoint)
-    folders = list(_folders(settings))
+    fetched = model_folder(settings.model_dir)
+    folders = list(_folders(settings, fetched))
     for folder in folders:
-        found = _named(folder, settings.checkpoint) if settings.checkpoint else _first(folder)
+        if settings.checkpoint:
+            found = _named(folder, settings.checkpoint)
+        else:
+            found = fetched_model(folder) if folder == fetched else _first(folder)
         if found is not None:
             return found
     wanted = f"checkpoint {printable(settings.checkpoint)!r}" if settings.checkpoint else "any checkpoint"
@@ -34,7 +39,8 @@ def find_checkpoint(settings: Settings, argument: str | None = None) -> Path:
     name = argument or option_name("checkpoint")
     raise ConfigurationError(
         f"{name}: cannot find {wanted}: it must be a directory with a config.json, or"
-        f" the name of one in PARARNN_CHECKPOINT_DIR or among those that ship (looked in {printable(looked)})"
+        f" the name of one in PARARNN_CHECKPOINT_DIR, fetched or among those that ship (looked in"
+        f" {printable(looked)})"
     )
 
 
@@ -59,9 +65,11 @@ def shipped_checkpoints() -> Iterator[Path]:
             yield folder
 
 
-def _folders(settings: Settings) -> Iterator[Path]:
+def _folders(settings: Settings, fetched: Path | None) -> Iterator[Path]:
     if settings.checkpoint_dir is not None:
         yield settings.checkpoint_dir
+    if fetched is not None:
+        yield fetched
     yield from shipped_checkpoints()
 
 

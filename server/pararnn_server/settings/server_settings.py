@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     checkpoint_dir: Path | None = Field(
         None, description="Where checkpoints are looked up by name, before those that ship with the program."
     )
+    model_dir: Path | None = Field(
+        None,
+        description="Where fetched models are kept and found by name; default: pararnn/models below the"
+        " user's cache directory.",
+    )
     served_model_name: CommaList = Field(
         (),
         description="Names clients may use for the model, separated by commas; answers carry the first."
@@ -270,7 +275,7 @@ class Settings(BaseSettings):
             else value
         )
 
-    @field_validator("checkpoint_dir", "data_dir", "keys_file", mode="after")
+    @field_validator("checkpoint_dir", "model_dir", "data_dir", "keys_file", mode="after")
     @classmethod
     def _expand_home(cls, path: Path | None) -> Path | None:
         return None if path is None else user_path(path)

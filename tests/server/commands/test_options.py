@@ -16,6 +16,7 @@ ANOTHER_VALUE = {
     "max_num_batched_tokens": "100",
     "data_dir": "/data",
     "checkpoint_dir": "elsewhere",
+    "model_dir": "models",
     "served_model_name": "one,other",
     "device": "cpu",
     "dtype": "bfloat16",
@@ -128,6 +129,7 @@ def test_what_settings_refuse_is_one_complaint_that_names_option_and_variable() 
 
 
 PATHS = {
+    "fetch-model": ("--model-dir=~/a",),
     "convert": ("~/a", "~/b", "--key-map=~/c", "--tokenizer=~/d", "--chat-template=~/e"),
     "quantize": ("a", "~/b", "--calibrate=~/c", "--evaluate=~/d"),
     "bench": ("--json=~/a",),

@@ -81,5 +81,42 @@ def test_the_package_comes_before_the_repository_and_after_what_is_set(
     assert find_checkpoint(Settings(checkpoint="other")) == only_there
 
 
+@pytest.fixture
+def fetched(tmp_path: Path) -> Path:
+    return make(tmp_path / "models" / "paragru-141m-chat")
+
+
+def test_without_a_name_the_fetched_chat_model_is_meant(tmp_path: Path, fetched: Path) -> None:
+    make(tmp_path / "models" / "a-model-of-another-name")
+    assert find_checkpoint(Settings(model_dir=tmp_path / "models")) == fetched
+
+
+def test_a_fetched_model_is_found_by_name(tmp_path: Path, fetched: Path) -> None:
+    int8 = make(tmp_path / "models" / "paragru-141m-chat-int8")
+    settings = Settings(model_dir=tmp_path / "models", checkpoint="paragru-141m-chat-int8")
+    assert find_checkpoint(settings) == int8
+
+
+def test_the_checkpoint_directory_comes_before_fetched_models(tmp_path: Path, fetched: Path) -> None:
+    ours = make(tmp_path / "store" / "ours")
+    settings = Settings(model_dir=tmp_path / "models", checkpoint_dir=tmp_path / "store")
+    assert find_checkpoint(settings) == ours
+
+
+def test_a_user_without_a_home_directory_gets_the_model_that_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PARARNN_MODEL_DIR")
+    monkeypatch.setattr("pararnn_server.fetch.model_folder.home", lambda: None)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert find_checkpoint(Settings()).name == "paragru-5m-stdlib-int8"
+
+
+def test_tests_do_not_see_what_is_fetched_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    make(tmp_path / "pararnn" / "models" / "paragru-141m-chat")
+    assert find_checkpoint(Settings()).name == "paragru-5m-stdlib-int8"
+
+
 def test_shipped_checkpoints_are_looked_up_in_package_and_repository() -> None:
     assert all(folder.name == "checkpoints" and folder.is_dir() for folder in shipped_checkpoints())

@@ -90,10 +90,11 @@ def test_a_home_directory_and_quotes_of_an_env_file_are_understood(
     quote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("DATA_DIR", "CHECKPOINT_DIR", "KEYS_FILE", "CHECKPOINT"):
+    for name in ("DATA_DIR", "CHECKPOINT_DIR", "MODEL_DIR", "KEYS_FILE", "CHECKPOINT"):
         monkeypatch.setenv(f"PARARNN_{name}", f"{quote}~/x{quote}")
     settings = Settings()
     assert settings.data_dir == settings.checkpoint_dir == settings.keys_file == tmp_path / "x"
+    assert settings.model_dir == tmp_path / "x"
     assert settings.checkpoint == str(tmp_path / "x")
 
 

@@ -1,0 +1,1 @@
+"""Models that are fetched once: the table, the download, the folder."""
