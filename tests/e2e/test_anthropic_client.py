@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Literal
 
 import anthropic
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
-from anthropic.types import MessageParam, UserMessageParam
+from anthropic.types import MessageParam, TextBlockParam, UserMessageParam
+from pydantic import BaseModel
 
 from tests.e2e.serve_process import serve_process
 from tests.fixtures import tiny_checkpoint
@@ -82,6 +84,36 @@ def test_a_reply_that_is_begun_is_continued(client: Anthropic) -> None:
     ]
     assert counts[1] == counts[0] + 3
     assert whole.usage.input_tokens + (whole.usage.cache_read_input_tokens or 0) == counts[1]
+
+
+class Answer(BaseModel):
+    """The form of a reply."""
+
+    works: bool
+    grade: Literal["good", "bad"]
+
+
+def test_a_reply_is_parsed_to_a_model(client: Anthropic) -> None:
+    message = client.messages.parse(
+        model="tiny", max_tokens=200, messages=[ASKED], output_format=Answer, extra_body=SEED
+    )
+    assert isinstance(message.parsed_output, Answer)
+    with client.messages.stream(
+        model="tiny", max_tokens=200, messages=[ASKED], output_format=Answer, extra_body=SEED
+    ) as stream:
+        assert stream.get_final_message().parsed_output == message.parsed_output
+
+
+def test_marks_for_the_cache_are_counted(client: Anthropic) -> None:
+    system: list[TextBlockParam] = [
+        {"type": "text", "text": "of the inner thing " * 20, "cache_control": {"type": "ephemeral"}}
+    ]
+    first, second = (
+        client.messages.create(model="tiny", max_tokens=1, messages=[asked], system=system).usage
+        for asked in (ASKED, UserMessageParam(role="user", content="another question"))
+    )
+    assert first.cache_creation_input_tokens == second.cache_read_input_tokens
+    assert (first.cache_read_input_tokens, second.cache_creation_input_tokens) == (0, 0)
 
 
 def test_a_stop_sequence_is_named(client: Anthropic) -> None:

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
 from pararnn_server.errors import BadRequest
+from pararnn_server.http.schemas.base import PromptCacheBreakpoint, TextPart
 from pararnn_server.http.schemas.chat import ChatRequest, MessageFields
 from pararnn_server.http.schemas.generation import StreamOptions
 from pararnn_server.http.schemas.message_blocks import (
-    AskedMessage,
+    Block,
+    CacheControl,
+    TextBlock,
     ToolResultBlock,
     ToolUseBlock,
-    text_of,
 )
 from pararnn_server.http.schemas.messages import MessageContext, MessageRequest
+from pararnn_server.http.schemas.structured import JsonSchemaForm
 from pararnn_server.http.schemas.tools import CalledFunction, MessageToolCall
+
+MOST_MARKS = 4
+"""Marks for the cache in a request, as in Anthropic's API."""
 
 _SEPARATOR = "\n\n"
 """Between two messages of one role in a row, which are one turn."""
 
 _FAILED = "Error: "
 """Before the result of a call that failed: templates have no other place for it."""
+
+# Fields of a chat, and what they are here. Positions of messages differ, as some are joined or parted.
+_NAMES = (
+    (re.compile(r"messages\..*"), "messages"),
+    (re.compile(r"response_format\.json_schema\.schema"), "output_config.format.schema"),
+)
 
 
 def chat_of(body: MessageRequest) -> ChatRequest:
@@ -48,17 +61,24 @@ def chat_of(body: MessageRequest) -> ChatRequest:
         timeout=body.timeout,
         continue_final_message=begins or None,
         add_generation_prompt=False if begins else None,
+        response_format=_response_format(body),
         user=None if body.metadata is None else body.metadata.user_id,
     )
 
 
 def chat_messages(body: MessageContext) -> list[MessageFields]:
     """Return the messages of the chat, the system first. Raises BadRequest."""
-    if begins_reply(body) and any(isinstance(block, ToolUseBlock) for block in body.messages[-1].blocks):
-        param = f"messages.{len(body.messages) - 1}.content"
+    last = len(body.messages) - 1
+    if begins_reply(body) and any(isinstance(block, ToolUseBlock) for block in body.messages[last].blocks):
+        param = f"messages.{last}.content"
         message = "a message that calls tools cannot be continued: send the results of its calls"
         raise BadRequest(f"{param}: {message}.", param=param)
-    return list(_joined(_written(body)))
+    messages = list(_joined(_written(body)))
+    if body.cache_control is not None:
+        # A mark of the whole request is one behind its last block.
+        messages[-1]["content"] = [*_parts(messages[-1]), _part("", body.cache_control)]
+    _check_marks(messages)
+    return messages
 
 
 def begins_reply(body: MessageContext) -> bool:
@@ -66,32 +86,56 @@ def begins_reply(body: MessageContext) -> bool:
     return body.messages[-1].role == "assistant"
 
 
+def in_words_of_messages(error: BadRequest) -> BadRequest:
+    """Return an error about a field of the chat as one about the field that became it."""
+    if error.param is None:
+        return error
+    param = next(
+        (pattern.sub(name, error.param) for pattern, name in _NAMES if pattern.match(error.param)), None
+    )
+    if param is None:
+        return error
+    return BadRequest(error.message.replace(error.param, param, 1), param=param, code=error.code)
+
+
+def _response_format(body: MessageRequest) -> JsonSchemaForm | None:
+    form = None if body.output_config is None else body.output_config.format
+    return None if form is None else {"type": "json_schema", "json_schema": {"schema": form["schema"]}}
+
+
+def _check_marks(messages: Sequence[MessageFields]) -> None:
+    count = sum(part.prompt_cache_breakpoint is not None for each in messages for part in _parts(each))
+    if count > MOST_MARKS:
+        message = f"cache_control: at most {MOST_MARKS} blocks may have it; {count} have."
+        raise BadRequest(message, param="cache_control")
+
+
 def _written(body: MessageContext) -> Iterator[MessageFields]:
-    if system := text_of(body.system):
+    """Yield the messages one by one; the content of each is parts."""
+    if system := _texts(body.system):
         yield {"role": "system", "content": system}
     names: dict[str, str] = {}
     for message in body.messages:
         calls = [block for block in message.blocks if isinstance(block, ToolUseBlock)]
+        results = [block for block in message.blocks if isinstance(block, ToolResultBlock)]
         names |= {call.id: call.name for call in calls}
-        if calls:
-            text = text_of(message.content) or None
-            yield {"role": message.role, "content": text, "tool_calls": [_call(call) for call in calls]}
-        elif any(isinstance(block, ToolResultBlock) for block in message.blocks):
-            yield from _results(message, names)
-        else:
-            yield {"role": message.role, "content": text_of(message.content)}
+        yield from (_result(each, names.get(each.tool_use_id)) for each in results)
+        texts = _texts(message.content)
+        # Results alone are no turn of the user.
+        if texts or not results:
+            written: MessageFields = {"role": message.role, "content": texts}
+            if calls:
+                written["tool_calls"] = [_call(call) for call in calls]
+            yield written
 
 
-def _results(message: AskedMessage, names: Mapping[str, str]) -> Iterator[MessageFields]:
-    """Yield a message for each result, and one for the text behind them."""
-    for block in message.blocks:
-        if isinstance(block, ToolResultBlock):
-            content = f"{_FAILED if block.is_error else ''}{text_of(block.content)}"
-            # Some templates show the name of the tool, which Anthropic's results do not repeat.
-            name = names.get(block.tool_use_id)
-            yield {"role": "tool", "tool_call_id": block.tool_use_id, "content": content, "name": name}
-    if text := text_of(message.content):
-        yield {"role": message.role, "content": text}
+def _result(block: ToolResultBlock, name: str | None) -> MessageFields:
+    """Return the message of a result. name: of the tool, which Anthropic's results do not repeat."""
+    texts = [_part(_FAILED)] if block.is_error else []
+    texts += _texts(block.content)
+    if block.cache_control is not None:
+        texts.append(_part("", block.cache_control))
+    return {"role": "tool", "tool_call_id": block.tool_use_id, "content": _plain(texts), "name": name}
 
 
 def _call(block: ToolUseBlock) -> MessageToolCall:
@@ -102,12 +146,46 @@ def _call(block: ToolUseBlock) -> MessageToolCall:
 def _joined(messages: Iterable[MessageFields]) -> Iterator[MessageFields]:
     """Join messages of one role in a row: many templates want the roles to alternate."""
     for role, group in groupby(messages, key=itemgetter("role")):
-        first, *others = group
-        if role == "tool" or not others:
-            yield from (first, *others)
+        if role == "tool":
+            yield from group
             continue
-        texts = [str(each["content"]) for each in (first, *others) if each["content"]]
-        joined: MessageFields = {"role": role, "content": _SEPARATOR.join(texts)}
-        if calls := [call for each in (first, *others) for call in each.get("tool_calls") or ()]:
-            joined["tool_calls"] = calls
+        parts: list[TextPart] = []
+        calls: list[MessageToolCall] = []
+        for each in group:
+            calls += each.get("tool_calls") or ()
+            if texts := _parts(each):
+                parts += [_part(_SEPARATOR), *texts] if parts else texts
+        joined: MessageFields = {"role": role, "content": _plain(parts)}
+        if calls:
+            # A message that only calls tools has no text.
+            joined |= {"content": joined["content"] or None, "tool_calls": calls}
         yield joined
+
+
+def _texts(content: str | Sequence[Block] | None) -> list[TextPart]:
+    """Return the texts of a message that are not empty, with their marks."""
+    if isinstance(content, str | None):
+        return [_part(content)] if content else []
+    blocks = (block for block in content if isinstance(block, TextBlock))
+    return [_part(block.text, block.cache_control) for block in blocks if block.text or block.cache_control]
+
+
+def _parts(message: MessageFields) -> Sequence[TextPart]:
+    content = message.get("content")
+    if isinstance(content, str | None):
+        return [_part(content)] if content else []
+    return content
+
+
+def _plain(parts: Sequence[TextPart]) -> str | list[TextPart]:
+    """Return the text of parts without marks, which a chat reads faster."""
+    if any(part.prompt_cache_breakpoint is not None for part in parts):
+        return list(parts)
+    return "".join(part.text for part in parts)
+
+
+def _part(text: str, mark: CacheControl | None = None) -> TextPart:
+    made = None
+    if mark is not None:
+        made = PromptCacheBreakpoint.model_construct(mode="explicit", ttl=mark.ttl or "5m")
+    return TextPart.model_construct(type="text", text=text, prompt_cache_breakpoint=made)

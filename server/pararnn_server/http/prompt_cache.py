@@ -13,7 +13,7 @@ from pararnn_server.text.prompt_places import TextPlace
 _SECONDS: dict[CacheTtl, float] = {"5m": 300.0, "30m": 1800.0, "1h": 3600.0}
 _DEFAULT_TTL: CacheTtl = "30m"
 # OpenAI's rule: the latest four count, and the implicit state is one of them.
-_MOST_PLACES = 4
+MOST_PLACES = 4
 
 
 def is_explicit(options: PromptCacheOptions | None) -> bool:
@@ -21,15 +21,20 @@ def is_explicit(options: PromptCacheOptions | None) -> bool:
     return options is not None and options.mode == "explicit"
 
 
-def marked_places(messages: Sequence[MessageFields], options: PromptCacheOptions | None) -> list[TextPlace]:
-    """Return the latest marked places of a conversation, in its order."""
+def marked_places(
+    messages: Sequence[MessageFields], options: PromptCacheOptions | None, most: int = MOST_PLACES - 1
+) -> list[TextPlace]:
+    """Return the latest marked places of a conversation, in its order.
+
+    most: of them beside the implicit state; without that state one more.
+    """
     ttl = (options.ttl if options is not None else None) or _DEFAULT_TTL
     places = [
         TextPlace(number, end, _SECONDS[mark.ttl or ttl])
         for number, each in enumerate(messages)
         for end, mark in _marks(each)
     ]
-    return places[-(_MOST_PLACES if is_explicit(options) else _MOST_PLACES - 1) :]
+    return places[-(most + 1 if is_explicit(options) else most) :]
 
 
 def _marks(message: MessageFields) -> Iterator[tuple[int, PromptCacheBreakpoint]]:

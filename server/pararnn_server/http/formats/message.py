@@ -17,13 +17,19 @@ _STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens"}
 
 
 class MessageFormat(AnswerFormat):
-    """One reply, in blocks. request_id: for an error in the stream. collects: see `replies`."""
+    """One reply, in blocks. request_id: for an error in the stream. collects: see `replies`.
+
+    num_marked: leading ids of the prompt up to the last mark for the cache.
+    """
 
     ping = _PING.encode()
 
-    def __init__(self, heading: Heading, request_id: str, *, collects: bool = False) -> None:
+    def __init__(
+        self, heading: Heading, request_id: str, *, num_marked: int = 0, collects: bool = False
+    ) -> None:
         self._heading = heading
         self._request_id = request_id
+        self._num_marked = num_marked
         self._collects = collects
         self.replies: dict[int, str] = {}
         # Pieces in a list: adding each to one string would copy a long reply again and again.
@@ -51,7 +57,7 @@ class MessageFormat(AnswerFormat):
         self._keep(index, "".join(self._said))
         block = _event("content_block_stop", index=0) if self._num_blocks else ""
         session = {} if ending.session is None else {"session": session_stamp(ending.session)}
-        counts = _usage(usage or TokenUsage(0, 0))
+        counts = self._usage(usage or TokenUsage(0, 0))
         return block + _event("message_delta", delta=_stop(ending), usage=counts, **session)
 
     def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
@@ -100,7 +106,17 @@ class MessageFormat(AnswerFormat):
             "content": content,
             "model": self._heading.model,
             **_stop(ending),
-            "usage": _usage(usage),
+            "usage": self._usage(usage),
+        }
+
+    def _usage(self, usage: TokenUsage) -> dict[str, int]:
+        """Return the fields of the schema `MessageUsage`. The counts of input exclude each other."""
+        num_written = max(0, self._num_marked - usage.cached_tokens)
+        return {
+            "input_tokens": usage.prompt_tokens - usage.cached_tokens - num_written,
+            "cache_creation_input_tokens": num_written,
+            "cache_read_input_tokens": usage.cached_tokens,
+            "output_tokens": usage.completion_tokens,
         }
 
 
@@ -110,17 +126,6 @@ def _stop(ending: Ending | None) -> dict[str, str | None]:
     if ending.reason == "stop" and isinstance(ending.stop_reason, str):
         return {"stop_reason": "stop_sequence", "stop_sequence": ending.stop_reason}
     return {"stop_reason": _STOP_REASONS.get(ending.reason, ending.reason), "stop_sequence": None}
-
-
-def _usage(usage: TokenUsage) -> dict[str, int]:
-    """Return the fields of the schema `MessageUsage`. The counts of input exclude each other."""
-    return {
-        "input_tokens": usage.prompt_tokens - usage.cached_tokens,
-        # States are kept without being asked for, so none is made on account of this request's marks.
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": usage.cached_tokens,
-        "output_tokens": usage.completion_tokens,
-    }
 
 
 def _event(type: str, **fields: Any) -> str:

@@ -14,6 +14,7 @@ from pararnn_server.http.routes.chat_answer import answer_chat
 from pararnn_server.http.schemas.chat import ChatChunk, ChatRequest, ChatResponse
 from pararnn_server.http.schemas.errors import ErrorBody
 from pararnn_server.models.service import service_of
+from pararnn_server.text.prompts import EncodedPrompt
 
 router = APIRouter(route_class=StrictRoute, tags=["generate"])
 
@@ -27,7 +28,7 @@ async def create_chat_completion(request: Request) -> Response:
     service_of(request).check_accepting()
     body = await read_body(request, ChatRequest)
 
-    def form_of(context: RequestContext, head: Heading, *, collects: bool) -> ChatFormat:
+    def form_of(context: RequestContext, head: Heading, _: EncodedPrompt, *, collects: bool) -> ChatFormat:
         return ChatFormat(
             head,
             context.model.tokenizer,

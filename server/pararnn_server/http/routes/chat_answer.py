@@ -14,7 +14,7 @@ from pararnn_server.errors import BadRequest
 from pararnn_server.http.answer_size import CHAT_ENTRY
 from pararnn_server.http.chat_fields import template_messages, template_variables
 from pararnn_server.http.formats.base import AnswerFormat, Heading
-from pararnn_server.http.prompt_cache import is_explicit, marked_places
+from pararnn_server.http.prompt_cache import MOST_PLACES, is_explicit, marked_places
 from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.routes.generate import answer, fitted_plan, generation_context, heading, plan_of
 from pararnn_server.http.sampling_fields import Sampling
@@ -29,25 +29,37 @@ from pararnn_server.text.prompts import EncodedPrompt
 class FormatOf(Protocol):
     """Makes the format of an answer."""
 
-    def __call__(self, context: RequestContext, head: Heading, *, collects: bool) -> AnswerFormat:
+    def __call__(
+        self, context: RequestContext, head: Heading, prompt: EncodedPrompt, /, *, collects: bool
+    ) -> AnswerFormat:
         """Return the format. collects: it keeps the texts of its replies."""
 
 
-async def answer_chat(request: Request, body: ChatRequest, id_prefix: str, form_of: FormatOf) -> Response:
-    """Return the answer to a chat. Raises ServerError."""
+async def answer_chat(
+    request: Request,
+    body: ChatRequest,
+    id_prefix: str,
+    form_of: FormatOf,
+    *,
+    most_marks: int = MOST_PLACES - 1,
+) -> Response:
+    """Return the answer to a chat. Raises ServerError.
+
+    most_marks: for the cache that count, beside the implicit state.
+    """
     context = await generation_context(request, body, _sampling)
     messages = template_messages(body.messages)
     partition = Partition(context.owner.key, body.cache_salt)
     continues_last = bool(body.continue_final_message)
     variables = _variables(context, body)
-    prompt = await context.in_time(_read_prompt(context, body, messages, partition, variables))
+    prompt = await context.in_time(_read_prompt(context, body, messages, partition, variables, most_marks))
     mask = await context.in_time(token_mask(context, reply_form(body)))
     head = heading(context, id_prefix, body)
     plan = fitted_plan(context, plan_of(context, head, body, [prompt], mask), body, CHAT_ENTRY, echo=False)
     # Without a session the client will send the whole conversation again.
     reads_ahead = body.session_id is None and not is_explicit(body.prompt_cache_options)
     readahead = context.model.readahead if reads_ahead else None
-    form = form_of(context, head, collects=readahead is not None)
+    form = form_of(context, head, prompt, collects=readahead is not None)
     if readahead is None:
         return answer(context, plan, form, body)
     # A reply that was begun by the client comes back as one message.
@@ -83,6 +95,7 @@ async def _read_prompt(
     messages: Sequence[Message],
     partition: Partition,
     variables: Mapping[str, Any],
+    most_marks: int,
 ) -> EncodedPrompt:
     """Encode what the messages add; nothing where the answer is repeated."""
     prompts, session = context.model.prompts, context.session
@@ -99,6 +112,6 @@ async def _read_prompt(
     )
     explicit = is_explicit(body.prompt_cache_options)
     # The state of a session is kept with it, and a place in its messages is none of a whole prompt.
-    places = marked_places(body.messages, body.prompt_cache_options) if session.is_empty else []
+    places = marked_places(body.messages, body.prompt_cache_options, most_marks) if session.is_empty else []
     breakpoints = await context.model.chat.breakpoints(messages, places, partition, variables=variables)
     return EncodedPrompt(prompts.checked(ids, "messages"), cache_use=CacheUse(breakpoints, explicit))

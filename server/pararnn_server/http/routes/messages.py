@@ -7,11 +7,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import read_body
 from pararnn_server.http.chat_fields import template_messages
 from pararnn_server.http.formats.base import Heading
 from pararnn_server.http.formats.message import MessageFormat
-from pararnn_server.http.messages_to_chat import begins_reply, chat_messages, chat_of
+from pararnn_server.http.messages_to_chat import (
+    MOST_MARKS,
+    begins_reply,
+    chat_messages,
+    chat_of,
+    in_words_of_messages,
+)
 from pararnn_server.http.openapi import GENERATING, WITH_BODY, documented
 from pararnn_server.http.queries import StrictRoute
 from pararnn_server.http.request_context import RequestContext, request_context
@@ -27,6 +34,7 @@ from pararnn_server.http.schemas.messages import (
 )
 from pararnn_server.models.service import service_of
 from pararnn_server.state_cache.state_cache import Partition
+from pararnn_server.text.prompts import EncodedPrompt
 
 # Clients of beta versions of the interface send it with each request.
 Beta = Annotated[bool, Query(alias="beta")]
@@ -44,12 +52,18 @@ async def create_message(request: Request, _beta: Beta = False) -> Response:
     """Answer a conversation. A last message of the assistant is continued."""
     service_of(request).check_accepting()
     body = await read_body(request, MessageRequest)
-    request_id = request_state(request.scope).request_id
+    chat, request_id = chat_of(body), request_state(request.scope).request_id
 
-    def form_of(context: RequestContext, head: Heading, *, collects: bool) -> MessageFormat:
-        return MessageFormat(head, request_id, collects=collects)
+    def form_of(_: RequestContext, head: Heading, prompt: EncodedPrompt, *, collects: bool) -> MessageFormat:
+        # A repeated turn has no prompt, and must have the counts of the first time.
+        marks = prompt.cache_use.breakpoints if body.session_id is None else ()
+        num_marked = marks[-1].num_tokens if marks else 0
+        return MessageFormat(head, request_id, num_marked=num_marked, collects=collects)
 
-    return await answer_chat(request, chat_of(body), "msg_", form_of)
+    try:
+        return await answer_chat(request, chat, "msg_", form_of, most_marks=MOST_MARKS)
+    except BadRequest as error:
+        raise in_words_of_messages(error) from error
 
 
 @router.post(
@@ -66,11 +80,12 @@ async def count_message_tokens(request: Request, _beta: Beta = False) -> Respons
 
 async def _count(context: RequestContext, body: MessageCountRequest) -> int:
     limit = context.model.prompts.limit("messages")
-    ids = await context.model.chat.encode(
-        template_messages(chat_messages(body)),
-        Partition(context.owner.key),
-        continues_last=begins_reply(body),
-        limit=limit,
-    )
+    messages, partition = template_messages(chat_messages(body)), Partition(context.owner.key)
+    try:
+        ids = await context.model.chat.encode(
+            messages, partition, continues_last=begins_reply(body), limit=limit
+        )
+    except BadRequest as error:
+        raise in_words_of_messages(error) from error
     limit.check(len(ids))
     return len(ids)

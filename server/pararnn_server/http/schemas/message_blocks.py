@@ -16,7 +16,7 @@ _MOST_ARGUMENTS = 4096
 
 
 class CacheControl(RequestBody):
-    """A mark for the cache, which here keeps states without being asked."""
+    """Marks the end of a beginning that other prompts share: its state is kept for the time to live."""
 
     type: Literal["ephemeral"]
     ttl: Literal["5m", "1h"] | None = None
@@ -167,10 +167,3 @@ def _check_roles(message: AskedMessage) -> AskedMessage:
 
 
 GivenMessage = Annotated[AskedMessage, AfterValidator(_check_roles)]
-
-
-def text_of(content: str | Sequence[Block] | None) -> str:
-    """Return the text of a message or of the system, its blocks joined."""
-    if isinstance(content, str):
-        return content
-    return "".join(block.text for block in content or () if isinstance(block, TextBlock))

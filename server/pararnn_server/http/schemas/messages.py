@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, with_config
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from pararnn_server.http.schemas.base import (
+    STRICT,
     AtMostMaxMessages,
     EmptyList,
     Examples,
@@ -15,10 +17,12 @@ from pararnn_server.http.schemas.base import (
     ResponseBody,
     SessionId,
     StopString,
+    without_unknown_nulls,
 )
 from pararnn_server.http.schemas.first_fault import FirstFault
 from pararnn_server.http.schemas.generation import SEED_LIMIT, Count, Share
 from pararnn_server.http.schemas.message_blocks import CacheControl, GivenMessage, TextContent
+from pararnn_server.http.schemas.structured import SchemaObject
 from pararnn_server.http.schemas.usage import SessionStamp
 
 _THINKS = ("enabled", "between_tools")
@@ -38,10 +42,24 @@ def _refuse_thinking(value: Any) -> Any:
     return value
 
 
+# A dictionary, because an attribute of a model cannot be called `schema`.
+@with_config(STRICT)
+class JsonOutput(TypedDict):
+    """JSON that is valid by a schema."""
+
+    type: Literal["json_schema"]
+    schema: SchemaObject
+
+
+def _ask_for_known_fields(value: Any) -> Any:
+    return without_unknown_nulls(value, JsonOutput.__annotations__.keys())
+
+
 class OutputConfig(RequestBody):
-    """Plain text, at the effort that there is."""
+    """The form of the reply, any text without one. There is one effort."""
 
     effort: Literal["high"] | None = None
+    format: Annotated[JsonOutput, BeforeValidator(_ask_for_known_fields)] | None = None
 
 
 class NoToolChoice(RequestBody):
@@ -64,6 +82,8 @@ class MessageContext(RequestBody):
     model: Annotated[str, Field(max_length=256)] | None = None
     messages: Annotated[list[GivenMessage], Field(min_length=1), FirstFault(), AtMostMaxMessages]
     system: TextContent | None = None
+    cache_control: CacheControl | None = None
+    output_config: OutputConfig | None = None
 
 
 class MessageHonoured(MessageContext):
@@ -91,8 +111,6 @@ class MessageRecorded(RequestBody):
 class CountNeutral(RequestBody):
     """Fields of a message and of its count that only their neutral value may take."""
 
-    cache_control: CacheControl | None = None
-    output_config: OutputConfig | None = None
     speed: Literal["standard"] | None = None
     thinking: Annotated[Thinking, BeforeValidator(_refuse_thinking)] | None = None
     tool_choice: NoToolChoice | None = None

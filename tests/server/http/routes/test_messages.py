@@ -204,7 +204,8 @@ def test_a_reply_that_is_begun_is_continued(server: HttpServer) -> None:
     assert text_of(answer) == server.complete(whole + rest, **BASE)["choices"][0]["text"]
 
 
-BLOCKS = [text("th", cache_control={"type": "ephemeral", "ttl": "1h"}), text("e", citations=None)]
+BLOCKS = [text("th"), text("e", citations=None), text("")]
+MARK = {"type": "ephemeral"}
 
 
 @pytest.mark.parametrize(
@@ -233,6 +234,50 @@ def test_messages_are_read_as_the_text_that_they_hold(
 ) -> None:
     assert messages_as_read(server, *asked) == same
     assert text_of(ask(server, *asked)) == text_of(ask(server, *same))
+
+
+def test_a_mark_is_that_of_a_chat(server: HttpServer) -> None:
+    marked = [text("a"), text("b", cache_control=MARK), text("c")]
+    [read] = messages_as_read(server, user(marked))
+    marks = [(part.text, part.prompt_cache_breakpoint) for part in read["content"]]
+    assert [(each, mark and mark.ttl) for each, mark in marks] == [("a", None), ("b", "5m"), ("c", None)]
+    [_, read] = messages_as_read(server, user("a"), assistant("b"), cache_control=MARK | {"ttl": "1h"})
+    assert [(part.text, bool(part.prompt_cache_breakpoint)) for part in read["content"]] == [
+        ("b", False),
+        ("", True),
+    ]
+    result = {"type": "tool_result", "tool_use_id": "a", "content": "3", "cache_control": MARK}
+    [read] = messages_as_read(server, user([result]))
+    assert [(part.text, bool(part.prompt_cache_breakpoint)) for part in read["content"]] == [
+        ("3", False),
+        ("", True),
+    ]
+
+
+def test_tokens_up_to_the_last_mark_are_counted_as_written(loaded: Loaded) -> None:
+    shared = [text("of the inner thing " * 20, cache_control=MARK)]
+    with serving(loaded) as server:
+        counts = [
+            ask(server, user(question), system=shared)["usage"]
+            for question in ("a first question", "another one", "another one")
+        ]
+        plain = ask(server, user("and one more"), system=shared[0]["text"])["usage"]
+    first, second, third = counts
+    assert first["cache_read_input_tokens"] == 0 < first["input_tokens"] < 40
+    marked = first["cache_creation_input_tokens"]
+    assert marked > 200
+    assert (second["cache_creation_input_tokens"], second["cache_read_input_tokens"]) == (0, marked)
+    assert (third["input_tokens"], third["cache_creation_input_tokens"]) == (0, 0)
+    assert plain["cache_creation_input_tokens"] == 0 < marked <= plain["cache_read_input_tokens"]
+
+
+def test_the_form_of_a_reply_is_that_of_its_schema(server: HttpServer) -> None:
+    schema = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"]}
+    form = {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
+    for seed in range(3):
+        answer = ask(server, seed=seed, max_tokens=300, temperature=2, **form)
+        if answer["stop_reason"] == "end_turn":
+            assert json.loads(text_of(answer))["n"] in (1, 2)
 
 
 def test_system_may_be_blocks(server: HttpServer) -> None:
@@ -290,11 +335,12 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "top_p": ({}, {"top_p": 0.01}),
     "top_k": ({}, {"top_k": 1}),
     "seed": ({}, {"seed": 12}),
+    "output_config": ({}, {"output_config": {"format": {"type": "json_schema", "schema": {"const": 7}}}}),
 }
-TESTED_ELSEWHERE = {"model", "stream", "session_id", "expected_turn", "cache_salt", "timeout"}
+TESTED_ELSEWHERE = {
+    *("model", "stream", "session_id", "expected_turn", "cache_salt", "timeout", "cache_control"),
+}
 NEUTRAL: list[tuple[str, Any]] = [
-    ("cache_control", {"type": "ephemeral"}),
-    ("cache_control", {"type": "ephemeral", "ttl": "5m"}),
     ("output_config", {"effort": "high"}),
     ("output_config", {}),
     ("service_tier", "auto"),
@@ -430,6 +476,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"metadata": {"user": "a"}}, "metadata.user"),
     ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
     ({"output_config": {"effort": "low"}}, "output_config.effort"),
+    ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
+    ({"output_config": {"format": {"type": "text", "schema": {}}}}, "output_config.format.type"),
+    (
+        {"output_config": {"format": {"type": "json_schema", "schema": {"type": "strange"}}}},
+        "output_config.format.schema",
+    ),
+    ({"cache_control": {"type": "ephemeral", "ttl": "30m"}}, "cache_control.ttl"),
+    ({"messages": [user([text("a", cache_control={"type": "ephemeral"})] * 5)]}, "cache_control"),
     ({"service_tier": "priority"}, "service_tier"),
     ({"speed": "fast"}, "speed"),
     ({"container": "x"}, "container"),
