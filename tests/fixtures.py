@@ -71,10 +71,12 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def tiny_checkpoint(path: Path, cell: str = "gru", seed: int = 0, **over: Any) -> Path:
+def tiny_checkpoint(
+    path: Path, cell: str = "gru", seed: int = 0, chat_template: str = CHAT_TEMPLATE, **over: Any
+) -> Path:
     """A whole checkpoint directory with tokenizer and chat template; returns `path`."""
     with TemporaryDirectory() as folder:
         tokenizer = Path(folder) / "tokenizer.json"
         tiny_tokenizer().save(str(tokenizer))
-        save_checkpoint(tiny_model(cell, seed, **over), path, tokenizer, chat_template=CHAT_TEMPLATE)
+        save_checkpoint(tiny_model(cell, seed, **over), path, tokenizer, chat_template=chat_template)
     return path

@@ -24,8 +24,9 @@ ROOMS = {
         ("assemble",),
     ),
     "pararnn_server": (
+        ("tools",),
         ("errors", "settings"),
-        ("fetch", "metrics", "state_cache", "tools"),
+        ("fetch", "metrics", "state_cache"),
         ("access", "http/schemas"),
         ("concurrency", "sessions/stores"),
         ("sessions", "text"),

@@ -36,11 +36,12 @@ class BodyLimits(NamedTuple):
 
     max_body_values: int
     max_messages: int
+    max_tools: int
 
     @classmethod
     def of(cls, settings: Settings) -> BodyLimits:
         """Take them from the settings."""
-        return cls(settings.max_body_values, settings.max_messages)
+        return cls(settings.max_body_values, settings.max_messages, settings.max_tools)
 
 
 async def read_body(request: Request, schema: type[Body]) -> Body:

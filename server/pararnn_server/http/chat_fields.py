@@ -11,8 +11,11 @@ from pydantic_core import from_json
 
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.schemas.chat import ChatRequest, MessageFields, text_of
-from pararnn_server.http.schemas.tools import AllowedToolsChoice, MessageToolCall, ToolChoice, ToolFields
+from pararnn_server.http.schemas.tools import AllowedToolsChoice, FunctionTool, MessageToolCall, ToolChoice
 from pararnn_server.text.conversation import Message, ToolCall, message, tool_call, tool_result
+from pararnn_server.tools.call_format import CallFormat
+from pararnn_server.tools.call_ids import call_id
+from pararnn_server.tools.call_parser import parsed
 from pararnn_server.tools.tool import NO_TOOLS, Tool, ToolMode, ToolUse
 
 
@@ -38,15 +41,17 @@ def template_variables(body: ChatRequest, reserved: AbstractSet[str], max_bytes:
     return {**given, "documents": body.documents} if body.documents else given
 
 
-def tool_use(body: ToolFields, max_bytes: int) -> ToolUse:
+def tool_use(
+    tools: Sequence[FunctionTool] | None,
+    choice: ToolChoice | None,
+    max_bytes: int,
+    *,
+    parallel: bool | None = None,
+) -> ToolUse:
     """Return the rules of a request. Raises BadRequest, also for tools of more than `max_bytes`."""
-    tools = [Tool(dict(each.function)) for each in body.tools or ()]
-    return tool_rules(
-        tools,
-        *_choice_of(body.tool_choice),
-        parallel=body.parallel_tool_calls is not False,
-        max_bytes=max_bytes,
-    )
+    given = [Tool(dict(each.function)) for each in tools or ()]
+    mode, names = _choice_of(choice)
+    return tool_rules(given, mode, names, parallel=parallel is not False, max_bytes=max_bytes)
 
 
 def tool_rules(
@@ -85,6 +90,18 @@ def _choice_of(choice: ToolChoice | None) -> tuple[ToolMode | None, list[str] | 
     if isinstance(choice, AllowedToolsChoice):
         return choice.allowed_tools.mode, [each.function.name for each in choice.allowed_tools.tools]
     return "required", [choice.function.name]
+
+
+def reply_message(form: CallFormat | None, text: str, answer_id: str, index: int) -> Message:
+    """Return a reply as the message that a client will send back. Raises BadRequest for a cut call."""
+    if form is None:
+        return message("assistant", text)
+    reply = parsed(form, text)
+    calls = [
+        tool_call(call_id(answer_id, index, i, form), name, parsed_arguments(arguments, "tool_calls"))
+        for i, (name, arguments) in enumerate(reply.calls)
+    ]
+    return message("assistant", reply.content or (None if calls else ""), tool_calls=calls)
 
 
 def _template_message(number: int, body: MessageFields) -> Message:

@@ -10,7 +10,8 @@ from pararnn_server.engine.engine import Engine
 from pararnn_server.errors import ServerError
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.chat_prompt import ChatPrompts
-from pararnn_server.text.conversation import NO_VARIABLES, Message, message
+from pararnn_server.text.conversation import NO_VARIABLES, Message
+from pararnn_server.tools.tool import Tool
 
 logger = logging.getLogger(__name__)
 
@@ -26,17 +27,17 @@ class ChatReadahead:
         self,
         partition: Partition,
         messages: Sequence[Message],
-        reply: str,
+        reply: Message,
+        tools: Sequence[Tool] = (),
         variables: Mapping[str, Any] = NO_VARIABLES,
     ) -> None:
-        """Promise the state after a reply, as the next request with the same variables will encode it.
+        """Promise the state after a reply, as the next request with the same tools and variables encodes it.
 
         Awaited before the client learns that the reply has ended, so that its next request finds the promise
         whatever the server has to do.
         """
         try:
-            replied = message("assistant", reply)
-            ids = await self._chat.encode_shared_prefix(messages, replied, partition, variables=variables)
+            ids = await self._chat.encode_shared_prefix(messages, reply, partition, tools, variables)
         except ServerError:
             # The template takes the messages but not a reply after them: nothing will be sent back.
             return

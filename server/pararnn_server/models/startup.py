@@ -55,7 +55,7 @@ def start(
         len(service.keys.names),
         service.metrics.of_model(loaded.name),
     )
-    chat = ChatPrompts(loaded.tokenizer, template)
+    chat = ChatPrompts(loaded.tokenizer, template, settings.tool_format)
     kind = _kind_of(loaded)
     sessions = _open_sessions(kind, service, metrics) if beside is None else beside.of_model(kind, metrics)
     # The weights are on the device by now, so what is free is left for states.

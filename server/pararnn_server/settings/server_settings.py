@@ -17,6 +17,7 @@ from pydantic_settings import (
 from pararnn_server.settings.environment import PREFIX, option_name, usable_value
 from pararnn_server.settings.paths import printable, user_path
 from pararnn_server.settings.store_address import check_store
+from pararnn_server.tools.formats import FormatName
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -134,6 +135,12 @@ class Settings(BaseSettings):
     max_messages: int = Field(
         2048, ge=1, le=100_000, description="Most messages or input items in a request; more is a 400."
     )
+    max_tools: int = Field(
+        128, ge=1, le=4096, description="Most tools in a request, and calls in a message; more is a 400."
+    )
+    max_tools_bytes: int = Field(
+        256 << 10, ge=1024, description="Most bytes of the tools of a request, as JSON; more is a 400."
+    )
     max_inflight_body_bytes: int = Field(
         64 << 20,
         ge=1024,
@@ -143,6 +150,11 @@ class Settings(BaseSettings):
         20.0, gt=0, description="Time in which a body must bring 64 KiB or its end; slower is a 408."
     )
 
+    tool_format: FormatName = Field(
+        "auto",
+        description="Format in which the model writes calls of tools; auto takes the one in which the chat"
+        " template shows them.",
+    )
     template_seconds: float = Field(
         2.0, gt=0, le=3600, description="CPU time the chat template may take for one request; more is a 400."
     )

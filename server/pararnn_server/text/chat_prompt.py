@@ -31,6 +31,7 @@ from pararnn_server.text.prompt_places import TextPlace, common_beginnings, with
 from pararnn_server.text.template_renderer import MAX_PROCESSES
 from pararnn_server.text.text_encoder import OpenText, TokenLimit
 from pararnn_server.text.tokenizer import Tokenizer
+from pararnn_server.tools.formats import FORMATS, FormatName
 from pararnn_server.tools.tool import Tool
 
 P = ParamSpec("P")
@@ -41,14 +42,24 @@ OFF_LOOP_CHARS = 64 << 10
 
 
 class ChatPrompts:
-    """template None: the model has none, and every call is a BadRequest."""
+    """template None: the model has none, and every call is a BadRequest.
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
+    call_format: in which the model writes calls of tools; None: it is not known.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, template: ChatTemplate | None, tool_format: FormatName = "auto"
+    ) -> None:
         self._tokenizer = tokenizer
         self.template = template
+        found = None if template is None else template.tools.call_format
+        self.call_format = found if tool_format == "auto" else FORMATS[tool_format]
         if template is not None:
             # Tokens that a template writes around messages are marks, whatever tokenizer.json calls them.
             tokenizer.hide(tokenizer.marks_in(template.structure))
+        if self.call_format is not None:
+            # Calls are found in the text of replies, where special tokens would be missing.
+            tokenizer.show(tokenizer.marks_in("".join(self.call_format.texts)))
         # Longest first: a regular expression takes the first alternative that fits.
         self._names = sorted(tokenizer.control_ids, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None

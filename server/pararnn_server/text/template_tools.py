@@ -9,9 +9,11 @@ from typing import Any
 
 from pararnn_server.text.conversation import Message, ToolCall, message, tool_call, tool_result
 from pararnn_server.text.template_renderer import TemplateFailed
+from pararnn_server.tools.call_format import CallFormat
+from pararnn_server.tools.formats import format_of
 from pararnn_server.tools.tool import Tool
 
-PROBE_NAME = "probe_function"
+_PROBE_NAME = "probe_function"
 _RESULT = "probe_result"
 _ARGUMENTS = {"probe_key": "probe_value"}
 _SHOWN = Tool.of(
@@ -36,7 +38,7 @@ class TemplateTools:
     shows_several: True if one message may have several calls.
     needs_text: arguments are given as text instead of an object.
     needs_content: a message that only calls tools is given an empty text instead of none.
-    call_text: a prompt that ends with a call of PROBE_NAME; "" if calls are not shown.
+    call_format: in which it writes calls; None: in none that is known.
     """
 
     shows_tools: bool = False
@@ -45,7 +47,7 @@ class TemplateTools:
     shows_several: bool = False
     needs_text: bool = False
     needs_content: bool = False
-    call_text: str = ""
+    call_format: CallFormat | None = None
 
     def given(self, known: Message) -> dict[str, Any]:
         """Return a message as the template is given it."""
@@ -71,13 +73,13 @@ def probed(source: str, render: Render) -> TemplateTools:
     question = message("user", "question")
     shown = _tried(render, [dict(question)], [_SHOWN])
     shows_tools = "shown_function" in shown and "shown_key" in shown
-    called = [question, message("assistant", None, tool_calls=[_call(0, PROBE_NAME)])]
+    called = [question, message("assistant", None, tool_calls=[_call(0, _PROBE_NAME)])]
     # The order of preference: as transformers gives messages, before what other templates need.
     for needs_content in (False, True):
         for needs_text in (False, True):
             found = TemplateTools(shows_tools, needs_text=needs_text, needs_content=needs_content)
             text = _tried(render, [found.given(each) for each in called], [_SHOWN] if shows_tools else [])
-            if PROBE_NAME in text and "probe_value" in text and str(_ARGUMENTS) not in text:
+            if _PROBE_NAME in text and "probe_value" in text and str(_ARGUMENTS) not in text:
                 return _with_results(found, render, called, text)
     return TemplateTools(shows_tools, shows_results=_shows_result(TemplateTools(), render, [question]))
 
@@ -85,16 +87,16 @@ def probed(source: str, render: Render) -> TemplateTools:
 def _with_results(
     found: TemplateTools, render: Render, called: Sequence[Message], text: str
 ) -> TemplateTools:
-    both = message("assistant", None, tool_calls=[_call(0, PROBE_NAME), _call(1, _OTHER_NAME)])
+    both = message("assistant", None, tool_calls=[_call(0, _PROBE_NAME), _call(1, _OTHER_NAME)])
     several = _tried(render, [found.given(each) for each in (called[0], both)], [])
     return TemplateTools(
         shows_tools=found.shows_tools,
         shows_calls=True,
         shows_results=_shows_result(found, render, called),
-        shows_several=PROBE_NAME in several and _OTHER_NAME in several,
+        shows_several=_PROBE_NAME in several and _OTHER_NAME in several,
         needs_text=found.needs_text,
         needs_content=found.needs_content,
-        call_text=text,
+        call_format=format_of(text, _PROBE_NAME, json.dumps(_ARGUMENTS)),
     )
 
 

@@ -90,6 +90,13 @@ class Tokenizer:
             self.token_bytes[token_id] = b""
         self.control(hidden)
 
+    def show(self, spellings: Iterable[str]) -> None:
+        """Give special tokens their text in replies. A message still may not write them."""
+        for name in spellings:
+            token_id = self.special_ids.pop(name, None)
+            if token_id is not None:
+                self.token_bytes[token_id] = name.encode()
+
     def control(self, spellings: Iterable[str]) -> None:
         """Let no message write these added tokens: spelled there, they are a row of ordinary characters."""
         marked = {name: self._added[name] for name in spellings if name in self._added}

@@ -13,6 +13,7 @@ class CallFormat:
     mark: the beginning of prefix and head by which a call is known in a reply. "": calls begin the reply.
     prefix, suffix: around all calls of a reply. head, middle, tail: around the parts of one.
     separator: between two calls; None: a reply has one call at most.
+    id_length: of the ids of calls, where templates take no others; 0: any.
     """
 
     name: str
@@ -23,6 +24,7 @@ class CallFormat:
     separator: str | None
     prefix: str = ""
     suffix: str = ""
+    id_length: int = 0
 
     @property
     def opening(self) -> str:

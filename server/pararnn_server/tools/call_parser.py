@@ -7,7 +7,7 @@ the model wrote them. The grammar keeps replies in their format; whatever is in 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -48,6 +48,34 @@ class CallEnd:
 ParserEvent: TypeAlias = TextDelta | CallStart | ArgumentsDelta | CallEnd
 
 
+@dataclass(frozen=True, slots=True)
+class ParsedReply:
+    """A whole reply. calls: names and arguments, as text; of the last one perhaps only a part."""
+
+    content: str
+    calls: Sequence[tuple[str, str]]
+
+
+def parsed(form: CallFormat, text: str) -> ParsedReply:
+    """Return the content and the calls of a reply."""
+    parser = CallParser(form)
+    return collected((*parser.feed(text), *parser.end()))
+
+
+def collected(events: Iterable[ParserEvent]) -> ParsedReply:
+    """Return the content and the calls of all events of a reply."""
+    content: list[str] = []
+    calls: list[tuple[str, list[str]]] = []
+    for event in events:
+        if isinstance(event, TextDelta):
+            content.append(event.text)
+        elif isinstance(event, CallStart):
+            calls.append((event.name, []))
+        elif isinstance(event, ArgumentsDelta):
+            calls[-1][1].append(event.text)
+    return ParsedReply("".join(content), [(name, "".join(pieces)) for name, pieces in calls])
+
+
 class CallParser:
     """Takes the text of one reply, piece by piece.
 
@@ -69,6 +97,12 @@ class CallParser:
         if self._step in (self._opening, self._between):
             return bool(self._held.strip())
         return self._step in (self._name, self._arguments, self._tail)
+
+    def finish_reason(self, reason: str) -> str:
+        """Return the reason for which the reply ended, given the engine's. A cut call is a length."""
+        if reason != "stop" or not (self.is_in_call or self.num_calls):
+            return reason
+        return "length" if self.is_in_call else "tool_calls"
 
     def feed(self, text: str) -> list[ParserEvent]:
         """Take the next piece."""

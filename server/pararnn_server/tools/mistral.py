@@ -13,7 +13,14 @@ MISTRAL_LIST = CallFormat(
     tail="}",
     separator=", ",
     suffix="]",
+    id_length=9,
 )
 MISTRAL = CallFormat(
-    name="mistral", mark="[TOOL_CALLS]", head="[TOOL_CALLS]", middle="[ARGS]", tail="", separator=""
+    name="mistral",
+    mark="[TOOL_CALLS]",
+    head="[TOOL_CALLS]",
+    middle="[ARGS]",
+    tail="",
+    separator="",
+    id_length=9,
 )

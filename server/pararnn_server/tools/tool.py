@@ -62,12 +62,14 @@ class ToolUse:
 
     tools: all that the model is shown. mode: none: it may call none; required: it must call one.
     callable: those that it may call. parallel: False: at most one call in a reply.
+    place: of a function within a tool of the wire, as errors name it.
     """
 
     tools: Sequence[Tool] = ()
     mode: ToolMode = "none"
     callable: Sequence[Tool] = ()
     parallel: bool = True
+    place: str = "function."
 
 
 NO_TOOLS = ToolUse()

@@ -91,7 +91,7 @@ BAD_CHATS: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "user", "content": "a", "tool_calls": [{}]}]}, "messages.0.tool_calls.0.id"),
     ({"messages": "a"}, "messages"),
     ({"messages": USER, "prompt": "a"}, "prompt"),
-    ({"messages": USER, "tools": [{}]}, "tools"),
+    ({"messages": USER, "tools": [{}]}, "tools.0.type"),
     ({"messages": USER, "tool_choice": "required"}, "tool_choice"),
     ({"messages": USER, "store": True}, "store"),
     ({"messages": USER, "response_format": {"type": "yaml"}}, "response_format.type"),

@@ -64,14 +64,21 @@ def test_tools_render_as_in_transformers(source: str, conversation: Conversation
 
 
 @pytest.mark.parametrize(
-    ("source", "several", "needs_text"),
-    [(HERMES, True, False), (PLAIN_JSON, False, False), (ARGUMENTS_AS_TEXT, True, True)],
+    ("source", "several", "needs_text", "call_format"),
+    [
+        (HERMES, True, False, "hermes"),
+        (PLAIN_JSON, False, False, "llama_json"),
+        (PLAIN_JSON.replace('"parameters": ', '"arguments": '), False, False, "json"),
+        (ARGUMENTS_AS_TEXT, True, True, None),
+    ],
 )
-def test_abilities_of_a_template_are_found_by_trying(source: str, several: bool, needs_text: bool) -> None:
+def test_abilities_of_a_template_are_found_by_trying(
+    source: str, several: bool, needs_text: bool, call_format: str | None
+) -> None:
     tools = ChatTemplate(source, TOKENS, RENDERER).tools
     assert (tools.shows_tools, tools.shows_calls, tools.shows_results) == (True, True, True)
     assert (tools.shows_several, tools.needs_text, tools.needs_content) == (several, needs_text, False)
-    assert "probe_function" in tools.call_text
+    assert (tools.call_format and tools.call_format.name) == call_format
 
 
 def test_a_template_that_joins_contents_is_given_an_empty_text() -> None:

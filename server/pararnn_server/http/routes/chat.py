@@ -15,6 +15,7 @@ from pararnn_server.http.schemas.chat import ChatChunk, ChatRequest, ChatRespons
 from pararnn_server.http.schemas.errors import ErrorBody
 from pararnn_server.models.service import service_of
 from pararnn_server.text.prompts import EncodedPrompt
+from pararnn_server.tools.call_format import CallFormat
 
 router = APIRouter(route_class=StrictRoute, tags=["generate"])
 
@@ -28,13 +29,21 @@ async def create_chat_completion(request: Request) -> Response:
     service_of(request).check_accepting()
     body = await read_body(request, ChatRequest)
 
-    def form_of(context: RequestContext, head: Heading, _: EncodedPrompt, *, collects: bool) -> ChatFormat:
+    def form_of(
+        context: RequestContext,
+        head: Heading,
+        _: EncodedPrompt,
+        *,
+        collects: bool,
+        call_format: CallFormat | None,
+    ) -> ChatFormat:
         return ChatFormat(
             head,
             context.model.tokenizer,
             logprobs=bool(body.logprobs),
             null_usage=bool(body.stream_options and body.stream_options.include_usage),
             collects=collects,
+            call_format=call_format,
         )
 
     return await answer_chat(request, body, "chatcmpl-", form_of)

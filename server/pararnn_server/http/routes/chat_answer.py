@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -12,27 +13,40 @@ from fastapi import Request, Response
 from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.answer_size import CHAT_ENTRY
-from pararnn_server.http.chat_fields import template_messages, template_variables
+from pararnn_server.http.chat_fields import reply_message, template_messages, template_variables, tool_use
 from pararnn_server.http.formats.base import AnswerFormat, Heading
 from pararnn_server.http.prompt_cache import MOST_PLACES, is_explicit, marked_places
 from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.routes.generate import answer, fitted_plan, generation_context, heading, plan_of
 from pararnn_server.http.sampling_fields import Sampling
 from pararnn_server.http.schemas.chat import ChatRequest
-from pararnn_server.http.structured_output import reply_form, token_mask
+from pararnn_server.http.structured_output import reply_form
+from pararnn_server.http.tool_calls import tool_plan
 from pararnn_server.state_cache.breakpoints import CacheUse
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.conversation import Message
 from pararnn_server.text.prompts import EncodedPrompt
+from pararnn_server.tools.call_format import CallFormat
+from pararnn_server.tools.tool import Tool
 
 
 class FormatOf(Protocol):
     """Makes the format of an answer."""
 
     def __call__(
-        self, context: RequestContext, head: Heading, prompt: EncodedPrompt, /, *, collects: bool
+        self,
+        context: RequestContext,
+        head: Heading,
+        prompt: EncodedPrompt,
+        /,
+        *,
+        collects: bool,
+        call_format: CallFormat | None,
     ) -> AnswerFormat:
-        """Return the format. collects: it keeps the texts of its replies."""
+        """Return the format.
+
+        collects: it keeps the texts of its replies. call_format: of the calls in them; None: there are none.
+        """
 
 
 async def answer_chat(
@@ -52,14 +66,23 @@ async def answer_chat(
     partition = Partition(context.owner.key, body.cache_salt)
     continues_last = bool(body.continue_final_message)
     variables = _variables(context, body)
-    prompt = await context.in_time(_read_prompt(context, body, messages, partition, variables, most_marks))
-    mask = await context.in_time(token_mask(context, reply_form(body)))
+    use = tool_use(
+        body.tools,
+        body.tool_choice,
+        context.settings.max_tools_bytes,
+        parallel=body.parallel_tool_calls,
+    )
+    tools = await context.in_time(tool_plan(context, use, reply_form(body)))
+    prompt = await context.in_time(
+        _read_prompt(context, body, messages, partition, tools.shown, variables, most_marks)
+    )
     head = heading(context, id_prefix, body)
-    plan = fitted_plan(context, plan_of(context, head, body, [prompt], mask), body, CHAT_ENTRY, echo=False)
+    plan = plan_of(context, head, body, [prompt], tools.token_mask)
+    plan = fitted_plan(context, plan, body, CHAT_ENTRY, echo=False)
     # Without a session the client will send the whole conversation again.
     reads_ahead = body.session_id is None and not is_explicit(body.prompt_cache_options)
     readahead = context.model.readahead if reads_ahead else None
-    form = form_of(context, head, prompt, collects=readahead is not None)
+    form = form_of(context, head, prompt, collects=readahead is not None, call_format=tools.call_format)
     if readahead is None:
         return answer(context, plan, form, body)
     # A reply that was begun by the client comes back as one message.
@@ -69,7 +92,11 @@ async def answer_chat(
     async def read_ahead(_: TokenUsage) -> None:
         # Choices end in any order; promises must not depend on it.
         for index in sorted(form.replies):
-            await follow(begun + form.replies[index], variables)
+            # A call that was cut cannot be sent back.
+            with suppress(BadRequest):
+                text = begun + form.replies[index]
+                reply = reply_message(tools.call_format, text, head.id, index)
+                await follow(reply, tools.shown, variables)
 
     return answer(context, plan, form, body, on_end=read_ahead)
 
@@ -94,6 +121,7 @@ async def _read_prompt(
     body: ChatRequest,
     messages: Sequence[Message],
     partition: Partition,
+    tools: Sequence[Tool],
     variables: Mapping[str, Any],
     most_marks: int,
 ) -> EncodedPrompt:
@@ -104,6 +132,7 @@ async def _read_prompt(
     ids = await context.model.chat.encode(
         messages,
         partition,
+        tools=tools,
         variables=variables,
         opens=body.add_generation_prompt is not False,
         continues=not session.is_empty,
@@ -113,5 +142,5 @@ async def _read_prompt(
     explicit = is_explicit(body.prompt_cache_options)
     # The state of a session is kept with it, and a place in its messages is none of a whole prompt.
     places = marked_places(body.messages, body.prompt_cache_options, most_marks) if session.is_empty else []
-    breakpoints = await context.model.chat.breakpoints(messages, places, partition, variables=variables)
+    breakpoints = await context.model.chat.breakpoints(messages, places, partition, tools, variables)
     return EncodedPrompt(prompts.checked(ids, "messages"), cache_use=CacheUse(breakpoints, explicit))

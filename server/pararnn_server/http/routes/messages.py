@@ -35,6 +35,7 @@ from pararnn_server.http.schemas.messages import (
 from pararnn_server.models.service import service_of
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.prompts import EncodedPrompt
+from pararnn_server.tools.call_format import CallFormat
 
 # Clients of beta versions of the interface send it with each request.
 Beta = Annotated[bool, Query(alias="beta")]
@@ -54,7 +55,14 @@ async def create_message(request: Request, _beta: Beta = False) -> Response:
     body = await read_body(request, MessageRequest)
     chat, request_id = chat_of(body), request_state(request.scope).request_id
 
-    def form_of(_: RequestContext, head: Heading, prompt: EncodedPrompt, *, collects: bool) -> MessageFormat:
+    def form_of(
+        _: RequestContext,
+        head: Heading,
+        prompt: EncodedPrompt,
+        *,
+        collects: bool,
+        call_format: CallFormat | None,
+    ) -> MessageFormat:
         # A repeated turn has no prompt, and must have the counts of the first time.
         marks = prompt.cache_use.breakpoints if body.session_id is None else ()
         num_marked = marks[-1].num_tokens if marks else 0

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import off_loop, read_body
-from pararnn_server.http.chat_fields import template_messages
+from pararnn_server.http.chat_fields import template_messages, tool_use
 from pararnn_server.http.formats.json_parts import JsonAnswer, json_list, json_text
 from pararnn_server.http.openapi import READING, WITH_BODY, documented
 from pararnn_server.http.queries import StrictRoute
@@ -92,10 +92,13 @@ async def _encode(context: RequestContext, body: TokenizeRequest) -> Sequence[in
             message = "add_special_tokens: only with prompt; the chat template decides for messages."
             raise BadRequest(message, param="add_special_tokens")
         limit = model.prompts.limit("messages")
-        ids = await model.chat.encode(
-            template_messages(body.messages), Partition(context.owner.key), limit=limit
-        )
+        use = tool_use(body.tools, None, context.settings.max_tools_bytes)
+        partition = Partition(context.owner.key)
+        messages = template_messages(body.messages)
+        ids = await model.chat.encode(messages, partition, tools=use.tools, limit=limit)
         return model.prompts.checked(ids, "messages")
+    if body.tools:
+        raise BadRequest("tools: only with messages.", param="tools")
     bos = body.add_special_tokens is not False
     prompt = await model.prompts.text(body.prompt or "", param="prompt", bos=bos)
     return prompt.token_ids

@@ -23,10 +23,10 @@ from pararnn_server.http.schemas.generation import HonouredFields, RecordedField
 from pararnn_server.http.schemas.neutral import NeutralFields, NoReasoningEffort
 from pararnn_server.http.schemas.prompt_cache import PromptCacheFields
 from pararnn_server.http.schemas.prompt_logprobs import PromptLogprobs
-from pararnn_server.http.schemas.tools import AtMostMaxTools, CallId, MessageToolCall
+from pararnn_server.http.schemas.tools import AtMostMaxTools, CallId, MessageToolCall, ToolFields
 from pararnn_server.http.schemas.usage import SessionStamp, Usage
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 
 
 # OpenAI's rule for names.
@@ -112,7 +112,7 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Document = Annotated[dict[Annotated[str, Field(max_length=64)], str], Mapping(max_length=16)]
 
 
-class ChatHonoured(HonouredFields, PromptCacheFields):
+class ChatHonoured(HonouredFields, PromptCacheFields, ToolFields):
     """Fields of a chat with an effect."""
 
     messages: Annotated[list[Message], Field(min_length=1), FirstFault(), AtMostMaxMessages]
@@ -127,9 +127,6 @@ class ChatHonoured(HonouredFields, PromptCacheFields):
 class ChatNeutral(NeutralFields):
     """Fields of a chat that only their neutral value may take."""
 
-    tools: EmptyList | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
     store: Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"const": False})] | None = None
     echo: Literal[False] | None = None
     add_special_tokens: Literal[False] | None = None
@@ -182,12 +179,28 @@ class ChatLogprobs(ResponseBody):
     refusal: None
 
 
+class ReplyFunction(ResponseBody):
+    """Name and arguments of a call, the arguments as the model wrote them."""
+
+    name: str
+    arguments: str
+
+
+class ReplyToolCall(ResponseBody):
+    """A call of a tool."""
+
+    id: str
+    type: Literal["function"]
+    function: ReplyFunction
+
+
 class ReplyMessage(ResponseBody):
-    """The reply."""
+    """The reply. content: null if the reply only calls tools."""
 
     role: Literal["assistant"]
-    content: str
+    content: str | None
     refusal: None
+    tool_calls: list[ReplyToolCall] | None = None
 
 
 class ChatChoice(ResponseBody):
@@ -201,12 +214,29 @@ class ChatChoice(ResponseBody):
     token_ids: list[int] | None = None
 
 
+class DeltaFunction(ResponseBody):
+    """The name, whole, with the first chunk of a call; then the pieces of its arguments."""
+
+    name: str | None = None
+    arguments: str
+
+
+class DeltaToolCall(ResponseBody):
+    """The part that a chunk adds to a call. id and type: of its first chunk."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: DeltaFunction
+
+
 class Delta(ResponseBody):
     """The part that a chunk adds; the role comes first, once."""
 
     role: Literal["assistant"] | None = None
     # Left out of the chunk that only ends a reply.
     content: str | None = None
+    tool_calls: list[DeltaToolCall] | None = None
 
 
 class ChatChunkChoice(ResponseBody):

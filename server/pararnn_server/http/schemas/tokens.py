@@ -15,13 +15,14 @@ from pararnn_server.http.schemas.base import (
 )
 from pararnn_server.http.schemas.chat import Message
 from pararnn_server.http.schemas.first_fault import FirstFault
+from pararnn_server.http.schemas.tools import Tools
 
 
 class TokenizeRequest(RequestBody):
     """Either a prompt or messages, read as the generating routes read them.
 
     add_special_tokens: put the BOS first if the model's tokenizer does that (default true; prompt only).
-    return_token_strs: also the text of each token.
+    return_token_strs: also the text of each token. tools: with messages, those that the model is shown.
     """
 
     EXAMPLES: ClassVar[Examples] = {
@@ -32,6 +33,7 @@ class TokenizeRequest(RequestBody):
     model: Annotated[str, Field(max_length=256)] | None = None
     prompt: str | None = None
     messages: Annotated[list[Message], Field(min_length=1), FirstFault(), AtMostMaxMessages] | None = None
+    tools: Tools | None = None
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = None
 
