@@ -27,6 +27,7 @@ from pararnn_server.text.vocabulary import Vocabulary
 
 from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from pararnn_core.models.pararnn.state_layout import state_parts
+from pararnn_core.sampling.mask_words import MaskWords
 from pararnn_core.sampling.sampler import SampleRow, sample
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.state import RecurrentState, StateSnapshot
@@ -245,15 +246,32 @@ def alone(
     ids: list[int] = []
     feed = list(prompt)
     mask = None if token_mask is None else token_mask.fork()
+    forced: list[int] = []
     while len(ids) < params.max_tokens:
         logits = feed_slot(served, state, feed)
-        words = None if mask is None else mask.allowed()
+        if mask is not None and not forced:
+            forced += mask.forced()
+        if forced:
+            feed = [forced.pop(0)]
+            ids += feed
+            continue
+        if mask is not None and mask.is_complete:
+            break
+        words = None if mask is None else words_of(mask)
         row = SampleRow(params, choice, len(ids), Counter(ids), state.seen[0], words)
         feed = [sample(logits, [row])[0].token_id]
         if mask is not None:
             mask.accept(feed[0])
         ids += feed
     return ids
+
+
+def words_of(mask: TokenMask) -> MaskWords | None:
+    """The mask of the next id."""
+    [words] = type(mask).allowed_of([mask])
+    if isinstance(words, Exception):
+        raise words
+    return words
 
 
 def feed_slot(served: ParaRNNForCausalLM, state: RecurrentState, token_ids: Sequence[int]) -> torch.Tensor:

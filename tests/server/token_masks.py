@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from pararnn_server.engine.token_mask import Words
+
 from pararnn_core.sampling.mask_words import MaskWords, mask_of
 from tests.server.engine_fixtures import VOCAB_SIZE
 
@@ -24,9 +26,23 @@ class Forks:
     def copy(self) -> Forks:
         raise NotImplementedError
 
-    def allowed(self) -> MaskWords | None:
+    @property
+    def is_complete(self) -> bool:
+        return False
+
+    @classmethod
+    def allowed_of(cls, masks: Sequence[Forks]) -> list[Words]:
+        return [mask.allowed() for mask in masks]
+
+    def allowed(self) -> Words:
         self.num_asked += 1
-        return self.words()
+        try:
+            return self.words()
+        except Exception as error:
+            return error
+
+    def forced(self) -> Sequence[int]:
+        return ()
 
     def words(self) -> MaskWords | None:
         raise NotImplementedError
@@ -102,3 +118,38 @@ class Fails(Only):
     def _fail(self, where: str) -> None:
         if where == self.where and len(self.accepted) >= self.after:
             raise RuntimeError("the grammar is broken")
+
+
+class Runs(Forks):
+    """After an id that is drawn, id % 5 further ones are forced, two in a call. Complete after `length` ids.
+
+    opening: ids that are forced before any is drawn.
+    """
+
+    def __init__(self, opening: Sequence[int] = (), length: int = 1000) -> None:
+        super().__init__()
+        self.opening, self.length = opening, length
+        self.coming = list(opening)
+        self.num_ids = 0
+
+    def copy(self) -> Runs:
+        return Runs(self.opening, self.length)
+
+    def words(self) -> MaskWords | None:
+        assert not self.coming
+        return mask_of(range(0, VOCAB_SIZE, 3), VOCAB_SIZE)
+
+    def accept(self, token_id: int) -> None:
+        super().accept(token_id)
+        self.num_ids += 1
+        self.coming = [(token_id + 7 * i) % VOCAB_SIZE for i in range(token_id % 5)]
+
+    def forced(self) -> Sequence[int]:
+        room = max(0, self.length - self.num_ids)
+        ids, self.coming = self.coming[: min(2, room)], self.coming[2:]
+        self.num_ids += len(ids)
+        return ids
+
+    @property
+    def is_complete(self) -> bool:
+        return self.num_ids >= self.length

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
+from itertools import compress
+from operator import not_
 from typing import NamedTuple
 
 import torch
@@ -16,11 +18,12 @@ from pararnn_server.engine.scheduler import Decode, Prefill, ScheduledBatch
 
 
 class Draw(NamedTuple):
-    """One id to sample from a row of the logits."""
+    """One id to sample from a row of the logits, after num_fixed ids of the step that are not drawn."""
 
     running: Running
     choice: Choice
     row: int
+    num_fixed: int = 0
 
 
 class Score(NamedTuple):
@@ -35,14 +38,28 @@ class Score(NamedTuple):
     first: bool
 
 
+class Fixed(NamedTuple):
+    """Ids of a reply that come without a draw.
+
+    first_row: of the rows of logits that predict them; -1: nothing reads those.
+    """
+
+    running: Running
+    choice: Choice
+    token_ids: list[int]
+    first_row: int
+
+
 class Batch:
     """Decodes and prefill chunks laid end to end. Logits are asked for only where something reads them.
 
     prefilled: requests whose prompt ends in this step.
+    fixed: ids that come before those of `draws`.
     """
 
     def __init__(self, scheduled: ScheduledBatch, requests: Mapping[str, Running]) -> None:
         self.draws: list[Draw] = []
+        self.fixed: list[Fixed] = []
         self.scores: list[Score] = []
         self.prefilled: list[Running] = []
         self._tokens = array("i")
@@ -50,7 +67,13 @@ class Batch:
         self._slots = array("i")
         self._rows = array("q")
         self._resumed_slots: list[int] = []
-        self._add_decodes(scheduled.decodes, requests)
+        is_fixed = [bool(requests[one.request_id].choices[one.choice].forced) for one in scheduled.decodes]
+        if any(is_fixed):
+            self._add_decodes([*compress(scheduled.decodes, map(not_, is_fixed))], requests)
+            for decode in compress(scheduled.decodes, is_fixed):
+                self._add_fixed(decode, requests[decode.request_id])
+        else:
+            self._add_decodes(scheduled.decodes, requests)
         # Rows of resumed requests come from `head`, after all of `step`.
         for prefill in sorted(scheduled.prefills, key=lambda prefill: prefill.num_tokens == 0):
             self._add_prefill(prefill, requests[prefill.request_id])
@@ -83,8 +106,27 @@ class Batch:
         self._rows.extend(rows)
         self.draws.extend(map(Draw, running, choices, rows))
 
+    def _add_fixed(self, decode: Decode, running: Running) -> None:
+        """Add the last id of a choice with forced ones after it; the last row may predict one more."""
+        choice, count = running.choices[decode.choice], decode.num_forced
+        fed = choice.forced.first(count)
+        coming = choice.forced.first(count + 1)
+        self._tokens.extend([choice.last_token_id, *fed])
+        self._end_sequence(decode.slot)
+        is_drawn = len(coming) == count
+        if running.request.params.logprobs is not None:
+            first_row = self._ask(count + 1)
+            last_row = first_row + count
+        else:
+            first_row, last_row = -1, self._ask(1) if is_drawn else -1
+        if coming:
+            self.fixed.append(Fixed(running, choice, coming, first_row))
+        if is_drawn:
+            self.draws.append(Draw(running, choice, last_row, len(coming)))
+
     def _add_prefill(self, prefill: Prefill, running: Running) -> None:
-        samples = prefill.is_last and running.request.params.max_tokens > 0
+        choices = [choice for choice in running.choices.values() if not choice.is_complete]
+        samples = prefill.is_last and running.request.params.max_tokens > 0 and bool(choices)
         last_row = -1
         if prefill.num_tokens:
             end = prefill.start + prefill.num_tokens
@@ -98,9 +140,17 @@ class Batch:
             last_row = len(self._rows) + len(self._resumed_slots)
             self._resumed_slots.append(prefill.slot)
         if samples:
-            self.draws.extend(Draw(running, choice, last_row) for choice in running.choices.values())
+            self._add_first_ids(running, choices, last_row)
         if prefill.is_last:
             self.prefilled.append(running)
+
+    def _add_first_ids(self, running: Running, choices: list[Choice], row: int) -> None:
+        """Add the first id of each choice, all from the row after the prompt."""
+        for choice in choices:
+            if choice.forced:
+                self.fixed.append(Fixed(running, choice, choice.forced.first(1), row))
+            else:
+                self.draws.append(Draw(running, choice, row))
 
     def _score(self, running: Running, start: int, end: int) -> int:
         first_row = self._ask(end - start)

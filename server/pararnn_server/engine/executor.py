@@ -6,6 +6,7 @@ so the states of its slots are one id ahead of the host. A shadow pool holds the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -19,11 +20,11 @@ from pararnn_core.sampling.mask_words import MaskWords
 from pararnn_core.sampling.sampler import Sampled, token_logprobs
 from pararnn_core.sampling.sampling_table import SamplingTable
 from pararnn_core.state import StateSnapshot
-from pararnn_server.engine.batch import Batch, Draw, Score
+from pararnn_server.engine.batch import Batch, Draw, Fixed, Score
 from pararnn_server.engine.pending_sample import PendingSample
 from pararnn_server.engine.running import Choice, Running
 from pararnn_server.engine.scheduler import ScheduledBatch
-from pararnn_server.engine.token_mask import TokenMaskFailed
+from pararnn_server.errors import ServerError
 
 
 class StepResult(NamedTuple):
@@ -32,6 +33,7 @@ class StepResult(NamedTuple):
     prefilled: requests whose prompt is fed.  broken: requests for which the model gave NaN or infinity.
     scores: log-probabilities of the chunk's ids, after None for the first of a prompt.
     newton: report of the solver of prompts, if one ran.
+    sampled: ids of each choice in order, also those that its mask has fixed.
     refused: requests without a draw, since their token mask failed.
     """
 
@@ -40,7 +42,7 @@ class StepResult(NamedTuple):
     sampled: list[tuple[Running, Choice, Sampled]]
     broken: list[Running]
     newton: NewtonReport | None = None
-    refused: Sequence[tuple[Running, TokenMaskFailed]] = ()
+    refused: Sequence[tuple[Running, ServerError]] = ()
 
 
 class Executor:
@@ -118,15 +120,16 @@ class Executor:
         for running in batch.prefilled:
             self._share_state(running)
         for draw in batch.draws:
-            if not draw.choice.num_sampled:
-                self._table.start(draw.choice.slot, draw.running.request.params, draw.choice.index)
+            self._tell_sampler(draw)
         refused = self._set_masks(batch.draws)
         draws = [draw for draw in batch.draws if draw.running.id not in refused] if refused else batch.draws
         pending = self._draw(logits, draws) if draws else None
         newton = self._model.take_newton_report()
         scores = [(score.running, _scored(score, logits)) for score in batch.scores]
-        sampled, broken = self._finish(pending, requests, allow_ahead)
-        return StepResult(batch.prefilled, scores, sampled, broken, newton, [*refused.values()])
+        fixed = [one for each in batch.fixed for one in _fixed_ids(each, logits)]
+        # A step ahead would leave behind the choices that draw nothing now.
+        sampled, broken = self._finish(pending, requests, allow_ahead and not batch.fixed)
+        return StepResult(batch.prefilled, scores, [*fixed, *sampled], broken, newton, [*refused.values()])
 
     def finish_step(self, requests: Mapping[str, Running], allow_ahead: bool) -> StepResult:
         """Wait for the in-flight step and return its outputs without those of requests that ended."""
@@ -143,23 +146,38 @@ class Executor:
         for choice in others:
             self._state.copy(first.slot, choice.slot)
 
-    def _set_masks(self, draws: list[Draw]) -> dict[str, tuple[Running, TokenMaskFailed]]:
+    def _tell_sampler(self, draw: Draw) -> None:
+        """Start a choice in the sampler: at its first draw, and after ids that were not drawn."""
+        choice, params = draw.choice, draw.running.request.params
+        index = choice.num_sampled + draw.num_fixed
+        is_known, choice.sampler_index = choice.sampler_index == index, index + 1
+        # Without a mask every id is drawn, also by the steps that start ahead.
+        if is_known or (choice.mask is None and index):
+            return
+        counts: Counter[int] = Counter()
+        if params.presence_penalty or params.frequency_penalty:
+            counts = Counter([*choice.reply.ids, *choice.forced.first(draw.num_fixed)])
+        self._table.start(choice.slot, params, choice.index, index, counts)
+
+    def _set_masks(self, draws: list[Draw]) -> dict[str, tuple[Running, ServerError]]:
         """Set the masks of the next ids. Return the requests whose mask failed, by id."""
         self._set_min_tokens(draws)
-        refused: dict[str, tuple[Running, TokenMaskFailed]] = {}
-        for running, choice, _ in draws:
+        refused: dict[str, tuple[Running, ServerError]] = {}
+        for running, choice, _, num_fixed in draws:
             if choice.mask is None or running.id in refused:
                 continue
             try:
-                choice.mask.apply(choice.slot, partial(self._set_mask, choice))
-            except TokenMaskFailed as error:
+                choice.mask.apply(
+                    choice.slot, partial(self._set_mask, choice, choice.num_sampled + num_fixed)
+                )
+            except ServerError as error:
                 refused[running.id] = running, error
         return refused
 
-    def _set_mask(self, choice: Choice, slot: int, words: MaskWords | None) -> None:
+    def _set_mask(self, choice: Choice, num_drawn: int, slot: int, words: MaskWords | None) -> None:
         """Set a request's own mask, without the ids that min_tokens keeps out."""
         if choice.min_tokens is not None:
-            words = choice.min_tokens.restricted(words, choice.num_sampled)
+            words = choice.min_tokens.restricted(words, num_drawn)
         self._table.set_mask(slot, words)
 
     def _set_min_tokens(self, draws: list[Draw], num_unread: int = 0) -> None:
@@ -167,7 +185,7 @@ class Executor:
 
         num_unread: ids of each reply that are drawn and not read yet.
         """
-        for _, choice, _ in draws:
+        for _, choice, *_ in draws:
             if choice.min_tokens is None or choice.mask is not None:
                 continue
             num_drawn = choice.num_sampled + num_unread
@@ -232,6 +250,16 @@ def _may_continue(draw: Draw, requests: Mapping[str, Running]) -> bool:
     """Return True if max_tokens allows another id after the one being drawn."""
     # Every other end follows from the id, which is not read yet.
     return _is_wanted(draw, requests) and draw.choice.num_sampled + 1 < draw.running.request.params.max_tokens
+
+
+def _fixed_ids(fixed: Fixed, logits: Tensor) -> list[tuple[Running, Choice, Sampled]]:
+    token_ids, top_n = fixed.token_ids, fixed.running.request.params.logprobs
+    if top_n is None:
+        sampled = [Sampled(token_id) for token_id in token_ids]
+    else:
+        block = logits[fixed.first_row : fixed.first_row + len(token_ids)].cpu()
+        sampled = token_logprobs(block, token_ids, top_n)
+    return [(fixed.running, fixed.choice, one) for one in sampled]
 
 
 def _scored(score: Score, logits: Tensor) -> list[Sampled | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -92,6 +93,18 @@ class Reply:
         self.ids.append(sampled.token_id)
         limit, stop = self._matcher.push(spelled, is_special=spelling is not None, may_stop=may_stop)
         return self._show(limit), stop
+
+    def first_stop(self, token_ids: Sequence[int]) -> int:
+        """Return the place of the next id that would complete a stop string, or the number of ids."""
+        if not self._can_stop:
+            return len(token_ids)
+        matcher = deepcopy(self._matcher)
+        for place, token_id in enumerate(token_ids):
+            spelling = self._spellings.get(token_id)
+            spelled = self._token_bytes[token_id] if spelling is None else spelling.encode()
+            if matcher.push(spelled, is_special=spelling is not None)[1] is not None:
+                return place
+        return len(token_ids)
 
     def flush(self) -> Shown:
         """Return the held back output, at the end of a reply without a stop string."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pararnn_core.sampling.min_tokens import MinTokens, ending_ids
 from pararnn_core.sampling.sampler import Sampled
 from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.engine.forced_ids import ForcedIds
 from pararnn_server.engine.reply import Reply, Shown
 from pararnn_server.engine.request import FinishReason, Request, Tokens, TokenUsage
 from pararnn_server.engine.stop_rollback import StopRollback
@@ -30,7 +31,8 @@ class Choice:
     """One reply of a request, in a slot of its own.
 
     num_sampled: ids sampled, an EOS included; all but the last of them were fed.
-    mask: restricts the ids that may be drawn; None: all may.
+    mask: restricts the ids that may be drawn; None: all may. forced: the next ids, where it leaves no choice.
+    sampler_index: the place of the next id, as the sampler counts; -1: it does not know the reply.
     min_tokens: keeps the first ids from ending the reply; None: nothing to keep.
     """
 
@@ -49,6 +51,8 @@ class Choice:
         self.reply = Reply.of(params, vocabulary)
         self.rollback = rollback
         self.mask = mask
+        self.forced = ForcedIds()
+        self.sampler_index = -1
         self.min_tokens = min_tokens
         self.num_sampled = 0
         self.last_token_id = -1
@@ -56,6 +60,8 @@ class Choice:
         self._params = params
         self._eos_token_id = vocabulary.eos_token_id
         self._ending_ids = ending_ids(params, vocabulary.eos_token_id)
+        if mask is not None:
+            self.forced.look_ahead(mask)
 
     @property
     def num_fed(self) -> int:
@@ -69,18 +75,46 @@ class Choice:
         rest = self.reply.ids[self.reply.num_shown :].tolist()
         return rest if len(self.reply.ids) == self.num_sampled else [*rest, self.last_token_id]
 
+    @property
+    def is_complete(self) -> bool:
+        """True if the mask allows no further id."""
+        return self.mask is not None and not self.forced and self.mask.is_complete
+
+    @property
+    def is_drawn_next(self) -> bool:
+        """True if the next id, or the one after the known forced ids, is drawn."""
+        if self.mask is None or not self.forced.is_whole or self.mask.is_complete:
+            return False
+        return self.num_sampled + len(self.forced) < self._params.max_tokens
+
+    def num_fixed(self) -> int:
+        """Return the number of forced ids that the next step may feed with the last id."""
+        fixed = len(self.forced)
+        # A copy of the state must be taken before each id that a stop string may take back.
+        if self.mask is None or not fixed or self.rollback is not None:
+            return 0
+        if not self.forced.is_whole or self.mask.is_complete:
+            # The last of them ends the reply, or is followed by more: it is not fed before that is known.
+            fixed -= 1
+        fixed = min(fixed, self._params.max_tokens - self.num_sampled - 1)
+        ids = self.forced.first(max(0, fixed))
+        end = next((i for i, token_id in enumerate(ids) if token_id in self._ending_ids), len(ids))
+        return self.reply.first_stop(ids[:end])
+
     def accept(self, sampled: Sampled) -> tuple[Tokens | None, ReplyEnd | None]:
-        """Add an id. Return what may be shown, and the cause if the reply ends. Raises TokenMaskFailed."""
+        """Add an id. Return what may be shown, and the cause if the reply ends. Raises ServerError."""
         self.num_sampled += 1
         token_id = self.last_token_id = sampled.token_id
         if self.mask is not None:
-            self.mask.accept(token_id)
+            self._follow_mask(self.mask, token_id)
         if token_id in self._ending_ids:
             stop_reason = None if token_id == self._eos_token_id else token_id
             return self._event(self.reply.end(sampled)), ReplyEnd("stop", stop_reason)
         shown, stop = self.reply.push(sampled, may_stop=self.num_sampled > self._params.min_tokens)
         if stop is not None:
             return self._event(shown), ReplyEnd("stop", stop)
+        if self.is_complete:
+            return self._event(shown.then(self.reply.flush())), ReplyEnd("stop")
         if self.num_sampled == self._params.max_tokens:
             return self._event(shown.then(self.reply.flush())), ReplyEnd("length")
         if self.rollback is not None:
@@ -90,6 +124,15 @@ class Choice:
     def flush(self) -> Tokens | None:
         """Return the held back output, when the reply ends otherwise than by a stop string."""
         return self._event(self.reply.flush())
+
+    def _follow_mask(self, mask: ChoiceMask, token_id: int) -> None:
+        if not self.forced:
+            mask.accept(token_id)
+            self.forced.look_ahead(mask)
+            return
+        self.forced.take()
+        if not self.forced.is_whole:
+            self.forced.look_ahead(mask)
 
     def _event(self, shown: Shown) -> Tokens | None:
         if not shown.sampled and not shown.text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from pararnn_server.access.shares import Shares
@@ -35,11 +35,12 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """The last sampled token of one choice."""
+    """The last sampled token of one choice, and num_forced that follow it without being drawn."""
 
     request_id: str
     choice: int
     slot: int
+    num_forced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class ScheduledBatch:
     @property
     def num_tokens(self) -> int:
         """Rows of the packed batch."""
-        return len(self.decodes) + sum(prefill.num_tokens for prefill in self.prefills)
+        forced = sum(decode.num_forced for decode in self.decodes)
+        return len(self.decodes) + forced + sum(prefill.num_tokens for prefill in self.prefills)
 
     @property
     def request_ids(self) -> set[str]:
@@ -118,6 +120,7 @@ class Scheduler:
         self._slots: dict[str, dict[int, int]] = {}
         self._prefilling: dict[str, _Prefilling] = {}
         self._decoding: dict[tuple[str, int], Decode] = {}
+        self._forced: dict[tuple[str, int], int] = {}
 
     @property
     def num_waiting(self) -> int:
@@ -172,6 +175,7 @@ class Scheduler:
         slots = self._slots[request_id]
         slot = slots.pop(choice)
         self._decoding.pop((request_id, choice), None)
+        self._forced.pop((request_id, choice), None)
         owner = self._owners[request_id]
         if not slots:
             del self._slots[request_id], self._owners[request_id]
@@ -251,7 +255,26 @@ class Scheduler:
         if self._decoding:
             # Replies that the step leaves out wait for it all the same.
             budget = min(budget, busy_prompt_tokens)
+        if self._forced:
+            # Prompts get half: neither starves the other.
+            most = budget // 2 if prompts else budget
+            decodes = self._with_forced(decodes, most)
+            budget -= sum(decode.num_forced for decode in decodes)
         return ScheduledBatch(self._prefill(prompts, budget), decodes)
+
+    def force(self, request_id: str, choice: int, count: int) -> None:
+        """Allow a choice to feed `count` ids with the last one in its next step."""
+        if count:
+            self._forced[request_id, choice] = count
+
+    def _with_forced(self, decodes: Sequence[Decode], budget: int) -> list[Decode]:
+        """Return the decodes with their forced ids, as far as the budget goes; the others get none."""
+        wide = []
+        for decode in decodes:
+            count = min(self._forced.pop((decode.request_id, decode.choice), 0), max(0, budget))
+            budget -= count
+            wide.append(replace(decode, num_forced=count) if count else decode)
+        return wide
 
     def _prefill(self, prompts: Sequence[_Prefilling], budget: int) -> list[Prefill]:
         prefills = []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
 
 from pararnn_core.sampling.mask_words import MaskWords
 from pararnn_core.sampling.sampled import NothingAllowed
-from pararnn_server.errors import Internal
+from pararnn_server.errors import Internal, ServerError
 
 T = TypeVar("T")
+Words = MaskWords | Exception | None
+"""The mask of the next id, None for any id, or what kept a mask from being made."""
 
 logger = logging.getLogger(__name__)
 
@@ -18,19 +21,31 @@ logger = logging.getLogger(__name__)
 class TokenMask(Protocol):
     """The ids that may come next in a reply, for example those that a grammar allows.
 
-    The engine's thread calls every method, and all requests wait for it. EOS is an id like any other: a reply
-    can end with it only where the mask allows it. One that raises ends its own request with a 500.
+    The engine's thread calls every method but `allowed_of`, and all requests wait for it. EOS is an id like
+    any other: a reply can end with it only where the mask allows it. A ServerError that a method raises ends
+    its own request; any other error is logged, and is a 500.
     """
 
-    def allowed(self) -> MaskWords | None:
-        """Return the mask of the next id, as `mask_words` says; None: any id.
+    @property
+    def is_complete(self) -> bool:
+        """True if no further id may come: the reply ends without a draw."""
 
-        Called before every draw. The words are copied, so that one array may serve all calls. Words that
-        allow nothing end the request with a 500.
+    @classmethod
+    def allowed_of(cls, masks: Sequence[Any], /) -> Sequence[Words]:
+        """Return for each mask of this class what may come next, as `mask_words` says.
+
+        Called once before every draw, on a thread of its own, while the model runs. Words that allow nothing
+        end the request with a 500.
         """
 
     def accept(self, token_id: int) -> None:
         """Move on by the id that was drawn, also by an EOS and by one that a stop string takes back."""
+
+    def forced(self) -> Sequence[int]:
+        """Move on by ids that alone may come now, and return them: a few of them at once.
+
+        Empty: the next id is drawn, or the reply is complete.
+        """
 
     def fork(self) -> TokenMask:
         """Return a copy that moves on by itself: each choice gets one, and the original stays as it is."""
@@ -41,19 +56,39 @@ class TokenMaskFailed(Internal):
 
 
 class ChoiceMask:
-    """A choice's fork of its request's mask. An error of the mask is logged and becomes TokenMaskFailed."""
+    """A choice's fork of its request's mask. An error that is no ServerError is logged and becomes one.
+
+    words: the mask of the next id, once its thread has made it; None: not begun.
+    """
 
     def __init__(self, mask: TokenMask, request_id: str) -> None:
         self._request_id = request_id
-        self._mask = self._guarded(mask.fork)
+        self.mask = self._guarded(mask.fork)
+        self.words: Future[Words] | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """True if no further id may come."""
+        return self._guarded(lambda: self.mask.is_complete)
 
     def apply(self, slot: int, set_mask: Callable[[int, MaskWords | None], None]) -> None:
-        """Hand the mask of the next id to the slot's row of the sampler."""
-        self._guarded(lambda: set_mask(slot, self._mask.allowed()))
+        """Hand the mask of the next id to the slot's row of the sampler. Waits for the mask's thread."""
+        self._guarded(lambda: set_mask(slot, self._take_words()))
 
     def accept(self, token_id: int) -> None:
         """Move on by the id that was drawn."""
-        self._guarded(lambda: self._mask.accept(token_id))
+        self._guarded(lambda: self.mask.accept(token_id))
+
+    def forced(self) -> Sequence[int]:
+        """Move on by ids that alone may come now, and return them."""
+        return self._guarded(self.mask.forced)
+
+    def _take_words(self) -> MaskWords | None:
+        words, self.words = self.words, None
+        found = type(self.mask).allowed_of([self.mask])[0] if words is None else words.result()
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def _guarded(self, call: Callable[[], T]) -> T:
         # A mask is foreign code: its errors end its own request, not the engine's thread.
@@ -62,6 +97,8 @@ class ChoiceMask:
         except NothingAllowed as error:
             logger.exception("the token mask of request %s allows no token", self._request_id)
             raise TokenMaskFailed("the token mask of this request allows no token") from error
+        except ServerError:
+            raise
         except Exception as error:
             logger.exception("the token mask of request %s failed", self._request_id)
             raise TokenMaskFailed("the token mask of this request failed") from error

@@ -14,6 +14,7 @@ from pararnn_server.engine.active_requests import ActiveRequests
 from pararnn_server.engine.executor import Executor, StepResult
 from pararnn_server.engine.idle_prefill import IdlePrefill
 from pararnn_server.engine.light_steps import LightSteps
+from pararnn_server.engine.mask_threads import MaskThreads
 from pararnn_server.engine.prefill_budget import PrefillBudget
 from pararnn_server.engine.prefix_reuse import PrefixReuse
 from pararnn_server.engine.publisher import Publisher
@@ -21,7 +22,7 @@ from pararnn_server.engine.request import PromptLogprobs, Started
 from pararnn_server.engine.running import Choice, ReplyEnd, Running
 from pararnn_server.engine.scheduler import Admitted, Scheduler
 from pararnn_server.engine.settings import EngineSettings
-from pararnn_server.engine.token_mask import ChoiceMask, TokenMaskFailed
+from pararnn_server.engine.token_mask import ChoiceMask
 from pararnn_server.engine.turn_committer import TurnCommitter, TurnStore
 from pararnn_server.errors import Internal, ServerError, Timeout, TooManyRequests
 from pararnn_server.metrics.metrics import Metrics, PoolStats
@@ -77,6 +78,7 @@ class Worker:
         )
         self._prefill_budget = PrefillBudget(settings.max_decode_slowdown)
         self._light_steps = LightSteps()
+        self._mask_threads = MaskThreads()
         self._next_expiry = 0.0
         self._published_at = 0.0
 
@@ -205,7 +207,7 @@ class Worker:
     def _try_start(self, admitted: Admitted) -> None:
         try:
             self._start(self._active.by_id[admitted.request_id], admitted.slots)
-        except TokenMaskFailed as error:
+        except ServerError as error:
             self.fail(admitted.request_id, error)
         except Exception:
             logger.exception("request %s cannot start", admitted.request_id)
@@ -224,6 +226,7 @@ class Worker:
             rollback = self._committer.new_rollback(running, slot)
             mask = None if token_mask is None else ChoiceMask(token_mask, running.id)
             running.choices[index] = Choice(index, slot, params, self._vocabulary, rollback, mask, min_tokens)
+        self._make_masks([(running, choice) for choice in running.choices.values()])
         start = self._reuse.begin(running)
         began = time.perf_counter()
         self._executor.load(slots[0], start.snapshot)
@@ -249,11 +252,31 @@ class Worker:
         for running, choice, sampled in result.sampled:
             try:
                 self._accept(running, choice, sampled, now)
-            except TokenMaskFailed as error:
+            except ServerError as error:
                 self.fail(running.id, error)
             except Exception:
                 logger.exception("request %s failed", running.id)
                 self.fail(running.id, Internal("the request failed in the server"))
+        self._follow_masks(result)
+
+    def _follow_masks(self, result: StepResult) -> None:
+        """Plan the next ids of choices with a mask, while the model has nothing to do with them."""
+        masked = {
+            (running.id, choice.index): (running, choice)
+            for running, choice, _ in result.sampled
+            if choice.mask is not None and choice.index in running.choices and self._active.has(running)
+        }
+        for running, choice in masked.values():
+            self._active.scheduler.force(running.id, choice.index, choice.num_fixed())
+        self._make_masks([*masked.values()])
+
+    def _make_masks(self, choices: Sequence[tuple[Running, Choice]]) -> None:
+        """Begin to make the masks of the next draws, to be there when the step has given its logits."""
+        self._mask_threads.start(
+            (running.request.owner, choice.mask)
+            for running, choice in choices
+            if choice.mask is not None and choice.mask.words is None and choice.is_drawn_next
+        )
 
     def _end_prefill(self, running: Running, now: float) -> None:
         if running.id not in self._active.by_id:
@@ -263,10 +286,13 @@ class Worker:
         if running.request.params.max_tokens == 0:
             for choice in list(running.choices.values()):
                 self._active.finish(running, choice, ReplyEnd("length"))
+            return
+        for choice in [choice for choice in running.choices.values() if choice.is_complete]:
+            self._active.finish(running, choice, ReplyEnd("stop"))
 
     def _accept(self, running: Running, choice: Choice, sampled: Sampled, now: float) -> None:
         # An earlier output of this step may have ended the request.
-        if running.id not in self._active.by_id:
+        if not self._active.has(running) or choice.index not in running.choices:
             return
         if choice.num_sampled:
             self._metrics.inter_token_latency.observe(now - choice.last_token_at)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from llguidance import LLMatcher, LLParserLimits
+from llguidance import LLExecutor, LLMatcher, LLParserLimits
 
 from pararnn_core.sampling.mask_words import mask_of
 from pararnn_server.concurrency.fair_threads import FairThreads, current_key
 from pararnn_server.errors import BadRequest
 from pararnn_server.grammars.grammar_cache import GrammarCache
-from pararnn_server.grammars.grammar_mask import GrammarMask
+from pararnn_server.grammars.grammar_mask import GrammarMask, MaskMaker
 from pararnn_server.grammars.grammar_tokenizer import grammar_tokenizer
 from pararnn_server.grammars.messages import plain
 from pararnn_server.grammars.schema_fault import place_of_fault
@@ -23,6 +24,8 @@ from pararnn_server.grammars.specs import Choice, CompiledSpec, Grammar, JsonSch
 from pararnn_server.text.tokenizer import Tokenizer
 
 NUM_THREADS = 2
+# Masks are made while the model runs, which has its own threads.
+MASK_THREADS = max(1, (os.cpu_count() or 1) // 2)
 
 # llguidance counts its work in these units. At its own limits a mask may take 20 ms, and a lexer 500 MB.
 LIMITS = LLParserLimits(
@@ -62,6 +65,7 @@ class GrammarCompiler:
         self._cache = GrammarCache(self._limits.cache_bytes_per_key)
         # Held only to look something up.
         self._cache_lock = Lock()
+        self._executor = LLExecutor(MASK_THREADS)
         self._threads = FairThreads(NUM_THREADS, "grammars")
         # A large vocabulary takes a second, in which the server starts.
         pool = ThreadPoolExecutor(1, "grammar tokenizer")
@@ -87,7 +91,8 @@ class GrammarCompiler:
             matcher = self._compiled(checked, source, param)
             with self._cache_lock:
                 self._cache.put(key, source, matcher)
-        return GrammarMask(matcher, self._vocab_size, param, self._ends if not may_end else None)
+        maker = MaskMaker(self._executor, self._vocab_size, self._tokens.result().vocab_size)
+        return GrammarMask(matcher, maker, param, None if may_end else self._ends)
 
     def _checked(self, spec: Spec, param: str) -> CompiledSpec:
         max_bytes = self._limits.max_bytes

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
-from llguidance import LLMatcher
+from llguidance import LLExecutor, LLMatcher
+from numpy.typing import NDArray
 
 from pararnn_core.sampling.mask_words import MaskWords, num_words
 from pararnn_server.errors import BadRequest
 from pararnn_server.grammars.messages import plain
+
+# Of the ids that a grammar forces: the engine's thread moves on by so many at once.
+FORCED_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class MaskMaker:
+    """Makes masks of several replies at once.
+
+    grammar_vocab_size: that of llguidance, which may add an EOS.
+    """
+
+    executor: LLExecutor
+    vocab_size: int
+    grammar_vocab_size: int
+
+    def make(self, matchers: Sequence[LLMatcher]) -> NDArray[np.int32]:
+        """Return the mask of each, one per row."""
+        words = np.empty((len(matchers), num_words(self.grammar_vocab_size)), np.int32)
+        places = [(matcher, row) for row, matcher in enumerate(matchers)]
+        self.executor.unsafe_compute_mask_ptr(places, words.ctypes.data, words.strides[0], len(matchers))
+        return words[:, : num_words(self.vocab_size)]
 
 
 class GrammarMask:
@@ -15,37 +41,62 @@ class GrammarMask:
 
     param: the field of the request that asked for the grammar.
     withheld: ids that are not drawn as long as any other is allowed; None: none.
+    is_complete: no id may come but an end.
     """
 
     def __init__(
-        self, matcher: LLMatcher, vocab_size: int, param: str, withheld: MaskWords | None = None
+        self, matcher: LLMatcher, maker: MaskMaker, param: str, withheld: MaskWords | None = None
     ) -> None:
         self._matcher = matcher
-        self._vocab_size = vocab_size
+        self._maker = maker
         self._param = param
         self._withheld = withheld
+        # Forced ids that the matcher has not moved past, the next one last.
+        self._coming: list[int] = []
+        # Kept, because a matcher that makes its mask on another thread cannot be asked.
+        self.is_complete = matcher.is_stopped()
 
-    def allowed(self) -> MaskWords:
-        """Return the mask of the next id. Raises BadRequest where the grammar takes too much to follow."""
-        words = np.frombuffer(self._matcher.compute_bitmask(), np.int32)[: num_words(self._vocab_size)]
+    @classmethod
+    def allowed_of(cls, masks: Sequence[GrammarMask]) -> list[MaskWords | Exception]:
+        """Return the mask of the next id of each reply, or the error of one that takes too much to follow."""
+        words = masks[0]._maker.make([mask._matcher for mask in masks])
+        return [mask._checked(row) for mask, row in zip(masks, words, strict=True)]
+
+    def accept(self, token_id: int) -> None:
+        """Move on by an id that the mask allowed. Raises BadRequest where that takes too much."""
+        self._matcher.consume_token(token_id)
+        self._moved()
+
+    def forced(self) -> Sequence[int]:
+        """Move on by the next ids that alone may come, and return them. Raises BadRequest like `accept`."""
+        if not self._coming and not self.is_complete:
+            # All of them: asked for a part, llguidance would encode the rest again each time.
+            self._coming = self._matcher.compute_ff_tokens()[::-1]
+        if not self._coming:
+            return ()
+        ids = self._coming[: -FORCED_AT_ONCE - 1 : -1]
+        del self._coming[-len(ids) :]
+        self._matcher.consume_tokens(ids)
+        self._moved()
+        return ids
+
+    def fork(self) -> GrammarMask:
+        """Return a copy that moves on by itself."""
+        return GrammarMask(self._matcher.deep_copy(), self._maker, self._param, self._withheld)
+
+    def _checked(self, words: MaskWords) -> MaskWords | Exception:
         # A matcher that gave up allows an EOS, which would look like a complete reply.
-        self._check()
+        if self._matcher.is_error():
+            return self._given_up()
         if self._withheld is not None and (words & ~self._withheld).any():
             return words & ~self._withheld
         return words
 
-    def accept(self, token_id: int) -> None:
-        """Move on by an id that the mask allowed."""
-        self._matcher.consume_token(token_id)
-        self._check()
-
-    def fork(self) -> GrammarMask:
-        """Return a copy that moves on by itself."""
-        return GrammarMask(self._matcher.deep_copy(), self._vocab_size, self._param, self._withheld)
-
-    def _check(self) -> None:
+    def _moved(self) -> None:
         if self._matcher.is_error():
-            message = (
-                f"{self._param}: this grammar takes too much to follow: {plain(self._matcher.get_error())}"
-            )
-            raise BadRequest(message, param=self._param, code="grammar_too_complex")
+            raise self._given_up()
+        self.is_complete = self._matcher.is_stopped()
+
+    def _given_up(self) -> BadRequest:
+        message = f"{self._param}: this grammar takes too much to follow: {plain(self._matcher.get_error())}."
+        return BadRequest(message, param=self._param, code="grammar_too_complex")

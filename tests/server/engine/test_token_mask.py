@@ -22,7 +22,6 @@ from tests.server.engine_fixtures import (
     LETTER_IDS,
     TOKEN_BYTES,
     VOCAB_SIZE,
-    Reader,
     Steps,
     alone,
     assert_session_is_whole,
@@ -251,12 +250,3 @@ def test_a_turn_whose_mask_fails_is_undone() -> None:
             assert bench.sessions.token_ids(session) == [1, *said]
             assert_session_is_whole(bench.sessions, session, model())
         assert bench.ask([], greedy(4), session_id=session).ids() == alone(model(), [1, *said], greedy(4))
-
-
-def test_a_failing_mask_is_asked_for_the_other_choices_no_more() -> None:
-    mask = Fails("allowed")
-    steps = Steps()
-    _, reader = steps.add([5], random(2, 12), num_choices=3, token_mask=mask)
-    steps.finish()
-    assert isinstance(reader, Reader)
-    assert [fork.num_asked for fork in mask.forks] == [1, 0, 0]

@@ -15,7 +15,7 @@ from pararnn_server.grammars.grammar_mask import GrammarMask
 from pararnn_server.grammars.specs import Spec
 from pararnn_server.text.tokenizer import Tokenizer
 
-from pararnn_core.sampling.mask_words import flags_of
+from pararnn_core.sampling.mask_words import MaskWords, flags_of
 from tests.server.text.tokenizer_files import IDS, VOCAB_SIZE, Files
 
 EOS = IDS["<|eos|>"]
@@ -49,8 +49,16 @@ def refusal(spec: Spec, limits: GrammarLimits | None = None) -> BadRequest:
     raise AssertionError(f"{spec} is compiled")
 
 
+def mask_words(mask: GrammarMask) -> MaskWords:
+    [words] = GrammarMask.allowed_of([mask])
+    if isinstance(words, Exception):
+        raise words
+    assert words is not None
+    return words
+
+
 def allowed_ids(mask: GrammarMask) -> list[int]:
-    return [int(i) for i in np.flatnonzero(flags_of(mask.allowed(), VOCAB_SIZE))]
+    return [int(i) for i in np.flatnonzero(flags_of(mask_words(mask), VOCAB_SIZE))]
 
 
 def walk(spec: Spec, seed: int, max_tokens: int) -> tuple[bytes, bool]:

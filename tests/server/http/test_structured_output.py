@@ -104,6 +104,12 @@ def test_a_cut_reply_is_a_beginning_of_the_form(server: HttpServer) -> None:
     assert (text, reason) == (whole[: whole.index('"kind')], "stop")
 
 
+def test_without_eos_a_reply_goes_on_while_its_form_can(server: HttpServer) -> None:
+    body = {**HOT, "structured_outputs": {"regex": "a{2,7}"}, "logit_bias": {"262": 100}}
+    assert only(server.complete("x", **body)) == ("aa", "stop")
+    assert only(server.complete("x", ignore_eos=True, **body)) == ("a" * 7, "stop")
+
+
 def test_turns_of_a_session_have_forms_of_their_own(server: HttpServer) -> None:
     session = server.create_session()
     for form, pattern in (("[0-9]{3}", "[0-9]{3}"), (None, ""), ("[a-c]{4}", "[a-c]{4}")):
