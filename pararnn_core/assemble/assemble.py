@@ -16,6 +16,7 @@ from torch import Tensor
 from pararnn_core.assemble.card import render_card
 from pararnn_core.assemble.llama_file import LlamaFile, LlamaSizes
 from pararnn_core.assemble.llama_tokenizer import tokenizer_json
+from pararnn_core.assemble.missing_bytes import missing_bytes, stand_ins
 from pararnn_core.assemble.mixers_file import StoredMixers, read_stored_mixers
 from pararnn_core.assemble.portable_rounding import round_portably
 from pararnn_core.checkpoint.checkpoint_text import TOKENIZER, TOKENIZER_CONFIG
@@ -87,14 +88,16 @@ def assemble(
     The same files give the same fingerprint on every machine.
     """
     llama, stored = LlamaFile(source), read_stored_mixers(mixers)
-    config = joined_config(llama.sizes, stored.cell)
+    missing = missing_bytes(llama.tokens)
+    vocab_size = llama.sizes.vocab_size + len(missing)
+    config = replace(joined_config(llama.sizes, stored.cell), vocab_size=vocab_size)
     if weight_type == "bfloat16":
         config = replace(config, dtype=weight_type)
     else:
         config = replace(config, quantization=_quantization(config, stored, int(weight_type[-1])))
     tensors = _joined(llama, stored, config, progress)
     with TemporaryDirectory() as folder:
-        (Path(folder) / TOKENIZER).write_bytes(tokenizer_json(llama))
+        (Path(folder) / TOKENIZER).write_bytes(tokenizer_json(llama, missing))
         # Without the first field a plain text would begin with the start of a chat's turn.
         fields = {"add_bos_token": False, "clean_up_tokenization_spaces": False}
         (Path(folder) / TOKENIZER_CONFIG).write_text(json.dumps(fields))
@@ -162,12 +165,24 @@ def _frozen(
     llama: LlamaFile, name: str, source: str, config: ModelConfig, importance: Tensor | None
 ) -> Tensor | QuantizedMatrix:
     quantization = config.quantization
+    parts = _embedding(llama) if name == EMBEDDING else llama.parts(source)
     if quantization is None:
         # Converted part by part: the embedding in float32 would take 113 MB.
-        return torch.cat([part.to(getattr(torch, config.dtype)) for part in llama.parts(source)])
+        return torch.cat([part.to(getattr(torch, config.dtype)) for part in parts])
     if not is_matrix(name, config.num_hidden_layers, config.tie_embeddings):
         return llama.weight(source)
-    return round_portably(llama.parts(source), quantization.format_of(name), importance)
+    return round_portably(parts, quantization.format_of(name), importance)
+
+
+def _embedding(llama: LlamaFile) -> Iterator[Tensor]:
+    """Yield the rows of the embedding, at last those of the bytes that the file has no token for."""
+    wanted, start, found = stand_ins(llama.tokens), 0, dict[int, Tensor]()
+    for part in llama.parts(OUTSIDE[EMBEDDING]):
+        found |= {token: part[token - start] for token in wanted if start <= token < start + len(part)}
+        start += len(part)
+        yield part
+    if wanted:
+        yield torch.stack([found[token] for token in wanted])
 
 
 def _mixer(stored: StoredMixers, name: str, config: ModelConfig) -> Tensor | QuantizedMatrix:

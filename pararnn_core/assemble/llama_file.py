@@ -5,7 +5,7 @@ V ids, d channels, m channels of the MLP.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,12 @@ class LlamaFile:
             norm_eps=self.field("llama.attention.layer_norm_rms_epsilon"),
             rope_base=self.field("llama.rope.freq_base"),
         )
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        """The spelling of each token, by id."""
+        spellings: Sequence[str] = self.field("tokenizer.ggml.tokens")
+        return spellings
 
     def field(self, name: str) -> Any:
         """Return a value of the file's header."""

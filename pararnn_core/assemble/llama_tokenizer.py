@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pararnn_core.assemble.llama_file import LlamaFile
@@ -11,9 +12,10 @@ CONTROL_TOKEN = 3
 SUPPORTED = ("gpt2", "smollm")
 
 
-def tokenizer_json(file: LlamaFile) -> bytes:
+def tokenizer_json(file: LlamaFile, further: Sequence[str] = ()) -> bytes:
     """Return a byte-level BPE tokenizer whose control tokens are special.
 
+    further: tokens after those of the file
     Raises ValueError for another kind. The bytes are part of a model's fingerprint, so they are written here
     and not by the tokenizers library, whose versions format them differently.
     """
@@ -43,7 +45,7 @@ def tokenizer_json(file: LlamaFile) -> bytes:
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": {token: i for i, token in enumerate(tokens)},
+            "vocab": {token: i for i, token in enumerate([*tokens, *further])},
             "merges": [merge.split(" ") for merge in file.field("tokenizer.ggml.merges")],
         },
     }

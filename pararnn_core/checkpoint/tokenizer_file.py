@@ -39,6 +39,21 @@ class TokenizerFile:
             )
 
 
+def byte_alphabet() -> dict[str, int]:
+    """Return the byte of each character in which byte-level BPE spells tokens.
+
+    Printable Latin-1 is written as itself, and the other bytes, in order, from U+0100 on.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
+def is_byte_of_utf8(byte: int) -> bool:
+    """Return False for 0xC0, 0xC1 and all from 0xF5 on, which never occur in UTF-8."""
+    return byte not in (0xC0, 0xC1) and byte < 0xF5
+
+
 def _tokens(fields: dict[str, Any]) -> dict[int, str]:
     vocabulary = fields["model"]["vocab"]
     if isinstance(vocabulary, dict):

@@ -7,13 +7,14 @@ from typing import Any
 
 from tokenizers import Tokenizer as BpeTokenizer
 
+from pararnn_core.checkpoint.tokenizer_file import byte_alphabet, is_byte_of_utf8
+
 Spec = Mapping[str, Any]
 
 # Pre-tokenizers that only cut. The others drop or change characters.
 _CUTTERS = {"ByteLevel", "Split", "Digits", "Punctuation", "UnicodeScripts"}
 _DROPPED = "removed"
-# 0xC0, 0xC1 and all from 0xF5 on never occur in UTF-8.
-_UTF8_BYTES = [byte for byte in range(256) if byte not in {0xC0, 0xC1} and byte < 0xF5]
+_UTF8_BYTES = list(filter(is_byte_of_utf8, range(256)))
 
 
 class TokenizerError(ValueError):
@@ -34,7 +35,7 @@ def byte_tables(tokenizer: BpeTokenizer, vocab_size: int) -> tuple[list[bytes], 
         raise TokenizerError(
             f"tokenizer.json has token {highest}, but the model's vocabulary ends at {vocab_size - 1}"
         )
-    added, byte_of = tokenizer.get_added_tokens_decoder(), _byte_alphabet()
+    added, byte_of = tokenizer.get_added_tokens_decoder(), byte_alphabet()
     shown = [b""] * vocab_size
     for content, token_id in vocabulary.items():
         shown[token_id] = content.encode() if token_id in added else _raw_bytes(content, byte_of)
@@ -99,7 +100,7 @@ def _problems_of_pre_tokenizer(spec: Spec) -> Iterator[str]:
 
 
 def _missing_bytes(vocabulary: Mapping[str, int]) -> list[int]:
-    alphabet = {byte: character for character, byte in _byte_alphabet().items()}
+    alphabet = {byte: character for character, byte in byte_alphabet().items()}
     return [byte for byte in _UTF8_BYTES if alphabet[byte] not in vocabulary]
 
 
@@ -112,10 +113,3 @@ def _raw_bytes(content: str, byte_of: dict[str, int]) -> bytes:
         return bytes(byte_of[character] for character in content)
     except KeyError as error:
         raise TokenizerError(f"tokenizer.json: token {content!r} is not byte-level text") from error
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """Byte-level BPE writes printable Latin-1 as itself and the other bytes, in order, from U+0100 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}

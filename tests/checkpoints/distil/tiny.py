@@ -92,8 +92,8 @@ def byte_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def write_gguf(weights: TeacherWeights, file: Path) -> None:
-    """The layout of llama.cpp, in float32, with a vocabulary of bytes."""
+def write_gguf(weights: TeacherWeights, file: Path, without: str = "") -> None:
+    """The layout of llama.cpp, in float32, with a vocabulary of bytes, but for the characters of some."""
     writer = gguf.GGUFWriter(file, "llama")
     sizes = weights.sizes
     writer.add_embedding_length(sizes.hidden_size)
@@ -103,7 +103,7 @@ def write_gguf(weights: TeacherWeights, file: Path) -> None:
     writer.add_feed_forward_length(sizes.intermediate_size)
     writer.add_layer_norm_rms_eps(sizes.norm_eps)
     writer.add_rope_freq_base(sizes.rope_base)
-    alphabet = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "he"]
+    alphabet = [*sorted(set(pre_tokenizers.ByteLevel.alphabet()) - set(without)), "he"]
     special = [f"<|{i}|>" for i in range(sizes.vocab_size - len(alphabet))]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pararnn_server.text.tokenizer import Tokenizer
 from safetensors import safe_open
 
 from pararnn_core.assemble.assemble import WEIGHT_TYPES, assemble
@@ -10,7 +11,7 @@ from pararnn_core.checkpoint import checkpoint_info, load_checkpoint, verify_che
 from pararnn_core.generate import generate
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_core.weights.quantized_matrix import QWEIGHT, SCALES, unpack_nibbles
-from tests.checkpoints.distil.tiny import tiny_weights
+from tests.checkpoints.distil.tiny import SIZES, tiny_weights, write_gguf
 from tests.core.assemble.joined import plain_sources, tiny_sources
 
 # The same on every machine, with every version of the libraries.
@@ -93,6 +94,23 @@ def test_further_files_are_written_and_replaced_with_the_rest(tmp_path: Path) ->
     assert (target / "NOTICE").read_bytes() == b"new"
     assert (target / "mine.txt").read_text() == "kept"
     assert checkpoint_info(target).config.vocab_size
+
+
+def test_bytes_without_a_token_get_one_and_the_embedding_of_the_next_byte(tmp_path: Path) -> None:
+    _, mixers = tiny_sources(tmp_path)
+    # The bytes 0x04, 0x13, 0x14 and 0xf1.
+    write_gguf(tiny_weights(), tmp_path / "without.gguf", without="\u0104\u0113\u0114\u00f1")
+    assemble(tmp_path / "without.gguf", mixers, tmp_path / "model", "bfloat16")
+    vocab_size = SIZES.vocab_size + 4
+    tokenizer = Tokenizer(tmp_path / "model", vocab_size)
+    text = "a\x04b\x13\x14 \U00040000"
+    ids = tokenizer.plain_ids(text)
+    assert tokenizer.decode(ids) == text
+    assert {token for token in ids if token >= SIZES.vocab_size} == set(range(SIZES.vocab_size, vocab_size))
+    embedding = tensors_of(tmp_path / "model")["embedding.weight"]
+    assert len(embedding) == vocab_size
+    next_ids = [tokenizer.plain_ids(each)[0] for each in "\x05\x15\x15"]
+    assert torch.equal(embedding[-4:-1], embedding[next_ids])
 
 
 def test_progress_ends_at_the_number_of_parameters(tmp_path: Path) -> None:
