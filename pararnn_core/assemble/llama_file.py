@@ -42,8 +42,10 @@ class LlamaFile:
     """An open GGUF file. Weights are read when they are asked for: memory never holds all of them."""
 
     def __init__(self, file: Path) -> None:
-        self._reader = gguf.GGUFReader(file)
-        self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+        reader = gguf.GGUFReader(file)
+        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+        # The reader holds each token as several arrays, 160 MB for 49,152 of them, so it is not kept.
+        self._fields = {name: each.contents() for name, each in reader.fields.items()}
         self.sizes = LlamaSizes(
             vocab_size=len(self.field("tokenizer.ggml.tokens")),
             hidden_size=self.field("llama.embedding_length"),
@@ -63,7 +65,7 @@ class LlamaFile:
 
     def field(self, name: str) -> Any:
         """Return a value of the file's header."""
-        return self._reader.fields[name].contents()
+        return self._fields[name]
 
     def weight(self, name: str) -> Tensor:
         """Return a weight as float32: a matrix (outputs, inputs), or a vector."""

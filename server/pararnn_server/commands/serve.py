@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 def serve(settings: Settings) -> None:
     """Serve a model over HTTP: OpenAI-compatible completions and chat, and sessions of constant size.
 
-    Without options it serves a model that ships with the program, to this machine only.
+    Without options it serves the chat model that `fetch-model` has fetched, else a small one that ships with
+    the program, to this machine only.
     """
     path = find_checkpoint(settings)
     config = checkpoint_info(path).config
@@ -71,7 +72,7 @@ def welcome(served: ServedModel, config: ServingConfig, url: str, settings: Sett
     machine   {machine(settings)}
 
   Try it:
-    {example(url, settings)}
+    {example(url, settings, chats=served.chat.template is not None)}
 """
 
 
@@ -99,11 +100,13 @@ def memory(served: ServedModel, num_slots: int) -> str:
     return parts if resident is None else f"{as_bytes(resident)} resident: {parts}"
 
 
-def example(url: str, settings: Settings) -> str:
-    """A curl command that streams a completion."""
+def example(url: str, settings: Settings, *, chats: bool) -> str:
+    """A curl command that streams an answer of a chat or a completion."""
     # The address that means all of them is none to connect to.
     here = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     keyed = settings.api_keys is not None or settings.keys_file is not None
     key = ' -H "Authorization: Bearer $KEY"' if keyed else ""
-    body = r"""{"prompt": "def fibonacci(n):", "max_tokens": 100, "temperature": 0.7, "stream": true}"""
-    return f"curl -N {here}/v1/completions{key} -H 'Content-Type: application/json' -d '{body}'"
+    asked = '"messages": [{"role": "user", "content": "What is the capital of Italy?"}]'
+    path, prompt = ("chat/completions", asked) if chats else ("completions", '"prompt": "def fibonacci(n):"')
+    body = f'{{{prompt}, "max_tokens": 100, "stream": true}}'
+    return f"curl -N {here}/v1/{path}{key} -H 'Content-Type: application/json' -d '{body}'"
