@@ -61,10 +61,11 @@ def tool_rules(
     *,
     parallel: bool,
     max_bytes: int,
+    place: str = "function.",
 ) -> ToolUse:
     """Return the rules of a request, whatever its wire. Raises BadRequest.
 
-    mode None: the default. names: of the tools that may be called; None: all.
+    mode None: the default. names: of the tools that may be called; None: all. place: as in ToolUse.
     """
     if not tools:
         if mode == "required" or names:
@@ -80,7 +81,7 @@ def tool_rules(
         if name not in by_name:
             raise BadRequest(f"tool_choice: {name!r} is none of the tools.", param="tool_choice")
     chosen = tools if names is None else [by_name[name] for name in dict.fromkeys(names)]
-    return ToolUse(tools, mode or "auto", chosen, parallel)
+    return ToolUse(tools, mode or "auto", chosen, parallel, place)
 
 
 def _choice_of(choice: ToolChoice | None) -> tuple[ToolMode | None, list[str] | None]:

@@ -35,16 +35,11 @@ async def tool_plan(context: RequestContext, use: ToolUse, form: Form | None) ->
     mask: TokenMask | None = await token_mask(context, form)
     if not use.tools:
         return ToolPlan(token_mask=mask)
-    template, calls = context.model.chat.template, context.model.chat.call_format
-    shows = template is not None and template.tools.shows_tools
-    shown = use.tools if shows or use.mode != "none" else ()
-    if shows and calls is None and use.mode != "none":
+    calls, shown = context.model.chat.call_format, shown_tools(context, use)
+    if calls is None and use.mode != "none" and _shows_tools(context):
         message = "tools: this model writes calls in no format that is known here (--tool-format)."
         raise BadRequest(message, param="tools")
-    # Encoding the prompt says that the template shows no tools.
-    if calls is None:
-        return ToolPlan(shown, token_mask=mask)
-    if use.mode == "none" and form is not None:
+    if calls is None or (use.mode == "none" and form is not None):
         return ToolPlan(shown, token_mask=mask)
     schemas = [] if use.mode == "none" else [_schema_of(use, tool) for tool in use.callable]
     # A recorded answer draws nothing.
@@ -52,6 +47,16 @@ async def tool_plan(context: RequestContext, use: ToolUse, form: Form | None) ->
         schema = _reply_schema(calls, form) if use.mode == "auto" else None
         mask = await _compiled(context, use, calls, schemas, schema)
     return ToolPlan(shown, None if use.mode == "none" else calls, mask)
+
+
+def shown_tools(context: RequestContext, use: ToolUse) -> Sequence[Tool]:
+    """Return the tools in the prompt. Where the template shows none, encoding the prompt refuses them."""
+    return use.tools if _shows_tools(context) or use.mode != "none" else ()
+
+
+def _shows_tools(context: RequestContext) -> bool:
+    template = context.model.chat.template
+    return template is not None and template.tools.shows_tools
 
 
 def _reply_schema(calls: CallFormat, form: Form | None) -> Mapping[str, Any] | None:

@@ -17,19 +17,22 @@ from pararnn_server.http.formats.pieces import PieceReader
 from pararnn_server.http.formats.response import ModelResponseFormat, Resumed
 from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.request_state import request_state
-from pararnn_server.http.schemas.response_items import Item, item_id
+from pararnn_server.http.schemas.response_items import AnyItem, Item
 from pararnn_server.http.schemas.responses import ResponseContext, ResponseRequest
 from pararnn_server.http.schemas.structured import TextFormat
 from pararnn_server.http.stream import StreamAnswer
-from pararnn_server.http.structured_output import reply_form_of_text, token_mask
+from pararnn_server.http.structured_output import reply_form_of_text
+from pararnn_server.http.tool_calls import tool_plan
 from pararnn_server.responses import records
 from pararnn_server.responses.given import items_of
 from pararnn_server.responses.lifecycle import KeptAnswer, ResponseLifecycle
 from pararnn_server.responses.records import StoredResponse
+from pararnn_server.responses.tools import given_tools, has_same_tools, messages_of, tool_use_of
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.state_cache.state_cache import Partition
-from pararnn_server.text.conversation import Message, message
+from pararnn_server.text.conversation import Message
 from pararnn_server.text.prompts import EncodedPrompt
+from pararnn_server.tools.tool import Tool
 
 # Of a response that is not kept yet, beyond the longest life of its request.
 GRACE_SECONDS = 60.0
@@ -58,7 +61,9 @@ async def new_response(
     context.service.check_accepting()
     model, settings, response_id = context.model, context.settings, new_response_id()
     given = await items_of(context, body.input, response_id)
-    start = await start_of(context, body, given)
+    use = tool_use_of(body, settings.max_tools_bytes)
+    tools = await tool_plan(context, use, reply_form_of_text(_text_format(body)))
+    start = await start_of(context, body, given, tools.shown)
     prompt = EncodedPrompt(model.prompts.checked(start.ids, "input"))
     stores = body.store is not False
     # A state to go on from lies in a session, even if the reply is not stored.
@@ -72,10 +77,10 @@ async def new_response(
         deadline=context.deadline,
         session_id=response_id if needs_session else None,
         cache_salt=body.cache_salt,
-        token_mask=await token_mask(context, reply_form_of_text(_text_format(body))),
+        token_mask=tools.token_mask,
     )
     form = ModelResponseFormat(
-        _head(context, body, response_id), item_id(response_id, len(given)), start.resumed
+        _head(context, body, response_id), len(given), start.resumed, tools.call_format
     )
     lifecycle = ResponseLifecycle(
         model=model,
@@ -107,24 +112,25 @@ async def new_response(
     return KeptAnswer(answer, lifecycle)
 
 
-async def start_of(context: RequestContext, body: ResponseContext, given: list[Item]) -> Start:
-    """Resume the state of the previous response where its instructions are the same.
+async def start_of(
+    context: RequestContext, body: ResponseContext, given: list[AnyItem], tools: Sequence[Tool]
+) -> Start:
+    """Resume the state of the previous response where its instructions and tools are the same.
 
     A state cannot forget others: then the conversation is read again, one of a key at a time.
+    tools: those that the model is shown.
     """
     model, owner = context.model, context.owner
-    previous_id, opening = body.previous_response_id, []
-    if body.instructions:
-        opening = [Item("", "system", body.instructions)]
-    partition = Partition(owner.key)
-    limit = model.prompts.limit("input")
+    previous_id = body.previous_response_id
+    opening = [Item("", "system", body.instructions)] if body.instructions else []
     if previous_id is None:
-        ids = await model.chat.encode(_messages(opening, given), partition, limit=limit)
+        messages = messages_of(opening, given)
+        ids = await _encode(context, messages, tools)
         return Start(ids, None, Resumed())
     previous = await _previous(context, previous_id)
-    if previous.can_resume and (previous.body["instructions"] or None) == (body.instructions or None):
+    if previous.can_resume and _has_same_opening(previous, body):
         try:
-            ids = await model.chat.encode(_messages(given), partition, continues=True, limit=limit)
+            ids = await _encode(context, messages_of(given), tools, continues=True)
         except BadRequest:
             # The template puts these messages first, or cannot continue a reply: all is read again.
             pass
@@ -136,12 +142,31 @@ async def start_of(context: RequestContext, body: ResponseContext, given: list[I
     async with context.service.rereads.of(owner.key):
         max_bytes = context.settings.max_body_bytes
         earlier = await model.ask(records.conversation, previous_id, owner, max_bytes)
-        ids = await model.chat.encode(_messages(opening, earlier, given), partition, limit=limit)
+        messages = messages_of(opening, earlier, given)
+        ids = await _encode(context, messages, tools)
     return Start(ids, None, Resumed())
 
 
-def _messages(*parts: Sequence[Item]) -> list[Message]:
-    return [message(item.role, item.text) for part in parts for item in part]
+async def _encode(
+    context: RequestContext, messages: Sequence[Message], tools: Sequence[Tool], *, continues: bool = False
+) -> Sequence[int]:
+    """Return the ids of messages. Raises BadRequest, whose param is a field of responses."""
+    chat, limit = context.model.chat, context.model.prompts.limit("input")
+    try:
+        return await chat.encode(
+            messages, Partition(context.owner.key), tools=tools, continues=continues, limit=limit
+        )
+    except BadRequest as error:
+        # The messages were made of the input, and have other places.
+        if (error.param or "").startswith("messages"):
+            error.param = "input"
+        raise
+
+
+def _has_same_opening(previous: StoredResponse, body: ResponseContext) -> bool:
+    """Return True if the state of a response has read these instructions and tools."""
+    instructions = previous.body["instructions"] or None
+    return instructions == (body.instructions or None) and has_same_tools(body, previous.body)
 
 
 async def _previous(context: RequestContext, response_id: str) -> StoredResponse:
@@ -172,15 +197,13 @@ def _head(context: RequestContext, body: ResponseRequest, response_id: str) -> d
         "max_output_tokens": None if given == (None, None, None) else params.max_tokens,
         "model": context.model.name,
         "output": [],
-        "parallel_tool_calls": body.parallel_tool_calls is not False,
         "previous_response_id": body.previous_response_id,
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
         "store": body.store is not False,
         "temperature": params.temperature,
         "text": {"format": _text_format(body) or {"type": "text"}},
-        "tool_choice": "none",
-        "tools": [],
+        **given_tools(body),
         "top_p": params.top_p,
         "truncation": "disabled",
         "usage": None,

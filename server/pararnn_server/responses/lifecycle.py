@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from pararnn_server.access.owner import Owner
 from pararnn_server.errors import ServerError
 from pararnn_server.http.answer import Answer
-from pararnn_server.http.schemas.response_items import Item
+from pararnn_server.http.schemas.response_items import AnyItem
 from pararnn_server.models.served_model import ServedModel
 from pararnn_server.responses import records
 
@@ -25,7 +25,7 @@ class ResponseLifecycle:
     model: ServedModel
     response_id: str
     owner: Owner
-    given: tuple[Item, ...]
+    given: tuple[AnyItem, ...]
     digest: str | None
     ttl_seconds: float | None
     is_kept: bool = False

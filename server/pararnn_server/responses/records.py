@@ -20,7 +20,7 @@ from typing import Any
 
 from pararnn_server.access.owner import Owner
 from pararnn_server.errors import BadRequest, Conflict, Expired, NotFound, TooLarge
-from pararnn_server.http.schemas.response_items import Item, stored_item
+from pararnn_server.http.schemas.response_items import AnyItem, stored_item
 from pararnn_server.sessions import catalogue
 from pararnn_server.sessions.checksum import add_checksum, corrupt, verify_checksum
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
@@ -45,7 +45,7 @@ class StoredResponse:
     """
 
     body: Mapping[str, Any]
-    input: tuple[Item, ...]
+    input: tuple[AnyItem, ...]
     digest: str | None
     num_tokens: int
     num_pending: int
@@ -53,7 +53,7 @@ class StoredResponse:
     nbytes: int
 
     @property
-    def output(self) -> tuple[Item, ...]:
+    def output(self) -> tuple[AnyItem, ...]:
         """The replies."""
         return tuple(stored_item(item) for item in self.body["output"])
 
@@ -79,7 +79,7 @@ def load(ledger: Ledger, response_id: str, owner: Owner) -> StoredResponse:
     )
 
 
-def conversation(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> Steps[list[Item]]:
+def conversation(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> Steps[list[AnyItem]]:
     """Return all items up to the end of a response, oldest first.
 
     BadRequest if a part of it is gone, TooLarge if its documents have more than `max_bytes`.
@@ -94,7 +94,7 @@ def conversation(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int)
     return [item for part in reversed(parts) for item in (*part.input, *part.output)]
 
 
-def inputs(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> Steps[list[Item]]:
+def inputs(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> Steps[list[AnyItem]]:
     """Return the items that a response was given, oldest first, as far as they are stored. TooLarge."""
     latest, *earlier = yield from _chain(ledger, response_id, owner, max_bytes)
     items = [item for part in reversed(earlier) for item in (*part.input, *part.output)]
@@ -227,7 +227,7 @@ def keep(
     response_id: str,
     owner: Owner,
     body: Mapping[str, Any],
-    given: tuple[Item, ...],
+    given: tuple[AnyItem, ...],
     digest: str | None,
     ttl_seconds: float,
 ) -> None:

@@ -76,13 +76,11 @@ class ChatTemplate:
             raise BadRequest(message, param="documents")
         for number, each in enumerate(conversation.messages):
             if "tool_calls" in each and not can.shows_calls:
-                message = "this model's chat template does not show calls of tools: leave the message out."
-                raise BadRequest(
-                    f"messages.{number}.tool_calls: {message}", param=f"messages.{number}.tool_calls"
-                )
+                message = "This model's chat template does not show calls of tools: leave them out."
+                raise BadRequest(message, param=f"messages.{number}.tool_calls")
             if each["role"] == "tool" and not can.shows_results:
-                message = "this model's chat template does not show results of tools: leave the message out."
-                raise BadRequest(f"messages.{number}.role: {message}", param=f"messages.{number}.role")
+                message = "This model's chat template does not show results of tools: leave them out."
+                raise BadRequest(message, param=f"messages.{number}.role")
 
     def render(self, *conversations: Conversation, opens: bool = True) -> list[str]:
         """Return whole prompts. opens: for a reply. Raises BadRequest with the template's words.

@@ -10,8 +10,10 @@ from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import ServerError
 from pararnn_server.http.formats.base import AnswerFormat, Ending, compact
 from pararnn_server.http.formats.pieces import Piece
-from pararnn_server.http.schemas.response_items import output_text
+from pararnn_server.http.formats.response_events import ResponseEvents
+from pararnn_server.http.formats.response_output import ResponseOutput
 from pararnn_server.sessions.session import SessionInfo
+from pararnn_server.tools.call_format import CallFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,52 +30,42 @@ _FRESH = Resumed()
 class ModelResponseFormat(AnswerFormat):
     """One reply. head: the response before it has one.
 
+    num_given: items of the input. call_format: of the calls in the reply; None: there are none.
     Events are numbered, named, and end with the response; there is no [DONE].
     """
 
-    def __init__(self, head: Mapping[str, Any], item_id: str, resumed: Resumed = _FRESH) -> None:
+    def __init__(
+        self,
+        head: Mapping[str, Any],
+        num_given: int,
+        resumed: Resumed = _FRESH,
+        call_format: CallFormat | None = None,
+    ) -> None:
         self._head = head
         self._resumed = resumed
-        self._item_id = item_id
-        self._text: list[str] = []
+        self._events = ResponseEvents()
+        self._output = ResponseOutput(self._events, head["id"], num_given, call_format)
         self._reason = ""
-        self._number = 0
 
     def opening(self, index: int, usage: TokenUsage | None) -> str:
         """The response, its message and its text, all empty."""
-        response = dict(self._head)
-        return "".join(
-            (
-                self._event("response.created", response=response),
-                self._event("response.in_progress", response=response),
-                self._event("response.output_item.added", output_index=0, item=self._message("in_progress")),
-                self._text_event("response.content_part.added", part=output_text("")),
-            )
-        )
+        return self._events.opening(self._head) + self._output.opening()
 
     def piece(self, index: int, piece: Piece, usage: TokenUsage | None) -> str:
         """Nothing for a piece that shows nothing."""
-        if not piece.text:
-            return ""
-        self._text.append(piece.text)
-        return self._text_event("response.output_text.delta", delta=piece.text, logprobs=[])
+        return self._output.feed(piece.text) if piece.text else ""
 
     def end(self, index: int, ending: Ending, usage: TokenUsage | None) -> str:
-        """The text, its part and its message, whole."""
-        self._reason = ending.reason
-        text = "".join(self._text)
-        return "".join(
-            (
-                self._text_event("response.output_text.done", text=text, logprobs=[]),
-                self._text_event("response.content_part.done", part=output_text(text)),
-                self._event("response.output_item.done", output_index=0, item=self._message(self._status)),
-            )
-        )
+        """The last item, whole."""
+        written, self._reason = self._output.end(ending.reason)
+        return written
 
     def choice(self, index: int, pieces: Sequence[Piece], ending: Ending) -> Iterator[str]:
-        """Keep the message, which is a part of the response."""
-        self._text = [piece.text for piece in pieces]
-        self._reason = ending.reason
+        """Keep the items, which are a part of the response."""
+        self._output.opening()
+        if text := "".join(piece.text for piece in pieces):
+            self._output.feed(text)
+        _, self._reason = self._output.end(ending.reason)
         return iter(())
 
     def whole(
@@ -88,13 +80,13 @@ class ModelResponseFormat(AnswerFormat):
 
     def closing(self, response: Mapping[str, Any]) -> bytes:
         """The last event."""
-        return self._event(f"response.{self._status}", response=response).encode()
+        return self._events.event(f"response.{self._status}", response=response).encode()
 
     def failure(self, error: ServerError) -> bytes:
         """The response with what went wrong, as the last event."""
         failed = {"code": error.code, "message": error.message}
         response = {**self._head, "status": "failed", "error": failed}
-        return self._event("response.failed", response=response).encode()
+        return self._events.event("response.failed", response=response).encode()
 
     def response(self, usage: TokenUsage) -> dict[str, Any]:
         """Return the response, once it has ended."""
@@ -103,23 +95,13 @@ class ModelResponseFormat(AnswerFormat):
             **self._head,
             "status": self._status,
             "incomplete_details": incomplete,
-            "output": [self._message(self._status)],
+            "output": self._output.items,
             "usage": self._usage(usage),
         }
 
     @property
     def _status(self) -> str:
         return "incomplete" if self._reason == "length" else "completed"
-
-    def _message(self, status: str) -> dict[str, Any]:
-        content = [] if status == "in_progress" else [output_text("".join(self._text))]
-        return {
-            "id": self._item_id,
-            "type": "message",
-            "status": status,
-            "role": "assistant",
-            "content": content,
-        }
 
     def _usage(self, usage: TokenUsage) -> dict[str, Any]:
         given = self._resumed.num_tokens + usage.prompt_tokens
@@ -131,23 +113,17 @@ class ModelResponseFormat(AnswerFormat):
             "total_tokens": given + usage.completion_tokens,
         }
 
-    def _text_event(self, kind: str, **fields: Any) -> str:
-        return self._event(kind, item_id=self._item_id, output_index=0, content_index=0, **fields)
-
-    def _event(self, kind: str, **fields: Any) -> str:
-        data = compact({"type": kind, "sequence_number": self._number, **fields})
-        self._number += 1
-        return f"event: {kind}\ndata: {data}\n\n"
-
 
 def replay(body: Mapping[str, Any]) -> bytes:
-    """The stream that ends with this response, its text in one piece."""
-    # Every stored response has exactly one message.
-    [message] = body["output"]
+    """The stream that ends with this response, the text of each item in one piece."""
+    events = ResponseEvents()
     head = {**body, "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
-    form = ModelResponseFormat(head, message["id"])
-    text = "".join(part["text"] for part in message["content"])
-    # Only whether it was the length shows in the events.
-    ending = Ending("length" if body["status"] == "incomplete" else "stop")
-    events = form.opening(0, None) + form.piece(0, Piece(text, None), None) + form.end(0, ending, None)
-    return events.encode() + form.closing(body)
+    written = [events.opening(head)]
+    for index, item in enumerate(body["output"]):
+        written.append(events.item_begins(index, item))
+        text = item.get("arguments") or "".join(part["text"] for part in item.get("content", ()))
+        if text:
+            written.append(events.delta(index, item, text))
+        written.append(events.item_ends(index, item))
+    written.append(events.event(f"response.{body['status']}", response=body))
+    return "".join(written).encode()

@@ -21,7 +21,7 @@ from pararnn_server.http.queries import StrictRoute
 from pararnn_server.http.request_context import RequestContext, request_context
 from pararnn_server.http.routes.generate import record
 from pararnn_server.http.sampling_fields import Sampling, sampling_params
-from pararnn_server.http.schemas.response_items import Item
+from pararnn_server.http.schemas.response_items import AnyItem
 from pararnn_server.http.schemas.responses import (
     InputItemList,
     InputTokens,
@@ -31,11 +31,13 @@ from pararnn_server.http.schemas.responses import (
     ResponseEvent,
     ResponseRequest,
 )
+from pararnn_server.http.tool_calls import shown_tools
 from pararnn_server.models.service import service_of
 from pararnn_server.responses import records
 from pararnn_server.responses.create import new_response, new_response_id, start_of
 from pararnn_server.responses.given import items_of
 from pararnn_server.responses.records import StoredResponse
+from pararnn_server.responses.tools import tool_use_of
 
 JSON_TYPE = "application/json"
 
@@ -67,7 +69,8 @@ async def count_input_tokens(request: Request) -> Response:
     body = await read_body(request, InputTokensRequest)
     context = _context(request, body.model)
     given = await items_of(context, body.input, new_response_id())
-    start = await context.in_time(start_of(context, body, given))
+    use = tool_use_of(body, context.settings.max_tools_bytes)
+    start = await context.in_time(start_of(context, body, given, shown_tools(context, use)))
     num_tokens = start.resumed.num_tokens + len(context.model.prompts.checked(start.ids, "input"))
     return JSONResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
 
@@ -102,7 +105,7 @@ async def list_input_items(
     items = await context.model.ask(records.inputs, response_id, context.owner, max_bytes)
     page, has_more = _page(items if order == "asc" else items[::-1], limit, after)
     # An estimate; the answer is counted exactly once it is made.
-    num_bytes = sum(len(item.text) for item in page)
+    num_bytes = sum(item.num_chars for item in page)
     return await held_answer(request, num_bytes, partial(_list_of, page, has_more), media_type=JSON_TYPE)
 
 
@@ -112,7 +115,7 @@ def _context(request: Request, model: str | None = None, timeout: float | None =
     return replace(context, owner=context.owner.responses)
 
 
-def _page(items: list[Item], limit: int, after: str) -> tuple[list[Item], bool]:
+def _page(items: list[AnyItem], limit: int, after: str) -> tuple[list[AnyItem], bool]:
     """Return the items behind `after`, or from the first on, and whether there are more."""
     ids = [item.id for item in items]
     if after and after not in ids:
@@ -121,7 +124,7 @@ def _page(items: list[Item], limit: int, after: str) -> tuple[list[Item], bool]:
     return items[start : start + limit], start + limit < len(items)
 
 
-def _list_of(page: list[Item], has_more: bool) -> bytes:
+def _list_of(page: list[AnyItem], has_more: bool) -> bytes:
     fields = {
         "object": "list",
         "data": [item.body() for item in page],

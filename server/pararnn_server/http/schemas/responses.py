@@ -19,6 +19,16 @@ from pararnn_server.http.schemas.base import (
 from pararnn_server.http.schemas.first_fault import FirstFault
 from pararnn_server.http.schemas.generation import RecordedFields, SamplingFields
 from pararnn_server.http.schemas.neutral import NeutralFields, NoReasoningEffort
+from pararnn_server.http.schemas.response_tools import (
+    FlatToolFields,
+    FunctionCall,
+    FunctionCallItem,
+    FunctionCallOutputItem,
+    GivenAllowedTools,
+    GivenName,
+    GivenTool,
+    StoredCallOutput,
+)
 from pararnn_server.http.schemas.structured import TextFormat
 
 ResponseId = Annotated[str, Field(min_length=1, max_length=64)]
@@ -86,7 +96,7 @@ class MessageItem(RequestBody):
     def _refuse_other_items(cls, value: Any) -> Any:
         # Before the fields are checked, or the message would name one that another kind of item has.
         if isinstance(value, dict) and value.get("type") not in (None, "message"):
-            known = "only messages, item references and reasoning are taken"
+            known = "only messages, function calls, their outputs, item references and reasoning are taken"
             raise PydanticCustomError("item_unsupported", known, {"field": "type"})
         return value
 
@@ -129,13 +139,15 @@ def _kind_of_item(value: Any) -> str:
     # OpenAI lets a reference go without its type.
     if kind == "item_reference" or (kind is None and "id" in value and "role" not in value):
         return "|item_reference"
-    return "|reasoning" if kind == "reasoning" else "|message"
+    return f"|{kind}" if kind in ("reasoning", "function_call", "function_call_output") else "|message"
 
 
 InputItem = Annotated[
     Annotated[MessageItem, Tag("|message")]
     | Annotated[ItemReference, Tag("|item_reference")]
-    | Annotated[ReasoningItem, Tag("|reasoning")],
+    | Annotated[ReasoningItem, Tag("|reasoning")]
+    | Annotated[FunctionCallItem, Tag("|function_call")]
+    | Annotated[FunctionCallOutputItem, Tag("|function_call_output")],
     Discriminator(_kind_of_item),
 ]
 
@@ -161,7 +173,7 @@ class Reasoning(RequestBody):
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
 
 
-class ResponseContext(RequestBody):
+class ResponseContext(FlatToolFields):
     """Fields that make up what the model reads."""
 
     input: Input
@@ -194,9 +206,6 @@ class ResponseNeutral(NeutralFields):
     chat_template_kwargs: EmptyObject | None = None
     return_token_ids: Literal[False] | None = None
     return_tokens_as_token_ids: Literal[False] | None = None
-    tools: EmptyList | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
     background: Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"const": False})] | None = None
     include: Annotated[list[NeverWritten], Field(max_length=16), FirstFault()] | None = None
     max_tool_calls: None = None
@@ -227,9 +236,6 @@ class InputTokensRequest(ResponseContext):
     EXAMPLES: ClassVar[Examples] = {"text": {"input": "What does os.walk do?", "instructions": "Be brief."}}
 
     model: Annotated[str, Field(max_length=256)] | None = None
-    tools: EmptyList | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
@@ -323,7 +329,7 @@ class ModelResponse(ResponseBody):
     instructions: str | None
     max_output_tokens: int | None
     model: str
-    output: list[OutputMessage]
+    output: list[OutputMessage | FunctionCall]
     parallel_tool_calls: bool
     previous_response_id: str | None
     reasoning: NoReasoning
@@ -331,8 +337,8 @@ class ModelResponse(ResponseBody):
     store: bool
     temperature: float
     text: TextFormatOptions
-    tool_choice: Literal["none"]
-    tools: EmptyList
+    tool_choice: Literal["none", "auto", "required"] | GivenName | GivenAllowedTools
+    tools: list[GivenTool]
     top_p: float
     truncation: Literal["disabled"]
     usage: ResponseUsage | None
@@ -353,6 +359,8 @@ class ResponseEvent(ResponseBody):
         "response.output_text.delta",
         "response.output_text.done",
         "response.content_part.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
         "response.output_item.done",
         "response.completed",
         "response.incomplete",
@@ -363,10 +371,12 @@ class ResponseEvent(ResponseBody):
     output_index: int | None = None
     content_index: int | None = None
     item_id: str | None = None
-    item: OutputMessage | None = None
+    item: OutputMessage | FunctionCall | None = None
     part: OutputText | None = None
     delta: str | None = None
     text: str | None = None
+    name: str | None = None
+    arguments: str | None = None
     logprobs: EmptyList | None = None
 
 
@@ -393,7 +403,7 @@ class InputItemList(ResponseBody):
     """A page of what a response was given, the newest first unless asked otherwise."""
 
     object: Literal["list"]
-    data: list[StoredItem]
+    data: list[StoredItem | FunctionCall | StoredCallOutput]
     first_id: str | None
     last_id: str | None
     has_more: bool

@@ -37,17 +37,28 @@ class FunctionDefinition(TypedDict):
     strict: NotRequired[bool | None]
 
 
-def _in_given_order(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Keep the order of a client, in which a template may show the fields; leave nulls out."""
-    checked = check(without_unknown_nulls(value, FunctionDefinition.__annotations__.keys()))
-    return {name: checked[name] for name in value if checked.get(name) is not None}
+@with_config(STRICT)
+class FlatFunctionTool(FunctionDefinition):
+    """A tool that is a function, as responses have it."""
+
+    type: Literal["function"]
+
+
+def in_given_order(fields: type[FunctionDefinition]) -> WrapValidator:
+    """Annotation that keeps the order of a client, in which a template may show the fields, without nulls."""
+
+    def checked(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        known = check(without_unknown_nulls(value, fields.__annotations__.keys()))
+        return {name: known[name] for name in value if known.get(name) is not None}
+
+    return WrapValidator(checked)
 
 
 class FunctionTool(RequestBody):
     """A tool that is a function."""
 
     type: Literal["function"]
-    function: Annotated[FunctionDefinition, WrapValidator(_in_given_order)]
+    function: Annotated[FunctionDefinition, in_given_order(FunctionDefinition)]
 
 
 def refuse_other_tools(value: Any) -> Any:

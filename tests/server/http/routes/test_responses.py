@@ -212,12 +212,24 @@ def test_input_items_tell_the_conversation(server: HttpServer) -> None:
     assert len(server.get(path).json()["data"]) == 1
 
 
+FUNCTION = {"type": "function", "name": "f"}
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
         ({"background": True}, "background"),
-        ({"tools": [{"type": "web_search"}]}, "tools"),
-        ({"input": [{"type": "function_call_output", "call_id": "c", "output": "4"}]}, "input.0.type"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+        ({"input": [{"type": "web_search_call", "id": "c"}]}, "input.0.type"),
+        ({"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}]}, "input"),
+        (
+            {"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{"}]},
+            "input.0.arguments",
+        ),
+        ({"input": [{"type": "function_call_output", "output": "4"}]}, "input.0.call_id"),
+        ({"tools": [FUNCTION]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [FUNCTION], "tool_choice": {"type": "mcp"}}, "tool_choice.type"),
         (
             {"input": [{"role": "user", "content": [IMAGE]}]},
             "input.0.content.0.image_url",

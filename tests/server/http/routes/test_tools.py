@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from pararnn_server.http.schemas.chat import ChatChunk, ChatResponse
 
 from tests.fixtures import CHAT_TEMPLATE
 from tests.server.http_server import HttpServer
@@ -46,14 +47,17 @@ def plain() -> Iterator[HttpServer]:
 
 
 def choice(server: HttpServer, **fields: Any) -> dict[str, Any]:
-    answer: dict[str, Any] = server.answer(CHAT, {**ASKED, **fields})["choices"][0]
-    return answer
+    answer = server.answer(CHAT, {**ASKED, **fields})
+    ChatResponse.model_validate_json(json.dumps(answer))
+    found: dict[str, Any] = answer["choices"][0]
+    return found
 
 
 def streamed(server: HttpServer, **fields: Any) -> dict[str, Any]:
     """The choice that the chunks of a stream make together, as a client joins them."""
     content, calls, reason = "", [], None
     for event in server.events(CHAT, {**ASKED, **fields}):
+        ChatChunk.model_validate_json(json.dumps(event))
         [part] = event["choices"]
         delta, reason = part["delta"], part["finish_reason"]
         content += delta.get("content") or ""
