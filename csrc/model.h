@@ -86,7 +86,8 @@ enum class Stage {
 };
 constexpr int64_t kStages = int64_t(Stage::kHead) + 1;
 
-// One packed batch. tokens (T); logits (M, V) of the rows `rows` (M) of the batch.
+// One packed batch. tokens (T); logits (M, V) of the rows `rows` (M) of the batch; hidden (K, d): of the rows
+// `hidden_rows` (K), what the head would read.
 struct StepParams {
   const ModelWeights& model;
   Sequences sequences;
@@ -96,6 +97,9 @@ struct StepParams {
   const int64_t* rows;
   float* logits;
   double* stage_seconds;  // (kStages), each is added to; null: not wanted
+  int64_t num_hidden = 0;
+  const int64_t* hidden_rows = nullptr;
+  float* hidden = nullptr;
 };
 
 // Memory of a step, kept from call to call.

@@ -19,6 +19,7 @@ struct Model {
   StepWorkspace workspace;
   std::vector<int64_t> tokens;
   std::vector<int64_t> rows;
+  std::vector<int64_t> hidden_rows;
   std::mutex mutex;
 };
 
@@ -227,7 +228,8 @@ void model_free_op(int64_t model) { Models::all().remove(model); }
 
 Tensor model_step_op(int64_t model, const Tensor& tokens, const Tensor& cu_seqlens, const Tensor& slots,
                      std::optional<Tensor> has_initial_state, std::optional<Tensor> logits_indices,
-                     std::vector<Tensor> state, std::optional<Tensor> stage_seconds) {
+                     std::vector<Tensor> state, std::optional<Tensor> stage_seconds,
+                     std::optional<Tensor> hidden_indices, std::optional<Tensor> hidden) {
   const std::shared_ptr<Model> shared = Models::all().find(model);
   const std::lock_guard<std::mutex> lock(shared->mutex);
   const ModelWeights& weights = shared->weights;
@@ -244,12 +246,21 @@ Tensor model_step_op(int64_t model, const Tensor& tokens, const Tensor& cu_seqle
     for (int64_t s = 0; s < sequences.count; ++s) shared->rows.push_back(sequences.cu_seqlens[s + 1] - 1);
   }
   const int64_t num_rows = int64_t(shared->rows.size());
+  PARARNN_REQUIRE(hidden_indices.has_value() == hidden.has_value(),
+                  "hidden: it comes with hidden_indices, and they with it");
+  shared->hidden_rows.clear();
+  if (hidden.has_value()) {
+    read_indices("hidden_indices", *hidden_indices, count, shared->hidden_rows);
+    check_tensor("hidden", *hidden, ScalarType::Float, {int64_t(shared->hidden_rows.size()), weights.hidden});
+  }
   if (stage_seconds.has_value()) check_tensor("stage_seconds", *stage_seconds, ScalarType::Double, {kStages});
   Tensor logits = empty_cpu({num_rows, weights.vocab});
   if (sequences.count == 0) return logits;
   model_step_cpu({weights, sequences, shared->tokens.data(), pool, num_rows, shared->rows.data(),
                   logits.mutable_data_ptr<float>(),
-                  stage_seconds.has_value() ? stage_seconds->mutable_data_ptr<double>() : nullptr},
+                  stage_seconds.has_value() ? stage_seconds->mutable_data_ptr<double>() : nullptr,
+                  int64_t(shared->hidden_rows.size()), shared->hidden_rows.data(),
+                  hidden.has_value() ? hidden->mutable_data_ptr<float>() : nullptr},
                  shared->workspace);
   return logits;
 }

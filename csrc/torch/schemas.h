@@ -68,7 +68,8 @@ inline void define_schemas(torch::stable::detail::StableLibrary& library) {
   library.def("model_free(int model) -> ()");
   library.def(
       "model_step(int model, Tensor tokens, Tensor cu_seqlens, Tensor slots, Tensor? has_initial_state, "
-      "Tensor? logits_indices, Tensor(a!)[] state, Tensor(b!)? stage_seconds) -> Tensor");
+      "Tensor? logits_indices, Tensor(a!)[] state, Tensor(b!)? stage_seconds, Tensor? hidden_indices=None, "
+      "Tensor(c!)? hidden=None) -> Tensor");
 
   // Of a GPU only.
   library.def(

@@ -65,6 +65,23 @@ def check_arguments(
     return StepArguments(ids, bounds, places, held, rows)
 
 
+def with_hidden(
+    arguments: StepArguments, hidden_indices: Tensor | None, hidden: Tensor | None, width: int
+) -> StepArguments:
+    """Return the arguments with the hidden rows after those of the logits. Raises ValueError for bad ones."""
+    if hidden_indices is None or hidden is None:
+        if hidden_indices is not hidden:
+            raise ValueError("hidden: it comes with hidden_indices, and they with it")
+        return arguments
+    rows = _array("hidden_indices", hidden_indices, _INTEGERS, None).astype(np.int64)
+    _check_range("hidden_indices", rows, len(arguments.tokens))
+    if hidden.dtype != torch.float32 or tuple(hidden.shape) != (len(rows), width):
+        raise ValueError(
+            f"hidden: expected float32 of shape ({len(rows)}, {width}), got {tuple(hidden.shape)}"
+        )
+    return arguments._replace(logits_indices=np.concatenate((arguments.logits_indices, rows)))
+
+
 def _array(name: str, tensor: Tensor, dtypes: tuple[torch.dtype, ...], length: int | None) -> Any:
     if tensor.dtype not in dtypes:
         wanted, found = (str(dtype).removeprefix("torch.") for dtype in (dtypes[-1], tensor.dtype))

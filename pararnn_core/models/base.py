@@ -66,6 +66,10 @@ class ServingModel(Protocol):
         """The layout of a session's state on this device."""
 
     @property
+    def hidden_size(self) -> int:
+        """Numbers of a final row, which the head reads."""
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of the matrices in the form that `step` reads."""
 
@@ -87,6 +91,8 @@ class ServingModel(Protocol):
         has_initial_state: Tensor | None = None,
         logits_indices: Tensor | None = None,
         stage_seconds: Tensor | None = None,
+        hidden_indices: Tensor | None = None,
+        hidden: Tensor | None = None,
     ) -> Tensor:
         """Run one packed batch of prefill chunks and decodes, and update `state` in place by slot.
 
@@ -95,6 +101,8 @@ class ServingModel(Protocol):
         has_initial_state: (S,) bool, False starts from zeros instead of the slot's state; default all True
         logits_indices: (M,) rows of tokens; default the last of each sequence
         stage_seconds: (len(ops.STEP_STAGES),) float64, to which the time of each stage is added
+        hidden_indices: (K,) rows of tokens, whose final normed rows, which the head reads, are written to
+            hidden (K, d) float32 on the model's device
         Returns logits (M, V) float32. Raises ValueError naming the argument, before any state changes.
         """
 

@@ -109,6 +109,8 @@ class NativeModel:
         logits_indices: Tensor | None,
         state: Sequence[Tensor],
         stage_seconds: Tensor | None = None,
+        hidden_indices: Tensor | None = None,
+        hidden: Tensor | None = None,
     ) -> Tensor:
         """Run one packed batch, and update the parts of the state in place by slot.
 
@@ -117,6 +119,7 @@ class NativeModel:
         logits_indices: (M,) int32 or int64, rows of tokens; None: the last of each sequence
         state: the parts that state_layout.state_parts lists, in that order, each with all slots
         stage_seconds: (len(STEP_STAGES),) float64, to which the time of each stage is added
+        hidden_indices: (K,) int32 or int64, rows of tokens; hidden (K, d) float32 gets their final rows
         Returns logits (M, V) float32. Raises ValueError that names the argument, before any state changes.
         """
         try:
@@ -129,6 +132,7 @@ class NativeModel:
                 logits_indices,
                 list(state),
                 stage_seconds,
+                *(() if hidden is None and hidden_indices is None else (hidden_indices, hidden)),
             )
         except RuntimeError as error:
             # A step can fail only for lack of memory or because of its arguments.

@@ -39,7 +39,9 @@ class Step {
       mlp(model_.layers[layer]);
     }
     remember();
-    for (int64_t i = 0; i < p_.num_rows; ++i) take_final(p_.rows[i], i);
+    for (int64_t i = 0; i < p_.num_hidden; ++i) take_final(p_.hidden_rows[i], p_.hidden + i * d_);
+    norm(p_.num_hidden, p_.hidden, model_.norm, p_.hidden);
+    for (int64_t i = 0; i < p_.num_rows; ++i) take_final(p_.rows[i], finals_ + i * d_);
     norm(p_.num_rows, finals_, model_.norm, finals_);
     spent_on(Stage::kFinalRows);
     multiply(Stage::kHead, model_.head, p_.num_rows, finals_, nullptr, p_.logits);
@@ -114,11 +116,13 @@ class Step {
     spent_on(Stage::kResiduals);
   }
 
-  // Past the last recurrence only the rows that somebody reads go on: the last of each sequence, and `rows`.
+  // Past the last recurrence only the rows that somebody reads go on: the last of each sequence, `rows` and
+  // `hidden_rows`.
   void choose_needed_rows() {
     needed_.clear();
     for (int64_t s = 0; s < p_.sequences.count; ++s) needed_.push_back(last_row(s));
     needed_.insert(needed_.end(), p_.rows, p_.rows + p_.num_rows);
+    needed_.insert(needed_.end(), p_.hidden_rows, p_.hidden_rows + p_.num_hidden);
     std::sort(needed_.begin(), needed_.end());
     needed_.erase(std::unique(needed_.begin(), needed_.end()), needed_.end());
   }
@@ -140,15 +144,15 @@ class Step {
 
   int64_t last_row(int64_t sequence) const { return p_.sequences.cu_seqlens[sequence + 1] - 1; }
 
-  // Row `row` of the batch, wherever it stands by now, becomes finals_[to].
-  void take_final(int64_t row, int64_t to) {
+  // Copies row `row` of the batch, wherever it stands by now.
+  void take_final(int64_t row, float* to) const {
     const auto place = std::lower_bound(needed_.begin(), needed_.end(), row) - needed_.begin();
-    memcpy(finals_ + to * d_, x_ + place * d_, size_t(d_) * sizeof(float));
+    memcpy(to, x_ + place * d_, size_t(d_) * sizeof(float));
   }
 
   // last_hidden and the seen bits of every sequence that has a slot.
   void remember() {
-    for (int64_t s = 0; s < p_.sequences.count; ++s) take_final(last_row(s), s);
+    for (int64_t s = 0; s < p_.sequences.count; ++s) take_final(last_row(s), finals_ + s * d_);
     norm(p_.sequences.count, finals_, model_.norm, finals_);
     for (int64_t s = 0; s < p_.sequences.count; ++s) {
       const int64_t slot = p_.sequences.slots[s];

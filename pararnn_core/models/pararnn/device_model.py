@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pararnn_core.device.arguments import StepArguments, check_arguments
+from pararnn_core.device.arguments import StepArguments, check_arguments, with_hidden
 from pararnn_core.device.decode_plan import DecodePlanner
 from pararnn_core.device.graphs import Capturer, CudaCapturer, DecodeGraphs, bucket_of
 from pararnn_core.device.matrix import DeviceMatrix, HoldsMatrix
@@ -63,6 +63,11 @@ class DeviceModel:
         self._graphs: tuple[RecurrentState, DecodeGraphs] | None = None
 
     @property
+    def hidden_size(self) -> int:
+        """See ServingModel.hidden_size."""
+        return self.config.hidden_size
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of all matrices, which are shared with the modules."""
         head = 0 if self._head is self._embedding else self._head.nbytes
@@ -90,8 +95,10 @@ class DeviceModel:
         has_initial_state: Tensor | None = None,
         logits_indices: Tensor | None = None,
         stage_seconds: Tensor | None = None,
+        hidden_indices: Tensor | None = None,
+        hidden: Tensor | None = None,
     ) -> Tensor:
-        """See ServingModel.step. Arguments other than `state` are on the host, logits on the device.
+        """See ServingModel.step. Arguments but `state` and `hidden` are on the host, logits on the device.
 
         If all sequences are skipped, the logits are 0.
         """
@@ -108,14 +115,16 @@ class DeviceModel:
             self.config.vocab_size,
             state.num_slots,
         )
+        num_logits = len(arguments.logits_indices)
+        arguments = with_hidden(arguments, hidden_indices, hidden, self.hidden_size)
         # A graph has no gaps between stages in which a clock could wait.
-        if clock is None and self._graphs is not None and self._graphs[0] is state:
+        if clock is None and hidden is None and self._graphs is not None and self._graphs[0] is state:
             graphs = self._graphs[1]
             logits = graphs.step(arguments) if graphs.takes(arguments) else self._launch(arguments, state)
         else:
-            logits = self._launch(arguments, state, clock)
+            logits = self._launch(arguments, state, clock, hidden)
         if logits is None:
-            return torch.zeros(len(arguments.logits_indices), self.config.vocab_size, device=self.device)
+            return torch.zeros(num_logits, self.config.vocab_size, device=self.device)
         return logits
 
     @torch.inference_mode()
@@ -151,9 +160,17 @@ class DeviceModel:
         return self._graphs[1].step_from(ids, slots)
 
     def run(
-        self, step: StepInputs, state: RecurrentState, recurrence: Recurrence, clock: StageClock | None = None
+        self,
+        step: StepInputs,
+        state: RecurrentState,
+        recurrence: Recurrence,
+        clock: StageClock | None = None,
+        hidden: Tensor | None = None,
     ) -> Tensor:
-        """Queue the work of a step whose plan is on the device. It is the same for all values of the plan."""
+        """Queue the work of a step whose plan is on the device. It is the same for all values of the plan.
+
+        hidden: (K, d), to be filled from the last K rows of the plan's rows of logits.
+        """
         mark: Mark = unmeasured if clock is None else clock.mark
         mark("embedding")
         x = self._embedding.rows(step.tokens)
@@ -167,8 +184,13 @@ class DeviceModel:
         mark("final rows")
         state[LAST_HIDDEN].index_copy_(0, step.homes, u[step.last_rows])
         _see(step, state.seen)
+        rows = u[step.logits_rows]
+        if hidden is not None:
+            num_logits = len(rows) - len(hidden)
+            hidden.copy_(rows[num_logits:])
+            rows = rows[:num_logits]
         mark("head")
-        return self._logits(u[step.logits_rows])
+        return self._logits(rows)
 
     @torch.inference_mode()
     def head(self, state: RecurrentState, slots: Sequence[int]) -> Tensor:
@@ -190,14 +212,18 @@ class DeviceModel:
         return self._solvers.take_report()
 
     def _launch(
-        self, arguments: StepArguments, state: RecurrentState, clock: StageClock | None = None
+        self,
+        arguments: StepArguments,
+        state: RecurrentState,
+        clock: StageClock | None = None,
+        hidden: Tensor | None = None,
     ) -> Tensor | None:
         """Run a step without a graph. Returns None if all sequences are skipped."""
         plan = plan_step(arguments, state.seen.shape[1])
         if plan is None:
             return None
         recurrence = self._solvers.choose(len(plan.slots) * self.config.hidden_size, plan.longest)
-        logits = self.run(plan.on(self.device), state, recurrence, clock)
+        logits = self.run(plan.on(self.device), state, recurrence, clock, hidden)
         if clock is not None:
             clock.stop()
         return logits

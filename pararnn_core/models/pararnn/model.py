@@ -100,6 +100,11 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         return self.serving_form().step_bytes(num_tokens)
 
     @property
+    def hidden_size(self) -> int:
+        """Numbers of a final row, which the head reads."""
+        return self.config.hidden_size
+
+    @property
     def state_parts(self) -> StateParts:
         """The layout of a session's state on the model's device."""
         return state_parts(self.config, self.config.activation_dtype_on(self.device.type))
@@ -150,10 +155,12 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         has_initial_state: Tensor | None = None,
         logits_indices: Tensor | None = None,
         stage_seconds: Tensor | None = None,
+        hidden_indices: Tensor | None = None,
+        hidden: Tensor | None = None,
     ) -> Tensor:
         """Run one packed batch, see ServingModel.step."""
         arguments = (tokens, cu_seqlens, slots, state, has_initial_state, logits_indices, stage_seconds)
-        return self.serving_form().step(*arguments)
+        return self.serving_form().step(*arguments, hidden_indices, hidden)
 
     forward = step
 

@@ -55,6 +55,11 @@ class PackedModel:
         )
 
     @property
+    def hidden_size(self) -> int:
+        """See ServingModel.hidden_size."""
+        return self.config.hidden_size
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of all matrices."""
         return self.arena.numel()
@@ -76,6 +81,8 @@ class PackedModel:
         has_initial_state: Tensor | None = None,
         logits_indices: Tensor | None = None,
         stage_seconds: Tensor | None = None,
+        hidden_indices: Tensor | None = None,
+        hidden: Tensor | None = None,
     ) -> Tensor:
         """See ServingModel.step. It is one native call."""
         state.check_parts(self.state_parts)
@@ -87,6 +94,8 @@ class PackedModel:
             None if logits_indices is None else logits_indices.contiguous(),
             state.tensors,
             stage_seconds,
+            None if hidden_indices is None else hidden_indices.contiguous(),
+            hidden,
         )
 
     @torch.inference_mode()

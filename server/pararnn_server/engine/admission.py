@@ -91,6 +91,8 @@ def check_request(request: Request, vocabulary: Vocabulary, max_slots: int) -> N
         request.params.check_vocabulary(vocab_size)
     except InvalidSamplingParams as error:
         raise BadRequest(str(error), param=error.param) from error
+    if request.embeds and (request.params.max_tokens or request.session_id is not None):
+        raise BadRequest("an embedding has no reply and no session", param="input")
     if request.session_id is not None:
         _check_session_request(request, vocabulary)
     elif not len(ids):

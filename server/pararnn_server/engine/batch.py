@@ -50,6 +50,14 @@ class Fixed(NamedTuple):
     first_row: int
 
 
+class HiddenRows(NamedTuple):
+    """Final rows from first_row on, of the next `num_tokens` ids of a prompt."""
+
+    running: Running
+    first_row: int
+    num_tokens: int
+
+
 class Batch:
     """Decodes and prefill chunks laid end to end. Logits are asked for only where something reads them.
 
@@ -62,6 +70,8 @@ class Batch:
         self.fixed: list[Fixed] = []
         self.scores: list[Score] = []
         self.prefilled: list[Running] = []
+        self._hidden_rows: list[HiddenRows] = []
+        self._hidden_indices = array("q")
         self._tokens = array("i")
         self._bounds = array("i", [0])
         self._slots = array("i")
@@ -83,13 +93,18 @@ class Batch:
         if not self._slots:
             # A resumed request feeds nothing: its logits follow from its state alone.
             return model.head(state, self._resumed_slots)
+        hidden = self._new_hidden(model)
         logits = model.step(
             _tensor(self._tokens, torch.int32),
             _tensor(self._bounds, torch.int32),
             _tensor(self._slots, torch.int32),
             state,
             logits_indices=_tensor(self._rows, torch.int64),
+            hidden_indices=None if hidden is None else _tensor(self._hidden_indices, torch.int64),
+            hidden=hidden,
         )
+        if hidden is not None:
+            self._embed(hidden)
         if not self._resumed_slots:
             return logits
         return torch.cat((logits, model.head(state, self._resumed_slots)))
@@ -132,6 +147,9 @@ class Batch:
             end = prefill.start + prefill.num_tokens
             self._tokens.extend(running.feed_token_ids[prefill.start : end])
             self._end_sequence(prefill.slot)
+            if running.request.embeds:
+                self._hidden_rows.append(HiddenRows(running, len(self._hidden_indices), prefill.num_tokens))
+                self._hidden_indices.extend(range(len(self._tokens) - prefill.num_tokens, len(self._tokens)))
             if running.is_scored:
                 last_row = self._score(running, prefill.start, end)
             elif samples:
@@ -151,6 +169,17 @@ class Batch:
                 self.fixed.append(Fixed(running, choice, choice.forced.first(1), row))
             else:
                 self.draws.append(Draw(running, choice, row))
+
+    def _new_hidden(self, model: ServingModel) -> Tensor | None:
+        if not self._hidden_rows:
+            return None
+        return torch.empty(len(self._hidden_indices), model.hidden_size, device=model.device)
+
+    def _embed(self, hidden: Tensor) -> None:
+        """Give the prompts that are embedded their final rows."""
+        rows = hidden.cpu().numpy()
+        for running, first_row, num_tokens in self._hidden_rows:
+            running.embed(rows[first_row : first_row + num_tokens])
 
     def _score(self, running: Running, start: int, end: int) -> int:
         first_row = self._ask(end - start)

@@ -37,6 +37,7 @@ class Engine:
 
     token_bytes: text of each id of the tokenizer, b"" for special ones.
     special_ids: by spelling, so that a stop string can name them.
+    hidden_size: numbers of an embedding.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Engine:
         metrics: Metrics,
     ) -> None:
         config = model.config
+        self.hidden_size = model.hidden_size
         self._settings = settings
         self.sessions = sessions
         self._metrics = metrics

@@ -28,6 +28,7 @@ class GenerationPlan:
     idempotency_key: of a request that the client may send twice; only with a session.
     repeated: the recorded answer to an earlier request with the same key.
     token_mask: restricts the ids of every reply, each by a fork of it.
+    embeds: embeddings of the prompts are wanted, and no replies.
     """
 
     request_id: str
@@ -43,6 +44,7 @@ class GenerationPlan:
     idempotency_key: IdempotencyKey | None = None
     repeated: RecordedReply | None = None
     token_mask: TokenMask | None = None
+    embeds: bool = False
 
 
 class Generation:
@@ -175,4 +177,5 @@ class Generation:
             created=self.plan.created,
             token_mask=self.plan.token_mask,
             cache_use=prompt.cache_use,
+            embeds=self.plan.embeds,
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from pararnn_core.sampling.sampled import Sampled
-from pararnn_server.engine.request import Output, PromptLogprobs, Tokens
+from pararnn_server.engine.request import Embedding, Output, PromptLogprobs, Tokens
 
 Addressed: TypeAlias = tuple[int, Output]
 
@@ -90,6 +90,8 @@ def weight(output: Output) -> int:
     if isinstance(output, Tokens):
         text = EVENT_BYTES + len(output.text_bytes)
         return text + _rows_bytes(output.logprobs) if output.logprobs else text
+    if isinstance(output, Embedding):
+        return EVENT_BYTES + output.vector.nbytes
     return EVENT_BYTES + (_rows_bytes(output.rows) if isinstance(output, PromptLogprobs) else 0)
 
 

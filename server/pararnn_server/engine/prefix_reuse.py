@@ -108,7 +108,7 @@ class PrefixReuse:
             self._keep(running, ids, len(running.feed_token_ids) + choice.num_fed, choice.slot)
 
     def _looks_up(self, running: Running) -> bool:
-        if running.is_continued or running.is_scored or running.request.cache_use.is_off:
+        if running.is_continued or running.reads_every_token or running.request.cache_use.is_off:
             return False
         return bool(self._cache.owner_bytes)
 

@@ -13,6 +13,7 @@ from pararnn_server.state_cache.breakpoints import PLAIN_USE, CacheUse
 
 if TYPE_CHECKING:
     from pararnn_core.sampling.sampler import Sampled
+    from pararnn_server.engine.embedding import Float32s
     from pararnn_server.engine.token_mask import TokenMask
 
 FinishReason = Literal["stop", "length", "cancelled", "abort"]
@@ -88,7 +89,14 @@ class Failed:
     error: ServerError
 
 
-Output = Started | PromptLogprobs | Tokens | Finished | Failed
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """The embedding of the prompt, before its Finished. vector: (d,), of length 1."""
+
+    vector: Float32s
+
+
+Output = Started | PromptLogprobs | Embedding | Tokens | Finished | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,6 +114,7 @@ class Request:
     created: seconds since 1970, as the answer says.
     token_mask: restricts the ids that may be drawn; every choice gets a fork of it.
     cache_use: which states of the prompt are kept, and pinned.
+    embeds: the prompt's Embedding is wanted; with max_tokens 0, and without a session.
     """
 
     request_id: str
@@ -121,3 +130,4 @@ class Request:
     created: int = 0
     token_mask: TokenMask | None = None
     cache_use: CacheUse = PLAIN_USE
+    embeds: bool = False

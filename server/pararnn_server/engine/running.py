@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pararnn_core.sampling.min_tokens import MinTokens, ending_ids
 from pararnn_core.sampling.sampler import Sampled
 from pararnn_core.sampling_params import SamplingParams
+from pararnn_server.engine.embedding import EmbeddingSum, Float32s
 from pararnn_server.engine.forced_ids import ForcedIds
 from pararnn_server.engine.reply import Reply, Shown
 from pararnn_server.engine.request import FinishReason, Request, Tokens, TokenUsage
@@ -155,6 +156,7 @@ class Running:
     num_cached: ids of the feed that a kept or promised state covered when the request arrived.
     marks: positions in the feed of states to keep.
     published: what was emitted, kept only for a client that may ask again.
+    embedding: sum of the prompt's final rows so far; None until the first, and where nobody asks for it.
     """
 
     def __init__(self, request: Request, turn: Turn | None, arrived_at: float, queue_timeout: float) -> None:
@@ -165,6 +167,7 @@ class Running:
             self.feed_token_ids = array("i", turn.pending_ids) + self.feed_token_ids
         self.choices: dict[int, Choice] = {}
         self.published: list[Tokens] = []
+        self.embedding: EmbeddingSum | None = None
         self.arrived_at = arrived_at
         self.queue_deadline = arrived_at + queue_timeout
         self.started_at: float | None = None
@@ -194,6 +197,11 @@ class Running:
         return self.request.params.prompt_logprobs is not None
 
     @property
+    def reads_every_token(self) -> bool:
+        """True if rows of the whole prompt are needed, which a cached state does not have."""
+        return self.is_scored or self.request.embeds
+
+    @property
     def is_idempotent(self) -> bool:
         """True if its turn has an Idempotency-Key."""
         return self.turn is not None and self.turn.idempotency_key is not None
@@ -202,6 +210,12 @@ class Running:
     def has_sampled(self) -> bool:
         """True if any id was sampled."""
         return any(choice.num_sampled for choice in self.choices.values())
+
+    def embed(self, rows: Float32s) -> None:
+        """Add the next final rows (K, d) of the prompt to its embedding."""
+        if self.embedding is None:
+            self.embedding = EmbeddingSum(rows.shape[1])
+        self.embedding.add(rows)
 
     def is_past(self, now: float) -> bool:
         """Return True if the request's deadline has passed."""

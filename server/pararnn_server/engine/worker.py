@@ -11,6 +11,7 @@ from pararnn_core.sampling.min_tokens import min_tokens_of
 from pararnn_core.sampling.sampler import Sampled
 from pararnn_core.state import parts_bytes
 from pararnn_server.engine.active_requests import ActiveRequests
+from pararnn_server.engine.embedding import EmbeddingSum
 from pararnn_server.engine.executor import Executor, StepResult
 from pararnn_server.engine.idle_prefill import IdlePrefill
 from pararnn_server.engine.light_steps import LightSteps
@@ -18,7 +19,7 @@ from pararnn_server.engine.mask_threads import MaskThreads
 from pararnn_server.engine.prefill_budget import PrefillBudget
 from pararnn_server.engine.prefix_reuse import PrefixReuse
 from pararnn_server.engine.publisher import Publisher
-from pararnn_server.engine.request import PromptLogprobs, Started
+from pararnn_server.engine.request import Embedding, PromptLogprobs, Started
 from pararnn_server.engine.running import Choice, ReplyEnd, Running
 from pararnn_server.engine.scheduler import Admitted, Scheduler
 from pararnn_server.engine.settings import EngineSettings
@@ -283,12 +284,22 @@ class Worker:
             return
         running.prefilled_at = now
         self._metrics.request_prefill_time.observe(now - (running.started_at or now))
+        if running.embedding is not None and not self._publish_embedding(running, running.embedding):
+            return
         if running.request.params.max_tokens == 0:
             for choice in list(running.choices.values()):
                 self._active.finish(running, choice, ReplyEnd("length"))
             return
         for choice in [choice for choice in running.choices.values() if choice.is_complete]:
             self._active.finish(running, choice, ReplyEnd("stop"))
+
+    def _publish_embedding(self, running: Running, embedding: EmbeddingSum) -> bool:
+        vector = embedding.vector()
+        if vector is None:
+            self.fail(running.id, Internal("the model gave no finite embedding"))
+            return False
+        self._publisher.publish(running, Embedding(vector))
+        return True
 
     def _accept(self, running: Running, choice: Choice, sampled: Sampled, now: float) -> None:
         # An earlier output of this step may have ended the request.

@@ -90,6 +90,8 @@ def play(script: Script) -> None:
     tokens = call("POST", "/tokenize", {"prompt": TEXT})["tokens"]
     call("POST", "/detokenize", {"tokens": tokens})
 
+    call("POST", "/v1/embeddings", {"input": [TEXT, "other"], "encoding_format": "base64"})
+
     # The state cache: misses, hits, prompts that come together.
     for _ in range(2):
         call("POST", "/v1/completions", {"prompt": TEXT, **SHORT})
@@ -184,6 +186,7 @@ def _chats(http: httpx.Client, ends: threading.Event) -> None:
         http.post("/v1/chat/completions", json=body)
         http.post("/v1/messages", json={**body, "system": "the inner"})
         http.post("/v1/completions", json={"prompt": [text, text], "n": 4, **SHORT})
+        http.post("/v1/embeddings", json={"input": [text, text]})
 
 
 def _sessions(http: httpx.Client, ends: threading.Event) -> None:

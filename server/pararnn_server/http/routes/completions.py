@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from fastapi import APIRouter, Request, Response
 
 from pararnn_server.errors import BadRequest
@@ -11,8 +9,8 @@ from pararnn_server.http.answer_size import COMPLETION_ENTRY
 from pararnn_server.http.bodies import read_body
 from pararnn_server.http.formats.completion import CompletionFormat
 from pararnn_server.http.openapi import GENERATING, documented
+from pararnn_server.http.prompt_lists import read_prompts
 from pararnn_server.http.queries import StrictRoute
-from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.routes.generate import answer, fitted_plan, generation_context, heading, plan_of
 from pararnn_server.http.sampling_fields import Sampling
 from pararnn_server.http.schemas.base import kind_of
@@ -39,7 +37,7 @@ async def create_completion(request: Request) -> Response:
     context = await generation_context(request, body, _sampling)
     prompts = [EncodedPrompt(())]
     if context.session.repeated is None:
-        prompts = await context.in_time(_read_prompts(context, body))
+        prompts = await context.in_time(read_prompts(context, body.prompt, "prompt", body.n or 1))
     mask = await context.in_time(token_mask(context, reply_form(body)))
     head, echo = heading(context, "cmpl-", body), bool(body.echo)
     plan = fitted_plan(
@@ -60,27 +58,3 @@ def _sampling(body: CompletionRequest) -> Sampling:
     echoed = body.logprobs if body.echo else None
     wanted = [count for count in (echoed, body.prompt_logprobs) if count is not None]
     return Sampling(body.logprobs, max(wanted, default=None), DEFAULT_MAX_TOKENS)
-
-
-async def _read_prompts(context: RequestContext, body: CompletionRequest) -> list[EncodedPrompt]:
-    """Encode every prompt. Only a session that holds something can be continued with an empty one."""
-    kind = kind_of(body.prompt)
-    entries = body.prompt if kind in ("|texts", "|id_lists") else [body.prompt or ""]
-    assert isinstance(entries, list)
-    max_prompts, room = context.settings.max_prompts, context.model.engine.max_choices
-    if len(entries) > max_prompts:
-        raise BadRequest(f"prompt: at most {max_prompts} prompts.", param="prompt")
-    # Refused at once: a request that never fits would wait in the queue for ever.
-    if (replies := len(entries) * (body.n or 1)) > room:
-        message = f"prompt: {replies} replies in all; this server holds at most {room} at once."
-        raise BadRequest(message, param="prompt")
-    reader, view = context.model.prompts, context.session
-    encoded: list[EncodedPrompt] = []
-    for entry in entries:
-        if not entry and view.is_empty:
-            raise BadRequest("prompt: it is empty; send at least one token.", param="prompt")
-        if isinstance(entry, str):
-            encoded.append(await reader.text(entry, param="prompt", bos=view.is_empty))
-        else:
-            encoded.append(reader.ids(cast("list[int]", entry), param="prompt"))
-    return encoded
