@@ -21,9 +21,9 @@ from pararnn_core.quantize import Text, quantize_checkpoint
 from pararnn_core.quantize.quantize_card import Quantized
 
 FOLDER = Path(__file__).parent
-MODELS = ("paragru-5m-stdlib", "paralstm-5m-stdlib")
+MODELS = ("paragru-5m-stdlib",)
 BITS = (8, 4)
-# With 8 bits, groups of 128 would cost the ParaLSTM 0.10 % of perplexity, which is the whole allowance.
+# With 8 bits, groups of 128 would cost a ParaLSTM of this size 0.10 % of perplexity, the whole allowance.
 GROUP_SIZES = {8: 64, 4: 32}
 
 

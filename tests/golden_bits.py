@@ -48,7 +48,9 @@ from tests.server.metrics_fixtures import new_metrics
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "tests" / "golden" / "bits.json"
 SHIPPED = sorted(file.parent for file in (ROOT / "checkpoints").glob("*/config.json"))
-MADE = {
+MADE: dict[str, tuple[str, QuantizationConfig | None]] = {
+    "bf16 lstm": ("lstm", None),
+    "int8 lstm": ("lstm", QuantizationConfig("round", 8, 64)),
     "int4 gru": ("gru", QuantizationConfig("round", 4, 32)),
     "mixed lstm": (
         "lstm",
@@ -138,11 +140,14 @@ def _made_of_numbers(name: str) -> ParaRNNForCausalLM:
     config = ModelConfig(
         cell=cell, vocab_size=4096, hidden_size=48, num_hidden_layers=2, num_heads=3, intermediate_size=80
     )
-    model = empty_model(replace(config, quantization=quantization))
+    dtype = "float32" if quantization else "bfloat16"
+    model = empty_model(replace(config, quantization=quantization, dtype=dtype))
     shapes = parameter_shapes(config.sizes, config.num_hidden_layers, config.tie_embeddings)
     matrices = set(matrix_names(config.num_hidden_layers, config.tie_embeddings))
     for salt, (parameter, shape) in enumerate(shapes.items()):
-        if parameter in matrices:
+        if quantization is None:
+            model.set_weight(parameter, (_numbers(*shape, salt=salt) / 2).bfloat16())
+        elif parameter in matrices:
             its, sizes = quantization.format_of(parameter), matrix_sizes(shape)
             values = (_numbers(sizes.rows, sizes.inputs, salt=salt) * 7).round()
             scales = _numbers(sizes.rows, -(-sizes.inputs // its.group_size), salt=salt).abs() / 32 + 0.01

