@@ -106,7 +106,7 @@ def example(url: str, settings: Settings, *, chats: bool) -> str:
     here = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     keyed = settings.api_keys is not None or settings.keys_file is not None
     key = ' -H "Authorization: Bearer $KEY"' if keyed else ""
-    asked = '"messages": [{"role": "user", "content": "What is the capital of Italy?"}]'
+    asked = '"messages": [{"role": "user", "content": "What is the capital of France?"}]'
     path, prompt = ("chat/completions", asked) if chats else ("completions", '"prompt": "def fibonacci(n):"')
     body = f'{{{prompt}, "max_tokens": 100, "stream": true}}'
     return f"curl -N {here}/v1/{path}{key} -H 'Content-Type: application/json' -d '{body}'"
