@@ -8,6 +8,8 @@ from itertools import accumulate
 from pararnn_server.http.schemas.base import CacheTtl, PromptCacheBreakpoint, TextPart
 from pararnn_server.http.schemas.chat import MessageFields
 from pararnn_server.http.schemas.prompt_cache import PromptCacheOptions
+from pararnn_server.http.schemas.response_items import AnyItem, Item
+from pararnn_server.text.conversation import Message
 from pararnn_server.text.prompt_places import TextPlace
 
 _SECONDS: dict[CacheTtl, float] = {"5m": 300.0, "30m": 1800.0, "1h": 3600.0}
@@ -28,12 +30,28 @@ def marked_places(
 
     most: of them beside the implicit state; without that state one more.
     """
-    ttl = (options.ttl if options is not None else None) or _DEFAULT_TTL
-    places = [
-        TextPlace(number, end, _SECONDS[mark.ttl or ttl])
-        for number, each in enumerate(messages)
-        for end, mark in _marks(each)
+    marks = [(number, end, mark.ttl) for number, each in enumerate(messages) for end, mark in _marks(each)]
+    return _latest(marks, options, most)
+
+
+def marked_items(
+    items: Sequence[AnyItem], messages: Sequence[Message], options: PromptCacheOptions | None
+) -> list[TextPlace]:
+    """Return the latest marked places of the messages that were made of these items."""
+    # Calls join the assistant's messages; of the others each is an item of its own.
+    own = [each for each in items if isinstance(each, Item) and each.role != "assistant"]
+    numbers = [number for number, each in enumerate(messages) if each["role"] not in ("assistant", "tool")]
+    marks = [
+        (number, mark.end, mark.ttl) for number, each in zip(numbers, own, strict=True) for mark in each.marks
     ]
+    return _latest(marks, options, MOST_PLACES - 1)
+
+
+def _latest(
+    marks: Sequence[tuple[int, int, CacheTtl | None]], options: PromptCacheOptions | None, most: int
+) -> list[TextPlace]:
+    ttl = (options.ttl if options is not None else None) or _DEFAULT_TTL
+    places = [TextPlace(number, end, _SECONDS[own or ttl]) for number, end, own in marks]
     return places[-(most + 1 if is_explicit(options) else most) :]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from starlette.responses import Response
@@ -15,6 +16,7 @@ from pararnn_server.errors import BadRequest, Expired, NotFound
 from pararnn_server.http.answer import Answer, Job, PlainAnswer
 from pararnn_server.http.formats.pieces import PieceReader
 from pararnn_server.http.formats.response import ModelResponseFormat, Resumed
+from pararnn_server.http.prompt_cache import is_explicit, marked_items
 from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.request_state import request_state
 from pararnn_server.http.schemas.response_items import AnyItem, Item
@@ -29,6 +31,7 @@ from pararnn_server.responses.lifecycle import KeptAnswer, ResponseLifecycle
 from pararnn_server.responses.records import StoredResponse
 from pararnn_server.responses.tools import given_tools, has_same_tools, messages_of, tool_use_of
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
+from pararnn_server.state_cache.breakpoints import Breakpoint, CacheUse
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.conversation import Message
 from pararnn_server.text.prompts import EncodedPrompt
@@ -39,11 +42,15 @@ GRACE_SECONDS = 60.0
 
 
 class Start(NamedTuple):
-    """ids: to be read. resumed_id: of the response whose state they follow; None: of none."""
+    """ids: to be read. resumed_id: of the response whose state they follow; None: of none.
+
+    breakpoints: places of the ids that are pinned in the state cache.
+    """
 
     ids: Sequence[int]
     resumed_id: str | None
     resumed: Resumed
+    breakpoints: Sequence[Breakpoint] = ()
 
 
 def new_response_id() -> str:
@@ -64,7 +71,8 @@ async def new_response(
     use = tool_use_of(body, settings.max_tools_bytes)
     tools = await tool_plan(context, use, reply_form_of_text(_text_format(body)))
     start = await start_of(context, body, given, tools.shown)
-    prompt = EncodedPrompt(model.prompts.checked(start.ids, "input"))
+    cache_use = CacheUse(start.breakpoints, is_explicit(body.prompt_cache_options))
+    prompt = EncodedPrompt(model.prompts.checked(start.ids, "input"), cache_use=cache_use)
     stores = body.store is not False
     # A state to go on from lies in a session, even if the reply is not stored.
     needs_session = stores or start.resumed_id is not None
@@ -124,9 +132,7 @@ async def start_of(
     previous_id = body.previous_response_id
     opening = [Item("", "system", body.instructions)] if body.instructions else []
     if previous_id is None:
-        messages = messages_of(opening, given)
-        ids = await _encode(context, messages, tools)
-        return Start(ids, None, Resumed())
+        return await _read_whole(context, body, tools, opening, given)
     previous = await _previous(context, previous_id)
     if previous.can_resume and _has_same_opening(previous, body):
         try:
@@ -142,9 +148,22 @@ async def start_of(
     async with context.service.rereads.of(owner.key):
         max_bytes = context.settings.max_body_bytes
         earlier = await model.ask(records.conversation, previous_id, owner, max_bytes)
-        messages = messages_of(opening, earlier, given)
-        ids = await _encode(context, messages, tools)
-    return Start(ids, None, Resumed())
+        return await _read_whole(context, body, tools, opening, earlier, given)
+
+
+async def _read_whole(
+    context: RequestContext, body: ResponseContext, tools: Sequence[Tool], *parts: Sequence[AnyItem]
+) -> Start:
+    """Return the start of a conversation that is read from its first id."""
+    messages = messages_of(*parts)
+    ids = await _encode(context, messages, tools)
+    if not isinstance(body, ResponseRequest):
+        # A request that only counts its tokens pins nothing.
+        return Start(ids, None, Resumed())
+    places = marked_items([*chain(*parts)], messages, body.prompt_cache_options)
+    partition = Partition(context.owner.key)
+    breakpoints = await context.model.chat.breakpoints(messages, places, partition, tools=tools)
+    return Start(ids, None, Resumed(), breakpoints)
 
 
 async def _encode(

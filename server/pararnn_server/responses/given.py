@@ -54,7 +54,7 @@ def _item(
     entry: MessageItem | FunctionCallItem | FunctionCallOutputItem, response_id: str, index: int
 ) -> AnyItem:
     if isinstance(entry, MessageItem):
-        return Item(item_id(response_id, index), entry.role, entry.text)
+        return Item(item_id(response_id, index), entry.role, entry.text, entry.marks)
     if isinstance(entry, FunctionCallItem):
         return CallItem(item_id(response_id, index, CALL), entry.call_id, entry.name, entry.arguments)
     return CallOutputItem(item_id(response_id, index, CALL_OUTPUT), entry.call_id, entry.text)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+from pararnn_server.http.schemas.base import CacheTtl
 
 MESSAGE, CALL, CALL_OUTPUT = "msg", "fc", "fco"
 """Beginnings of the names of items."""
@@ -13,13 +15,21 @@ MESSAGE, CALL, CALL_OUTPUT = "msg", "fc", "fco"
 _ITEM_ID = re.compile(rf"(?:{MESSAGE}|{CALL}|{CALL_OUTPUT})_([0-9a-f]{{32}})_\d{{1,9}}")
 
 
+class TextMark(NamedTuple):
+    """A mark after `end` characters of a text. ttl: None is that of the request."""
+
+    end: int
+    ttl: CacheTtl | None
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One message. role: as the client wrote it."""
+    """One message. role: as the client wrote it. marks: of the request alone; they are not stored."""
 
     id: str
     role: str
     text: str
+    marks: tuple[TextMark, ...] = ()
 
     @property
     def num_chars(self) -> int:

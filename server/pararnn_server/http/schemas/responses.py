@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
@@ -13,12 +14,15 @@ from pararnn_server.http.schemas.base import (
     EmptyObject,
     Examples,
     Metadata,
+    PromptCacheBreakpoint,
     RequestBody,
     ResponseBody,
 )
 from pararnn_server.http.schemas.first_fault import FirstFault
 from pararnn_server.http.schemas.generation import RecordedFields, SamplingFields
 from pararnn_server.http.schemas.neutral import NeutralFields, NoReasoningEffort
+from pararnn_server.http.schemas.prompt_cache import PromptCacheFields
+from pararnn_server.http.schemas.response_items import TextMark
 from pararnn_server.http.schemas.response_tools import (
     FlatToolFields,
     FunctionCall,
@@ -46,6 +50,7 @@ class InputText(RequestBody):
 
     type: Literal["input_text"]
     text: str
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
 
 
 class SentBackText(RequestBody):
@@ -104,6 +109,19 @@ class MessageItem(RequestBody):
     def text(self) -> str:
         """The content, its parts joined."""
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+    @property
+    def marks(self) -> tuple[TextMark, ...]:
+        """The marks of its parts. A reply of the model has none."""
+        if isinstance(self.content, str) or self.role == "assistant":
+            return ()
+        ends = accumulate(len(part.text) for part in self.content)
+        marks = (
+            part.prompt_cache_breakpoint if isinstance(part, InputText) else None for part in self.content
+        )
+        return tuple(
+            TextMark(end, mark.ttl) for end, mark in zip(ends, marks, strict=True) if mark is not None
+        )
 
 
 class ItemReference(RequestBody):
@@ -181,7 +199,7 @@ class ResponseContext(FlatToolFields):
     previous_response_id: ResponseId | None = None
 
 
-class ResponseHonoured(ResponseContext, SamplingFields):
+class ResponseHonoured(ResponseContext, SamplingFields, PromptCacheFields):
     """Fields of a response with an effect."""
 
     store: bool | None = None

@@ -222,3 +222,29 @@ def test_marks_beyond_the_latest_are_not_kept_and_a_session_ignores_them(fresh: 
     for _ in range(2):
         body = {"messages": [{"role": "user", "content": [{"type": "text", "text": LONG, **MARK}]}]}
         assert fresh.post(path, {**body, "max_tokens": 1, "session_id": session}).status_code == 200
+
+
+def test_a_mark_in_the_input_of_a_response_is_where_another_resumes(fresh: HttpServer) -> None:
+    def ask(then: str, **fields: Any) -> tuple[int, int]:
+        part = {"type": "input_text", "text": LONG, **MARK}
+        items = [{"role": "user", "content": [part]}, {"role": "user", "content": then}]
+        body = {
+            "input": items,
+            "instructions": "be brief",
+            "max_output_tokens": 2,
+            "temperature": 0,
+            **fields,
+        }
+        answer = fresh.answer("/v1/responses", body)
+        assert fresh.answer("/v1/responses/input_tokens", {"input": items, "instructions": "be brief"})
+        usage = answer["usage"]
+        return usage["input_tokens"], usage["input_tokens_details"]["cached_tokens"]
+
+    explicit = {"prompt_cache_options": {"mode": "explicit", "ttl": "30m"}}
+    assert ask("one", **explicit)[1] == 0
+    num_tokens, num_cached = ask("two", store=False)
+    assert 0 < num_tokens - num_cached < 20
+    follow = {"input": [{"role": "user", "content": [{"type": "input_text", "text": "more", **MARK}]}]}
+    first = fresh.answer("/v1/responses", {"input": "a", "max_output_tokens": 2, "seed": 1})
+    body = {**follow, "previous_response_id": first["id"], "max_output_tokens": 2}
+    assert fresh.post("/v1/responses", body).status_code == 200
