@@ -127,7 +127,11 @@ def refusal(errors: Sequence[ErrorDetails]) -> BadRequest:
     return BadRequest(_message(first, param), param=param, code=_CODES.get(first["type"]))
 
 
-_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
+_CODES = {
+    "extra_forbidden": "unknown_field",
+    "missing": "missing_field",
+    "thread_unsupported_request": "thread_unsupported_request",
+}
 
 
 def _dotted(location: Sequence[int | str]) -> str:

@@ -19,9 +19,18 @@ from pararnn_server.http.schemas.message_blocks import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from pararnn_server.http.schemas.message_tools import MessageTool, NamedTool, NoTool
 from pararnn_server.http.schemas.messages import MessageContext, MessageRequest
 from pararnn_server.http.schemas.structured import JsonSchemaForm
-from pararnn_server.http.schemas.tools import CalledFunction, MessageToolCall
+from pararnn_server.http.schemas.tools import (
+    CalledFunction,
+    FunctionDefinition,
+    FunctionName,
+    FunctionTool,
+    MessageToolCall,
+    NamedFunction,
+    ToolChoice,
+)
 
 MOST_MARKS = 4
 """Marks for the cache in a request, as in Anthropic's API."""
@@ -35,6 +44,7 @@ _FAILED = "Error: "
 # Fields of a chat, and what they are here. Positions of messages differ, as some are joined or parted.
 _NAMES = (
     (re.compile(r"messages\..*"), "messages"),
+    (re.compile(r"tools\.(\d+)\.function\.parameters"), r"tools.\1.input_schema"),
     (re.compile(r"response_format\.json_schema\.schema"), "output_config.format.schema"),
 )
 
@@ -62,6 +72,9 @@ def chat_of(body: MessageRequest) -> ChatRequest:
         continue_final_message=begins or None,
         add_generation_prompt=False if begins else None,
         response_format=_response_format(body),
+        tools=chat_tools(body),
+        tool_choice=chat_tool_choice(body),
+        parallel_tool_calls=_parallel(body),
         user=None if body.metadata is None else body.metadata.user_id,
     )
 
@@ -79,6 +92,24 @@ def chat_messages(body: MessageContext) -> list[MessageFields]:
         messages[-1]["content"] = [*_parts(messages[-1]), _part("", body.cache_control)]
     _check_marks(messages)
     return messages
+
+
+def chat_tools(body: MessageContext) -> list[FunctionTool] | None:
+    """Return the tools of the chat."""
+    return None if body.tools is None else [_tool(tool) for tool in body.tools]
+
+
+def chat_tool_choice(body: MessageContext) -> ToolChoice | None:
+    """Return the choice among the tools."""
+    choice = body.tool_choice
+    if choice is None:
+        return None
+    if isinstance(choice, NamedTool):
+        name = FunctionName.model_construct(name=choice.name)
+        return NamedFunction.model_construct(type="function", function=name)
+    if isinstance(choice, NoTool):
+        return "none"
+    return "required" if choice.type == "any" else "auto"
 
 
 def begins_reply(body: MessageContext) -> bool:
@@ -101,6 +132,23 @@ def in_words_of_messages(error: BadRequest) -> BadRequest:
 def _response_format(body: MessageRequest) -> JsonSchemaForm | None:
     form = None if body.output_config is None else body.output_config.format
     return None if form is None else {"type": "json_schema", "json_schema": {"schema": form["schema"]}}
+
+
+def _tool(tool: MessageTool) -> FunctionTool:
+    function: FunctionDefinition = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    function["parameters"] = tool.input_schema
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return FunctionTool.model_construct(type="function", function=function)
+
+
+def _parallel(body: MessageContext) -> bool | None:
+    choice = body.tool_choice
+    if choice is None or isinstance(choice, NoTool) or choice.disable_parallel_tool_use is None:
+        return None
+    return not choice.disable_parallel_tool_use
 
 
 def _check_marks(messages: Sequence[MessageFields]) -> None:

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import read_body
-from pararnn_server.http.chat_fields import template_messages
+from pararnn_server.http.chat_fields import template_messages, tool_use
 from pararnn_server.http.formats.base import Heading
 from pararnn_server.http.formats.message import MessageFormat
 from pararnn_server.http.messages_to_chat import (
@@ -17,6 +17,8 @@ from pararnn_server.http.messages_to_chat import (
     begins_reply,
     chat_messages,
     chat_of,
+    chat_tool_choice,
+    chat_tools,
     in_words_of_messages,
 )
 from pararnn_server.http.openapi import GENERATING, WITH_BODY, documented
@@ -32,6 +34,7 @@ from pararnn_server.http.schemas.messages import (
     MessageRequest,
     MessageResponse,
 )
+from pararnn_server.http.tool_calls import shown_tools
 from pararnn_server.models.service import service_of
 from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.prompts import EncodedPrompt
@@ -66,7 +69,9 @@ async def create_message(request: Request, _beta: Beta = False) -> Response:
         # A repeated turn has no prompt, and must have the counts of the first time.
         marks = prompt.cache_use.breakpoints if body.session_id is None else ()
         num_marked = marks[-1].num_tokens if marks else 0
-        return MessageFormat(head, request_id, num_marked=num_marked, collects=collects)
+        return MessageFormat(
+            head, request_id, num_marked=num_marked, collects=collects, call_format=call_format
+        )
 
     try:
         return await answer_chat(request, chat, "msg_", form_of, most_marks=MOST_MARKS)
@@ -90,8 +95,13 @@ async def _count(context: RequestContext, body: MessageCountRequest) -> int:
     limit = context.model.prompts.limit("messages")
     messages, partition = template_messages(chat_messages(body)), Partition(context.owner.key)
     try:
+        use = tool_use(chat_tools(body), chat_tool_choice(body), context.settings.max_tools_bytes)
         ids = await context.model.chat.encode(
-            messages, partition, continues_last=begins_reply(body), limit=limit
+            messages,
+            partition,
+            tools=shown_tools(context, use),
+            continues_last=begins_reply(body),
+            limit=limit,
         )
     except BadRequest as error:
         raise in_words_of_messages(error) from error

@@ -11,7 +11,6 @@ from typing_extensions import TypedDict
 from pararnn_server.http.schemas.base import (
     STRICT,
     AtMostMaxMessages,
-    EmptyList,
     Examples,
     RequestBody,
     ResponseBody,
@@ -22,6 +21,7 @@ from pararnn_server.http.schemas.base import (
 from pararnn_server.http.schemas.first_fault import FirstFault
 from pararnn_server.http.schemas.generation import SEED_LIMIT, Count, Share
 from pararnn_server.http.schemas.message_blocks import CacheControl, GivenMessage, TextContent
+from pararnn_server.http.schemas.message_tools import MessageToolChoice, MessageTools
 from pararnn_server.http.schemas.structured import SchemaObject
 from pararnn_server.http.schemas.usage import SessionStamp
 
@@ -55,18 +55,19 @@ def _ask_for_known_fields(value: Any) -> Any:
     return without_unknown_nulls(value, JsonOutput.__annotations__.keys())
 
 
+def _refuse_thread(value: Any) -> Any:
+    if value is not None:
+        # The official client knows the code, and then sends the whole conversation.
+        message = "this server keeps conversations as sessions: send all messages, or use session_id"
+        raise PydanticCustomError("thread_unsupported_request", message)
+    return value
+
+
 class OutputConfig(RequestBody):
     """The form of the reply, any text without one. There is one effort."""
 
     effort: Literal["high"] | None = None
     format: Annotated[JsonOutput, BeforeValidator(_ask_for_known_fields)] | None = None
-
-
-class NoToolChoice(RequestBody):
-    """No tool, or the model's choice among none."""
-
-    type: Literal["auto", "none"]
-    disable_parallel_tool_use: bool | None = None
 
 
 class MessageMetadata(RequestBody):
@@ -84,6 +85,8 @@ class MessageContext(RequestBody):
     system: TextContent | None = None
     cache_control: CacheControl | None = None
     output_config: OutputConfig | None = None
+    tool_choice: MessageToolChoice | None = None
+    tools: MessageTools | None = None
 
 
 class MessageHonoured(MessageContext):
@@ -112,9 +115,8 @@ class CountNeutral(RequestBody):
     """Fields of a message and of its count that only their neutral value may take."""
 
     speed: Literal["standard"] | None = None
-    thinking: Annotated[Thinking, BeforeValidator(_refuse_thinking)] | None = None
-    tool_choice: NoToolChoice | None = None
-    tools: EmptyList | None = None
+    thinking: Annotated[Thinking | None, BeforeValidator(_refuse_thinking)] = None
+    thread: Annotated[None, BeforeValidator(_refuse_thread)] = None
 
 
 class MessageNeutral(CountNeutral):
@@ -155,11 +157,23 @@ class MessageCount(ResponseBody):
     input_tokens: int
 
 
-class ReplyBlock(ResponseBody):
-    """A part of the reply."""
+class ReplyText(ResponseBody):
+    """Text of the reply."""
 
     type: Literal["text"]
     text: str
+
+
+class ReplyCall(ResponseBody):
+    """A call of a tool. input: of one that was cut, the part that came."""
+
+    type: Literal["tool_use"]
+    id: str
+    name: str
+    input: dict[str, Any]
+
+
+ReplyBlock = Annotated[ReplyText | ReplyCall, Field(discriminator="type")]
 
 
 class MessageUsage(ResponseBody):
@@ -174,7 +188,7 @@ class MessageUsage(ResponseBody):
     output_tokens: int
 
 
-StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "cancelled"]
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "cancelled"]
 
 
 class MessageResponse(ResponseBody):
@@ -194,8 +208,9 @@ class MessageResponse(ResponseBody):
 class MessageDelta(ResponseBody):
     """A part of the block, or the end of the message."""
 
-    type: Literal["text_delta"] | None = None
+    type: Literal["text_delta", "input_json_delta"] | None = None
     text: str | None = None
+    partial_json: str | None = None
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
 

@@ -351,6 +351,7 @@ NEUTRAL: list[tuple[str, Any]] = [
     ("tool_choice", {"type": "none"}),
     ("tool_choice", {"type": "auto", "disable_parallel_tool_use": True}),
     ("tools", []),
+    ("thread", None),
     ("metadata", {"user_id": "u"}),
     ("surprise", None),
 ]
@@ -487,6 +488,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"service_tier": "priority"}, "service_tier"),
     ({"speed": "fast"}, "speed"),
     ({"container": "x"}, "container"),
+    ({"thread": {"type": "create"}}, "thread"),
     ({"stop": "a"}, "stop"),
     ({"n": 2}, "n"),
     ({"timeout": 10**6}, "timeout"),
