@@ -19,6 +19,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from pararnn_server.http.schemas.base import STRICT, RequestBody, without_unknown_nulls
 from pararnn_server.http.schemas.first_fault import FirstFault
+from pararnn_server.http.schemas.structured import SchemaObject
 
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,128}$")]
 CallId = Annotated[str, Field(min_length=1, max_length=256)]
@@ -33,7 +34,7 @@ class FunctionDefinition(TypedDict):
 
     name: ToolName
     description: NotRequired[str | None]
-    parameters: NotRequired[dict[str, Any] | None]
+    parameters: NotRequired[SchemaObject | None]
     strict: NotRequired[bool | None]
 
 
