@@ -8,10 +8,14 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pydantic_core import from_json
+from starlette.requests import Request
 
 from pararnn_server.errors import BadRequest
+from pararnn_server.http.bodies import off_loop
+from pararnn_server.http.json_values import holds_more_values
 from pararnn_server.http.schemas.chat import ChatRequest, MessageFields, text_of
 from pararnn_server.http.schemas.tools import AllowedToolsChoice, FunctionTool, MessageToolCall, ToolChoice
+from pararnn_server.models.service import service_of
 from pararnn_server.text.conversation import Message, ToolCall, message, tool_call, tool_result
 from pararnn_server.tools.call_format import CallFormat
 from pararnn_server.tools.call_ids import call_id
@@ -19,9 +23,24 @@ from pararnn_server.tools.call_parser import parsed
 from pararnn_server.tools.tool import NO_TOOLS, Tool, ToolMode, ToolUse
 
 
-def template_messages(bodies: Sequence[MessageFields]) -> list[Message]:
+async def messages_of(request: Request, bodies: Sequence[MessageFields]) -> list[Message]:
     """Return the messages of a request in the form that templates take. Raises BadRequest."""
+    max_values = service_of(request).settings.max_body_values
+    return await off_loop(request, template_messages, bodies, max_values)
+
+
+def template_messages(bodies: Sequence[MessageFields], max_values: int) -> list[Message]:
+    """Return messages in the form that templates take. Raises BadRequest, as `check_values` does."""
+    calls = [call for body in bodies for call in body.get("tool_calls") or ()]
+    check_values([call.function.arguments for call in calls], max_values, "messages")
     return [_template_message(number, body) for number, body in enumerate(bodies)]
+
+
+def check_values(arguments: Sequence[str], max_values: int, param: str) -> None:
+    """Raise BadRequest if the arguments of all calls hold more values than a body may."""
+    if arguments and holds_more_values("".join(arguments).encode(), max_values):
+        message = f"{param}: the arguments of all calls have over {max_values} values: send less."
+        raise BadRequest(message, param=param, code="too_many_values")
 
 
 def template_variables(body: ChatRequest, reserved: AbstractSet[str], max_bytes: int) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from pararnn_server.engine.generation import Generation, GenerationPlan
 from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import BadRequest, Expired, NotFound
 from pararnn_server.http.answer import Answer, Job, PlainAnswer
+from pararnn_server.http.bodies import OFF_LOOP_BYTES
 from pararnn_server.http.formats.pieces import PieceReader
 from pararnn_server.http.formats.response import ModelResponseFormat, Resumed
 from pararnn_server.http.prompt_cache import is_explicit, marked_items
@@ -136,7 +138,7 @@ async def start_of(
     previous = await _previous(context, previous_id)
     if previous.can_resume and _has_same_opening(previous, body):
         try:
-            ids = await _encode(context, messages_of(given), tools, continues=True)
+            ids = await _encode(context, await _messages(context, [given]), tools, continues=True)
         except BadRequest:
             # The template puts these messages first, or cannot continue a reply: all is read again.
             pass
@@ -155,7 +157,7 @@ async def _read_whole(
     context: RequestContext, body: ResponseContext, tools: Sequence[Tool], *parts: Sequence[AnyItem]
 ) -> Start:
     """Return the start of a conversation that is read from its first id."""
-    messages = messages_of(*parts)
+    messages = await _messages(context, parts)
     ids = await _encode(context, messages, tools)
     if not isinstance(body, ResponseRequest):
         # A request that only counts its tokens pins nothing.
@@ -164,6 +166,13 @@ async def _read_whole(
     partition = Partition(context.owner.key)
     breakpoints = await context.model.chat.breakpoints(messages, places, partition, tools=tools)
     return Start(ids, None, Resumed(), breakpoints)
+
+
+async def _messages(context: RequestContext, parts: Sequence[Sequence[AnyItem]]) -> list[Message]:
+    """Return the messages of items. Raises BadRequest."""
+    parse = partial(messages_of, context.settings.max_body_values, *parts)
+    is_large = sum(item.num_chars for part in parts for item in part) > OFF_LOOP_BYTES
+    return await context.service.parsers.run(parse) if is_large else parse()
 
 
 async def _encode(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pararnn_server.http.chat_fields import parsed_arguments, tool_rules
+from pararnn_server.http.chat_fields import check_values, parsed_arguments, tool_rules
 from pararnn_server.http.schemas.response_items import AnyItem, CallItem, Item
 from pararnn_server.http.schemas.response_tools import FlatAllowedTools, FlatToolFields
 from pararnn_server.text.conversation import Message, message, tool_call, tool_result
@@ -40,16 +39,24 @@ def has_same_tools(body: FlatToolFields, previous: Mapping[str, Any]) -> bool:
     return [dict(tool) for tool in body.tools or ()] == list(previous["tools"])
 
 
-def messages_of(*parts: Iterable[AnyItem]) -> list[Message]:
-    """Return the messages of items. Calls join the reply that they follow. Raises BadRequest."""
+def messages_of(max_values: int, *parts: Sequence[AnyItem]) -> list[Message]:
+    """Return the messages of items. Calls join the reply that they follow. Raises BadRequest.
+
+    max_values: as in `check_values`.
+    """
+    calls = [item.arguments for part in parts for item in part if isinstance(item, CallItem)]
+    check_values(calls, max_values, "input")
     messages: list[Message] = []
-    for position, item in chain.from_iterable(map(enumerate, parts)):
-        if isinstance(item, Item):
-            messages.append(message(item.role, item.text))
-        elif isinstance(item, CallItem):
-            _add_call(messages, item, f"input.{position}.arguments")
-        else:
-            messages.append(tool_result(item.call_id, item.output))
+    for part in parts:
+        for position, item in enumerate(part):
+            if isinstance(item, Item):
+                messages.append(message(item.role, item.text))
+            elif isinstance(item, CallItem):
+                # Parts before the last are stored conversations, whose calls may have been cut.
+                place = f"input.{position}.arguments" if part is parts[-1] else "previous_response_id"
+                _add_call(messages, item, place)
+            else:
+                messages.append(tool_result(item.call_id, item.output))
     return messages
 
 

@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from pararnn_server.engine.request import TokenUsage
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.answer_size import CHAT_ENTRY
-from pararnn_server.http.chat_fields import reply_message, template_messages, template_variables, tool_use
+from pararnn_server.http.chat_fields import messages_of, reply_message, template_variables, tool_use
 from pararnn_server.http.formats.base import AnswerFormat, Heading
 from pararnn_server.http.prompt_cache import MOST_PLACES, is_explicit, marked_places
 from pararnn_server.http.request_context import RequestContext
@@ -62,7 +62,7 @@ async def answer_chat(
     most_marks: for the cache that count, beside the implicit state.
     """
     context = await generation_context(request, body, _sampling)
-    messages = template_messages(body.messages)
+    messages = await messages_of(request, body.messages)
     partition = Partition(context.owner.key, body.cache_salt)
     continues_last = bool(body.continue_final_message)
     variables = _variables(context, body)

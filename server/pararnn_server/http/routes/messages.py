@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import read_body
-from pararnn_server.http.chat_fields import template_messages, tool_use
+from pararnn_server.http.chat_fields import messages_of, tool_use
 from pararnn_server.http.formats.base import Heading
 from pararnn_server.http.formats.message import MessageFormat
 from pararnn_server.http.messages_to_chat import (
@@ -93,7 +93,10 @@ async def count_message_tokens(request: Request, _beta: Beta = False) -> Respons
 
 async def _count(context: RequestContext, body: MessageCountRequest) -> int:
     limit = context.model.prompts.limit("messages")
-    messages, partition = template_messages(chat_messages(body)), Partition(context.owner.key)
+    messages, partition = (
+        await messages_of(context.request, chat_messages(body)),
+        Partition(context.owner.key),
+    )
     try:
         use = tool_use(chat_tools(body), chat_tool_choice(body), context.settings.max_tools_bytes)
         ids = await context.model.chat.encode(

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from pararnn_server.errors import BadRequest
 from pararnn_server.http.bodies import off_loop, read_body
-from pararnn_server.http.chat_fields import template_messages, tool_use
+from pararnn_server.http.chat_fields import messages_of, tool_use
 from pararnn_server.http.formats.json_parts import JsonAnswer, json_list, json_text
 from pararnn_server.http.openapi import READING, WITH_BODY, documented
 from pararnn_server.http.queries import StrictRoute
@@ -94,7 +94,7 @@ async def _encode(context: RequestContext, body: TokenizeRequest) -> Sequence[in
         limit = model.prompts.limit("messages")
         use = tool_use(body.tools, None, context.settings.max_tools_bytes)
         partition = Partition(context.owner.key)
-        messages = template_messages(body.messages)
+        messages = await messages_of(context.request, body.messages)
         ids = await model.chat.encode(messages, partition, tools=use.tools, limit=limit)
         return model.prompts.checked(ids, "messages")
     if body.tools:

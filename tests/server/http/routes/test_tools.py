@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -288,6 +289,45 @@ def test_a_schema_that_cannot_be_enforced_is_refused_only_if_strict(hermes: Http
             assert answer.json()["error"]["param"].startswith("tools.1.function.parameters")
         else:
             assert answer.status_code == 200, answer.text
+
+
+HOSTILE = {"allOf": [{"not": {}}] * 10_000}
+
+
+def called(arguments: str) -> list[dict[str, Any]]:
+    call = {"id": "a", "type": "function", "function": {"name": "add", "arguments": arguments}}
+    return [QUESTION, {"role": "assistant", "tool_calls": [call]}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": called('{"a": [' + "[]," * 100_000 + "1]}")},
+        {"messages": called("{}")[:1] + called('{"a":' * 5000)[1:]},
+        {"messages": called('{"a": "\\')},
+        {"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": HOSTILE}}]},
+        {"tools": [{"type": "function", "function": {"name": f"f{i}"}} for i in range(129)]},
+        {"messages": [QUESTION] + called("{}")[1:] * 3000},
+    ],
+    ids=["values", "depth", "cut", "schema", "tools", "messages"],
+)
+def test_hostile_tools_and_calls_cost_little(body: dict[str, Any]) -> None:
+    with random_server(HERMES, max_body_values=1_000_000) as server:
+        began = time.process_time()
+        refused = server.post(CHAT, {**ASKED, **body})
+        # The client's share of it is a few hundred kilobytes of JSON.
+        assert time.process_time() - began < 5
+        assert refused.status_code == 400, refused.text
+        assert server.chat("still there?", max_tokens=1)["choices"]
+
+
+def test_a_deep_schema_is_refused_or_read_in_bounded_time(hermes: HttpServer) -> None:
+    schema: dict[str, Any] = {"type": "object"}
+    for _ in range(90):
+        schema = {"type": "object", "properties": {"a": schema}}
+    tool = {"type": "function", "function": {"name": "deep", "parameters": schema}}
+    answer = hermes.post(CHAT, {**ASKED, "tools": [tool], "tool_choice": "required", "max_tokens": 2})
+    assert answer.status_code == 200, answer.text
 
 
 def test_a_model_that_shows_no_tools_refuses_them_unless_none_may_be_called() -> None:
