@@ -29,6 +29,7 @@ class GenerationPlan:
     repeated: the recorded answer to an earlier request with the same key.
     token_mask: restricts the ids of every reply, each by a fork of it.
     embeds: embeddings of the prompts are wanted, and no replies.
+    tools: digest of those in the prompt of an empty session.
     """
 
     request_id: str
@@ -45,6 +46,7 @@ class GenerationPlan:
     repeated: RecordedReply | None = None
     token_mask: TokenMask | None = None
     embeds: bool = False
+    tools: str = ""
 
 
 class Generation:
@@ -140,7 +142,13 @@ class Generation:
         if plan.session_id is None:
             return None
         asked = self._engine.sessions.ask(
-            begin_turn, plan.session_id, plan.owner, plan.request_id, plan.expected_turn, plan.idempotency_key
+            begin_turn,
+            plan.session_id,
+            plan.owner,
+            plan.request_id,
+            plan.expected_turn,
+            plan.idempotency_key,
+            plan.tools,
         )
         try:
             # Unshielded, a cancellation would lose a turn that has begun, and the session would stay claimed.

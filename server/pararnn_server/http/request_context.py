@@ -30,12 +30,14 @@ class SessionView:
     expected_turn: the client's; or, for an empty session, the turn at which it was seen to be empty, so that
         what opens a context (a BOS, a system message) never lands inside one.
     repeated: what the request was answered before; its prompt is not read again.
+    tools: digest of the tools that the session has read.
     """
 
     is_empty: bool = True
     expected_turn: int | None = None
     idempotency_key: IdempotencyKey | None = None
     repeated: RecordedReply | None = None
+    tools: str = ""
 
 
 _FEEDING = SamplingParams(max_tokens=0, seed=0)

@@ -13,7 +13,7 @@ from pararnn_server.grammars.tool_grammar import ANY_OBJECT, schema_of, tool_gra
 from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.structured_output import Form, token_mask
 from pararnn_server.tools.call_format import CallFormat
-from pararnn_server.tools.tool import Tool, ToolUse
+from pararnn_server.tools.tool import Tool, ToolUse, digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class ToolPlan:
 async def tool_plan(context: RequestContext, use: ToolUse, form: Form | None) -> ToolPlan:
     """Return the plan of a request. Raises BadRequest. form: of a reply without calls; None: any text."""
     # This also finds what is wrong in the form, and names its field.
+    _check_session(context, use)
     mask: TokenMask | None = await token_mask(context, form)
     if not use.tools:
         return ToolPlan(token_mask=mask)
@@ -47,6 +48,16 @@ async def tool_plan(context: RequestContext, use: ToolUse, form: Form | None) ->
         schema = _reply_schema(calls, form) if use.mode == "auto" else None
         mask = await _compiled(context, use, calls, schemas, schema)
     return ToolPlan(shown, None if use.mode == "none" else calls, mask)
+
+
+def _check_session(context: RequestContext, use: ToolUse) -> None:
+    """Raise BadRequest for tools that a session has not read: its later turns do not show them again."""
+    session = context.session
+    if session.is_empty or session.repeated is not None or use.mode == "none" or not use.tools:
+        return
+    if session.tools != digest_of(use.tools):
+        message = "tools: this session has not read them: send the tools of its first chat, or a new session."
+        raise BadRequest(message, param="tools")
 
 
 def shown_tools(context: RequestContext, use: ToolUse) -> Sequence[Tool]:

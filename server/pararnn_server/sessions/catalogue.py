@@ -46,10 +46,10 @@ def fingerprint(ledger: Ledger, session_id: str, owner: Owner) -> str | None:
 
 def view(
     ledger: Ledger, session_id: str, owner: Owner, idempotency_key: IdempotencyKey | None = None
-) -> tuple[SessionInfo, Repeated | None]:
-    """Return the last committed turn, and the outcome of this write if it was that turn."""
+) -> tuple[SessionInfo, Repeated | None, str]:
+    """Return the last committed turn, the outcome of this write if it was that turn, the digest of tools."""
     session = ledger.find(session_id, owner)
-    return ledger.info(session), find_repeated(ledger, session, idempotency_key)
+    return ledger.info(session), find_repeated(ledger, session, idempotency_key), session.record.tools
 
 
 def details(ledger: Ledger, session_id: str, owner: Owner) -> SessionDetails:

@@ -38,6 +38,7 @@ class SessionRecord:
     snapshots: named ones. log_bytes: bytes of ids that they keep.
     idempotency_key: the last write that had an Idempotency-Key, if nothing was written since.
     made_by: the fork that made it, if that had one.
+    tools: digest of the tools that its first chat has read; "" if there were none.
     """
 
     owner: Owner
@@ -60,6 +61,7 @@ class SessionRecord:
     snapshots: Mapping[str, SnapshotInfo] = field(default_factory=dict)
     idempotency_key: IdempotencyKey | None = None
     made_by: IdempotencyKey | None = None
+    tools: str = ""
 
     @property
     def expires_at(self) -> float | None:
@@ -106,6 +108,9 @@ class SessionRecord:
         # Times have a fixed length, so that counted bytes do not depend on them.
         times = {name: f"{getattr(self, name):.7f}" for name in _TIMES}
         fields = {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        # A server of before, which does not know the field, can read a session without tools.
+        if not self.tools:
+            del fields["tools"]
         text = json.dumps(fields | times | {"owner": self.owner.encode()}, separators=(",", ":")).encode()
         return add_checksum(text, place=place_of(session_id, HEAD))
 

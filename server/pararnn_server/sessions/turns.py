@@ -48,8 +48,12 @@ def begin_turn(
     request_id: str,
     expected_turn: int | None = None,
     idempotency_key: IdempotencyKey | None = None,
+    tools: str = "",
 ) -> Turn | Repeated:
-    """Begin a turn, unless this very write has happened. Raises the errors of Ledger.claim."""
+    """Begin a turn, unless this very write has happened. Raises the errors of Ledger.claim.
+
+    tools: digest of those that its prompt shows; "": as before.
+    """
     repeated = find_repeated(ledger, ledger.find(session_id, owner), idempotency_key)
     if repeated is not None:
         return repeated
@@ -65,7 +69,7 @@ def begin_turn(
     turn = Turn(
         session_id=session_id,
         request_id=request_id,
-        record=session.record,
+        record=replace(session.record, tools=tools) if tools else session.record,
         version=session.version,
         fence=session.fence,
         snapshot=snapshot,

@@ -6,6 +6,8 @@ the events of `tools/call_parser.py` into its own answer.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -73,3 +75,11 @@ class ToolUse:
 
 
 NO_TOOLS = ToolUse()
+
+
+def digest_of(tools: Sequence[Tool]) -> str:
+    """Return a digest of tools as templates are given them; "" for none."""
+    if not tools:
+        return ""
+    text = json.dumps([tool.for_template() for tool in tools], separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

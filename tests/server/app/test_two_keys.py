@@ -7,20 +7,18 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pararnn_server.models.loading import Loaded
 
 from pararnn_core.models.pararnn.state_layout import state_bytes
 from tests.server.app.two_keys import Script, busy, play
 from tests.server.http_server import serving
+from tests.server.tool_server import random_model
 
 KEYS = {"ada": "ada-secret-0123456789", "bob": "bob-secret-0123456789"}
 
 
 @pytest.mark.parametrize("store", ["sqlite", "memory"])
-def test_what_a_key_reads_is_the_same_while_another_key_does_all_it_can(
-    loaded: Loaded, tmp_path: Path, store: str
-) -> None:
-    seen = []
+def test_what_a_key_reads_is_the_same_while_another_key_does_all_it_can(tmp_path: Path, store: str) -> None:
+    loaded, seen = random_model(), []
     for is_busy in (False, True):
         with serving(
             loaded,

@@ -16,7 +16,7 @@ SHORT: dict[str, Any] = {"max_tokens": 6, "seed": 1, "temperature": 0.0}
 TIMES = {"created", "created_at", "last_used_at", "expires_at", "duration_seconds"}
 # Order of random ids, and what follows from it.
 BY_IDS = {"first_id", "last_id"}
-_ID = re.compile(r"\b(?:sess|resp|msg|chatcmpl|cmpl|append|req)[_-][0-9a-f]{8,}(?:_\d+)?\b")
+_ID = re.compile(r"\b(?:sess|resp|msg|fc|fco|call|chatcmpl|cmpl|append|req)[_-][0-9a-f]{8,}(?:_\d+)?\b")
 
 
 class Script:
@@ -113,6 +113,8 @@ def play(script: Script) -> None:
     script.stream("/v1/messages", {**message, "messages": talk[:2]})
     call("POST", "/v1/messages/count_tokens", {"messages": talk})
 
+    _call_tools(script)
+
     # Sessions up to the share of host memory, pins, then up to the share of their number.
     mine = [call("POST", "/v1/sessions", {"text": TEXT, "metadata": {"n": str(n)}})["id"] for n in range(3)]
     first = {"session_id": mine[0], "name": "here"}
@@ -145,6 +147,27 @@ def play(script: Script) -> None:
         call("POST", "/v1/sessions", {})
     call("GET", "/v1/sessions")
     call("POST", "/v1/completions", {"prompt": TEXT, **SHORT})
+
+
+def _call_tools(script: Script) -> None:
+    """A conversation with a call and its result, whole, streamed and as responses."""
+    function = {"name": "look_up", "parameters": {"type": "object", "properties": {"n": {"enum": [1, 2]}}}}
+    fields = {**SHORT, "max_tokens": 200, "tool_choice": "required", "parallel_tool_calls": False}
+    asked = {
+        "messages": [{"role": "user", "content": TEXT}],
+        "tools": [{"type": "function", "function": function}],
+    }
+    for _ in range(2):
+        message = script.call("POST", "/v1/chat/completions", {**asked, **fields})["choices"][0]["message"]
+    result = {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "found"}
+    asked["messages"] += [message, result]
+    script.stream("/v1/chat/completions", {**asked, **SHORT, "stream_options": {"include_usage": True}})
+    script.call("POST", "/tokenize", asked)
+    flat = {"tools": [{"type": "function", **function}], **fields}
+    response = script.call("POST", "/v1/responses", {"input": TEXT, **flat})
+    output = {"type": "function_call_output", "call_id": response["output"][0]["call_id"], "output": "found"}
+    follow = {"input": [output], "previous_response_id": response["id"], **flat, "tool_choice": "auto"}
+    script.stream("/v1/responses", {**follow, **SHORT})
 
 
 @contextmanager
@@ -185,6 +208,8 @@ def _chats(http: httpx.Client, ends: threading.Event) -> None:
         body = {"messages": [{"role": "user", "content": text}], **SHORT, "max_tokens": 30}
         http.post("/v1/chat/completions", json=body)
         http.post("/v1/messages", json={**body, "system": "the inner"})
+        tool = {"type": "function", "function": {"name": "look_up"}}
+        http.post("/v1/chat/completions", json={**body, "tools": [tool], "tool_choice": "required"})
         http.post("/v1/completions", json={"prompt": [text, text], "n": 4, **SHORT})
         http.post("/v1/embeddings", json={"input": [text, text]})
 

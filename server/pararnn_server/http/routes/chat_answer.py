@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ from pararnn_server.state_cache.state_cache import Partition
 from pararnn_server.text.conversation import Message
 from pararnn_server.text.prompts import EncodedPrompt
 from pararnn_server.tools.call_format import CallFormat
-from pararnn_server.tools.tool import Tool
+from pararnn_server.tools.tool import Tool, digest_of
 
 
 class FormatOf(Protocol):
@@ -78,6 +79,8 @@ async def answer_chat(
     )
     head = heading(context, id_prefix, body)
     plan = plan_of(context, head, body, [prompt], tools.token_mask)
+    if context.session.is_empty and body.session_id is not None:
+        plan = replace(plan, tools=digest_of(tools.shown))
     plan = fitted_plan(context, plan, body, CHAT_ENTRY, echo=False)
     # Without a session the client will send the whole conversation again.
     reads_ahead = body.session_id is None and not is_explicit(body.prompt_cache_options)

@@ -83,10 +83,10 @@ async def view_session(
         return SessionView()
     key = await idempotency_key_of(context.request, body)
     # One question for both, so that no turn can be committed between two.
-    info, repeated = await context.model.ask(catalogue.view, session_id, context.owner, key)
+    info, repeated, tools = await context.model.ask(catalogue.view, session_id, context.owner, key)
     is_empty = info.num_tokens == 0
     expected = info.turn if is_empty and body.expected_turn is None else body.expected_turn
-    return SessionView(is_empty, expected, key, None if repeated is None else recorded(repeated))
+    return SessionView(is_empty, expected, key, None if repeated is None else recorded(repeated), tools)
 
 
 def heading(context: RequestContext, prefix: str, body: RecordedFields) -> Heading:

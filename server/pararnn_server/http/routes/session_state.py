@@ -28,7 +28,7 @@ async def export_state(request: Request, session_id: str, tokens: bool = False) 
     """The last committed turn as a safetensors file; with `tokens` the token log is in it."""
     context = await session_context(request, session_id)
     model, owner = context.model, context.owner
-    info, _ = await model.ask(catalogue.view, session_id, owner)
+    info, _, _ = await model.ask(catalogue.view, session_id, owner)
     num_bytes = info.state_bytes + (TOKEN_BYTES * info.num_tokens if tokens else 0)
     # Before the store reads it: many exports at once would fill the memory.
     hold_bytes(request, num_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -126,6 +127,35 @@ def test_a_session_holds_calls_and_results(scripted: HttpServer) -> None:
     whole = scripted.answer(CHAT, {**ASKED, "messages": [QUESTION, message, result], "temperature": 0})
     # The state is that of the tokens, so the space before the call is there too.
     assert second["session"]["num_tokens"] >= whole["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_a_session_calls_the_tools_that_it_has_read_and_no_others(store: str, tmp_path: Path) -> None:
+    with random_server(HERMES, store=store, data_dir=tmp_path) as server:
+        body = {**ASKED, "max_tokens": 2}
+
+        def refused(session: str, **fields: Any) -> bool:
+            answer = server.post(CHAT, {**body, "session_id": session, **fields})
+            if answer.status_code == 200:
+                return False
+            assert "has not read them" in answer.json()["error"]["message"]
+            return True
+
+        session = server.create_session()
+        assert not refused(session)
+        assert not refused(session)
+        assert refused(session, tools=[ADD])
+        assert not refused(session, tools=[ADD], tool_choice="none")
+        assert not refused(session, tools=None)
+        fork = server.answer(f"/v1/sessions/{session}/fork", {})["id"]
+        assert refused(fork, tools=[ADD])
+        assert not refused(fork)
+        server.answer(f"/v1/sessions/{fork}/rollback", {"turns": 1})
+        assert not refused(fork)
+        assert refused(server.create_session(text="the"))
+        plain = server.create_session()
+        assert not refused(plain, tools=None)
+        assert refused(plain)
 
 
 @pytest.mark.parametrize("seed", range(3))
