@@ -1,1 +1,1 @@
-"""Answers in the JSON of OpenAI clients, written by hand: a token costs microseconds."""
+"""Answers in the JSON of OpenAI and Anthropic clients, written by hand: a token costs microseconds."""

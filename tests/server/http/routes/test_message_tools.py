@@ -313,3 +313,37 @@ def test_the_tool_runner_of_the_client_runs_to_the_end(client: Anthropic) -> Non
     final = runner.until_done()
     assert len(asked) == 1
     assert [block.text for block in final.content if block.type == "text"] == ["It is noon."]
+
+
+def test_a_turn_with_all_kinds_of_blocks_is_answered_once(scripted: HttpServer) -> None:
+    mark = {"type": "ephemeral"}
+    call = {"type": "tool_use", "id": "a", "name": "add", "input": {"a": 1, "b": None}}
+    result = {
+        "type": "tool_result",
+        "tool_use_id": "a",
+        "content": [{"type": "text", "text": "1"}],
+        "is_error": True,
+    }
+    body = {
+        **ASKED,
+        "system": [{"type": "text", "text": "be brief", "cache_control": mark}],
+        "messages": [
+            QUESTION,
+            {"role": "assistant", "content": [{"type": "text", "text": "so"}, call]},
+            {
+                "role": "user",
+                "content": [result | {"cache_control": mark}, {"type": "text", "text": "well?"}],
+            },
+        ],
+        "tool_choice": {"type": "tool", "name": "get_time", "disable_parallel_tool_use": True},
+        "metadata": {"user_id": "ann"},
+        "session_id": scripted.create_session(),
+        **SCRIPTED,
+    }
+    headers = {"idempotency-key": "once"}
+    first, again = (scripted.post(MESSAGES, body, headers=headers) for _ in range(2))
+    assert first.status_code == 200, first.text
+    assert first.json() == again.json()
+    assert [call["name"] for call in calls_of(first.json())] == ["get_time"]
+    stream = scripted.post(MESSAGES, body | {"stream": True}, headers=headers).text
+    assert first.json()["id"] in stream
