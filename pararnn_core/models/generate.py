@@ -21,6 +21,8 @@ _NEED_TEXT_OR_SERVER = (
     "prompt_logprobs",
     "include_stop_str_in_output",
     "skip_special_tokens",
+    "repeat_last_n",
+    "banned_sequences",
 )
 _NO_SUCH_PARAMS = SamplingParams()
 

@@ -12,6 +12,7 @@ SEED_MIN, SEED_MAX = -(2**63), 2**63 - 1
 _INTEGERS: dict[str, tuple[int, int | None]] = {
     "max_tokens": (0, None),
     "min_tokens": (0, None),
+    "repeat_last_n": (-1, None),
     "top_k": (0, None),
     "seed": (SEED_MIN, SEED_MAX),
     "logprobs": (0, MAX_LOGPROBS),
@@ -50,11 +51,13 @@ class SamplingParams:
     top_k: the k most likely tokens; 0 is off.  top_p: the fewest tokens that together hold p; 1 is off,
         0 leaves one.  min_p: tokens at least min_p times as likely as the most likely one; 0 is off.
     repetition_penalty: divides positive and multiplies other logits of tokens in the context; 1 is off.
+    repeat_last_n: how many of the last tokens of the context repetition_penalty counts; -1: all.
     presence_penalty, frequency_penalty: subtracted once, and per occurrence, for tokens of this reply.
     logit_bias: token id -> number added to its logit.
     seed: signed 64 bits. The same seed gives the same reply.
     stop: strings; the caller that owns text matches them.  stop_token_ids: ids that end the reply.
     ignore_eos: the model's own EOS is none of them.
+    banned_sequences: ids of which the last never follows the others in the reply.
     include_stop_str_in_output: the stop string or id that ends the reply is part of its text.
     skip_special_tokens: special tokens have no text.
     logprobs, prompt_logprobs: how many alternatives to report beside the token itself; None reports nothing.
@@ -67,6 +70,7 @@ class SamplingParams:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    repeat_last_n: int = -1
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     # A dict has no hash, so the hash of a frozen dataclass must leave it out.
@@ -74,6 +78,7 @@ class SamplingParams:
     seed: int = 0
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    banned_sequences: tuple[tuple[int, ...], ...] = ()
     ignore_eos: bool = False
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
@@ -92,12 +97,18 @@ class SamplingParams:
                 raise InvalidSamplingParams(flag, "must be true or false")
         object.__setattr__(self, "logit_bias", _checked_bias(self.logit_bias))
         object.__setattr__(self, "stop", _checked_stop(self.stop))
-        object.__setattr__(self, "stop_token_ids", _checked_ids(self.stop_token_ids))
+        object.__setattr__(self, "stop_token_ids", _checked_ids("stop_token_ids", self.stop_token_ids))
+        object.__setattr__(self, "banned_sequences", _checked_sequences(self.banned_sequences))
 
     @property
     def greedy(self) -> bool:
         """True when no random number is drawn."""
         return self.temperature == 0.0
+
+    @property
+    def has_window(self) -> bool:
+        """True if repetition_penalty counts a part of the context only."""
+        return self.repetition_penalty != 1.0 and self.repeat_last_n >= 0
 
     @property
     def changes_logits(self) -> bool:
@@ -108,8 +119,14 @@ class SamplingParams:
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Raise InvalidSamplingParams where an id named in the request is not a token of the model."""
-        for name in ("logit_bias", "stop_token_ids"):
-            for token in getattr(self, name):
+        banned = {token for sequence in self.banned_sequences for token in sequence}
+        named = {
+            "logit_bias": self.logit_bias,
+            "stop_token_ids": self.stop_token_ids,
+            "banned_sequences": banned,
+        }
+        for name, tokens in named.items():
+            for token in tokens:
                 if token >= vocab_size:
                     raise InvalidSamplingParams(
                         name, f"names token {_described(token)}, but the vocabulary ends at {vocab_size - 1}"
@@ -149,12 +166,22 @@ def _checked_stop(stop: object) -> tuple[str, ...]:
     return tuple(stop)
 
 
-def _checked_ids(ids: object) -> tuple[int, ...]:
+def _checked_ids(name: str, ids: object) -> tuple[int, ...]:
     if not isinstance(ids, (tuple, list)):
-        raise InvalidSamplingParams("stop_token_ids", "must be a list of token ids")
+        raise InvalidSamplingParams(name, "must be a list of token ids")
     for token in ids:
-        _check_integer("stop_token_ids", token, 0, None)
+        _check_integer(name, token, 0, None)
     return tuple(ids)
+
+
+def _checked_sequences(sequences: object) -> tuple[tuple[int, ...], ...]:
+    name = "banned_sequences"
+    if not isinstance(sequences, (tuple, list)):
+        raise InvalidSamplingParams(name, "must be a list of lists of token ids")
+    checked = tuple(_checked_ids(name, sequence) for sequence in sequences)
+    if not all(checked):
+        raise InvalidSamplingParams(name, "must not hold an empty list")
+    return checked
 
 
 def _is_finite(value: float) -> bool:

@@ -161,42 +161,54 @@ class Executor:
 
     def _set_masks(self, draws: list[Draw]) -> dict[str, tuple[Running, ServerError]]:
         """Set the masks of the next ids. Return the requests whose mask failed, by id."""
-        self._set_min_tokens(draws)
+        self._set_field_masks(draws)
         refused: dict[str, tuple[Running, ServerError]] = {}
         for running, choice, _, num_fixed in draws:
             if choice.mask is None or running.id in refused:
                 continue
             try:
-                choice.mask.apply(
-                    choice.slot, partial(self._set_mask, choice, choice.num_sampled + num_fixed)
-                )
+                choice.mask.apply(choice.slot, partial(self._set_mask, choice, num_fixed))
             except ServerError as error:
                 refused[running.id] = running, error
         return refused
 
-    def _set_mask(self, choice: Choice, num_drawn: int, slot: int, words: MaskWords | None) -> None:
-        """Set a request's own mask, without the ids that min_tokens keeps out."""
-        if choice.min_tokens is not None:
-            words = choice.min_tokens.restricted(words, num_drawn)
-        self._table.set_mask(slot, words)
+    def _set_mask(self, choice: Choice, num_fixed: int, slot: int, words: MaskWords | None) -> None:
+        """Set a request's own mask, without the ids that its other fields keep out."""
+        self._table.set_mask(slot, choice.restricted(words, num_fixed))
 
-    def _set_min_tokens(self, draws: list[Draw], num_unread: int = 0) -> None:
-        """Set the masks of replies that only min_tokens restricts.
+    def _set_field_masks(self, draws: list[Draw], num_unread: int = 0) -> None:
+        """Set the masks of replies that min_tokens and banned sequences restrict, and nothing else.
 
         num_unread: ids of each reply that are drawn and not read yet.
         """
         for _, choice, *_ in draws:
-            if choice.min_tokens is None or choice.mask is not None:
+            if choice.mask is not None:
                 continue
-            num_drawn = choice.num_sampled + num_unread
             # The mask of a slot stays until the next one is set.
-            if choice.min_tokens.changes_at(num_drawn):
-                self._table.set_mask(choice.slot, choice.min_tokens.restricted(None, num_drawn))
+            changes = choice.banned is not None or (
+                choice.min_tokens is not None
+                and choice.min_tokens.changes_at(choice.num_sampled + num_unread)
+            )
+            if changes:
+                self._table.set_mask(choice.slot, choice.restricted(None, num_unread=num_unread))
+
+    def _seen(self, draws: list[Draw]) -> Tensor:
+        """Return the ids that repetition_penalty counts, by slot."""
+        seen = self._state.seen
+        for _, choice, _, num_fixed in draws:
+            if choice.window is None:
+                continue
+            if seen is self._state.seen:
+                # The pool's own bits stay those of the whole context.
+                seen = seen.clone()
+            bitmap = choice.window.after(choice.forced.first(num_fixed))
+            seen[choice.slot] = torch.from_numpy(bitmap).to(seen.device)
+        return seen
 
     def _draw(self, logits: Tensor, draws: list[Draw]) -> PendingSample:
         rows = torch.tensor([draw.row for draw in draws])
         slots = torch.tensor([draw.choice.slot for draw in draws], dtype=torch.int32)
-        return PendingSample(draws, logits, self._table.draw(logits, rows, slots, self._state.seen))
+        return PendingSample(draws, logits, self._table.draw(logits, rows, slots, self._seen(draws)))
 
     def _finish(
         self, pending: PendingSample | None, requests: Mapping[str, Running], allow_ahead: bool
@@ -227,7 +239,7 @@ class Executor:
         draws = [pending.draws[i]._replace(row=row) for row, i in enumerate(places)]
         # The next mask of a choice needs the id that is only being drawn. The other rows wait with it: steps
         # without it would follow each other for as long as nobody arrives, and leave it behind.
-        if any(draw.choice.mask is not None for draw in draws):
+        if any(draw.choice.needs_last_id for draw in draws):
             return None
         slots = torch.tensor([draw.choice.slot for draw in draws], dtype=torch.int32)
         # A reply may turn out to have ended with this id: its state is then the one in the shadow pool.
@@ -237,7 +249,7 @@ class Executor:
         if len(places) < len(ids):
             ids = ids.index_select(0, on_device(torch.tensor(places), ids.device))
         logits = self._model.decode_ahead(ids, slots, self._state)
-        self._set_min_tokens(draws, num_unread=1)
+        self._set_field_masks(draws, num_unread=1)
         return self._draw(logits, draws)
 
 

@@ -6,7 +6,10 @@ from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pararnn_core.sampling.banned_sequences import BannedSequences
+from pararnn_core.sampling.mask_words import MaskWords
 from pararnn_core.sampling.min_tokens import MinTokens, ending_ids
+from pararnn_core.sampling.repeat_window import RepeatWindow
 from pararnn_core.sampling.sampler import Sampled
 from pararnn_core.sampling_params import SamplingParams
 from pararnn_server.engine.embedding import EmbeddingSum, Float32s
@@ -35,6 +38,8 @@ class Choice:
     mask: restricts the ids that may be drawn; None: all may. forced: the next ids, where it leaves no choice.
     sampler_index: the place of the next id, as the sampler counts; -1: it does not know the reply.
     min_tokens: keeps the first ids from ending the reply; None: nothing to keep.
+    window: the last ids of prompt and reply, where repetition_penalty counts only those.
+    banned: sequences of ids that the reply must not hold.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class Choice:
         rollback: StopRollback | None,
         mask: ChoiceMask | None = None,
         min_tokens: MinTokens | None = None,
+        window: RepeatWindow | None = None,
+        banned: BannedSequences | None = None,
     ) -> None:
         self.index = index
         self.slot = slot
@@ -55,6 +62,8 @@ class Choice:
         self.forced = ForcedIds()
         self.sampler_index = -1
         self.min_tokens = min_tokens
+        self.window = window
+        self.banned = banned
         self.num_sampled = 0
         self.last_token_id = -1
         self.last_token_at = 0.0
@@ -63,6 +72,25 @@ class Choice:
         self._ending_ids = ending_ids(params, vocabulary.eos_token_id)
         if mask is not None:
             self.forced.look_ahead(mask)
+
+    @property
+    def needs_last_id(self) -> bool:
+        """True if the next draw depends on the last id, which must have been read."""
+        return any(each is not None for each in (self.mask, self.window, self.banned))
+
+    def restricted(
+        self, words: MaskWords | None, num_fixed: int = 0, num_unread: int = 0
+    ) -> MaskWords | None:
+        """Return the mask of the draw after so many fixed, or unread, ids.
+
+        words: the request's own mask; None: it has none.
+        """
+        if self.min_tokens is not None:
+            words = self.min_tokens.restricted(words, self.num_sampled + num_fixed + num_unread)
+        if self.banned is not None:
+            ids = self.reply.ids[max(0, len(self.reply.ids) - self.banned.longest) :]
+            words = self.banned.restricted(words, [*ids, *self.forced.first(num_fixed)])
+        return words
 
     @property
     def num_fed(self) -> int:
@@ -106,6 +134,8 @@ class Choice:
         """Add an id. Return what may be shown, and the cause if the reply ends. Raises ServerError."""
         self.num_sampled += 1
         token_id = self.last_token_id = sampled.token_id
+        if self.window is not None:
+            self.window.push(token_id)
         if self.mask is not None:
             self._follow_mask(self.mask, token_id)
         if token_id in self._ending_ids:

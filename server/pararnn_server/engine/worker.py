@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from pararnn_core.models.base import ServingModel
+from pararnn_core.sampling.banned_sequences import BannedSequences
 from pararnn_core.sampling.min_tokens import min_tokens_of
+from pararnn_core.sampling.repeat_window import RepeatWindow
 from pararnn_core.sampling.sampler import Sampled
 from pararnn_core.state import parts_bytes
 from pararnn_server.engine.active_requests import ActiveRequests
@@ -222,11 +224,23 @@ class Worker:
             return
         running.started_at = now
         params, token_mask = running.request.params, running.request.token_mask
-        min_tokens = min_tokens_of(params, self._vocabulary.eos_token_id, len(self._vocabulary.token_bytes))
+        vocab_size = len(self._vocabulary.token_bytes)
+        min_tokens = min_tokens_of(params, self._vocabulary.eos_token_id, vocab_size)
+        banned = BannedSequences(params.banned_sequences, vocab_size) if params.banned_sequences else None
         for index, slot in enumerate(slots):
             rollback = self._committer.new_rollback(running, slot)
             mask = None if token_mask is None else ChoiceMask(token_mask, running.id)
-            running.choices[index] = Choice(index, slot, params, self._vocabulary, rollback, mask, min_tokens)
+            running.choices[index] = Choice(
+                index,
+                slot,
+                params,
+                self._vocabulary,
+                rollback,
+                mask,
+                min_tokens,
+                self._window(running),
+                banned,
+            )
         self._make_masks([(running, choice) for choice in running.choices.values()])
         start = self._reuse.begin(running)
         began = time.perf_counter()
@@ -237,6 +251,15 @@ class Worker:
         self._metrics.request_queue_time.observe(running.started_at - running.arrived_at)
         self._metrics.prompt_tokens.inc(len(running.request.prompt_token_ids))
         self._publisher.publish(running, Started(running.id, running.num_cached))
+
+    def _window(self, running: Running) -> RepeatWindow | None:
+        params = running.request.params
+        if not params.has_window:
+            return None
+        # Ids before them would leave at once.
+        start = max(0, len(running.feed_token_ids) - params.repeat_last_n)
+        ids = running.feed_token_ids[start:]
+        return RepeatWindow(params.repeat_last_n, len(self._vocabulary.token_bytes), ids)
 
     def _publish(self, result: StepResult) -> None:
         now = self._clock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pararnn_core.sampling.sampling_params import NUMBERS
@@ -12,6 +13,7 @@ from pararnn_server.http.schemas.generation import SEED_LIMIT, SamplingFields
 from pararnn_server.models.sampling_defaults import SamplingDefaults
 from pararnn_server.models.served_model import ServedModel
 from pararnn_server.settings.server_settings import Settings
+from pararnn_server.text.tokenizer import Tokenizer
 
 _LENGTH_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict")
 
@@ -27,7 +29,7 @@ class Sampling(NamedTuple):
     default_max_tokens: int | None = None
 
 
-def sampling_params(
+async def sampling_params(
     body: SamplingFields, sampling: Sampling, model: ServedModel, settings: Settings
 ) -> SamplingParams:
     """Return the parameters, with the model's own values for what the body leaves out. Raises BadRequest."""
@@ -43,7 +45,9 @@ def sampling_params(
             # Clients of other servers ask for a random seed by -1.
             seed=secrets.randbelow(SEED_LIMIT) if body.seed in (None, -1) else body.seed,
             stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+            repeat_last_n=-1 if body.repeat_last_n is None else body.repeat_last_n,
             stop_token_ids=_stop_token_ids(body, model),
+            banned_sequences=await _banned_sequences(body.bad_words or (), model.tokenizer),
             ignore_eos=bool(body.ignore_eos),
             include_stop_str_in_output=bool(body.include_stop_str_in_output),
             skip_special_tokens=body.skip_special_tokens is not False,
@@ -76,6 +80,19 @@ def _min_tokens(body: SamplingFields, max_tokens: int) -> int:
         message = f"min_tokens: more than the {max_tokens} of max_tokens; send a larger max_tokens."
         raise BadRequest(message, param="min_tokens")
     return body.min_tokens or 0
+
+
+async def _banned_sequences(words: Sequence[str], tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
+    """Return the ids of each word, at the beginning of a text and after a space."""
+    banned: list[tuple[int, ...]] = []
+    for word in words:
+        bare = word.lstrip() or word
+        alone, spaced = [tuple(await tokenizer.encode(text)) for text in (bare, f" {bare}")]
+        banned.append(alone)
+        # As vLLM has it: a space that is a token of its own would ban nothing new.
+        if spaced[0] != alone[0] and len(spaced) == len(alone):
+            banned.append(spaced)
+    return tuple(banned)
 
 
 def _stop_token_ids(body: SamplingFields, model: ServedModel) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pararnn_core.sampling_params import SamplingParams
-from tests.server.engine.test_decode_ahead import Counted
+from tests.server.engine.test_decode_ahead import Counted, packed
 from tests.server.engine_fixtures import (
     LETTER_BIAS,
     SPELLINGS,
@@ -138,3 +138,53 @@ def test_included_eos_shows_only_where_it_has_a_text() -> None:
             reader = bench.ask([1], replace(params, **over))
             assert reader.finish.stop_reason is None
             assert bool(reader.ids()) == bool(EOS in SPELLINGS and over)
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["waits", "ahead"])
+def test_banned_sequences_are_in_no_reply(ahead: bool) -> None:
+    counted = Counted()
+    banned = ((97,), (98, 99), (256, 98), (259,))
+    params = replace(LETTERS, max_tokens=200, banned_sequences=banned)
+    with running(counted.model if ahead else None, max_num_seqs=4) as bench:
+        free = bench.ask([1, 2], replace(params, banned_sequences=()))
+        reader = bench.ask([1, 2], params, num_choices=2)
+    assert any(_holds(free.ids(), sequence) for sequence in banned)
+    for choice in (0, 1):
+        assert len(reader.ids(choice)) == 200
+        assert not any(_holds(reader.ids(choice), sequence) for sequence in banned)
+
+
+def _holds(ids: list[int], sequence: tuple[int, ...]) -> bool:
+    return any(tuple(ids[i : i + len(sequence)]) == sequence for i in range(len(ids)))
+
+
+def test_banned_sequences_go_with_a_mask_and_min_tokens() -> None:
+    params = replace(ENDS_AT_ONCE, min_tokens=3, banned_sequences=((5,),))
+    with running() as bench:
+        assert bench.ask([1], params, token_mask=Only([5, 6, EOS])).ids() == [6, 6, 6]
+
+
+def test_a_window_counts_the_last_ids_of_prompt_and_reply() -> None:
+    """A window as long as the context is the context; a shorter one forgets."""
+    params = greedy(30, repetition_penalty=1.8)
+    with running() as bench:
+        whole = bench.ask([1, 2, 3], params).ids()
+        assert bench.ask([1, 2, 3], replace(params, repeat_last_n=33)).ids() == whole
+        assert bench.ask([1, 2, 3], replace(params, repeat_last_n=-1)).ids() == whole
+        free = bench.ask([1, 2, 3], greedy(30)).ids()
+        assert bench.ask([1, 2, 3], replace(params, repeat_last_n=0)).ids() == free
+        flat = replace(params, logit_bias={20: 100.0, 21: 100.0, 22: 100.0}, repetition_penalty=100.0)
+        ids = bench.ask([1], replace(flat, repeat_last_n=2)).ids()
+        assert set(ids) == {20, 21, 22}
+        assert all(len(set(ids[i : i + 3])) == 3 for i in range(len(ids) - 2))
+
+
+def test_a_window_is_that_of_the_request_in_any_company() -> None:
+    counted = Counted()
+    params = greedy(30, repetition_penalty=1.8, repeat_last_n=4)
+    with running(packed()) as bench:
+        alone_ids = bench.ask([1, 2, 3], params).ids()
+    with running(counted.model, max_num_seqs=4) as bench:
+        neighbour = bench.submit([1, 2, 3], greedy(40, repetition_penalty=1.8))
+        assert bench.ask([1, 2, 3], params).ids() == alone_ids
+        neighbour.wait()

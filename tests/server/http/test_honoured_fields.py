@@ -29,6 +29,8 @@ DIFFERENCES: dict[str, Case] = {
     "min_p": ({}, {"min_p": 1.0}),
     "repetition_penalty": (GREEDY | FLAT, {"repetition_penalty": 100.0}),
     "repeat_penalty": (GREEDY | FLAT, {"repeat_penalty": 100.0}),
+    "repeat_last_n": (GREEDY | FLAT | {"repetition_penalty": 100.0}, {"repeat_last_n": 0}),
+    "bad_words": (FLAT, {"bad_words": ["x"]}),
     "presence_penalty": (GREEDY | FLAT, {"presence_penalty": 2.0}),
     "frequency_penalty": (GREEDY | FLAT, {"frequency_penalty": 2.0}),
     "logit_bias": ({}, {"logit_bias": {X: 100}}),

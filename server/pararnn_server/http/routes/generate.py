@@ -55,7 +55,7 @@ async def generation_context(
     _check_fields(body, context.settings)
     # The timeout counts from here, as an error in it comes after those above.
     context = replace(context, deadline=deadline(body.timeout, context.settings))
-    params = sampling_params(body, read_sampling(body), context.model, context.settings)
+    params = await sampling_params(body, read_sampling(body), context.model, context.settings)
     return replace(context, params=params, session=await view_session(context, body.session_id, body))
 
 
@@ -65,6 +65,9 @@ def _check_fields(body: HonouredFields, settings: Settings) -> None:
         raise BadRequest("stream_options: only with stream true.", param="stream_options")
     if (body.n or 1) > settings.max_choices:
         raise BadRequest(f"n: at most {settings.max_choices} choices.", param="n")
+    if body.session_id is not None and (body.repeat_last_n or 0) > 0:
+        # The ids of earlier turns are in the state only as a set.
+        raise BadRequest("repeat_last_n: not with session_id; send -1 or 0.", param="repeat_last_n")
     if body.prompt_logprobs is not None and body.stream:
         raise BadRequest("prompt_logprobs: not with stream true.", param="prompt_logprobs")
     if body.prompt_logprobs is not None and body.session_id is not None:

@@ -50,7 +50,10 @@ async def create_response(request: Request) -> Response:
     service_of(request).check_accepting()
     body = await read_body(request, ResponseRequest)
     context = _context(request, body.model, body.timeout)
-    context = replace(context, params=sampling_params(body, Sampling(), context.model, context.settings))
+    if body.previous_response_id is not None and (body.repeat_last_n or 0) > 0:
+        raise BadRequest("repeat_last_n: not with previous_response_id; send -1 or 0.", param="repeat_last_n")
+    params = await sampling_params(body, Sampling(), context.model, context.settings)
+    context = replace(context, params=params)
     record(request, body)
     key = await idempotency_key_of(request, body)
     if key is not None and body.store is False:

@@ -15,6 +15,7 @@ SEED_LIMIT = 2**63
 TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})$")]
 Bias = Annotated[float, Field(ge=-100.0, le=100.0)]
 Penalty = Annotated[float, Field(ge=-2.0, le=2.0)]
+BadWord = Annotated[str, Field(min_length=1, max_length=256)]
 RepetitionPenalty = Annotated[float, Field(ge=0.01, le=100.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -46,11 +47,13 @@ class SamplingFields(RequestBody):
     repetition_penalty: RepetitionPenalty | None = None
     # The name that llama.cpp has for repetition_penalty.
     repeat_penalty: RepetitionPenalty | None = None
+    repeat_last_n: Annotated[int, Field(ge=-1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: Annotated[dict[TokenKey, Bias], Mapping(max_length=4096)] | None = None
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
     stop: Stop | None = None
+    bad_words: Annotated[list[BadWord], Field(max_length=256), FirstFault()] | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=4096), FirstFault()] | None = None
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None

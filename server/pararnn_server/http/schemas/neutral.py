@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from pararnn_server.http.schemas.base import EmptyList, RequestBody
+from pararnn_server.http.schemas.base import RequestBody
 
 Zero = Annotated[float, Field(ge=0.0, le=0.0)]
 One = Annotated[float, Field(ge=1.0, le=1.0)]
@@ -29,13 +29,10 @@ class NeutralFields(RequestBody):
     """Fields of all generating routes."""
 
     service_tier: Literal["auto", "default"] | None = None
-    bad_words: EmptyList | None = None
     # A byte-level tokenizer writes no spaces between tokens, so that both values mean the same.
     spaces_between_special_tokens: bool | None = None
     use_beam_search: Literal[False] | None = None
     length_penalty: One | None = None
-    # The penalty counts the whole context, which is -1 to llama.cpp.
-    repeat_last_n: Annotated[int, Field(ge=-1, le=-1)] | None = None
     typical_p: One | None = None
     top_a: Zero | None = None
     mirostat: Zero | None = None
