@@ -301,7 +301,7 @@ def test_allow_names_every_method_of_a_path(server: HttpServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/embeddings", "/v1/models/tiny/", "/docs", "/v1/completions/"]
+    "path", ["/", "/v1", "/v1/images", "/v1/models/tiny/", "/docs", "/v1/completions/"]
 )
 def test_unknown_path_is_a_404(server: HttpServer, path: str) -> None:
     response = server.post(path, {}) if "models" not in path else server.get(path)
