@@ -53,8 +53,8 @@ void model_free_op(int64_t model);
 
 // Logits (M, V) of the rows asked for, without logits_indices of each sequence's last; without
 // has_initial_state all sequences go on from their slots; the states of a pool move on by slot. state: the
-// parts of the pool in the order of the model's layout. hidden (K, d) gets what the head would read of the rows
-// hidden_indices (K). See StepParams in model.h.
+// parts of the pool in the order of the model's layout. hidden (K, d) gets what the head would read of the
+// rows hidden_indices (K). See StepParams in model.h.
 Tensor model_step_op(int64_t model, const Tensor& tokens, const Tensor& cu_seqlens, const Tensor& slots,
                      std::optional<Tensor> has_initial_state, std::optional<Tensor> logits_indices,
                      std::vector<Tensor> state, std::optional<Tensor> stage_seconds,

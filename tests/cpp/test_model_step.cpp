@@ -15,16 +15,17 @@ struct Batch {
 };
 
 std::vector<float> step(const TinyModel& model, TinyPool& pool, const Batch& batch,
-                        StepWorkspace& workspace) {
+                        StepWorkspace& workspace, std::vector<float>* hidden_rows = nullptr) {
   Exact<int32_t> bounds(batch.bounds), slots(batch.slots);
   Exact<uint8_t> held(batch.held);
   Exact<int64_t> tokens(batch.tokens), rows(batch.rows);
-  Exact<float> logits(rows.size() * model.weights().vocab);
+  Exact<float> logits(rows.size() * model.weights().vocab), hidden(rows.size() * model.weights().hidden);
   const Sequences sequences{slots.size(), bounds.data(), slots.data(),
                             reinterpret_cast<const bool*>(held.data())};
   model_step_cpu({model.weights(), sequences, tokens.data(), pool.pool(), rows.size(), rows.data(),
-                  logits.data(), nullptr},
+                  logits.data(), nullptr, rows.size(), rows.data(), hidden.data()},
                  workspace);
+  if (hidden_rows != nullptr) *hidden_rows = hidden.copy();
   return logits.copy();
 }
 
@@ -55,7 +56,13 @@ void check_packed_sequences(const TinyModel& model, Checks& checks, Random& rand
   step(model, packed, first, workspace);
   step(model, one_by_one, first, workspace);
   const std::vector<uint8_t> untouched = packed.slot(4);
-  const std::vector<float> got = step(model, packed, {bounds, slots, held, tokens, rows}, workspace);
+  std::vector<float> hidden;
+  const std::vector<float> got =
+      step(model, packed, {bounds, slots, held, tokens, rows}, workspace, &hidden);
+  std::vector<float> of_hidden(got.size());
+  linear_cpu({model.weights().head, int64_t(rows.size()), hidden.data(), nullptr, of_hidden.data()});
+  checks.same_bits("the head's product of the hidden rows", of_hidden.data(), got.data(),
+                   int64_t(got.size() * sizeof(float)));
 
   std::vector<float> want(tokens.size() * size_t(model.weights().vocab));
   for (size_t s = 0; s < slots.size(); ++s) {
