@@ -48,6 +48,8 @@ def served_logits(model: ParaRNNForCausalLM, inputs: Tensor) -> Tensor:
 
 def _sums(got: Tensor, wanted: Tensor, targets: Tensor) -> Tensor:
     """Return sums (3,) of KL and both losses. got, wanted: log-probabilities (N, V); targets: (N,)."""
+    # A checkpoint may have ids that the teacher lacks; what they get is missing elsewhere.
+    got = got[:, : wanted.shape[1]]
     right = targets[:, None]
     kl = (wanted.exp() * (wanted - got)).sum()
     return torch.stack((kl, -got.gather(1, right).sum(), -wanted.gather(1, right).sum())).double()
