@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 from pararnn_server.engine.token_mask import ChoiceMask, TokenMask, Words
 
@@ -22,18 +22,15 @@ class MaskThreads:
         """Begin to make the next masks. Each comes with the key that it belongs to."""
         groups: defaultdict[tuple[str, type[TokenMask]], list[ChoiceMask]] = defaultdict(list)
         for key, mask in masks:
-            mask.words = Future()
             groups[key, type(mask.mask)].append(mask)
         for (_, kind), group in groups.items():
-            futures = [mask.words for mask in group if mask.words is not None]
-            self._pool.submit(_make, kind, [mask.mask for mask in group], futures)
+            job = self._pool.submit(_make, kind, [mask.mask for mask in group])
+            for place, mask in enumerate(group):
+                mask.coming = job, place
 
 
-def _make(kind: type[TokenMask], masks: Sequence[TokenMask], futures: Sequence[Future[Words]]) -> None:
-    found: Sequence[Words]
+def _make(kind: type[TokenMask], masks: Sequence[TokenMask]) -> Sequence[Words]:
     try:
-        found = kind.allowed_of(masks)
+        return kind.allowed_of(masks)
     except Exception as error:  # whoever waits for a mask logs it
-        found = [error] * len(masks)
-    for future, words in zip(futures, found, strict=True):
-        future.set_result(words)
+        return [error] * len(masks)

@@ -58,13 +58,13 @@ class TokenMaskFailed(Internal):
 class ChoiceMask:
     """A choice's fork of its request's mask. An error that is no ServerError is logged and becomes one.
 
-    words: the mask of the next id, once its thread has made it; None: not begun.
+    coming: masks that are being made, and the place of this one among them; None: not begun.
     """
 
     def __init__(self, mask: TokenMask, request_id: str) -> None:
         self._request_id = request_id
         self.mask = self._guarded(mask.fork)
-        self.words: Future[Words] | None = None
+        self.coming: tuple[Future[Sequence[Words]], int] | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -84,8 +84,12 @@ class ChoiceMask:
         return self._guarded(self.mask.forced)
 
     def _take_words(self) -> MaskWords | None:
-        words, self.words = self.words, None
-        found = type(self.mask).allowed_of([self.mask])[0] if words is None else words.result()
+        coming, self.coming = self.coming, None
+        if coming is None:
+            [found] = type(self.mask).allowed_of([self.mask])
+        else:
+            job, place = coming
+            found = job.result()[place]
         if isinstance(found, Exception):
             raise found
         return found

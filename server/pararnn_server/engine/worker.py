@@ -299,7 +299,7 @@ class Worker:
         self._mask_threads.start(
             (running.request.owner, choice.mask)
             for running, choice in choices
-            if choice.mask is not None and choice.mask.words is None and choice.is_drawn_next
+            if choice.mask is not None and choice.mask.coming is None and choice.is_drawn_next
         )
 
     def _end_prefill(self, running: Running, now: float) -> None:
