@@ -300,9 +300,7 @@ def test_allow_names_every_method_of_a_path(server: HttpServer) -> None:
     assert response.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/images", "/v1/models/tiny/", "/docs", "/v1/completions/"]
-)
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/images", "/v1/models/tiny/", "/docs", "/v1/completions/"])
 def test_unknown_path_is_a_404(server: HttpServer, path: str) -> None:
     response = server.post(path, {}) if "models" not in path else server.get(path)
     assert response.status_code == 404
