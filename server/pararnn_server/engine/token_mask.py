@@ -58,18 +58,15 @@ class TokenMaskFailed(Internal):
 class ChoiceMask:
     """A choice's fork of its request's mask. An error that is no ServerError is logged and becomes one.
 
+    is_complete: no further id may come.
     coming: masks that are being made, and the place of this one among them; None: not begun.
     """
 
     def __init__(self, mask: TokenMask, request_id: str) -> None:
         self._request_id = request_id
         self.mask = self._guarded(mask.fork)
+        self.is_complete = False
         self.coming: tuple[Future[Sequence[Words]], int] | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        """True if no further id may come."""
-        return self._guarded(lambda: self.mask.is_complete)
 
     def apply(self, slot: int, set_mask: Callable[[int, MaskWords | None], None]) -> None:
         """Hand the mask of the next id to the slot's row of the sampler. Waits for the mask's thread."""
@@ -81,7 +78,10 @@ class ChoiceMask:
 
     def forced(self) -> Sequence[int]:
         """Move on by ids that alone may come now, and return them."""
-        return self._guarded(self.mask.forced)
+        ids = self._guarded(self.mask.forced)
+        # Asked for once here, since every token asks for it several times.
+        self.is_complete = self._guarded(lambda: self.mask.is_complete)
+        return ids
 
     def _take_words(self) -> MaskWords | None:
         coming, self.coming = self.coming, None
