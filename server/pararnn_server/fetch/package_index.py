@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,12 +23,14 @@ import httpx
 
 from pararnn_server.fetch.wheel import Wheel
 
-PYPI = "https://pypi.org/simple"
 CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
 PIP_SECONDS = 30.0
 MAX_PAGE_BYTES = 32 << 20
 # Of pip's configuration; the later ones win.
 _SECTIONS = ("global", "download", ":env:")
+# pip says its own default only in its help, broken into lines of COLUMNS characters.
+_DEFAULT = re.compile(r"--index-url <url>.*?\(default\s+(https?://[^\s)]+)\)", re.DOTALL)
+_WIDE = {"COLUMNS": "1000"}
 _LINE = re.compile(r"(?P<section>:env:|[\w-]+)\.(?P<key>[\w-]+)=(?P<value>.*)")
 _ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 
@@ -36,23 +39,22 @@ _ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 class PipSettings:
     """The settings of pip that name indexes and the way to them."""
 
-    indexes: tuple[str, ...] = (PYPI,)
+    indexes: tuple[str, ...] = ()
     proxy: str | None = None
     cert: str | None = None
 
     @classmethod
     def read(cls) -> PipSettings:
-        """Ask pip, which knows its files and variables. Without pip, return its defaults."""
-        command = [sys.executable, "-m", "pip", "config", "list"]
+        """Ask pip, which knows its files, variables and defaults. Without pip there are no indexes."""
         try:
-            listed = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=True)
+            return cls.of(_said_by_pip("config", "list"), lambda: _said_by_pip("download", "--help"))
         except (OSError, subprocess.SubprocessError):
+            # The download by pip, which follows, says what is wrong with pip.
             return cls()
-        return cls.of(listed.stdout)
 
     @classmethod
-    def of(cls, listed: str) -> PipSettings:
-        """Read the lines of `pip config list`."""
+    def of(cls, listed: str, read_help: Callable[[], str]) -> PipSettings:
+        """Read the lines of `pip config list`, and what `pip download --help` says if they name no index."""
         lines = [match for line in listed.splitlines() if (match := _LINE.fullmatch(line.strip()))]
         values: dict[str, str] = {}
         for section in _SECTIONS:
@@ -61,8 +63,9 @@ class PipSettings:
                     values[match["key"]] = str(ast.literal_eval(match["value"]))
         if values.get("no-index", "false").lower() not in ("false", "0", "no", "off", "f", "n", ""):
             return cls(indexes=())
-        indexes = [values.get("index-url", PYPI), *values.get("extra-index-url", "").split()]
-        return cls(tuple(indexes), values.get("proxy") or None, values.get("cert") or None)
+        first = [values["index-url"]] if "index-url" in values else _DEFAULT.findall(read_help())
+        indexes = (*first, *values.get("extra-index-url", "").split())
+        return cls(indexes, values.get("proxy") or None, values.get("cert") or None)
 
     def client(self) -> httpx.Client:
         """Return a client that goes to the indexes as pip does."""
@@ -74,6 +77,18 @@ class PipSettings:
             )
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         return httpx.Client(timeout=timeout, follow_redirects=True, proxy=self.proxy, verify=verify)
+
+
+def _said_by_pip(*arguments: str) -> str:
+    """Return the output of pip. Raises OSError or SubprocessError if it cannot run."""
+    return subprocess.run(
+        [sys.executable, "-m", "pip", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PIP_SECONDS,
+        check=True,
+        env={**os.environ, **_WIDE},
+    ).stdout
 
 
 def wheel_address(
