@@ -58,6 +58,11 @@ class Teacher:
     def _answer(self) -> dict[str, Any]:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise RuntimeError("llama.cpp's process ended: is llama-cpp-python in its interpreter?")
+            # -4 is an illegal instruction: llama.cpp was compiled for another processor.
+            self._process.communicate()
+            raise RuntimeError(
+                f"llama.cpp's process ended with exit code {self._process.returncode}:"
+                " is llama-cpp-python in its interpreter, compiled for this machine?"
+            )
         answer: dict[str, Any] = json.loads(line)
         return answer

@@ -7,9 +7,7 @@ one {"value": number} each. It runs in an interpreter with llama_cpp, without th
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,36 +16,23 @@ from typing import Any
 import llama_cpp  # type: ignore[import-not-found]  # the peer's interpreter has it
 import numpy as np
 
-_LONGEST_BATCH = 512
-
-
-@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # the peer has no types
-def _silent(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
-    """Drop llama.cpp's log, which is long."""
+from benchmarks.llama_cpp.native import LONGEST_BATCH, VERSION, Answers, open_model
 
 
 class Conversation:
     """One sequence of a model. Its methods are those of the benchmark's Subject."""
 
     def __init__(self, path: str, threads: int, context: int) -> None:
-        params = llama_cpp.llama_model_default_params()
-        self._model = llama_cpp.llama_model_load_from_file(path.encode(), params)
-        settings = llama_cpp.llama_context_default_params()
-        settings.n_ctx = context
-        settings.n_batch = settings.n_ubatch = _LONGEST_BATCH
-        settings.n_threads = settings.n_threads_batch = threads
-        self._context = llama_cpp.llama_init_from_model(self._model, settings)
-        if not self._model or not self._context:
-            raise RuntimeError(f"llama.cpp cannot load {path}")
+        self._model, self._context = open_model(path, threads, context)
         self._vocab_size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
-        self._batch = llama_cpp.llama_batch_init(_LONGEST_BATCH, 0, 1)
+        self._batch = llama_cpp.llama_batch_init(LONGEST_BATCH, 0, 1)
         self._position = 0
 
     def read(self, ids: Sequence[int]) -> float:
         """Append ids; return the seconds."""
         began = time.perf_counter()
-        for start in range(0, len(ids), _LONGEST_BATCH):
-            self._run(ids[start : start + _LONGEST_BATCH], every=False)
+        for start in range(0, len(ids), LONGEST_BATCH):
+            self._run(ids[start : start + LONGEST_BATCH], every=False)
         llama_cpp.llama_synchronize(self._context)
         return time.perf_counter() - began
 
@@ -104,18 +89,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--context", type=int, required=True)
     arguments = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w")
-    # Native code writes to standard output too.
-    os.dup2(2, 1)
-    llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
+    answers = Answers()
     conversation = Conversation(arguments.model, arguments.threads, arguments.context)
-    print(json.dumps({"ready": f"llama-cpp-python {llama_cpp.__version__}"}), file=answers, flush=True)
+    answers.say({"ready": VERSION})
     calls: dict[str, Callable[[Any], float]] = {
         name: getattr(conversation, name) for name in ("read", "memory", "decode", "loss")
     }
     for line in sys.stdin:
         ((name, value),) = json.loads(line).items()
-        print(json.dumps({"value": calls[name](value)}), file=answers, flush=True)
+        answers.say({"value": calls[name](value)})
 
 
 if __name__ == "__main__":

@@ -7,45 +7,28 @@ It runs in an interpreter with llama_cpp and gguf, without this project's packag
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import os
 import random
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import llama_cpp  # type: ignore[import-not-found]  # the peer's interpreter has it
 
+from benchmarks.llama_cpp.native import LONGEST_BATCH, VERSION, Answers, open_model
 from benchmarks.llama_cpp.sizes import FORMATS, SIZES
 from benchmarks.llama_cpp.write import model_file
 
 _LEAST_DECODE_SECONDS = 0.2
 _MOST_SEQUENCES = 32
-_LONGEST_BATCH = 512
-
-
-@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # the peer has no types
-def _silent(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
-    """Drop llama.cpp's log, which is long."""
 
 
 class Model:
     """A model file, its context for up to 32 sequences, and random tokens."""
 
     def __init__(self, path: Path, vocab_size: int, threads: int) -> None:
-        params = llama_cpp.llama_model_default_params()
-        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
-        context = llama_cpp.llama_context_default_params()
-        context.n_ctx = 1 << 16
-        context.n_batch = context.n_ubatch = _LONGEST_BATCH
-        context.n_seq_max = _MOST_SEQUENCES
-        context.n_threads = context.n_threads_batch = threads
-        self._context = llama_cpp.llama_init_from_model(self._model, context)
-        if not self._model or not self._context:
-            raise RuntimeError(f"llama.cpp cannot load {path}")
-        self._batch = llama_cpp.llama_batch_init(_LONGEST_BATCH, 0, 1)
+        self._model, self._context = open_model(str(path), threads, 1 << 16, _MOST_SEQUENCES)
+        self._batch = llama_cpp.llama_batch_init(LONGEST_BATCH, 0, 1)
         self._random = random.Random(1)
         self._vocab_size = vocab_size
         self._position = 0
@@ -60,8 +43,8 @@ class Model:
         """Return the seconds to feed `tokens` to a new sequence and compute the logits of the last."""
         self._forget()
         taken = 0.0
-        for start in range(0, tokens, _LONGEST_BATCH):
-            count = min(_LONGEST_BATCH, tokens - start)
+        for start in range(0, tokens, LONGEST_BATCH):
+            count = min(LONGEST_BATCH, tokens - start)
             last = start + count == tokens
             rows = [(start + i, 0, last and i == count - 1) for i in range(count)]
             taken += self._run(rows)
@@ -113,30 +96,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--threads", type=int, required=True)
     arguments = parser.parse_args()
-    answers = _own_standard_output()
-    llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
+    answers = Answers()
     size = next(each for each in SIZES if each.name == arguments.model)
     path = model_file(size, arguments.weights, arguments.folder, arguments.threads)
     model = Model(path, size.vocab_size, arguments.threads)
-    _say(answers, {"ready": {"path": str(path), "weight_bytes": model.weight_bytes, "version": _version()}})
+    answers.say({"ready": {"path": str(path), "weight_bytes": model.weight_bytes, "version": VERSION}})
     for line in sys.stdin:
         ((what, amount),) = json.loads(line).items()
-        _say(answers, {"seconds": {"prefill": model.prefill, "decode": model.decode}[what](amount)})
-
-
-def _own_standard_output() -> Any:
-    """Return the real standard output, and send other output, also of native code, to standard error."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return answers
-
-
-def _say(answers: Any, message: dict[str, Any]) -> None:
-    print(json.dumps(message), file=answers, flush=True)
-
-
-def _version() -> str:
-    return f"llama-cpp-python {llama_cpp.__version__}"
+        answers.say({"seconds": {"prefill": model.prefill, "decode": model.decode}[what](amount)})
 
 
 if __name__ == "__main__":

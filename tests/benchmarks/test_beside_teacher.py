@@ -11,6 +11,7 @@ from benchmarks.beside_teacher.picture import draw
 from benchmarks.beside_teacher.points import DECODED, Point, measured
 from benchmarks.beside_teacher.report import table
 from benchmarks.beside_teacher.student import Student
+from benchmarks.beside_teacher.teacher import Teacher
 from pararnn_core.checkpoint import load_checkpoint
 from pararnn_core.quantize.quality import CHUNK, served_logits
 
@@ -68,3 +69,11 @@ def test_a_context_that_only_one_model_reaches_has_empty_cells_for_the_other(tmp
     assert [cell.strip() for cell in long.strip("|").split("|")][2::2] == ["", "", "", ""]
     draw(ours, its, tmp_path / "picture.svg")
     assert "perplexity of the same passages" in (tmp_path / "picture.svg").read_text()
+
+
+def test_a_teacher_that_cannot_run_says_its_exit_code(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 7\n")
+    python.chmod(0o755)
+    with pytest.raises(RuntimeError, match="exit code 7"):
+        Teacher(str(python), tmp_path / "model.gguf", threads=1, context=64)
