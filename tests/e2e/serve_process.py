@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+KEY = "k" * 20
+"""A key for servers that need one."""
 START_SECONDS = 120
 
 

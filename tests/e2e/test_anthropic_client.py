@@ -10,23 +10,11 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import MessageParam, TextBlockParam, UserMessageParam
 from pydantic import BaseModel
 
-from tests.e2e.serve_process import serve_process
-from tests.fixtures import tiny_checkpoint
+from tests.e2e.serve_process import KEY
 
-KEY = "k" * 20
 ASKED: UserMessageParam = {"role": "user", "content": "thé"}
 SEED = {"seed": 5}
 """A field of ours, by which two replies are the same."""
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with one key."""
-    folder = tmp_path_factory.mktemp("served")
-    keys = folder / "keys"
-    keys.write_text(f"one:{KEY}\n")
-    with serve_process(tiny_checkpoint(folder / "tiny"), "--keys-file", str(keys)) as serve:
-        yield serve.url
 
 
 @pytest.fixture

@@ -10,21 +10,9 @@ from openai import AsyncOpenAI, NotFoundError, OpenAI
 from openai.types.chat import ChatCompletionUserMessageParam
 from openai.types.responses import ResponseIncompleteEvent, ResponseTextDeltaEvent
 
-from tests.e2e.serve_process import serve_process
-from tests.fixtures import tiny_checkpoint
+from tests.e2e.serve_process import KEY
 
-KEY = "k" * 20
 FOREVER = 100_000
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with one key."""
-    folder = tmp_path_factory.mktemp("served")
-    keys = folder / "keys"
-    keys.write_text(f"one:{KEY}\n")
-    with serve_process(tiny_checkpoint(folder / "tiny"), "--keys-file", str(keys)) as serve:
-        yield serve.url
 
 
 @pytest.fixture

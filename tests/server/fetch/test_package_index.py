@@ -4,7 +4,6 @@ import os
 import sys
 
 import pytest
-
 from pararnn_server.fetch.package_index import PipSettings
 
 HELP = """

@@ -12,8 +12,7 @@ import pytest
 from anthropic import Anthropic, beta_tool
 
 from tests.server.http_server import HttpServer
-from tests.server.text.tool_templates import HERMES, PLAIN_JSON
-from tests.server.tool_server import ADD, CHAT, GET_TIME, QUESTION, random_server, scripted_server
+from tests.server.tool_server import ADD, CHAT, GET_TIME, QUESTION
 
 MESSAGES, COUNT = "/v1/messages", "/v1/messages/count_tokens"
 
@@ -28,24 +27,6 @@ TOOLS = [tool_of(GET_TIME), tool_of(ADD)]
 SCHEMAS = {tool["name"]: tool["input_schema"] for tool in TOOLS}
 ASKED: dict[str, Any] = {"messages": [QUESTION], "tools": TOOLS, "max_tokens": 300}
 SCRIPTED = {"temperature": 0}
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[HttpServer]:
-    with scripted_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def hermes() -> Iterator[HttpServer]:
-    with random_server(HERMES) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def plain() -> Iterator[HttpServer]:
-    with random_server(PLAIN_JSON) as server:
-        yield server
 
 
 def ask(server: HttpServer, **fields: Any) -> dict[str, Any]:

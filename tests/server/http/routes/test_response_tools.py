@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -11,25 +10,13 @@ import pytest
 from pararnn_server.http.schemas.responses import InputItemList, ModelResponse, ResponseEvent
 
 from tests.server.http_server import HttpServer
-from tests.server.tool_server import TOOLS, random_server, scripted_server
+from tests.server.tool_server import TOOLS
 
 PATH = "/v1/responses"
 FLAT = [{"type": "function", **tool["function"]} for tool in TOOLS]
 SCHEMAS = {tool["name"]: tool["parameters"] for tool in FLAT}
 ASKED: dict[str, Any] = {"input": "What time is it in Bern?", "tools": FLAT}
 NAMED = {"type": "function", "name": "add"}
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[HttpServer]:
-    with scripted_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def hermes() -> Iterator[HttpServer]:
-    with random_server() as server:
-        yield server
 
 
 def ask(server: HttpServer, **fields: Any) -> dict[str, Any]:

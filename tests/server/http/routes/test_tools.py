@@ -14,7 +14,7 @@ from pararnn_server.http.schemas.chat import ChatChunk, ChatResponse
 
 from tests.fixtures import CHAT_TEMPLATE
 from tests.server.http_server import HttpServer
-from tests.server.text.tool_templates import ARGUMENTS_AS_TEXT, HERMES, PLAIN_JSON
+from tests.server.text.tool_templates import ARGUMENTS_AS_TEXT, HERMES
 from tests.server.tool_server import (
     ADD,
     CHAT,
@@ -22,30 +22,11 @@ from tests.server.tool_server import (
     QUESTION,
     TOOLS,
     random_server,
-    scripted_server,
 )
 
 ASKED: dict[str, Any] = {"messages": [QUESTION], "tools": TOOLS}
 SCHEMAS = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
 NAMED = {"type": "function", "function": {"name": "add"}}
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[HttpServer]:
-    with scripted_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def hermes() -> Iterator[HttpServer]:
-    with random_server(HERMES) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def plain() -> Iterator[HttpServer]:
-    with random_server(PLAIN_JSON) as server:
-        yield server
 
 
 def choice(server: HttpServer, **fields: Any) -> dict[str, Any]:
