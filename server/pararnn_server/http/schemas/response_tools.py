@@ -15,6 +15,7 @@ from pararnn_server.http.schemas.tools import (
     FlatFunctionTool,
     ToolName,
     in_given_order,
+    kind_of_choice,
     refuse_other_tools,
 )
 
@@ -49,18 +50,11 @@ class FlatAllowedTools(RequestBody):
     tools: Annotated[list[NamedFlatFunction], Field(min_length=1), FirstFault(), AtMostMaxTools]
 
 
-def _kind_of_choice(value: Any) -> str:
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    if kind == "allowed_tools":
-        return "|allowed_tools"
-    return "|function" if isinstance(value, (dict, RequestBody)) else "|mode"
-
-
 FlatToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("|mode")]
     | Annotated[NamedFlatFunction, Tag("|function")]
     | Annotated[FlatAllowedTools, Tag("|allowed_tools")],
-    Discriminator(_kind_of_choice),
+    Discriminator(kind_of_choice),
 ]
 
 

@@ -113,7 +113,8 @@ class AllowedToolsChoice(RequestBody):
     allowed_tools: AllowedTools
 
 
-def _kind_of_choice(value: Any) -> str:
+def kind_of_choice(value: Any) -> str:
+    """Return the tag of a tool choice: a mode, a function, or a list of functions."""
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
     if kind == "allowed_tools":
         return "|allowed_tools"
@@ -124,7 +125,7 @@ ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("|mode")]
     | Annotated[NamedFunction, Tag("|function")]
     | Annotated[AllowedToolsChoice, Tag("|allowed_tools")],
-    Discriminator(_kind_of_choice),
+    Discriminator(kind_of_choice),
 ]
 
 
