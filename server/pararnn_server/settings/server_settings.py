@@ -125,7 +125,7 @@ class Settings(BaseSettings):
         32 << 20,
         ge=1 << 16,
         description="About the largest answer, estimated from n, logprobs, echo, prompts and max_tokens; more"
-        " is a 400. Of a stream only what it has of prompts counts.",
+        " is a 400. A stream counts only the parts of prompts in it.",
     )
     max_body_values: int = Field(
         1_500_000,
