@@ -31,7 +31,7 @@ from checkpoints.distil.teacher_wheel import teacher_file
 from checkpoints.distil.text.teacher_replies import replies_file, write_batch
 from pararnn_core import ops
 
-COMMAND = "python -m checkpoints.distil figures"
+COMMAND = "python -m checkpoints.distil figures INT4 INT8 BF16"
 STAGE_OPTIONS = {"tokens": "tokens", "rate": "learning_rate"}
 """Fields of a stage by their option on the command line."""
 
