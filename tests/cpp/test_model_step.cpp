@@ -14,8 +14,8 @@ struct Batch {
   std::vector<int64_t> rows;
 };
 
-std::vector<float> step(const TinyModel& model, TinyPool& pool, const Batch& batch,
-                        StepWorkspace& workspace, std::vector<float>* hidden_rows = nullptr) {
+std::vector<float> step(const TinyModel& model, TinyPool& pool, const Batch& batch, StepWorkspace& workspace,
+                        std::vector<float>* hidden_rows = nullptr) {
   Exact<int32_t> bounds(batch.bounds), slots(batch.slots);
   Exact<uint8_t> held(batch.held);
   Exact<int64_t> tokens(batch.tokens), rows(batch.rows);
@@ -57,8 +57,7 @@ void check_packed_sequences(const TinyModel& model, Checks& checks, Random& rand
   step(model, one_by_one, first, workspace);
   const std::vector<uint8_t> untouched = packed.slot(4);
   std::vector<float> hidden;
-  const std::vector<float> got =
-      step(model, packed, {bounds, slots, held, tokens, rows}, workspace, &hidden);
+  const std::vector<float> got = step(model, packed, {bounds, slots, held, tokens, rows}, workspace, &hidden);
   std::vector<float> of_hidden(got.size());
   linear_cpu({model.weights().head, int64_t(rows.size()), hidden.data(), nullptr, of_hidden.data()});
   checks.same_bits("the head's product of the hidden rows", of_hidden.data(), got.data(),
