@@ -23,6 +23,7 @@ ANOTHER_VALUE = {
     "threads": "3",
     "host": "127.0.0.2",
     "log_level": "debug",
+    "tool_format": "hermes",
     "keys_file": "keys.txt",
     "api_keys": "me:0123456789abcdef",
     "admin_key": "0123456789abcdef",

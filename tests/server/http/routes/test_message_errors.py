@@ -216,8 +216,8 @@ def test_the_client_raises_what_fails_in_the_middle(server: HttpServer) -> None:
 
 
 def test_a_silent_stream_pings_as_its_clients_expect(loaded: Loaded) -> None:
-    with serving(loaded, stream_ping_seconds=0.05) as server:
-        # One key's prompt of many steps, so that nothing is sampled for long.
+    with serving(loaded, stream_ping_seconds=0.02, max_num_seqs=1, max_num_batched_tokens=16) as server:
+        # A prompt of 3,000 steps, so that nothing is sampled for a second, also beside other processes.
         body = {"messages": [user("the " * 50_000)], "stream": True, **BASE}
         answer = server.post(MESSAGES, body).text
     before, _, _ = answer.partition("event: content_block_start")
