@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
-from pararnn_client import PararnnClient, RetryPolicy
+from pararnn_client import PararnnClient
 from pararnn_server.models.loading import load
 from pararnn_server.settings.server_settings import Settings
 
 from tests.fixtures import tiny_checkpoint
+from tests.server.engine_fixtures import until
 from tests.server.http_server import serving
 
 CLOSED = """
@@ -41,6 +43,13 @@ def _environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
 def test_closed_streams_are_opened_and_their_numbers_stay_theirs(closed: tuple[int, ...]) -> None:
     done = subprocess.run(
@@ -58,7 +67,8 @@ def test_a_server_without_streams_answers_and_ends(checkpoint: Path) -> None:
     with subprocess.Popen(program, env=_environment()) as process:
         try:
             url = f"http://127.0.0.1:{port}"
-            with PararnnClient(url, retries=RetryPolicy(max_retries=100, longest_wait=0.2)) as client:
+            until(lambda: _is_ready(url), seconds=120)
+            with PararnnClient(url) as client:
                 assert client.complete("a", max_tokens=1).usage.completion_tokens == 1
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == 0
