@@ -25,6 +25,7 @@ from checkpoints.distil.text.teacher_replies import replies_file
 from checkpoints.distil.token_streams import KINDS, Streams, encode_streams, load_streams, save_streams
 from checkpoints.distil.trainer import Trainer
 from checkpoints.distil.windows import SHORT, Batch, TrainingBatches, Windows, batch_of
+from pararnn_core.assemble.mixers_file import mixers_name
 
 PROBE_WINDOWS = 12
 COMMITTED = Path(__file__).parent
@@ -126,5 +127,5 @@ def continue_from(trainer: Trainer, before: State | Mixers | None) -> None:
 
 def committed_mixers(cell: str, folder: Path = COMMITTED) -> Mixers | None:
     """Read the repository's file of an earlier run; None if there is none."""
-    file = folder / f"mixers-{cell}.safetensors"
+    file = folder / mixers_name(cell)
     return read_mixers(file) if file.exists() else None

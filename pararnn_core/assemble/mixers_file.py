@@ -1,15 +1,16 @@
-"""Trained mixers in one small file, with projections in 4 bits and the rest finer."""
+"""Trained mixers in one small compressed file, with projections in 4 bits and the rest finer."""
 
 from __future__ import annotations
 
 import json
+import lzma
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load
 from torch import Tensor
 
 from pararnn_core.models.pararnn.quantization_config import DEFAULT_GROUP_SIZES, MatrixFormat
@@ -60,6 +61,11 @@ class StoredMixers:
         return None if found is None else found.float()
 
 
+def mixers_name(cell: str) -> str:
+    """Return the name that a file of mixers has among the parts of the chat models."""
+    return f"mixers-{cell}.safetensors.xz"
+
+
 def format_of(name: str) -> MatrixFormat:
     """Return the format of a matrix."""
     # In 4 bits the cells' input matrices would cause three quarters of the loss.
@@ -67,10 +73,9 @@ def format_of(name: str) -> MatrixFormat:
 
 
 def read_stored_mixers(file: Path) -> StoredMixers:
-    """Read a file of mixers. Raises ValueError for another version."""
-    with safe_open(file, framework="pt") as archive:
-        texts = {name: json.loads(value) for name, value in archive.metadata().items()}
-        tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  # not a mapping
+    """Read a file of mixers. Raises ValueError for another version, OSError, lzma.LZMAError."""
+    data = lzma.decompress(file.read_bytes())
+    texts, tensors = _texts(data), load(data)
     facts = texts["facts"]
     if facts["version"] not in (1, VERSION):
         raise ValueError(f"{file}: version {facts['version']} is unknown, expected {VERSION}")
@@ -82,6 +87,13 @@ def read_stored_mixers(file: Path) -> StoredMixers:
     return StoredMixers(
         facts["recipe"], facts["tokens"], matrices, floats, texts["shapes"], texts["curve"], importance
     )
+
+
+def _texts(safetensors: bytes) -> dict[str, Any]:
+    """Return the parsed metadata of a safetensors file, which begins with the length of its JSON header."""
+    length = int.from_bytes(safetensors[:8], "little")
+    metadata = json.loads(safetensors[8 : 8 + length])["__metadata__"]
+    return {name: json.loads(value) for name, value in metadata.items()}
 
 
 def _matrix(name: str, tensors: Mapping[str, Tensor]) -> QuantizedMatrix:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pararnn_core.assemble.mixers_file import mixers_name
+
 _HERE = Path(__file__).resolve().parents[1]
 SUFFIXES = {"int4": "", "int8": "-int8", "bfloat16": "-bf16"}
 """Weight type -> end of the directory's name. The first that is there is served without a name."""
@@ -28,7 +30,7 @@ class ChatModel:
 
     def mixers_in(self, parts: Path) -> Path:
         """Return the file of its mixers in the folder of parts."""
-        return parts / f"mixers-{self.cell}.safetensors"
+        return parts / mixers_name(self.cell)
 
     def figures_in(self, parts: Path) -> Path:
         """Return the file of the card's figures, which need not exist."""

@@ -29,10 +29,10 @@ from tests.checkpoints.distil.tiny import (
 def checkpoints(tmp_path: Path) -> list[Path]:
     write_gguf(tiny_weights(), tmp_path / "tiny.gguf")
     mixers = {name: p.detach() for name, p in mixer_parameters(tiny_learner().model)}
-    write_mixers(Mixers(RECIPE, 0, mixers, []), tmp_path / "mixers-gru.safetensors")
+    write_mixers(Mixers(RECIPE, 0, mixers, []), tmp_path / "mixers-gru.safetensors.xz")
     paths = [tmp_path / name for name in ("int4", "int8", "bfloat16")]
     for path in paths:
-        assemble(tmp_path / "tiny.gguf", tmp_path / "mixers-gru.safetensors", path, path.name)
+        assemble(tmp_path / "tiny.gguf", tmp_path / "mixers-gru.safetensors.xz", path, path.name)
     return paths
 
 

@@ -45,8 +45,8 @@ def test_the_student_learns_with_the_mlps_of_the_assembled_checkpoint(tmp_path: 
     importance = learner.importance(tokens)
     assert [(len(each.input), len(each.inner)) for each in importance] == [(32, 48)] * 2
     mixers = {name: p.detach() for name, p in mixer_parameters(learner.model)}
-    write_mixers(Mixers(RECIPE, 0, mixers, [], importance), tmp_path / "mixers-gru.safetensors")
-    assemble(tmp_path / "tiny.gguf", tmp_path / "mixers-gru.safetensors", tmp_path / "model", "int4")
+    write_mixers(Mixers(RECIPE, 0, mixers, [], importance), tmp_path / "mixers-gru.safetensors.xz")
+    assemble(tmp_path / "tiny.gguf", tmp_path / "mixers-gru.safetensors.xz", tmp_path / "model", "int4")
     learner.round_mlps(importance)
     assert torch.equal(learner.teacher.hidden(tokens), before)
     served = dict(load_checkpoint(tmp_path / "model", pack=False).quantized_matrices())

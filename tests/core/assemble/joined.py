@@ -1,12 +1,13 @@
 """A tiny transformer's GGUF file and mixers for it, as `assemble` takes them."""
 
 import json
+import lzma
 import random
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from checkpoints.distil.mixers_file import Mixers, write_mixers
@@ -21,7 +22,7 @@ from tests.checkpoints.distil.tiny import RECIPE, tiny_weights, write_gguf
 
 def tiny_sources(folder: Path, cell: str = "gru") -> tuple[Path, Path]:
     """Write and return a GGUF file and a file of mixers."""
-    source, mixers = folder / "tiny.gguf", folder / f"mixers-{cell}.safetensors"
+    source, mixers = folder / "tiny.gguf", folder / f"mixers-{cell}.safetensors.xz"
     write_gguf(tiny_weights(), source)
     write_mixers(Mixers(replace(RECIPE, cell=cell), 123, _mixers(cell), []), mixers)
     return source, mixers
@@ -29,7 +30,7 @@ def tiny_sources(folder: Path, cell: str = "gru") -> tuple[Path, Path]:
 
 def plain_sources(folder: Path) -> tuple[Path, Path]:
     """Write the same files with weights that do not depend on torch, whose draws differ between machines."""
-    source, mixers = folder / "plain.gguf", folder / "mixers-gru.safetensors"
+    source, mixers = folder / "plain.gguf", folder / "mixers-gru.safetensors.xz"
     draw, weights = random.Random(0), tiny_weights()
     blocks = [TeacherBlock(**{n: _plain(t, draw) for n, t in vars(each).items()}) for each in weights.blocks]
     embedding, norm = _plain(weights.embedding, draw), _plain(weights.norm, draw)
@@ -43,7 +44,9 @@ def plain_sources(folder: Path) -> tuple[Path, Path]:
             tensors[name] = tensor
     facts = {"version": VERSION, "recipe": asdict(RECIPE), "tokens": 0}
     texts = {"facts": facts, "shapes": {}, "curve": []}
-    save_file(tensors, mixers, {name: json.dumps(value) for name, value in texts.items()})
+    mixers.write_bytes(
+        lzma.compress(save(tensors, {name: json.dumps(value) for name, value in texts.items()}))
+    )
     return source, mixers
 
 

@@ -126,7 +126,7 @@ def test_what_is_no_checkpoint_is_not_replaced(sources: Sources) -> None:
 
 def test_models_of_the_table_are_those_whose_mixers_exist(tmp_path: Path) -> None:
     assert list(available_models(tmp_path)) == []
-    (tmp_path / "mixers-lstm.safetensors").touch()
+    (tmp_path / "mixers-lstm.safetensors.xz").touch()
     assert list(available_models(tmp_path)) == [LSTM]
     assert CHAT in available_models(parts_folder())
 
