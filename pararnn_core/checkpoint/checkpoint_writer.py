@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from pararnn_core.checkpoint.checkpoint_directory import CARD, CONFIG, STORED_DTYPES, check_shapes
 from pararnn_core.checkpoint.checkpoint_text import (
@@ -29,6 +28,7 @@ from pararnn_core.checkpoint.tokenizer_file import TokenizerFile
 from pararnn_core.models.pararnn.config import MODEL_TYPE, ModelConfig
 from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from pararnn_core.storage.atomic_directory import replacing
+from pararnn_core.storage.tensor_file import write_tensors
 from pararnn_core.storage.untrusted_file import CheckpointError, parse_json, read_json
 from pararnn_core.weights.quantized_matrix import QWEIGHT, SCALES
 from pararnn_core.weights.weight_files import INDEX, WEIGHTS, is_finite
@@ -174,12 +174,12 @@ def _is_template(name: str) -> bool:
 def _write_weights(directory: Path, stored: Mapping[str, torch.Tensor], max_shard_bytes: int) -> None:
     shards = _shards(stored, max_shard_bytes)
     if len(shards) == 1:
-        save_file(dict(stored), directory / WEIGHTS, metadata={"format": "pt"})
+        write_tensors(stored, directory / WEIGHTS)
         return
     weight_map = {}
     for i, names in enumerate(shards, 1):
         file = f"model-{i:05}-of-{len(shards):05}.safetensors"
-        save_file({name: stored[name] for name in names}, directory / file, metadata={"format": "pt"})
+        write_tensors({name: stored[name] for name in names}, directory / file)
         weight_map.update(dict.fromkeys(names, file))
     total = sum(tensor.nbytes for tensor in stored.values())
     (directory / INDEX).write_bytes(_json({"metadata": {"total_size": total}, "weight_map": weight_map}))

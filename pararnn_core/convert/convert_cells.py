@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pararnn_core.cells import CELLS, Cell, cell_like
@@ -16,6 +15,7 @@ from pararnn_core.checkpoint.skeleton import skeleton
 from pararnn_core.convert.convert_pararnn_torch import MAX_RECURRENT_NORM, with_our_cells
 from pararnn_core.convert.convert_source import read_source
 from pararnn_core.storage.atomic_directory import replacing
+from pararnn_core.storage.tensor_file import write_tensors
 from pararnn_core.storage.untrusted_file import CheckpointError
 from pararnn_core.weights.weight_files import WEIGHTS
 
@@ -45,7 +45,7 @@ def write_cells(source: Path, tensors: Mapping[str, Tensor], target: Path) -> Co
     cells = {prefix: cell_of(source, tensors, prefix) for prefix in prefixes_of(tensors)}
     with replacing(target, keep=lambda name: False) as fresh:
         # safetensors refuses tensors that are not contiguous.
-        save_file({name: t.contiguous() for name, t in tensors.items()}, fresh / WEIGHTS, {"format": "pt"})
+        write_tensors({name: t.contiguous() for name, t in tensors.items()}, fresh / WEIGHTS)
     return ConvertedCells({prefix: type(cell).__name__ for prefix, cell in cells.items()})
 
 

@@ -13,6 +13,15 @@ from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.schemas.structured import FormFields, ResponseFormat, StructuredOutputs, TextFormat
 
 _NAMES = ("json", "json_object", "regex", "choice", "grammar")
+# Fields of their own, by the name that each has in `structured_outputs`.
+_ALIASES = {
+    "guided_json": "json",
+    "guided_regex": "regex",
+    "guided_choice": "choice",
+    "guided_grammar": "grammar",
+    "json_schema": "json",
+    "grammar": "grammar",
+}
 
 
 class Form(NamedTuple):
@@ -29,7 +38,7 @@ def reply_form(body: FormFields) -> Form | None:
         for form in (
             _form_of_response_format(body.response_format),
             _form_of_structured_outputs(body.structured_outputs),
-            *_guided_forms(body),
+            *_forms_of_aliases(body),
         )
         if form is not None
     ]
@@ -80,9 +89,9 @@ def _form_of_structured_outputs(given: StructuredOutputs | None) -> Form | None:
     return _form_of(name, given.get(name), f"structured_outputs.{name}")
 
 
-def _guided_forms(body: FormFields) -> list[Form]:
-    given = {name: getattr(body, f"guided_{name}", None) for name in _NAMES}
-    return [_form_of(name, value, f"guided_{name}") for name, value in given.items() if value is not None]
+def _forms_of_aliases(body: FormFields) -> list[Form]:
+    given = {field: getattr(body, field) for field in _ALIASES}
+    return [_form_of(_ALIASES[field], value, field) for field, value in given.items() if value is not None]
 
 
 def _form_of(name: str, value: Any, param: str) -> Form:

@@ -105,6 +105,18 @@ def umask() -> int:
     return value
 
 
+@pytest.mark.parametrize("max_shard_bytes", [4 << 30, 20_000])
+def test_the_mode_of_every_file_follows_the_umask(max_shard_bytes: int, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        model = tiny_model()
+        write_checkpoint(model.config, weights_of(model), tmp_path / "model", max_shard_bytes=max_shard_bytes)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
+    assert set(modes.values()) == {0o640}, modes
+
+
 def test_shards_hold_the_same_model(tmp_path: Path) -> None:
     model = tiny_model()
     whole = save_checkpoint(model, tmp_path / "whole")

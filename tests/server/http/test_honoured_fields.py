@@ -48,6 +48,8 @@ DIFFERENCES: dict[str, Case] = {
     "guided_regex": ({}, {"guided_regex": "[0-9]+"}),
     "guided_choice": ({}, {"guided_choice": ["yes", "no"]}),
     "guided_grammar": ({}, {"guided_grammar": "root ::= [0-9]+"}),
+    "json_schema": ({}, {"json_schema": {"type": "integer"}}),
+    "grammar": ({}, {"grammar": "root ::= [0-9]+"}),
     "messages": ({}, {"messages": [{"role": "user", "content": "other"}]}),
     "add_generation_prompt": ({}, {"add_generation_prompt": False}),
     "continue_final_message": ({"messages": BEGUN}, {"continue_final_message": True}),

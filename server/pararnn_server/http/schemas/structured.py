@@ -102,7 +102,10 @@ TextFormat = Annotated[
 
 
 class FormFields(RequestBody):
-    """The form of a reply; at most one of them. The guided ones are older names."""
+    """The form of a reply; at most one of them.
+
+    The guided ones are older names of vLLM. `json_schema` and `grammar` are names of llama.cpp.
+    """
 
     response_format: ResponseFormat | None = None
     structured_outputs: Annotated[StructuredOutputs, _known(StructuredOutputs)] | None = None
@@ -110,3 +113,5 @@ class FormFields(RequestBody):
     guided_regex: Text | None = None
     guided_choice: Texts | None = None
     guided_grammar: Text | None = None
+    json_schema: SchemaOrText | None = None
+    grammar: Text | None = None
