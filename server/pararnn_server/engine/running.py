@@ -218,8 +218,9 @@ class Running:
 
     @property
     def is_continued(self) -> bool:
-        """True if the feed follows ids of a session, so that it alone does not determine the state."""
-        return self.turn is not None and self.turn.num_tokens > 0
+        """True if the feed alone does not determine the state, because its session has a state already."""
+        # A tuned state has a turn and no ids: a cached state of the same feed is another one.
+        return self.turn is not None and self.turn.has_state
 
     @property
     def is_scored(self) -> bool:

@@ -56,7 +56,7 @@ def start(
         service.metrics.of_model(loaded.name),
     )
     chat = ChatPrompts(loaded.tokenizer, template, settings.tool_format)
-    kind = _kind_of(loaded)
+    kind = kind_of(loaded, template)
     sessions = _open_sessions(kind, service, metrics) if beside is None else beside.of_model(kind, metrics)
     # The weights are on the device by now, so what is free is left for states.
     slots, device_type = num_slots(loaded.model, settings), loaded.model.device.type
@@ -97,7 +97,8 @@ def _grammars(loaded: Loaded, settings: Settings, num_owners: int) -> GrammarCom
     return GrammarCompiler(loaded.tokenizer, (*ends, *loaded.stop_token_ids), limits)
 
 
-def _kind_of(loaded: Loaded) -> ModelKind:
+def kind_of(loaded: Loaded, template: ChatTemplate | None) -> ModelKind:
+    """Return the kind of a loaded model, as session files name it."""
     model = loaded.model
     return model_kind(
         loaded.name,
@@ -106,6 +107,7 @@ def _kind_of(loaded: Loaded) -> ModelKind:
         model.fingerprint,
         loaded.tokenizer.fingerprint,
         model.device.type,
+        None if template is None else template.source,
     )
 
 

@@ -170,8 +170,9 @@ def _standing_at(record: SessionRecord, file: StateFile, turn: int) -> SessionRe
         num_tokens=file.num_tokens,
         pending_ids=tuple(file.pending_ids),
         log_start=file.log_start,
-        build=file.build,
-        build_changed=file.build_changed,
+        # A state before any token was computed by no build.
+        build=file.build if file.num_tokens else record.build,
+        build_changed=file.build_changed and file.num_tokens > 0,
         # Older states belong to what the import replaces.
         kept_turns=(turn,),
     )

@@ -15,6 +15,7 @@ class ModelKind:
     """A model as states depend on it.
 
     name: as clients know it. fingerprint: of config, tokenizer and weights. tokenizer: hash of its file.
+    chat_template: hash of its source; "" for none.
     config: as served, with the activation dtype of the device, on which a state's bytes depend.
     build: of the native library and its instruction set level or GPU.
     parts: the layout of a state.
@@ -28,6 +29,7 @@ class ModelKind:
     tokenizer: str
     build: str
     parts: StateParts
+    chat_template: str = ""
 
     @property
     def system_fingerprint(self) -> str:
@@ -48,8 +50,13 @@ def model_kind(
     fingerprint: str | None = None,
     tokenizer: str = "",
     device_type: str = "cpu",
+    chat_template: str | None = None,
 ) -> ModelKind:
-    """Return the kind of a model. Its sizes stand in for a fingerprint if it was made in memory."""
+    """Return the kind of a model. Its sizes stand in for a fingerprint if it was made in memory.
+
+    chat_template: its source; None for none.
+    """
     stand_in = hashlib.sha256(repr(config).encode()).hexdigest()
     build = ops.build_tag(device_type)
-    return ModelKind(name, config, fingerprint or stand_in, tokenizer, build, parts)
+    template = "" if chat_template is None else hashlib.sha256(chat_template.encode()).hexdigest()
+    return ModelKind(name, config, fingerprint or stand_in, tokenizer, build, parts, template)

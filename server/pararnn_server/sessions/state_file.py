@@ -33,6 +33,7 @@ class StateFile:
 
     fingerprint, tokenizer: of the model. build, build_changed: as in SessionRecord.
     metadata: set by the owner. token_ids: from position log_start on; None: not in the file.
+    chat_template: hash of the one that a tuned state needs; "": any.
     """
 
     model: str
@@ -47,6 +48,7 @@ class StateFile:
     metadata: Mapping[str, str]
     snapshot: StateSnapshot
     token_ids: Sequence[int] | None = None
+    chat_template: str = ""
 
     def encode(self) -> bytes:
         """Encode the whole file."""
@@ -71,6 +73,8 @@ class StateFile:
             "log_start": str(self.log_start),
             "metadata": json.dumps(dict(self.metadata)),
         }
+        if self.chat_template:
+            fields["chat_template"] = self.chat_template
         num_ids = None if self.token_ids is None else len(self.token_ids)
         return {"__metadata__": fields, **tensor_headers(self.snapshot.parts, num_ids)}
 

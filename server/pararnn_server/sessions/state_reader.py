@@ -110,6 +110,12 @@ class StateReader:
             raise _bad("fingerprint", "the state belongs to another model")
         if fields.get("tokenizer") != self._kind.tokenizer:
             raise _bad("tokenizer", "the state belongs to a model with another tokenizer")
+        if fields.get("chat_template", self._kind.chat_template) != self._kind.chat_template:
+            raise _bad(
+                "chat_template",
+                "the state was tuned with another chat template: serve the checkpoint with that one,"
+                " or tune again",
+            )
         return fields
 
     def _checked_tensors(self, tensors: dict[str, Any]) -> int | None:
@@ -145,10 +151,11 @@ class StateReader:
     def _state_file(self, snapshot: StateSnapshot, ids: array[int] | None) -> StateFile:
         turn, num_tokens = self._count("turn"), self._count("num_tokens")
         log_start = self._count("log_start")
-        if (turn == 0) != (num_tokens == 0):
-            raise _bad("turn", "a session has ids after its first turn, and only then")
-        if num_tokens == 0 and snapshot.buffer.any():
-            raise _bad("num_tokens", "a state that has seen something belongs to some ids")
+        if turn == 0 and (num_tokens or snapshot.buffer.any()):
+            raise _bad("turn", "a session has no ids and no state before its first turn")
+        # A tuned state stands at the beginning: it has a turn, and no ids yet.
+        if num_tokens == 0 and snapshot.views()[SEEN].any():
+            raise _bad("num_tokens", "a state that has seen ids belongs to a session with ids")
         if log_start > num_tokens or (ids is not None and len(ids) != num_tokens - log_start):
             raise _bad("log_start", "the log does not fit num_tokens")
         pending = self._pending_ids(num_tokens)

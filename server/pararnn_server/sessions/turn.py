@@ -36,6 +36,11 @@ class Turn:
         return self.record.pending_ids
 
     @property
+    def has_state(self) -> bool:
+        """False for the state before any token."""
+        return self.record.turn > 0
+
+    @property
     def num_tokens(self) -> int:
         """Ids of the session, pending ones included."""
         return self.record.num_tokens
