@@ -7,6 +7,8 @@ autocast may narrow the products. A matrix may also be a QuantizedMatrix, whose 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +16,16 @@ from torch.nn import functional as F
 from pararnn_core.cells import Cell
 from pararnn_core.models.pararnn.config import ModelConfig
 from pararnn_core.weights.quantized_matrix import QuantizedMatrix
+
+
+class LayerStart(NamedTuple):
+    """The state of a layer before the first token, equal for all sequences of a batch.
+
+    cell: (N, D); conv: (K-1, D), the inputs of the convolution before the first, oldest first
+    """
+
+    cell: Tensor
+    conv: Tensor
 
 
 def compute_dtype(weight: Tensor) -> torch.dtype:
@@ -65,11 +77,14 @@ class CausalConv1d(nn.Module):
         self.weight = nn.Parameter(torch.empty(size, kernel))
         self.bias = nn.Parameter(torch.zeros(size))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, D), preceded by zeros -> (B, T, D)."""
+    def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
+        """x (B, T, D), preceded by `before` (K-1, D) or zeros -> (B, T, D)."""
         x = x.to(compute_dtype(self.weight))
         length, kernel = x.shape[1], self.weight.shape[1]
-        padded = F.pad(x, (0, 0, kernel - 1, 0))
+        if before is None:
+            padded = F.pad(x, (0, 0, kernel - 1, 0))
+        else:
+            padded = torch.cat((before.to(x.dtype).expand(len(x), -1, -1), x), dim=1)
         weight = self.weight.to(x.dtype)
         y = self.bias.to(x.dtype).expand_as(x)
         for k in range(kernel):
@@ -113,19 +128,24 @@ class Block(nn.Module):
         self.mlp_norm = RMSNorm(d, config.norm_eps)
         self.mlp = GatedMLP(d, config.mlp_hidden_size)
 
-    def forward(self, x: Tensor, mode: str | None = None) -> Tensor:
-        """x (B, T, d) -> (B, T, d), whole sequences from zero states; mode: None is that of the cell."""
-        mixed = self.mix(self.norm(x), mode)
+    def forward(self, x: Tensor, mode: str | None = None, start: LayerStart | None = None) -> Tensor:
+        """x (B, T, d) -> (B, T, d), whole sequences.
+
+        mode: None is that of the cell; start: None is zeros
+        """
+        mixed = self.mix(self.norm(x), mode, start)
         if self.residual_scale is not None:
             x = self.residual_scale.to(x.dtype) * x
         x = x + mixed
         update: Tensor = self.mlp(self.mlp_norm(x))
         return x + update if self.config.mlp_residual else update
 
-    def mix(self, u: Tensor, mode: str | None = None) -> Tensor:
+    def mix(self, u: Tensor, mode: str | None = None, start: LayerStart | None = None) -> Tensor:
         """Return the mixer's update of the residual stream (B, T, d) for its normalised rows u (B, T, d)."""
         v, g = self.in_proj(u).chunk(2, dim=-1)
-        y, _ = self.cell(self.conv(self.round_activation(v)), mode=mode)
+        before = None if start is None else self.round_activation(start.conv)
+        initial = None if start is None else start.cell.expand(len(u), -1, -1)
+        y, _ = self.cell(self.conv(self.round_activation(v), before), initial, mode=mode)
         mixed: Tensor = self.out_proj(self.gate(y, g))
         return mixed
 

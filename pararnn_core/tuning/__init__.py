@@ -1,0 +1,1 @@
+"""Training of nothing but the state before the first token, through a frozen model."""
