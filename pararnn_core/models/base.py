@@ -27,6 +27,14 @@ class ServingConfig(Protocol):
         """Ids in the vocabulary."""
 
     @property
+    def hidden_size(self) -> int:
+        """The width of a layer."""
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """The number of layers."""
+
+    @property
     def eos_token_id(self) -> int | None:
         """The id that ends a reply, if there is one."""
 

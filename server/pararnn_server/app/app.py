@@ -19,6 +19,7 @@ from starlette.responses import Response
 from pararnn_server.access.keys import check_exposure, load_keys
 from pararnn_server.app.cors import Preflight, allowed_methods, check_origins
 from pararnn_server.app.middleware import Access, Envelope
+from pararnn_server.app.page import Page, page_files
 from pararnn_server.concurrency.stalls import beat_on_loop
 from pararnn_server.errors import BadRequest, MethodNotAllowed, NotFound, ServerError
 from pararnn_server.http.bodies import refusal
@@ -180,6 +181,8 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
         )
     # Outside of the CORS middleware, which answers a foreign origin in words of its own.
     app.add_middleware(Preflight, settings=service.settings, routes=app)
+    if service.settings.page:
+        app.add_middleware(Page, files=page_files())
     app.add_middleware(Envelope)
 
 

@@ -30,6 +30,7 @@ class ServedModel:
     names: by which clients may call the model; answers carry the first.
     system_fingerprint: of the model and the build; under one value the same request has the same answer.
     created: seconds since 1970. weight_bytes: of the model's matrices. state_bytes: of one session.
+    transformer_token_bytes: of one token in the cache of a Transformer of this width and depth, in bfloat16.
     stop_token_ids: ends of a reply besides the model's own EOS. readahead: None where no states are kept.
     """
 
@@ -38,6 +39,7 @@ class ServedModel:
     created: int
     weight_bytes: int
     state_bytes: int
+    transformer_token_bytes: int
     tokenizer: Tokenizer
     prompts: PromptReader
     chat: ChatPrompts

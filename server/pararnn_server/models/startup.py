@@ -72,6 +72,8 @@ def start(
         created=int(time.time()),
         weight_bytes=loaded.model.weight_bytes,
         state_bytes=parts_bytes(loaded.model.state_parts),
+        # A key and a value of each layer, 2 bytes a number.
+        transformer_token_bytes=4 * loaded.model.config.num_hidden_layers * loaded.model.config.hidden_size,
         tokenizer=loaded.tokenizer,
         prompts=PromptReader(loaded.tokenizer, settings.max_prompt_tokens),
         chat=chat,

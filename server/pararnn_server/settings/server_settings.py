@@ -268,6 +268,7 @@ class Settings(BaseSettings):
     cors_origin: CommaList = Field(
         (), description="Origins a browser may call from, separated by commas; none: off."
     )
+    page: bool = Field(True, description="Answer browsers at / with a page for chats, forks and memory.")
 
     @field_validator("served_model_name")
     @classmethod

@@ -28,6 +28,7 @@ ANOTHER_VALUE = {
     "api_keys": "me:0123456789abcdef",
     "admin_key": "0123456789abcdef",
     "allow_anonymous": "true",
+    "page": "false",
     "cors_origin": "http://one.example,http://two.example",
 }
 
@@ -65,7 +66,7 @@ FIELDS = [name for name in Settings.model_fields if name != "checkpoint"]
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_setting_is_an_option(name: str, checkpoint: Path, served: list[Settings]) -> None:
-    flag = f"--{name.replace('_', '-')}"
+    flag = f"--{'no-' if Settings.model_fields[name].default is True else ''}{name.replace('_', '-')}"
     value = [] if Settings.model_fields[name].annotation is bool else [_another_value(name)]
     _serve("--checkpoint", str(checkpoint), flag, *value)
     assert getattr(served[0], name) == _expected(name, checkpoint)

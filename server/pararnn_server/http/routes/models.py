@@ -51,6 +51,7 @@ def _describe(model: ServedModel, name: str) -> dict[str, object]:
         root=model.name,
         max_model_len=None,
         state_bytes=model.state_bytes,
+        transformer_token_bytes=model.transformer_token_bytes,
     ).model_dump()
 
 

@@ -8,7 +8,10 @@ from pararnn_server.http.schemas.base import ResponseBody
 
 
 class Model(ResponseBody):
-    """The model that is served. root: the first of its names. max_model_len null: no context limit."""
+    """The model that is served. root: the first of its names. max_model_len null: no context limit.
+
+    transformer_token_bytes: computed, of one token in the cache of a Transformer of this width and depth.
+    """
 
     id: str
     object: Literal["model"]
@@ -17,6 +20,7 @@ class Model(ResponseBody):
     root: str
     max_model_len: None
     state_bytes: int
+    transformer_token_bytes: int
 
 
 class ModelList(ResponseBody):
