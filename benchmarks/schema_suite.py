@@ -1,7 +1,7 @@
 """The JSON-Schema-Test-Suite over structured output: schemas taken and refused, replies valid or not.
 
 pip download --no-binary :all: --no-deps jsonschema; the suite is in the archive's json/tests/draft2020-12.
-python -m benchmarks.schema_suite --suite DIR --checkpoint checkpoints/paragru-5m-stdlib
+python -m benchmarks.schema_suite --suite DIR --checkpoint checkpoints/paragru-5m-stdlib-int8
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cost of structured output: tokens/s by a JSON schema beside free text, and the first use of a schema.
 
-python -m benchmarks.structured_output --checkpoint checkpoints/paragru-5m-stdlib
+python -m benchmarks.structured_output --checkpoint checkpoints/paragru-5m-stdlib-int8
 python -m benchmarks.structured_output --preset 130m --tokens 64
 """
 

@@ -1,4 +1,4 @@
-"""Measurement of the shipped models' loss by quantisation: `python -m checkpoints.quality`."""
+"""Measurement of a published model's loss by quantisation: `python -m checkpoints.quality FOLDER`."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from checkpoints.build_tokenizer import load_tokenizer
 from checkpoints.corpus import load_documents, split_documents
 from checkpoints.evaluate import ended_documents
-from checkpoints.quantize_shipped import BITS, FOLDER, MADE, MODELS, quantized_name
+from checkpoints.quantize_shipped import BITS, MADE, PUBLISHED, quantized_name
 from pararnn_core.checkpoint import CheckpointError, checkpoint_info, load_checkpoint
 from pararnn_core.quantize.quality import Quality, measure_quality
 
@@ -20,28 +20,27 @@ _COLUMNS = ("MB", "perplexity", "change", "KL mean", "KL 99 %", "top-1")
 _WIDTH_OF_A_FILE = 110
 
 
-def measure(folder: Path, name: str, bits: int, documents: Sequence[Tensor], progress: Progress) -> Quality:
+def measure(
+    folder: Path, source: Path, bits: int, documents: Sequence[Tensor], progress: Progress
+) -> Quality:
     """Measure one quantised checkpoint beside the float one. Raises CheckpointError."""
-    version = quantized_name(name, bits)
+    version = quantized_name(source.name, bits)
     task = progress.add_task(version)
 
     def report(done: int, total: int) -> None:
         progress.update(task, completed=done, total=total)
 
-    return measure_quality(
-        load_checkpoint(FOLDER / name), load_checkpoint(folder / version), documents, report
-    )
+    return measure_quality(load_checkpoint(source), load_checkpoint(folder / version), documents, report)
 
 
-def rows(folder: Path, documents: Sequence[Tensor], progress: Progress) -> list[tuple[str, ...]]:
-    """Return a row for each model and one for each of its quantised versions. Raises CheckpointError."""
-    found: list[tuple[str, ...]] = []
-    for name in MODELS:
-        each = {bits: measure(folder, name, bits, documents, progress) for bits in BITS}
-        before = f"{each[BITS[0]].float_perplexity:.4f}"
-        found.append((name, _megabytes(FOLDER / name), before, "", "", "", ""))
-        found += [_row(folder, quantized_name(name, bits), quality) for bits, quality in each.items()]
-    return found
+def rows(
+    folder: Path, source: Path, documents: Sequence[Tensor], progress: Progress
+) -> list[tuple[str, ...]]:
+    """Return a row for the model and one for each of its quantised versions. Raises CheckpointError."""
+    each = {bits: measure(folder, source, bits, documents, progress) for bits in BITS}
+    before = f"{each[BITS[0]].float_perplexity:.4f}"
+    versions = [_row(folder, quantized_name(source.name, bits), quality) for bits, quality in each.items()]
+    return [(source.name, _megabytes(source), before, "", "", "", ""), *versions]
 
 
 def _row(folder: Path, version: str, quality: Quality) -> tuple[str, ...]:
@@ -64,14 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
+        "source", type=Path, nargs="?", default=PUBLISHED, help="of checkpoints.publish; default: %(default)s"
+    )
+    parser.add_argument(
         "--checkpoints", type=Path, default=MADE, help="of checkpoints.quantize_shipped; default: %(default)s"
     )
     options = parser.parse_args(arguments)
     _, held_out = split_documents(load_documents())
     try:
-        documents = ended_documents(load_tokenizer(FOLDER / MODELS[0]), held_out)
+        documents = ended_documents(load_tokenizer(options.source), held_out)
         with Progress(console=Console(stderr=True)) as progress:
-            measured = rows(options.checkpoints, documents, progress)
+            measured = rows(options.checkpoints, options.source, documents, progress)
     except (CheckpointError, FileNotFoundError) as error:
         parser.exit(1, f"{error}\n")
     table = Table("checkpoint", title=f"{len(held_out)} held-out files", title_justify="left")

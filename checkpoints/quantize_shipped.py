@@ -1,12 +1,13 @@
-"""Quantisation of the shipped models to int8 and int4: `python -m checkpoints.quantize_shipped`.
+"""Quantisation of a published model to int8 and int4: `python -m checkpoints.quantize_shipped FOLDER`.
 
-The repository contains one result, COMMITTED. The others take a minute or two to make.
-They are calibrated on training files and measured on held-out ones. Another machine may round a few weights
+The repository contains one result, COMMITTED, without the model it was made of. Each takes a minute or two.
+Calibration reads training files; the measurement reads held-out ones. Another machine may round a few weights
 differently, because it adds products in another order.
 """
 
 import argparse
 import platform
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +21,7 @@ from pararnn_core.checkpoint import CheckpointError
 from pararnn_core.quantize import Text, quantize_checkpoint
 from pararnn_core.quantize.quantize_card import Quantized
 
-FOLDER = Path(__file__).parent
-MODELS = ("paragru-5m-stdlib",)
+MODEL = "paragru-5m-stdlib"
 BITS = (8, 4)
 # With 8 bits, groups of 128 would cost a ParaLSTM of this size 0.10 % of perplexity, the whole allowance.
 GROUP_SIZES = {8: 64, 4: 32}
@@ -32,9 +32,10 @@ def quantized_name(name: str, bits: int) -> str:
     return f"{name}-int{bits}"
 
 
-COMMITTED = quantized_name(MODELS[0], 8)
+COMMITTED = quantized_name(MODEL, 8)
 """Checkpoint that is served by default and is part of the wheel."""
-MADE = FOLDER.parent / "runs" / "quantised"
+RUNS = Path(__file__).parents[1] / "runs"
+PUBLISHED, MADE = RUNS / MODEL, RUNS / "quantised"
 
 
 def quantize_shipped(source: Path, target: Path, bits: int, documents: Sequence[Document]) -> Quantized:
@@ -50,27 +51,28 @@ def quantize_shipped(source: Path, target: Path, bits: int, documents: Sequence[
         f"{len(held_out)} held-out files of that library ({num_bytes(held_out):,} bytes)",
     )
     made = quantize_checkpoint(source, target, bits, GROUP_SIZES[bits], calibration, evaluation)
-    card = target / "README.md"
-    card.write_text(card.read_text().replace(f"({CURVE_FILE})", f"(../{source.name}/{CURVE_FILE})"))
+    shutil.copy(source / CURVE_FILE, target)
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="Quantise the models that ship.")
+    parser = argparse.ArgumentParser(description="Quantise a published model.")
+    parser.add_argument(
+        "source", type=Path, nargs="?", default=PUBLISHED, help="of checkpoints.publish; default: %(default)s"
+    )
     parser.add_argument("--out", type=Path, default=MADE, help="folder to write to; default: %(default)s")
     parser.add_argument("--bits", type=int, choices=BITS, nargs="+", default=BITS, help="default: both")
     options = parser.parse_args(arguments)
     documents = load_documents()
-    for name in MODELS:
-        for bits in options.bits:
-            target = options.out / quantized_name(name, bits)
-            try:
-                made = quantize_shipped(FOLDER / name, target, bits, documents)
-            except (CheckpointError, FileNotFoundError) as error:
-                parser.exit(1, f"{error}\n")
-            increase = "" if made.quality is None else f", perplexity {100 * made.quality.increase:+.3f} %"
-            print(f"{target}: {made.bits_per_weight:.2f} bits per weight of a matrix{increase}", flush=True)
+    for bits in options.bits:
+        target = options.out / quantized_name(options.source.name, bits)
+        try:
+            made = quantize_shipped(options.source, target, bits, documents)
+        except (CheckpointError, FileNotFoundError) as error:
+            parser.exit(1, f"{error}\n")
+        increase = "" if made.quality is None else f", perplexity {100 * made.quality.increase:+.3f} %"
+        print(f"{target}: {made.bits_per_weight:.2f} bits per weight of a matrix{increase}", flush=True)
 
 
 if __name__ == "__main__":

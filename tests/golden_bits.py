@@ -49,6 +49,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "tests" / "golden" / "bits.json"
 SHIPPED = sorted(file.parent for file in (ROOT / "checkpoints").glob("*/config.json"))
 MADE: dict[str, tuple[str, QuantizationConfig | None]] = {
+    "bf16 gru": ("gru", None),
     "bf16 lstm": ("lstm", None),
     "int8 lstm": ("lstm", QuantizationConfig("round", 8, 64)),
     "int4 gru": ("gru", QuantizationConfig("round", 4, 32)),
@@ -135,7 +136,7 @@ def _numbers(*shape: int, salt: int, scale: float = 1.0) -> torch.Tensor:
 
 
 def _made_of_numbers(name: str) -> ParaRNNForCausalLM:
-    """A model in formats that none of the shipped ones has, whose weights no generator draws."""
+    """A model in a format that is served, whose weights no generator draws."""
     cell, quantization = MADE[name]
     config = ModelConfig(
         cell=cell, vocab_size=4096, hidden_size=48, num_hidden_layers=2, num_heads=3, intermediate_size=80

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.overload import Load, overload
 from tests.e2e.serve_process import ServeProcess, serve_process
 
-SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "paragru-5m-stdlib"
+SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "paragru-5m-stdlib-int8"
 MEMORY_GROWTH = 300 << 20
 
 

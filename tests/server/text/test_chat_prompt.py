@@ -25,7 +25,7 @@ from pararnn_server.text.tokenizer import Tokenizer
 
 from pararnn_core.checkpoint import checkpoint_info
 
-SHIPPED = Path(__file__).resolve().parents[3] / "checkpoints" / "paragru-5m-stdlib"
+SHIPPED = Path(__file__).resolve().parents[3] / "checkpoints" / "paragru-5m-stdlib-int8"
 ALICE, BOB = Partition("alice"), Partition("bob")
 
 
