@@ -110,7 +110,7 @@ def test_closed_form_jacobian_is_that_of_dual_numbers(cls: type[Cell]) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("cls", ALL_CELLS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(lengths=lengths_strategy, seed=seed_strategy)
 def test_packed_equals_separate(cls: type[Cell], mode: str, lengths: list[int], seed: int) -> None:
     cell, bx, initial_state, cu_seqlens = make_problem(cls, lengths, seed)
@@ -124,7 +124,7 @@ def test_packed_equals_separate(cls: type[Cell], mode: str, lengths: list[int], 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("cls", ALL_CELLS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(parts=lengths_strategy, seed=seed_strategy)
 def test_any_split_with_carried_state_equals_the_whole(
     cls: type[Cell], mode: str, parts: list[int], seed: int

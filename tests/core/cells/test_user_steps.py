@@ -105,7 +105,7 @@ def mixes_later(cell: BatchMean) -> BatchMean:
 
 
 @pytest.mark.filterwarnings("ignore:.*converged nowhere:RuntimeWarning")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     lengths=st.lists(st.integers(0, 30), min_size=1, max_size=4),
     scale=st.floats(0.1, 4.0),

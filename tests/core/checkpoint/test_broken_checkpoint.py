@@ -249,7 +249,7 @@ def test_absurd_claims_allocate_nothing(saved: Path, tmp_path: Path) -> None:
     assert result.stdout.split() == ["refused"] * len(absurd) + ["loaded"], result.stderr
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_to_the_weights_is_refused(data: st.DataObject, copy: Path, saved: Path) -> None:
     original = (saved / WEIGHTS).read_bytes()

@@ -117,7 +117,7 @@ def test_draws_follow_the_exact_distribution(fields: dict[str, Any]) -> None:
     assert chi_square < freedom + 4 * math.sqrt(2 * freedom) + 8  # far beyond p = 1e-4; the seed is fixed
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(filters, min_size=2, max_size=6), st.integers(0, 2**32))
 def test_a_row_does_not_depend_on_its_neighbours(fields: list[dict[str, Any]], seed: int) -> None:
     logits = torch.randn(len(fields), 1037, generator=torch.Generator().manual_seed(seed)) * 5

@@ -172,7 +172,7 @@ def test_units_are_whole_sequences_where_channels_mix() -> None:
     ("step", "bad"), [(tame, torch.nan), (chaotic, torch.nan), (chaotic, torch.inf), (chaotic, -torch.inf)]
 )
 @pytest.mark.parametrize("fallback", [True, False])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(where=st.integers(0, 39), channel=st.integers(0, 2), in_state=st.booleans())
 def test_nan_is_never_converged(
     step: Step, bad: float, fallback: bool, where: int, channel: int, in_state: bool

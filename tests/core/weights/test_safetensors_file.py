@@ -14,7 +14,7 @@ from pararnn_core.weights.safetensors_file import SafetensorsFile
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shapes=st.dictionaries(
         st.text("abc.0_é", min_size=1, max_size=8), st.lists(st.integers(0, 5), max_size=4), max_size=5

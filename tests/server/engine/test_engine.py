@@ -51,7 +51,7 @@ def test_batching_does_not_change_output(cell: str) -> None:
     assert batched == [alone(model(cell), *pair) for pair in zip(prompts, wishes, strict=True)]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     slots=st.integers(1, 5),
     extra=st.integers(0, 40),

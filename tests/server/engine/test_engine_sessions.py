@@ -121,7 +121,7 @@ def test_eos_is_not_part_of_the_session() -> None:
         assert bench.ask([], greedy(4), session_id=session).ids() == alone(model(), [1, 2], greedy(4))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     stops=st.lists(

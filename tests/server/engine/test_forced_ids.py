@@ -57,7 +57,7 @@ def test_a_reply_with_forced_ids_is_that_of_the_plainest_loop(
     assert reader.finish.finish_reason == "length"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     openings=st.lists(st.lists(st.integers(0, VOCAB_SIZE - 1), max_size=9), min_size=1, max_size=5),
     budget=st.integers(8, 40),

@@ -115,7 +115,7 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     schemas=st.lists(SCHEMAS, min_size=1, max_size=4),
     seed=st.integers(0, 99),

@@ -22,7 +22,7 @@ def count(value: Any) -> int:
     return 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(VALUES)
 def test_values_are_counted_without_what_strings_hold(value: Any) -> None:
     raw, exact = json.dumps(value).encode(), count(value)

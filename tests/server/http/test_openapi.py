@@ -195,7 +195,7 @@ def check_events(label: str, content: bytes) -> None:
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_no_request_makes_a_server_error(limited: HttpServer, label: str, mode: GenerationMode) -> None:
     @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
-    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=8, suppress_health_check=list(HealthCheck), database=None)
     def attempt(case: Case) -> None:
         response = case.call(base_url=limited.url)
         case.validate_response(response, checks=[each for each in CHECKS if applies(each, response)])

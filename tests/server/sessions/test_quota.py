@@ -132,7 +132,7 @@ CALLS = [name for name, call in vars(Script).items() if callable(call) and name 
 def test_all_rows_of_a_key_stay_within_its_limit_and_one_request(
     kind: str, examples: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.tuples(st.sampled_from(CALLS), st.integers(0, 9)), min_size=30, max_size=60))
     def check(calls: list[tuple[str, int]]) -> None:
         with opened(kind, tmp_path, lambda: request.getfixturevalue("redis_url")) as store:

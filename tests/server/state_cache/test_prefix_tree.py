@@ -48,7 +48,7 @@ class PrefixTreeMachine(RuleBasedStateMachine):
 
 
 TestPrefixTree = PrefixTreeMachine.TestCase
-TestPrefixTree.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestPrefixTree.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 @given(IDS, st.integers(0, 12), IDS)

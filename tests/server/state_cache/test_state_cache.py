@@ -45,7 +45,7 @@ ENTRIES = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ENTRIES, ENTRIES)
 def test_the_longest_exact_prefix_of_the_own_partition_is_found(
     kept: list[Entry], asked: list[Entry]
@@ -70,7 +70,7 @@ def test_the_longest_exact_prefix_of_the_own_partition_is_found(
             assert found.snapshot == states[partition, prefixes[0]]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ENTRIES, st.integers(0, 600))
 def test_no_owner_holds_more_than_the_budget(kept: list[Entry], budget: int) -> None:
     cache = StateCache(budget)
@@ -134,7 +134,7 @@ CALLS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CALLS, st.integers(SIZE, 6 * SIZE))
 def test_what_is_counted_does_not_depend_on_when_a_promise_is_kept(calls: list[Any], budget: int) -> None:
     """Kept at once, never, or at some time: every search gives the same count."""
@@ -226,7 +226,7 @@ def test_what_is_not_there_is_not_pinned_and_no_other_owner_notices() -> None:
     assert hit(cache, ADA, [1, 2]) == 2
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ENTRIES, st.integers(0, 600), st.lists(st.booleans(), max_size=30), st.floats(1, 9))
 def test_pins_never_exceed_the_budget(
     kept: list[Entry], budget: int, pins: list[bool], seconds: float

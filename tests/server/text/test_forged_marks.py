@@ -105,7 +105,7 @@ HOSTILE = st.lists(
 ROLES = st.lists(st.sampled_from(["system", "user", "assistant"]), min_size=1, max_size=4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     tokenizer=st.sampled_from(sorted(TOKENIZERS)),
     body=st.sampled_from(sorted(BODIES)),
@@ -216,7 +216,7 @@ def tool_prompts(tokenizer: str, body: str) -> ChatPrompts:
 NAMES = st.one_of(st.sampled_from(["user", "us", "lookup"]), st.text("abc_.-", min_size=1, max_size=8))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tokenizer=st.sampled_from(sorted(TOKENIZERS)),
     body=st.sampled_from(sorted(TOOL_BODIES)),

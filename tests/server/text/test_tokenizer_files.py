@@ -182,7 +182,7 @@ CHANGES = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     names=st.sets(st.sampled_from(sorted(CHANGES))),
     text=st.text(st.sampled_from("the in  É€é\u0301<|eos|>\n")),

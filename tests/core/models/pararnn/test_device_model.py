@@ -48,7 +48,7 @@ def assert_same_state(result: RecurrentState, expected: RecurrentState, toleranc
 
 @pytest.mark.parametrize("solver", ["sequential", "newton"])
 @every_variant
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(work=traffic())
 def test_device_model_equals_the_packed_model_on_any_traffic(
     variant: str, solver: str, work: Traffic

@@ -97,7 +97,7 @@ def drive(
 
 
 @every_variant
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(work=traffic())
 def test_chunks_neighbours_slots_and_threads_change_no_bit(variant: str, work: Traffic) -> None:
     model = model_of(variant)
@@ -118,7 +118,7 @@ def test_chunks_neighbours_slots_and_threads_change_no_bit(variant: str, work: T
 
 
 @every_variant
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     first=st.lists(tokens_strategy, min_size=1, max_size=20),
     second=st.lists(tokens_strategy, min_size=1, max_size=20),

@@ -131,7 +131,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     app=st.sampled_from([refuse, never]),
     parts=st.lists(st.tuples(st.sampled_from(PIECES), st.integers(1, 3000)), max_size=8),

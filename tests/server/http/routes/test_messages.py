@@ -263,7 +263,7 @@ def test_calls_and_their_results_are_the_messages_of_a_chat(server: HttpServer) 
     assert read[5] == user("well?")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     system=st.one_of(st.none(), st.text(max_size=20)),
     talk=st.lists(

@@ -168,7 +168,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(CHANGES)
 def test_usage_is_what_is_there_and_growth_foretells_it(store: SessionStore, changes: list[Any]) -> None:
     if isinstance(store, SqliteStore):
