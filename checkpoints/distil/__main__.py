@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     added = verb(commands.curve, "draw the curve of the run")
     added.add_argument("--out", type=Path, default=Path("curve.png"), help="default: %(default)s")
     added = _mixers(verb(commands.export, "write the mixers in 4 bits, with the curve, as one file"))
-    added.add_argument("--out", type=Path, required=True, help="a .safetensors file")
+    added.add_argument("--out", type=Path, required=True, help="a .safetensors.xz file")
     added = _threads(_mixers(verb(commands.evaluate, "measure the student beside the teacher")))
     added.add_argument("--every", type=int, default=1, help="only every so many-th held-out prompt")
     added.add_argument("--replies", action="store_true", help="show the replies")
