@@ -30,6 +30,7 @@ COMMANDS = {
     "inspect": "inspect_checkpoint:inspect_checkpoint",
     "convert": "convert:convert",
     "quantize": "quantize:quantize",
+    "tune": "tune:tune",
     "bench": "bench:bench",
     "sessions": "sessions:sessions",
 }
