@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from pararnn_server.fetch.chat_models import mixers_name
 from torch import Tensor
 
 from checkpoints.distil.layers import PLAIN, compiled_layers, has_compiler
@@ -25,7 +26,6 @@ from checkpoints.distil.text.teacher_replies import replies_file
 from checkpoints.distil.token_streams import KINDS, Streams, encode_streams, load_streams, save_streams
 from checkpoints.distil.trainer import Trainer
 from checkpoints.distil.windows import SHORT, Batch, TrainingBatches, Windows, batch_of
-from pararnn_core.assemble.mixers_file import mixers_name
 
 PROBE_WINDOWS = 12
 COMMITTED = Path(__file__).parent

@@ -61,11 +61,6 @@ class StoredMixers:
         return None if found is None else found.float()
 
 
-def mixers_name(cell: str) -> str:
-    """Return the name that a file of mixers has among the parts of the chat models."""
-    return f"mixers-{cell}.safetensors.xz"
-
-
 def format_of(name: str) -> MatrixFormat:
     """Return the format of a matrix."""
     # In 4 bits the cells' input matrices would cause three quarters of the loss.

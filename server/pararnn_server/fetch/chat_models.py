@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pararnn_core.assemble.mixers_file import mixers_name
-
 _HERE = Path(__file__).resolve().parents[1]
 SUFFIXES = {"int4": "", "int8": "-int8", "bfloat16": "-bf16"}
 """Weight type -> end of the directory's name. The first that is there is served without a name."""
 MEGABYTES = {"int4": 97, "int8": 148, "bfloat16": 285}
 """Disk space of a directory, by weight type."""
+
+
+def mixers_name(cell: str) -> str:
+    """Return the name of the file of a cell's mixers among the parts."""
+    return f"mixers-{cell}.safetensors.xz"
 
 
 @dataclass(frozen=True)
