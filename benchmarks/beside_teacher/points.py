@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 CONTEXTS = (64, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 100_000)
@@ -13,7 +16,13 @@ TEACHER_CONTEXT = 8192
 TEACHER_LIMIT = 16_384
 """The longest context in which it is measured, to show what happens beyond its training."""
 DECODED = 64
-"""Tokens that a measurement of speed decodes after a context."""
+"""Tokens that one measurement of decoding reads after a context."""
+ROUNDS = 5
+"""Measurements of decoding at a context; the median counts."""
+TURN = 2048
+"""Tokens that one model reads before it is the other's turn."""
+PAUSE_SECONDS = 0.05
+"""Before each turn: threads that have finished spin for a while."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +60,45 @@ class Subject(Protocol):
     def loss(self, passage: Sequence[int]) -> float:
         """Return the sum of nats of a passage but its first token; the conversation is as before."""
 
+    def save(self, file: Path) -> None:
+        """Write the conversation to a file."""
 
-def measured(
-    subject: Subject, text: Sequence[int], passages: Sequence[Sequence[int]], contexts: Sequence[int]
+    def load(self, file: Path, tokens: int) -> None:
+        """Replace the conversation by a saved one of so many tokens."""
+
+
+def measure_part(
+    subjects: Sequence[Subject],
+    text: Sequence[int],
+    passages: Sequence[Sequence[int]],
+    before: int,
+    tokens: int,
+    pause: float = PAUSE_SECONDS,
 ) -> list[Point]:
-    """Return the points of a model that reads the text. The passages are not part of it."""
-    points, before = [], 0
+    """Return a point of each subject, which have read `before` tokens of the text and take turns from there.
+
+    The passages are no part of the context.
+    """
+    seconds = [0.0] * len(subjects)
+    for start in range(before, tokens, TURN):
+        for number, subject in enumerate(subjects):
+            time.sleep(pause)
+            seconds[number] += subject.read(text[start : min(start + TURN, tokens)])
+    decodings: list[list[float]] = [[] for _ in subjects]
+    for round_number in range(1 + ROUNDS):
+        for taken, subject in zip(decodings, subjects, strict=True):
+            time.sleep(pause)
+            spent = subject.decode(text[tokens : tokens + DECODED])
+            if round_number:  # The first round warms the caches up.
+                taken.append(spent)
     predicted = sum(len(passage) - 1 for passage in passages)
-    for tokens in contexts:
-        seconds = subject.read(text[before:tokens])
-        loss = sum(subject.loss(passage) for passage in passages) / predicted
-        decode_rate = DECODED / subject.decode(text[tokens : tokens + DECODED])
-        points.append(Point(tokens, subject.memory(), (tokens - before) / seconds, decode_rate, loss))
-        before = tokens
-    return points
+    return [
+        Point(
+            tokens,
+            subject.memory(),
+            (tokens - before) / spent,
+            DECODED / statistics.median(taken),
+            sum(subject.loss(passage) for passage in passages) / predicted,
+        )
+        for subject, spent, taken in zip(subjects, seconds, decodings, strict=True)
+    ]

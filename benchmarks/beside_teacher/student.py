@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from pararnn_core.checkpoint import load_checkpoint
 from pararnn_core.quantize.quality import CHUNK
+from pararnn_core.state.state import StateSnapshot
 
 
 class Student:
@@ -48,6 +49,15 @@ class Student:
         logits = self._step(passage[:-1], every=True)
         self._state.restore(0, before)
         return float(F.cross_entropy(logits, torch.tensor(passage[1:]), reduction="sum"))
+
+    def save(self, file: Path) -> None:
+        """See Subject.save."""
+        file.write_bytes(self._state.snapshot(0).to_bytes())
+
+    def load(self, file: Path, _: int) -> None:
+        """See Subject.load."""
+        parts = self._state.snapshot(0).parts
+        self._state.restore(0, StateSnapshot.from_bytes(parts, file.read_bytes()))
 
     def _step(self, ids: Sequence[int], every: bool) -> Tensor:
         """Read ids and return logits (n, V) after every one, or (1, V) after the last."""

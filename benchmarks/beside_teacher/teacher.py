@@ -25,7 +25,9 @@ class Teacher:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.version = str(self._answer()["ready"])
+        ready = self._answer()
+        self.version, self.features = str(ready["ready"]), str(ready["features"])
+        self.vocab_size = int(ready["vocab_size"])
 
     def read(self, ids: Sequence[int]) -> float:
         """See Subject.read."""
@@ -43,12 +45,21 @@ class Teacher:
         """See Subject.loss."""
         return self._ask("loss", passage)
 
+    def save(self, file: Path) -> None:
+        """See Subject.save."""
+        self._ask("save", str(file))
+
+    def load(self, file: Path, tokens: int) -> None:
+        """See Subject.load. Raises RuntimeError if the file holds another number of tokens."""
+        if int(self._ask("load", str(file))) != tokens:
+            raise RuntimeError(f"{file} does not hold {tokens:,} tokens: remove it and the results")
+
     def close(self) -> None:
         """End the process."""
         self._process.kill()
         self._process.communicate()
 
-    def _ask(self, what: str, value: Sequence[int] | None) -> float:
+    def _ask(self, what: str, value: Sequence[int] | str | None) -> float:
         stream = self._process.stdin
         if stream is None:
             raise RuntimeError("the process has no standard input")

