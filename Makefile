@@ -10,7 +10,7 @@ ARGS ?=
 TORCH_INDEX_URL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test browser lint format bench soak sanitize cuda-check cuda-races distil gpu gpu-build gpu-test gpu-sanitize gpu-tune gpu-bench clean
+.PHONY: help install serve test clients browser lint format bench soak sanitize cuda-check cuda-races distil gpu gpu-build gpu-test gpu-sanitize gpu-tune gpu-bench clean
 
 help:
 	@echo "make serve    set up everything, fetch the chat model (93 MB, once) and serve it on 127.0.0.1:8000"
@@ -18,6 +18,7 @@ help:
 	@echo "              TORCH_INDEX_URL=... takes torch from that package index"
 	@echo "make test     set up everything and run all tests"
 	@echo "make browser  test the page in Chromium (apt-get install chromium)"
+	@echo "make clients  install the SDKs of docs/clients.md and try each of them with a server (needs npm)"
 	@echo "make install  only set up: .venv, native build"
 	@echo "make lint     formatting, lint, types      make format   rewrite to the house format"
 	@echo "make bench    measure on this machine      make soak     the long tests"
@@ -66,6 +67,9 @@ test: .venv/.dev
 # Needs Chromium: apt-get install chromium.
 browser: .venv/.dev
 	@$(BIN)/python -m pytest -v -rs tests/e2e/test_page_in_browser.py tests/server/app/test_page.py $(ARGS)
+
+clients: .venv/.dev
+	@$(BIN)/python -m tests.clients.run $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from pararnn_server.http.error_response import VERSION_HEADER
+from pararnn_server.http.model_pages import Lifecycle, PageQuery, check_unpaged
 from pararnn_server.http.openapi import READING, documented
 from pararnn_server.http.queries import StrictRoute
 from pararnn_server.http.schemas.models import Model, ModelInfo, ModelInfoList, ModelList
@@ -19,17 +21,31 @@ router = APIRouter(route_class=StrictRoute, tags=["models"])
 
 
 @router.get("/v1/models", **documented((ModelList, ModelInfoList), READING))
-async def list_models(request: Request) -> Response:
-    """List the models that are served, each once under each of its names."""
+async def list_models(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 20,
+    after_id: Annotated[str, Query(max_length=256)] = "",
+    before_id: Annotated[str, Query(max_length=256)] = "",
+    lifecycle: Annotated[tuple[Lifecycle, ...], Query(alias="lifecycle[]", max_length=3)] = (),
+) -> Response:
+    """List the models that are served, each once under each of its names.
+
+    With the header `anthropic-version` the list has pages.
+    """
     service = service_of(request)
     # While nothing is loaded this is a 503, not an empty list.
     service.models.get()
-    served = [(service.models.get(name), name) for name in service.models.names]
+    names = service.models.names
     if VERSION_HEADER not in request.headers:
-        return JSONResponse({"object": "list", "data": [_describe(*each) for each in served]})
-    infos = [_info(*each, service.settings) for each in served]
-    ends = {"first_id": infos[0]["id"], "last_id": infos[-1]["id"]}
-    return JSONResponse({"data": infos, **ends, "has_more": False})
+        check_unpaged(request.query_params)
+        data = [_describe(service.models.get(name), name) for name in names]
+        return JSONResponse({"object": "list", "data": data})
+    page = PageQuery(limit, after_id, before_id, lifecycle).page(names)
+    infos = [_info(service.models.get(name), name, service.settings) for name in page.names]
+    ends: dict[str, object] = {"first_id": None, "last_id": None}
+    if infos:
+        ends = {"first_id": infos[0]["id"], "last_id": infos[-1]["id"]}
+    return JSONResponse({"data": infos, **ends, "has_more": page.has_more})
 
 
 @router.get("/v1/models/{model_id:path}", **documented((Model, ModelInfo), (*READING, 404)))

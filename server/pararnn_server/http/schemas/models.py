@@ -43,9 +43,9 @@ class ModelInfo(ResponseBody):
 
 
 class ModelInfoList(ResponseBody):
-    """List of all models as Anthropic's clients read it; there is one page."""
+    """Page of models as Anthropic's clients read it. first_id, last_id: null on an empty page."""
 
     data: list[ModelInfo]
-    first_id: str
-    last_id: str
-    has_more: Literal[False]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
