@@ -66,7 +66,7 @@ test: .venv/.dev
 
 # Needs Chromium: apt-get install chromium.
 browser: .venv/.dev
-	@$(BIN)/python -m pytest -v -rs tests/e2e/test_page_in_browser.py tests/server/app/test_page.py $(ARGS)
+	@$(BIN)/python -m pytest -v -rs tests/e2e/test_page_*.py tests/server/app/test_page.py $(ARGS)
 
 clients: .venv/.dev
 	@$(BIN)/python -m tests.clients.run $(ARGS)
