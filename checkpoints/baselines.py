@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from tokenizers import Tokenizer
 
-from checkpoints.build_tokenizer import encode_source, token_id
-from checkpoints.chat_template import END_OF_TEXT
 from checkpoints.corpus import Document
 from checkpoints.ngram import Keys, NGram, bits
+from pararnn_core.training.chat_template import END_OF_TEXT
+from pararnn_core.training.tokenizer import encode_source, token_id
 
 ORDER = 5
 BYTE_BOUNDARY = 256

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from checkpoints.run_folder import Row
 from checkpoints.samples import Sample
 from pararnn_core.models.pararnn.config import ModelConfig
-
-CURVE_FILE = "learning-curve.png"
+from pararnn_core.training.card import CURVE_FILE, processor_name
+from pararnn_core.training.run_folder import Row
 
 
 @dataclass(frozen=True)
@@ -19,6 +17,7 @@ class CardFacts:
     name: str
     config: ModelConfig
     run: Mapping[str, Any]
+    training_tokens: int
     rows: Sequence[Row]
     figures: Mapping[str, float]
     samples: Sequence[Sample]
@@ -46,18 +45,11 @@ stay under that one.
 """
 
 
-def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return Linux's name of the processor, or "an unknown processor"."""
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "an unknown processor"
-
-
 def _summary(facts: CardFacts) -> str:
     config = facts.config
     return f"""# {facts.name}
 
-A Para{config.cell.upper()} language model of {facts.run["parameters"]:,} parameters, trained from scratch on
+A Para{config.cell.upper()} language model of {config.num_parameters:,} parameters, trained from scratch on
 the sources of the Python standard library. Weights are {config.dtype}.
 
 | | |
@@ -65,23 +57,25 @@ the sources of the Python standard library. Weights are {config.dtype}.
 | layers, hidden size, heads | {config.num_hidden_layers}, {config.hidden_size}, {config.num_heads} |
 | MLP hidden size | {config.mlp_hidden_size} |
 | vocabulary | {config.vocab_size} byte-level BPE tokens, embeddings tied |
-| trained on sequences of | {facts.run["recipe"]["seq_len"]} tokens |
+| trained on sequences of | {facts.run["plan"]["recipe"]["seq_len"]} tokens |
 """
 
 
 def _training(facts: CardFacts) -> str:
-    run, recipe, last = facts.run, facts.run["recipe"], facts.rows[-1]
-    epochs = last["tokens"] / run["training_tokens"]
+    run, plan, last = facts.run, facts.run["plan"], facts.rows[-1]
+    recipe = plan["recipe"]
+    epochs = last["tokens"] / facts.training_tokens
     optimizer = "Muon for matrices, AdamW for the rest" if recipe["use_muon"] else "AdamW"
     shape = f"{recipe['batch_size']} x {recipe['seq_len']}"
     return f"""## Training
 
 {last["tokens"] / 1e6:.2f} million tokens, in {int(last["step"]):,} steps of {shape}, from \
-{run["training_tokens"] / 1e6:.2f} million different ones ({epochs:.1f} epochs).
+{facts.training_tokens / 1e6:.2f} million different ones ({epochs:.1f} epochs).
 About a tenth of them are chats made from functions and their docstrings.
 {optimizer}; peak learning rate {recipe["learning_rate"]}, falling to zero; recurrent weights within +-0.5.
-{last["seconds"] / 60:.0f} minutes on {run["threads"]} thread of {processor_name()}, shared with other work.
-Corpus: Python {run["python"]}, SHA-256 `{run["corpus_sha256"]}`. PyTorch {run["torch"]}.
+Matrix products in {recipe["products"]}.
+{last["seconds"] / 60:.0f} minutes on {plan["threads"]} thread of {processor_name()}, shared with other work.
+Corpus: Python {run["python"]}, SHA-256 `{run["text_sha256"]}`. PyTorch {run["torch"]}.
 
 ![Learning curve]({CURVE_FILE})
 """

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from checkpoints.chat_template import Message, render_chat
 from checkpoints.corpus import Document
+from pararnn_core.training.chat_template import Message, render_chat
 
 MAX_CODE_CHARS = 1200
 MAX_SUMMARY_CHARS = 300

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from checkpoints.chat_template import SPECIAL_TOKENS
+from pararnn_core.training.chat_template import SPECIAL_TOKENS
 
 HELD_OUT_PER_MILLE = 50
 

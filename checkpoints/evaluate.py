@@ -18,12 +18,12 @@ from checkpoints.baselines import (
     token_ngram_bits_per_byte,
     xz_bits_per_byte,
 )
-from checkpoints.build_tokenizer import load_tokenizer
 from checkpoints.corpus import Document, load_documents, split_documents
 from checkpoints.token_data import encode_documents
 from pararnn_core.checkpoint import CheckpointError, load_checkpoint
 from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from pararnn_core.quantize.quality import served_logits
+from pararnn_core.training.tokenizer import load_tokenizer
 
 CHUNK = 1024
 

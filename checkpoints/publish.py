@@ -1,21 +1,22 @@
 """Publication of a run as a checkpoint: `python -m checkpoints.publish --run runs/gru --out DIR`."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from checkpoints.build_tokenizer import load_tokenizer, token_id
-from checkpoints.card import CURVE_FILE, CardFacts, render_card
-from checkpoints.chat_template import END_OF_TEXT, END_OF_TURN
-from checkpoints.curve import save_curve
+from checkpoints.card import CardFacts, render_card
 from checkpoints.evaluate import evaluate
-from checkpoints.run_folder import RunFolder
 from checkpoints.samples import TEMPERATURE, TOP_P, draw_samples
 from pararnn_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pararnn_core.models.pararnn.config import ModelConfig
 from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
+from pararnn_core.training.card import CURVE_FILE
+from pararnn_core.training.chat_template import END_OF_TEXT, END_OF_TURN
+from pararnn_core.training.curve import save_curve
+from pararnn_core.training.prepare import prepared
+from pararnn_core.training.run_folder import RunFolder
+from pararnn_core.training.tokenizer import load_tokenizer, token_id
 
 
 def save_weights(folder: RunFolder, out: Path) -> ModelConfig:
@@ -38,12 +39,11 @@ def publish(folder: RunFolder, out: Path) -> None:
     save_weights(folder, out)
     figures = evaluate(out)
     model, tokenizer = load_checkpoint(out), load_tokenizer(out)
-    run = json.loads((folder.path / "run.json").read_text())
-    rows = folder.rows()
-    facts = CardFacts(out.name, model.config, run, rows, figures, draw_samples(model, tokenizer))
+    run, rows, samples = prepared(folder), folder.rows(), draw_samples(model, tokenizer)
+    facts = CardFacts(out.name, model.config, run.facts, len(run.training), rows, figures, samples)
     (out / "README.md").write_text(render_card(facts))
     baselines = {"5-gram of tokens": figures["token_5gram"], "xz -9e": figures["xz"]}
-    save_curve(rows, baselines, run["bits_per_byte_of_a_nat"], out / CURVE_FILE)
+    save_curve(rows, baselines, run.bits_per_nat, out / CURVE_FILE)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,12 +9,12 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
-from checkpoints.build_tokenizer import load_tokenizer
 from checkpoints.corpus import load_documents, split_documents
 from checkpoints.evaluate import ended_documents
 from checkpoints.quantize_shipped import BITS, MADE, PUBLISHED, quantized_name
 from pararnn_core.checkpoint import CheckpointError, checkpoint_info, load_checkpoint
 from pararnn_core.quantize.quality import Quality, measure_quality
+from pararnn_core.training.tokenizer import load_tokenizer
 
 _COLUMNS = ("MB", "perplexity", "change", "KL mean", "KL 99 %", "top-1")
 _WIDTH_OF_A_FILE = 110

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from checkpoints.baselines import num_bytes
-from checkpoints.build_tokenizer import load_tokenizer
-from checkpoints.card import CURVE_FILE
 from checkpoints.corpus import Document, load_documents, split_documents
 from checkpoints.evaluate import ended_documents
 from checkpoints.token_data import encode_training
 from pararnn_core.checkpoint import CheckpointError
 from pararnn_core.quantize import Text, quantize_checkpoint
 from pararnn_core.quantize.quantize_card import Quantized
+from pararnn_core.training.card import CURVE_FILE
+from pararnn_core.training.tokenizer import load_tokenizer
 
 MODEL = "paragru-5m-stdlib"
 BITS = (8, 4)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
-from checkpoints.build_tokenizer import encode_chat, encode_source, token_id
-from checkpoints.chat_template import END_OF_TEXT, render_chat
 from pararnn_core.generate import generate
 from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from pararnn_core.sampling_params import SamplingParams
+from pararnn_core.training.chat_template import END_OF_TEXT, render_chat
+from pararnn_core.training.tokenizer import encode_chat, encode_source, token_id
 
 MAX_TOKENS = 96
 # They end where a token ends. A final newline would not: it belongs to the token of the next indentation.

@@ -1,30 +1,25 @@
 """Training of a model. Use: python -m checkpoints.train --cell gru --run runs/gru --max-minutes 90"""
 
 import argparse
-import json
 import platform
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from tokenizers import Tokenizer
+import numpy as np
+from pararnn_server.commands.stop_signals import StopSignals
+from pararnn_server.commands.training_progress import training_progress
 
-from checkpoints.build_tokenizer import save_tokenizer, token_id, train_tokenizer
-from checkpoints.chat_template import END_OF_TEXT, END_OF_TURN
-from checkpoints.corpus import Document, corpus_fingerprint, load_documents, split_documents
-from checkpoints.held_out import HeldOutProbe
-from checkpoints.run_folder import Row, RunFolder
-from checkpoints.schedule import Budget
-from checkpoints.token_data import encode_documents, encode_training
-from checkpoints.trainer import DivergedError, Recipe, Trainer
-from pararnn_core import ops
+from checkpoints.build_tokenizer import VOCAB_SIZE
+from checkpoints.corpus import corpus_fingerprint, load_documents, split_documents
+from checkpoints.token_data import Ids, encode_documents, encode_training
 from pararnn_core.cells import CELLS
-from pararnn_core.models.pararnn.config import ModelConfig
-
-SAVE_SECONDS = 180.0
-PROBE_SECONDS = 120.0
+from pararnn_core.training.chat_template import END_OF_TEXT, END_OF_TURN
+from pararnn_core.training.plan import Plan
+from pararnn_core.training.prepare import TOKENIZER_FOLDER, prepared, write_data
+from pararnn_core.training.run import Run
+from pararnn_core.training.run_folder import RunFolder
+from pararnn_core.training.tokenizer import save_tokenizer, token_id, train_tokenizer
+from pararnn_core.training.trainer import DivergedError, Recipe
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,124 +30,81 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
     parser.add_argument("--max-steps", type=int, help="end after so many steps (reproducible)")
     parser.add_argument("--max-minutes", type=float, help="end after so many minutes in all")
-    parser.add_argument("--hidden-size", type=int, default=256, help="default: %(default)s")
-    parser.add_argument("--layers", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--intermediate-size", type=int, default=640, help="default: %(default)s")
     parser.add_argument("--seq-len", type=int, default=Recipe.seq_len, help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=Recipe.batch_size, help="default: %(default)s")
     parser.add_argument(
         "--learning-rate", type=float, default=Recipe.learning_rate, help="peak; default: %(default)s"
     )
     parser.add_argument("--adamw-only", action="store_true", help="AdamW for the matrices too, not Muon")
+    parser.add_argument("--products", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--compile", action="store_true", help="compile the layers")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
     return parser
 
 
-def model_config(options: argparse.Namespace, tokenizer: Tokenizer) -> ModelConfig:
-    """Return the config with the tokenizer's vocabulary."""
-    return ModelConfig(
-        cell=options.cell,
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=options.hidden_size,
-        num_hidden_layers=options.layers,
-        num_heads=4,
-        intermediate_size=options.intermediate_size,
-        tie_embeddings=True,
-        bos_token_id=token_id(tokenizer, END_OF_TEXT),
-        eos_token_id=token_id(tokenizer, END_OF_TURN),
-    )
-
-
-def build_trainer(options: argparse.Namespace) -> tuple[Trainer, HeldOutProbe]:
-    """Build corpus, tokenizer and model, and write the tokenizer and run.json into the run's folder."""
-    folder = RunFolder(options.run, options.resume)
-    documents = load_documents()
-    training, held_out = split_documents(documents)
-    tokenizer = train_tokenizer(document.text for document in training)
-    save_tokenizer(tokenizer, options.run / "tokenizer")
+def plan_of(options: argparse.Namespace) -> Plan:
+    """Return the plan of the options."""
     recipe = Recipe(
         seq_len=options.seq_len,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         use_muon=not options.adamw_only,
         seed=options.seed,
+        products=options.products,
+        compiled=options.compile,
     )
-    trainer = Trainer(model_config(options, tokenizer), recipe, encode_training(tokenizer, training), folder)
-    probe = HeldOutProbe(encode_documents(tokenizer, held_out), sum(len(d.text.encode()) for d in held_out))
-    write_facts(options, trainer, documents, probe)
-    return trainer, probe
-
-
-def write_facts(
-    options: argparse.Namespace, trainer: Trainer, documents: Sequence[Document], probe: HeldOutProbe
-) -> None:
-    """Write run.json, the facts of the card that are not in the log."""
-    facts = {
-        "parameters": trainer.model.config.num_parameters,
-        "training_tokens": trainer.windows.num_tokens,
-        "bits_per_byte_of_a_nat": probe.bits_per_nat_token,
-        "corpus_sha256": corpus_fingerprint(documents),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": options.threads,
-        "recipe": trainer.recipe.__dict__,
-    }
-    (options.run / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
-
-
-class Reporter:
-    """A callback after each step. It logs and shows progress; every few minutes it probes and saves."""
-
-    def __init__(self, trainer: Trainer, probe: HeldOutProbe, budget: Budget, bar: Progress) -> None:
-        self.trainer, self.probe, self.budget, self.bar = trainer, probe, budget, bar
-        self.task = bar.add_task("", total=1.0, loss=float("nan"), rate=0.0, step=trainer.next_step)
-        self.saved = self.probed = self.stepped = time.monotonic()
-
-    def __call__(self, row: Row) -> None:
-        """Handle the row of a step from Trainer.run."""
-        now = time.monotonic()
-        rate = self.trainer.tokens_per_step / (now - self.stepped)
-        self.stepped = now
-        self.bar.update(
-            self.task,
-            completed=min(1.0, self.budget.progress(int(row["step"]))),
-            loss=row["loss"],
-            rate=rate,
-            step=int(row["step"]),
-        )
-        if now - self.probed >= PROBE_SECONDS:
-            row = {**row, "held_out_bits_per_byte": self.probe.bits_per_byte(self.trainer.model)}
-            self.probed = time.monotonic()
-        self.trainer.folder.log(row)
-        if now - self.saved >= SAVE_SECONDS:
-            self.trainer.save(self.budget)
-            self.saved = time.monotonic()
-
-
-def progress_bar() -> Progress:
-    """Return a progress bar with step, loss in nats per token, speed, time spent and left."""
-    return Progress(
-        BarColumn(),
-        TextColumn("{task.percentage:>5.1f}%  step {task.fields[step]}  loss {task.fields[loss]:.3f}"),
-        TextColumn("{task.fields[rate]:,.0f} tokens/s"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+    return Plan(
+        text=f"the standard library of Python {platform.python_version()}",
+        vocab_size=VOCAB_SIZE,
+        size="5m",
+        cell=options.cell,
+        steps=options.max_steps,
+        minutes=options.max_minutes,
+        threads=options.threads,
+        recipe=recipe,
     )
+
+
+def prepare(plan: Plan, folder: RunFolder) -> None:
+    """Write the corpus, its chats and the tokenizer into the run's folder."""
+    documents = load_documents()
+    training, held_out = split_documents(documents)
+    tokenizer = train_tokenizer((document.text for document in training), VOCAB_SIZE)
+    save_tokenizer(tokenizer, folder.path / TOKENIZER_FOLDER)
+    special = [token_id(tokenizer, token) for token in (END_OF_TEXT, END_OF_TURN)]
+    config = plan.config(tokenizer.get_vocab_size(), *special)
+
+    def encoded() -> Iterator[tuple[bool, list[int], int]]:
+        for ids in _shuffled(encode_training(tokenizer, training), plan.recipe.seed):
+            yield False, ids.tolist(), 0
+        for document, ids in zip(held_out, encode_documents(tokenizer, held_out), strict=True):
+            yield True, ids.tolist(), len(document.text.encode())
+
+    facts = {"text": plan.text, "text_sha256": corpus_fingerprint(documents)}
+    write_data(folder, plan, config, encoded(), {**facts, "python": platform.python_version()})
+
+
+def _shuffled(documents: Sequence[Ids], seed: int) -> Iterator[Ids]:
+    """Yield the documents in a random order, in which chats and files are mixed."""
+    for index in np.random.default_rng(seed).permutation(len(documents)):
+        yield documents[index]
 
 
 def train(options: argparse.Namespace) -> None:
     """Train. Raises ValueError, FileExistsError, FileNotFoundError or DivergedError with the reason."""
-    torch.set_num_threads(options.threads)
-    if ops.is_available():
-        ops.set_num_threads(options.threads)
-    Budget(options.max_steps, options.max_minutes)
-    trainer, probe = build_trainer(options)
-    elapsed = trainer.restore() if options.resume else 0.0
-    budget = Budget(options.max_steps, options.max_minutes, elapsed)
-    with progress_bar() as bar:
-        trainer.run(budget, Reporter(trainer, probe, budget, bar))
-    trainer.save(budget)
+    plan = plan_of(options)
+    if plan.steps is None and plan.minutes is None:
+        raise ValueError("give --max-steps, --max-minutes or both: a run must end")
+    folder = RunFolder(options.run, options.resume)
+    if not options.resume:
+        prepare(plan, folder)
+    data = prepared(folder)
+    if data.plan != plan:
+        raise ValueError(f"{folder.path} was begun with other settings: {data.plan}")
+    run = Run(data, folder)
+    with StopSignals() as stop, training_progress(compiling=plan.recipe.compiled) as show:
+        run.train(show, stop)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -161,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         train(options)
-    except (ValueError, FileExistsError, FileNotFoundError, DivergedError) as error:
+    except (ValueError, FileExistsError, FileNotFoundError, BlockingIOError, DivergedError) as error:
         parser.exit(1, f"{error}\n")
 
 

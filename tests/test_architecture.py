@@ -20,7 +20,7 @@ ROOMS = {
         ("device",),
         ("models/pararnn",),
         ("checkpoint",),
-        ("convert", "quantize"),
+        ("convert", "quantize", "training"),
         ("assemble", "tuning"),
     ),
     "pararnn_server": (
@@ -41,7 +41,7 @@ ROOMS = {
 }
 """Lowest first. A room imports only rooms of lower lines, and none of its own line."""
 
-MOST_ROOMS = {"pararnn_core": 14, "pararnn_server": 20}
+MOST_ROOMS = {"pararnn_core": 15, "pararnn_server": 20}
 TORCH_FREE = (
     "http/schemas",
     "engine/scheduler",
@@ -62,6 +62,8 @@ IMPORTS_BY_STRING = {
     "pararnn_server.commands.serve": {"pararnn_server.app.process"},
     # To see that a model is there already needs no torch.
     "pararnn_server.fetch.fetch_model": {"pararnn_core.assemble.assemble"},
+    # Matplotlib is an extra.
+    "pararnn_core.training.finish": {"pararnn_core.training.curve"},
     # The redis client is an extra.
     "pararnn_server.sessions.stores.open_store": {"pararnn_server.sessions.stores.redis_store"},
 }

@@ -119,6 +119,9 @@ class Cell(HasMode, Recurrence):
         "auto", the fastest native kernel for this cell and dtype. Where none exists, "auto" is "sequential"
         on a CPU and "parallel" elsewhere.
         """
+        if torch.compiler.is_compiling() and self._is_native(bx) and (mode or self.mode) == "auto":
+            # A compiler follows the native operation, but not the choice of solvers.
+            return native.traced(self, bx, initial_state, cu_seqlens)
         sizes = (self.num_gates, self.num_states, self.state_dim)
         check_recurrence(bx, initial_state, cu_seqlens, sizes, self.compute_dtype)
         solver = self._solver(self.mode if mode is None else mode_named(mode), bx, cu_seqlens)
@@ -151,8 +154,12 @@ class Cell(HasMode, Recurrence):
         if bx.device.type != "cpu":
             known = kernels.unsupported_reason(self, bx, fused=True) is None
             return kernels.fastest(self, bx, cu_seqlens) if known else _NEWTON
-        known = self.native_name is not None and bx.dtype == torch.float32 and ops.is_available()
-        return native.STEP_BY_STEP if known else _SEQUENTIAL
+        return native.STEP_BY_STEP if self._is_native(bx) else _SEQUENTIAL
+
+    def _is_native(self, bx: Tensor) -> bool:
+        """Return True if the native CPU kernels compute this cell for inputs like bx."""
+        known = self.native_name is not None and bx.dtype == torch.float32 and bx.device.type == "cpu"
+        return known and ops.is_available()
 
 
 def _sequential(

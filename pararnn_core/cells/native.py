@@ -28,6 +28,12 @@ def step_by_step(
     return ops.recurrence(name, *tensors), None
 
 
+def traced(cell: Recurrence, bx: Tensor, initial_state: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """Return the same states in code that torch.compile traces; differentiable once."""
+    name, a, c = weights(cell)
+    return ops.traced_recurrence(name, bx.contiguous(), a, c, initial_state, cu_seqlens)
+
+
 def _backward(cell: Recurrence, at: Trajectory, grad_states: Tensor) -> Gradients:
     names = list(cell.solved_parameters())
     # These are the tensors of the solve; the cell's own may have changed since.

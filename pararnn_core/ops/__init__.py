@@ -30,7 +30,7 @@ from pararnn_core.ops.products import (
     takes_floats,
     takes_integers,
 )
-from pararnn_core.ops.recurrence import recurrence, recurrence_, recurrence_backward
+from pararnn_core.ops.recurrence import recurrence, recurrence_, recurrence_backward, traced_recurrence
 from pararnn_core.ops.sampling import TokenLogprobs, sample, token_logprobs
 from pararnn_core.ops.scans import ScanReport, linear_scan, newton_recurrence, newton_recurrence_
 from pararnn_core.ops.threads import available_isa_levels, isa_level, num_threads, set_num_threads
@@ -80,5 +80,6 @@ __all__ = [
     "takes_floats",
     "takes_integers",
     "token_logprobs",
+    "traced_recurrence",
     "unpack",
 ]

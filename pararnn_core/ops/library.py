@@ -30,9 +30,17 @@ def library_path() -> Path | None:
 
 
 @functools.cache
+def _is_available() -> bool:
+    return library_path() is not None
+
+
 def is_available() -> bool:
     """Return True if the native library exists. The plain PyTorch code runs without it."""
-    return library_path() is not None
+    return _is_available()
+
+
+# A compiler need not follow the search for the file.
+torch.compiler.assume_constant_result(is_available)  # type: ignore[no-untyped-call]  # torch has no types here
 
 
 @functools.cache

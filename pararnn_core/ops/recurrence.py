@@ -37,6 +37,25 @@ def recurrence(
     return states
 
 
+def traced_recurrence(
+    cell: str, bx: Tensor, a: Tensor, c: Tensor | None, initial_state: Tensor, cu_seqlens: Tensor
+) -> Tensor:
+    """Return `recurrence` without its check for tangents, which a compiler cannot trace.
+
+    The library must be loaded before tracing begins.
+    """
+    states: Tensor = torch.ops.pararnn.recurrence(_number(cell), bx, a, c, initial_state, cu_seqlens)
+    return states
+
+
+def _number(cell: str) -> int:
+    return cell_number(cell)
+
+
+# A compiler need not follow the call into the library.
+torch.compiler.assume_constant_result(_number)  # type: ignore[no-untyped-call]  # torch has no types here
+
+
 def _has_tangent(tensor: Tensor) -> bool:
     return unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]  # torch has no types here
 

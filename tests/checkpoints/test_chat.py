@@ -5,8 +5,8 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from checkpoints.chat_corpus import Function, chat_texts, conversation, functions_of
-from checkpoints.chat_template import CHAT_TEMPLATE, render_chat
 from checkpoints.corpus import Document
+from pararnn_core.training.chat_template import CHAT_TEMPLATE, render_chat
 
 SOURCE = '''
 class Box:

@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from checkpoints.chat_template import SPECIAL_TOKENS
 from checkpoints.corpus import (
     corpus_fingerprint,
     is_included,
     load_documents,
     split_documents,
 )
+from pararnn_core.training.chat_template import SPECIAL_TOKENS
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from checkpoints.build_tokenizer import save_tokenizer, train_tokenizer
 from checkpoints.corpus import Document
 from checkpoints.evaluate import CHUNK, document_nats, main, model_bits_per_byte
-from checkpoints.held_out import HeldOutProbe
 from checkpoints.token_data import encode_documents
+from pararnn_core.training.forward import Forward
+from pararnn_core.training.held_out import HeldOutProbe
+from pararnn_core.training.tokenizer import save_tokenizer, train_tokenizer
 from tests.fixtures import TINY_VOCAB_SIZE, tiny_model
 
 
@@ -34,8 +36,9 @@ def test_a_uniform_model_costs_the_same_bits_for_every_token(tmp_path: Path) -> 
     size = sum(map(len, texts))
     expected = tokens * torch.log2(torch.tensor(float(tokenizer.get_vocab_size()))).item() / size
     assert model_bits_per_byte(model, tmp_path, documents) == pytest.approx(expected, rel=1e-5)
-    probe = HeldOutProbe(encode_documents(tokenizer, documents), size)
-    assert probe.bits_per_byte(model) == pytest.approx(expected, rel=1e-5)
+    probe = HeldOutProbe(np.concatenate(encode_documents(tokenizer, documents)), size)
+    forward = Forward(model, torch.float32, compiled=False)
+    assert probe.bits_per_byte(forward) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_folder_that_is_no_checkpoint_is_one_clear_error(

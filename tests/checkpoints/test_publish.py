@@ -5,15 +5,17 @@ import pytest
 import torch
 
 from checkpoints import publish
-from checkpoints.build_tokenizer import save_tokenizer, train_tokenizer
-from checkpoints.card import CURVE_FILE, processor_name
 from checkpoints.corpus import Document
-from checkpoints.curve import smoothed
-from checkpoints.run_folder import RunFolder
-from checkpoints.schedule import Budget
 from checkpoints.token_data import encode_documents
-from checkpoints.trainer import Recipe, Trainer
 from pararnn_core.checkpoint import load_checkpoint
+from pararnn_core.training.card import CURVE_FILE, processor_name
+from pararnn_core.training.curve import smoothed
+from pararnn_core.training.plan import Plan
+from pararnn_core.training.prepare import prepared, write_data
+from pararnn_core.training.run import Run
+from pararnn_core.training.run_folder import RunFolder
+from pararnn_core.training.tokenizer import save_tokenizer, train_tokenizer
+from pararnn_core.training.trainer import Recipe
 from tests.fixtures import tiny_config
 
 FIGURES = {
@@ -32,25 +34,15 @@ def finished_run(tmp_path: Path) -> RunFolder:
     tokenizer = train_tokenizer(texts, vocab_size=300)
     folder = RunFolder(tmp_path / "run", resume=False)
     save_tokenizer(tokenizer, folder.path / "tokenizer")
-    ids = encode_documents(tokenizer, [Document(f"{i}.py", text) for i, text in enumerate(texts)])
+    documents = [Document(f"{i}.py", text) for i, text in enumerate(texts)]
     config = tiny_config(
         vocab_size=tokenizer.get_vocab_size(), tie_embeddings=True, bos_token_id=0, eos_token_id=4
     )
-    trainer = Trainer(config, Recipe(seq_len=8, batch_size=2), ids, folder)
-    budget = Budget(max_steps=3, max_minutes=None)
-    trainer.run(budget, folder.log)
-    trainer.save(budget)
-    facts = {
-        "parameters": 1,
-        "training_tokens": 500,
-        "bits_per_byte_of_a_nat": 0.4,
-        "corpus_sha256": "0" * 64,
-        "python": "3.x",
-        "torch": "2.x",
-        "threads": 1,
-        "recipe": {"seq_len": 8, "batch_size": 2, "learning_rate": 1e-3, "use_muon": True},
-    }
-    (folder.path / "run.json").write_text(json.dumps(facts))
+    plan = Plan(text="the library", steps=3, recipe=Recipe(seq_len=8, batch_size=2))
+    encoded = encode_documents(tokenizer, documents)
+    rows = [(i == 0, ids.tolist(), len(texts[i])) for i, ids in enumerate(encoded)]
+    write_data(folder, plan, config, rows, {"text": plan.text, "text_sha256": "0" * 64, "python": "3.x"})
+    Run(prepared(folder), folder).train(lambda report: None, lambda: False)
     return folder
 
 

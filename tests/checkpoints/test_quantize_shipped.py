@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from checkpoints import quality
-from checkpoints.build_tokenizer import save_tokenizer, train_tokenizer
 from checkpoints.corpus import Document, split_documents
 from checkpoints.quantize_shipped import BITS, GROUP_SIZES, quantize_shipped, quantized_name
 from pararnn_core.checkpoint import checkpoint_info, save_checkpoint
+from pararnn_core.training.tokenizer import save_tokenizer, train_tokenizer
 from tests.fixtures import tiny_model
 
 DOCUMENTS = [Document(f"{i}.py", f"def double_{i}(x):\n    return {i} * x\n") for i in range(60)]

@@ -10,14 +10,14 @@ from pararnn_server.models.find_checkpoint import find_checkpoint
 from pararnn_server.settings.server_settings import Settings
 
 from checkpoints.baselines import xz_bits_per_byte
-from checkpoints.build_tokenizer import encode_source, load_tokenizer
-from checkpoints.chat_template import CHAT_TEMPLATE
 from checkpoints.corpus import is_held_out, load_documents
 from checkpoints.evaluate import model_bits_per_byte
 from checkpoints.quantize_shipped import COMMITTED
 from pararnn_core.checkpoint import checkpoint_info, load_checkpoint, verify_checkpoint
 from pararnn_core.generate import generate
 from pararnn_core.sampling_params import SamplingParams
+from pararnn_core.training.chat_template import CHAT_TEMPLATE
+from pararnn_core.training.tokenizer import encode_source, load_tokenizer
 
 ROOT = Path(__file__).parents[2] / "checkpoints"
 CMAKE = ROOT.parent / "csrc" / "CMakeLists.txt"

@@ -30,6 +30,8 @@ COMMANDS = {
     "inspect": "inspect_checkpoint:inspect_checkpoint",
     "convert": "convert:convert",
     "quantize": "quantize:quantize",
+    "train": "train:train",
+    "evaluate": "evaluate:evaluate",
     "tune": "tune:tune",
     "bench": "bench:bench",
     "sessions": "sessions:sessions",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.console import Console
 from pararnn_core.checkpoint.checkpoint_text import MAX_TEMPLATE_BYTES
 from pararnn_core.convert import Conversion, ConvertedCells, convert_checkpoint
 from pararnn_core.storage.untrusted_file import CheckpointError, read_text
+from pararnn_server.commands.assignments import assignment
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
 from pararnn_server.commands.options import option, path_argument, path_option
 from pararnn_server.metrics.units import as_count
@@ -54,7 +54,7 @@ def convert(
     Without --key-map the source must be the state dict of the public ParaRNN fork's trainer, or ParaGRU and
     ParaLSTM cells of the original or of pararnn-torch.
     """
-    overrides = dict(_assignment(text) for text in set_ or [])
+    overrides = dict(assignment(text) for text in set_ or [])
     if dtype is not None:
         overrides["dtype"] = dtype
     with Console(stderr=True).status(f"converting {source}"):
@@ -82,18 +82,6 @@ def _tell(done: Conversion, target: Path) -> None:
     )
     for note in done.notes:
         typer.echo(note, err=True)
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """ "name=value": the value as JSON, or as plain text where it is none."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise CommandFailed(f"--set {text}: write it as field=value")
-    try:
-        # So that 2 becomes a number and null nothing, without a type for each field.
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def _text(path: Path) -> str:

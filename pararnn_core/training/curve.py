@@ -1,17 +1,22 @@
 """The learning curve of a run as a picture."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from checkpoints.run_folder import Row
+from pararnn_core.training.run_folder import Row
 
 SMOOTHING = 0.95
 
 
-def save_curve(rows: Sequence[Row], baselines: dict[str, float], bits_per_nat: float, file: Path) -> None:
+def save_curve(
+    rows: Sequence[Row], baselines: Mapping[str, float], bits_per_nat: float, file: Path | IO[bytes]
+) -> None:
     """Draw training and held-out bits per byte over tokens, with baselines, and the learning rate below.
 
     bits_per_nat: factor of the corpus from nats per token to bits per byte
@@ -21,11 +26,13 @@ def save_curve(rows: Sequence[Row], baselines: dict[str, float], bits_per_nat: f
     _losses(top, rows, bits_per_nat)
     for (name, value), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
         top.axhline(value, color="grey", linestyle=style, linewidth=1, label=f"{name} {value:.2f}")
-    top.set(ylabel="bits per byte", ylim=(0.8, 3.0))
+    # The first steps are far above all others, and would flatten them.
+    losses = [row["loss"] * bits_per_nat for row in rows]
+    top.set(ylabel="bits per byte", ylim=(0.9 * min(losses), losses[len(losses) // 20]))
     top.legend()
     bottom.plot([row["tokens"] / 1e6 for row in rows], [row["learning_rate"] for row in rows], color="black")
     bottom.set(xlabel="million tokens", ylabel="learning rate")
-    figure.savefig(file)
+    figure.savefig(file, format="png")
 
 
 def _losses(axes: Axes, rows: Sequence[Row], bits_per_nat: float) -> None:

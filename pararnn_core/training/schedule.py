@@ -1,5 +1,7 @@
 """Learning rate over a run: warm-up, a long constant part, and a decay to zero at the end."""
 
+from __future__ import annotations
+
 import time
 from dataclasses import dataclass
 
@@ -25,7 +27,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.max_steps is None and self.max_minutes is None:
-            raise ValueError("give --max-steps, --max-minutes or both: a run must end")
+            raise ValueError("give --steps or --minutes: a run must end")
         self._start = time.monotonic() - self.elapsed
 
     def seconds(self) -> float:

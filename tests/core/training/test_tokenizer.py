@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 
-from checkpoints.build_tokenizer import (
+from pararnn_core.training.chat_template import SPECIAL_TOKENS, render_chat
+from pararnn_core.training.tokenizer import (
     encode_chat,
     encode_source,
     load_tokenizer,
@@ -14,7 +15,6 @@ from checkpoints.build_tokenizer import (
     token_id,
     train_tokenizer,
 )
-from checkpoints.chat_template import SPECIAL_TOKENS, render_chat
 
 TEXTS = [f"def function_{i}(self, value):\n    return self.value + {i}\n" for i in range(200)]
 

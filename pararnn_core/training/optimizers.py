@@ -1,12 +1,15 @@
 """Muon for the matrices of the layers and AdamW for all other parameters, with one learning rate."""
 
-from collections.abc import Iterable, Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from checkpoints.muon import Muon
+from pararnn_core.training.muon import Muon
 
 WEIGHT_DECAY = 0.1
 BETAS = (0.9, 0.95)
@@ -17,7 +20,9 @@ MUON_MODULES = ("in_proj", "out_proj", "gate_proj", "up_proj", "down_proj")
 class Optimizers:
     """Both optimizers as one."""
 
-    def __init__(self, model: nn.Module, use_muon: bool = True) -> None:
+    def __init__(
+        self, model: nn.Module, use_muon: bool = True, products: torch.dtype = torch.float32
+    ) -> None:
         groups = parameter_groups(model, use_muon)
         self.parts: list[Optimizer] = [
             AdamW(
@@ -26,11 +31,11 @@ class Optimizers:
                     {"params": groups["plain"], "weight_decay": 0.0},
                 ],
                 betas=BETAS,
+                fused=True,
             )
         ]
         if groups["muon"]:
-            muon = Muon(groups["muon"], WEIGHT_DECAY)
-            self.parts.append(muon)
+            self.parts.append(Muon(groups["muon"], WEIGHT_DECAY, products))
 
     def step(self, learning_rate: float) -> None:
         """Update the parameters and free their gradients."""
@@ -58,15 +63,10 @@ def parameter_groups(model: nn.Module, use_muon: bool) -> dict[str, list[nn.Para
     return groups
 
 
-def clip_recurrent_weights(parameters: Iterable[tuple[str, Tensor]], limit: float) -> None:
-    """Clamp every cell's A and C to [-limit, limit] in place."""
-    for name, parameter in parameters:
-        if name.endswith((".cell.A", ".cell.C")):
-            parameter.data.clamp_(-limit, limit)
-
-
-def _group(name: str, parameter: Tensor, use_muon: bool) -> str:
-    if parameter.ndim < 2 or name.endswith((".conv.weight", ".cell.A", ".cell.b", ".cell.C")):
+def _group(name: str, parameter: nn.Parameter, use_muon: bool) -> str:
+    # Of a cell only B multiplies its inputs. The others are recurrent weights and biases.
+    per_channel = name.endswith(".conv.weight") or (".cell." in name and not name.endswith(".B"))
+    if parameter.ndim < 2 or per_channel:
         return "plain"
     if use_muon and any(f".{module}." in name for module in MUON_MODULES):
         return "muon"

@@ -1,4 +1,6 @@
-"""Special tokens, and the chat template of every shipped model, which also renders the training data."""
+"""Special tokens, and the chat template of models that are trained here."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
