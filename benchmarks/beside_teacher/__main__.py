@@ -93,7 +93,7 @@ def token_ids(checkpoint: Path, text: Path) -> list[int]:
 
 
 def settings(options: argparse.Namespace, teacher: Teacher) -> dict[str, str | int]:
-    """Return what the parts of a run have in common."""
+    """Return the settings that all parts of a run share."""
     machine, config = Machine.here(), checkpoint_info(options.checkpoint).config
     weights = options.checkpoint / "model.safetensors"
     return {

@@ -91,11 +91,12 @@ def sum_of_squares(inputs: Iterable[Tensor], heads: int, group_size: int) -> Ten
 
 
 def rounding_inputs(module: nn.Module, heads: int, group_size: int) -> RemovableHandle:
-    """Round the argument of `module` as a quantised matrix does, until the returned hook is removed."""
+    """Round the first argument of `module` as a quantised matrix does, until the returned hook is removed."""
 
-    def as_multiplied(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
-        (x,) = arguments
-        return (_as_multiplied(x.flatten(0, -2), heads, group_size).view_as(x),)
+    def as_multiplied(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        # A cell also gets the state that it starts from, or None.
+        x, *others = arguments
+        return (_as_multiplied(x.flatten(0, -2), heads, group_size).view_as(x), *others)
 
     return module.register_forward_pre_hook(as_multiplied)
 
