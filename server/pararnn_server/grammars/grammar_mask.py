@@ -15,6 +15,8 @@ from pararnn_server.grammars.messages import plain
 
 # Of the ids that a grammar forces: the engine's thread moves on by so many at once.
 FORCED_AT_ONCE = 64
+# The error of llguidance where no id may come and the text is not complete.
+_NO_TEXT = "NoExtensionBias"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,5 +100,9 @@ class GrammarMask:
         self.is_complete = self._matcher.is_stopped()
 
     def _given_up(self) -> BadRequest:
-        message = f"{self._param}: this grammar takes too much to follow: {plain(self._matcher.get_error())}."
+        reason = self._matcher.get_error()
+        if reason.startswith(_NO_TEXT):
+            message = f"{self._param}: no text has this form. A reference or a rule may never end; let it."
+            return BadRequest(message, param=self._param, code="unsupported_grammar")
+        message = f"{self._param}: this grammar takes too much to follow: {plain(reason)}."
         return BadRequest(message, param=self._param, code="grammar_too_complex")

@@ -41,12 +41,8 @@ _SEPARATOR = "\n\n"
 _FAILED = "Error: "
 """Before the result of a call that failed: templates have no other place for it."""
 
-# Fields of a chat, and what they are here. Positions of messages differ, as some are joined or parted.
-_NAMES = (
-    (re.compile(r"messages\..*"), "messages"),
-    (re.compile(r"tools\.(\d+)\.function\.parameters"), r"tools.\1.input_schema"),
-    (re.compile(r"response_format\.json_schema\.schema"), "output_config.format.schema"),
-)
+_POSITION = re.compile(r"messages\..*")
+"""Positions of messages in the chat differ, as some are joined or parted."""
 
 
 def chat_of(body: MessageRequest) -> ChatRequest:
@@ -117,16 +113,12 @@ def begins_reply(body: MessageContext) -> bool:
     return body.messages[-1].role == "assistant"
 
 
-def in_words_of_messages(error: BadRequest) -> BadRequest:
-    """Return an error about a field of the chat as one about the field that became it."""
-    if error.param is None:
+def without_positions(error: BadRequest) -> BadRequest:
+    """Return an error about a message of the chat as one about all messages of the body."""
+    if error.param is None or not _POSITION.match(error.param):
         return error
-    param = next(
-        (pattern.sub(name, error.param) for pattern, name in _NAMES if pattern.match(error.param)), None
-    )
-    if param is None:
-        return error
-    return BadRequest(error.message.replace(error.param, param, 1), param=param, code=error.code)
+    message = error.message.replace(error.param, "messages", 1)
+    return BadRequest(message, param="messages", code=error.code)
 
 
 def _response_format(body: MessageRequest) -> JsonSchemaForm | None:

@@ -93,6 +93,21 @@ def test_a_hostile_grammar_is_followed_or_given_up_in_bounded_time(name: str) ->
     assert time.process_time() - began < SECONDS
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        JsonSchema({"$ref": "#"}),
+        JsonSchema({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}),
+        Lark("start: start"),
+        Regex("[^\\x00-\\x{10FFFF}]"),
+    ],
+)
+def test_a_form_without_any_text_is_not_called_too_complex(spec: Spec) -> None:
+    with pytest.raises(BadRequest, match="no text has this form") as caught:
+        walk(spec, 1, 10)
+    assert (caught.value.code, caught.value.param) == ("unsupported_grammar", "p")
+
+
 def test_the_limit_of_bytes_is_named() -> None:
     error = refusal(Regex("a" * 2000), GrammarLimits(max_bytes=1024))
     assert error.message == "p: takes more than 1024 bytes (max_grammar_bytes); make it smaller."

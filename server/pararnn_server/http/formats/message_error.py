@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,6 +22,11 @@ _TYPES: Final[Mapping[int, str]] = {
     504: "timeout_error",
     OVERLOADED_STATUS: "overloaded_error",
 }
+# Fields of the chat that a message becomes, and the fields of the message. The engine knows only the first.
+_FIELDS: Final = (
+    (re.compile(r"tools\.(\d+)\.function\.parameters"), r"tools.\1.input_schema"),
+    (re.compile(r"response_format\.json_schema\.schema"), "output_config.format.schema"),
+)
 
 
 def message_status(error: ServerError) -> int:
@@ -30,10 +36,18 @@ def message_status(error: ServerError) -> int:
 
 def message_error(error: ServerError, request_id: str) -> dict[str, Any]:
     """Return the fields of the schema `MessageError`."""
+    param = None if error.param is None else _own_field(error.param)
     fault = {
         "type": _TYPES.get(message_status(error), "invalid_request_error"),
-        "message": error.message,
+        "message": error.message.replace(error.param, param, 1) if error.param and param else error.message,
         # Anthropic's member for what a program may compare.
-        "details": {"error_code": error.code, "param": error.param},
+        "details": {"error_code": error.code, "param": param},
     }
     return {"type": "error", "error": fault, "request_id": request_id}
+
+
+def _own_field(param: str) -> str:
+    """Return the field of the message that became this field of a chat."""
+    for pattern, name in _FIELDS:
+        param = pattern.sub(name, param)
+    return param

@@ -19,7 +19,7 @@ from pararnn_server.http.messages_to_chat import (
     chat_of,
     chat_tool_choice,
     chat_tools,
-    in_words_of_messages,
+    without_positions,
 )
 from pararnn_server.http.openapi import GENERATING, WITH_BODY, documented
 from pararnn_server.http.queries import StrictRoute
@@ -76,7 +76,7 @@ async def create_message(request: Request, _beta: Beta = False) -> Response:
     try:
         return await answer_chat(request, chat, "msg_", form_of, most_marks=MOST_MARKS)
     except BadRequest as error:
-        raise in_words_of_messages(error) from error
+        raise without_positions(error) from error
 
 
 @router.post(
@@ -107,6 +107,6 @@ async def _count(context: RequestContext, body: MessageCountRequest) -> int:
             limit=limit,
         )
     except BadRequest as error:
-        raise in_words_of_messages(error) from error
+        raise without_positions(error) from error
     limit.check(len(ids))
     return len(ids)

@@ -111,6 +111,17 @@ def test_a_bad_field_is_a_400_that_names_it(server: HttpServer, fields: dict[str
     assert param.split(".")[0] in message
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_an_error_of_the_engine_names_the_field_of_the_message(server: HttpServer, streams: bool) -> None:
+    """A schema that only the engine can refuse, when it follows the reply."""
+    form = {"format": {"type": "json_schema", "schema": {"$ref": "#"}}}
+    response = server.post(MESSAGES, {"messages": [user()], **BASE, "stream": streams, "output_config": form})
+    event = response.text.rpartition("data: ")[2] if streams else response.text
+    fault = json.loads(event)["error"]
+    assert fault["details"]["param"] == "output_config.format.schema"
+    assert fault["message"].startswith("output_config.format.schema: ")
+
+
 def test_an_image_is_refused_because_only_text_is_read(server: HttpServer) -> None:
     response = server.post(MESSAGES, {"messages": [user([{"type": "image", "source": {}}])], **BASE})
     assert "reads text alone" in response.json()["error"]["message"]
