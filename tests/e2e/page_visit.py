@@ -56,6 +56,8 @@ class Visit:
     def send(self, text: str) -> None:
         """Write a message and send it."""
         self.page.get_by_label("Message", exact=True).fill(text)
+        # Until the server is reached, Enter sends nothing.
+        self.page.locator("button[aria-label=Send]:enabled").wait_for()
         self.page.keyboard.press("Enter")
 
     def chat(self, text: str, number: int = 1) -> None:
