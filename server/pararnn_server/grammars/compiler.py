@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -92,7 +93,13 @@ class GrammarCompiler:
             with self._cache_lock:
                 self._cache.put(key, source, matcher)
         maker = MaskMaker(self._executor, self._vocab_size, self._tokens.result().vocab_size)
-        return GrammarMask(matcher, maker, param, None if may_end else self._ends)
+        return GrammarMask(
+            matcher, maker, param, partial(self._forget, key, source), None if may_end else self._ends
+        )
+
+    def _forget(self, key: str, source: str) -> None:
+        with self._cache_lock:
+            self._cache.drop(key, source)
 
     def _checked(self, spec: Spec, param: str) -> CompiledSpec:
         max_bytes = self._limits.max_bytes

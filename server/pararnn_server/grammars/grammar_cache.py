@@ -42,6 +42,12 @@ class GrammarCache:
             oldest, _ = matchers.popitem(last=False)
             self._bytes[key] -= nbytes(oldest)
 
+    def drop(self, key: str, source: str) -> None:
+        """Remove a grammar, if it is there."""
+        matchers = self._matchers.get(key)
+        if matchers is not None and matchers.pop(source, None) is not None:
+            self._bytes[key] -= nbytes(source)
+
 
 def nbytes(source: str) -> int:
     """Return about the memory of a compiled grammar."""

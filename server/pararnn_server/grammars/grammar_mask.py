@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,16 +42,24 @@ class GrammarMask:
     """Follows one reply through a grammar. Copies share what they learn of the grammar's texts.
 
     param: the field of the request that asked for the grammar.
+    forget: drops the compiled grammar. Called where it takes too much to follow: its lexer may then take tens
+        of megabytes, which copies share.
     withheld: ids that are not drawn as long as any other is allowed; None: none.
     is_complete: no id may come but an end.
     """
 
     def __init__(
-        self, matcher: LLMatcher, maker: MaskMaker, param: str, withheld: MaskWords | None = None
+        self,
+        matcher: LLMatcher,
+        maker: MaskMaker,
+        param: str,
+        forget: Callable[[], None],
+        withheld: MaskWords | None = None,
     ) -> None:
         self._matcher = matcher
         self._maker = maker
         self._param = param
+        self._forget = forget
         self._withheld = withheld
         # Forced ids that the matcher has not moved past, the next one last.
         self._coming: list[int] = []
@@ -84,7 +92,7 @@ class GrammarMask:
 
     def fork(self) -> GrammarMask:
         """Return a copy that moves on by itself."""
-        return GrammarMask(self._matcher.deep_copy(), self._maker, self._param, self._withheld)
+        return GrammarMask(self._matcher.deep_copy(), self._maker, self._param, self._forget, self._withheld)
 
     def _checked(self, words: MaskWords) -> MaskWords | Exception:
         # A matcher that gave up allows an EOS, which would look like a complete reply.
@@ -100,6 +108,7 @@ class GrammarMask:
         self.is_complete = self._matcher.is_stopped()
 
     def _given_up(self) -> BadRequest:
+        self._forget()
         reason = self._matcher.get_error()
         if reason.startswith(_NO_TEXT):
             message = f"{self._param}: no text has this form. A reference or a rule may never end; let it."

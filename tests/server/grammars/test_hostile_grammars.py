@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import suppress
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 from pararnn_server.errors import BadRequest
 from pararnn_server.grammars.compiler import GrammarLimits
+from pararnn_server.grammars.grammar_mask import GrammarMask
 from pararnn_server.grammars.specs import Choice, JsonSchema, Lark, Regex, Spec
 
-from tests.server.grammars.grammar_fixtures import compiled, refusal, walk
+from tests.server.grammars.grammar_fixtures import compiled, new_compiler, refusal, walk
 
 SECONDS = 10.0
 """CPU time. The longest takes half a second on one core; without limits some would take hours."""
@@ -106,6 +108,16 @@ def test_a_form_without_any_text_is_not_called_too_complex(spec: Spec) -> None:
     with pytest.raises(BadRequest, match="no text has this form") as caught:
         walk(spec, 1, 10)
     assert (caught.value.code, caught.value.param) == ("unsupported_grammar", "p")
+
+
+def test_a_grammar_that_is_given_up_is_not_kept() -> None:
+    """Its lexer may have grown to tens of megabytes, of which the cache does not know."""
+    ours, spec = new_compiler(), Regex("[^\\x00-\\x{10FFFF}]")
+    first, second = (asyncio.run(ours.compile(spec, param="p")) for _ in range(2))
+    assert second._matcher is first._matcher
+    [error] = GrammarMask.allowed_of([second.fork()])
+    assert isinstance(error, BadRequest)
+    assert asyncio.run(ours.compile(spec, param="p"))._matcher is not first._matcher
 
 
 def test_the_limit_of_bytes_is_named() -> None:
