@@ -39,10 +39,6 @@ def is_available() -> bool:
     return _is_available()
 
 
-# A compiler need not follow the search for the file.
-torch.compiler.assume_constant_result(is_available)  # type: ignore[no-untyped-call]  # torch has no types here
-
-
 @functools.cache
 def has_cuda_kernels() -> bool:
     """Return True if the library of the CUDA kernels exists and this torch can load it."""

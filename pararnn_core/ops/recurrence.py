@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from pararnn_core.ops.cells import cell_number
-from pararnn_core.ops.library import native
+from pararnn_core.ops.library import is_available, native
 
 
 def recurrence(
@@ -42,7 +42,7 @@ def traced_recurrence(
 ) -> Tensor:
     """Return `recurrence` without its check for tangents, which a compiler cannot trace.
 
-    The library must be loaded before tracing begins.
+    Call prepare_tracing first.
     """
     states: Tensor = torch.ops.pararnn.recurrence(_number(cell), bx, a, c, initial_state, cu_seqlens)
     return states
@@ -52,8 +52,14 @@ def _number(cell: str) -> int:
     return cell_number(cell)
 
 
-# A compiler need not follow the call into the library.
-torch.compiler.assume_constant_result(_number)  # type: ignore[no-untyped-call]  # torch has no types here
+def prepare_tracing() -> None:
+    """Load the library and tell a compiler to follow neither the search for it nor the calls into it.
+
+    This imports torch's compiler, which serving does not need.
+    """
+    native()
+    for constant in (is_available, _number):
+        torch.compiler.assume_constant_result(constant)  # type: ignore[no-untyped-call]  # torch has no types
 
 
 def _has_tangent(tensor: Tensor) -> bool:

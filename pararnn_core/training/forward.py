@@ -13,7 +13,7 @@ from torch import Tensor
 from pararnn_core.models.pararnn.layers import Block
 from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
 from pararnn_core.ops import is_available
-from pararnn_core.ops.library import native
+from pararnn_core.ops.recurrence import prepare_tracing
 from pararnn_core.training.linear_cross_entropy import linear_cross_entropy
 
 _ROWS, _WIDTH, _ROUNDS = 1024, 256, 5
@@ -30,8 +30,7 @@ class Forward:
         self.model, self.products = model, products
         self._layer = _run_block
         if compiled:
-            # A compiler cannot trace the loading of the library.
-            native()
+            prepare_tracing()
             self._layer = torch.compile(_run_block, dynamic=False)
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:

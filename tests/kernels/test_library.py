@@ -11,7 +11,7 @@ from pararnn_core.ops.library import (
     CUDA_LIBRARY_NAME,
     NativeLibraryMissing,
     has_cuda_kernels,
-    is_available,
+    library_path,
     native,
 )
 
@@ -23,7 +23,7 @@ def no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_library")
 def test_absent_library_is_reported() -> None:
-    assert is_available.__wrapped__() is False
+    assert library_path() is None
     with pytest.raises(NativeLibraryMissing, match=r"absent\.so.*pip install --no-build-isolation"):
         native.__wrapped__()
 
