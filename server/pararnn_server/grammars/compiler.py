@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from threading import Lock
 from typing import Any
 
 from llguidance import LLExecutor, LLMatcher, LLParserLimits
@@ -64,8 +62,6 @@ class GrammarCompiler:
         self._vocab_size = tokenizer.vocab_size
         self._ends = mask_of(eos_token_ids, tokenizer.vocab_size)
         self._cache = GrammarCache(self._limits.cache_bytes_per_key)
-        # Held only to look something up.
-        self._cache_lock = Lock()
         self._executor = LLExecutor(MASK_THREADS)
         self._threads = FairThreads(NUM_THREADS, "grammars")
         # A large vocabulary takes a second, in which the server starts.
@@ -83,23 +79,18 @@ class GrammarCompiler:
         """
         return await self._threads.run(self._compile, spec, param, current_key.get(), may_end)
 
+    def cached_bytes(self, key: str) -> int:
+        """Return about the memory of the grammars that are kept for a key."""
+        return self._cache.nbytes(key)
+
     def _compile(self, spec: Spec, param: str, key: str, may_end: bool) -> GrammarMask:
         checked = self._checked(spec, param)
         source = checked.source
-        with self._cache_lock:
-            matcher = self._cache.get(key, source)
-        if matcher is None:
-            matcher = self._compiled(checked, source, param)
-            with self._cache_lock:
-                self._cache.put(key, source, matcher)
+        grammar = self._cache.get(key, source)
+        if grammar is None:
+            grammar = self._cache.put(key, source, self._compiled(checked, source, param))
         maker = MaskMaker(self._executor, self._vocab_size, self._tokens.result().vocab_size)
-        return GrammarMask(
-            matcher, maker, param, partial(self._forget, key, source), None if may_end else self._ends
-        )
-
-    def _forget(self, key: str, source: str) -> None:
-        with self._cache_lock:
-            self._cache.drop(key, source)
+        return GrammarMask(grammar.matcher, maker, param, grammar, None if may_end else self._ends)
 
     def _checked(self, spec: Spec, param: str) -> CompiledSpec:
         max_bytes = self._limits.max_bytes

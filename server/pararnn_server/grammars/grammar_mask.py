@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from pararnn_core.sampling.mask_words import MaskWords, num_words
 from pararnn_server.errors import BadRequest
+from pararnn_server.grammars.grammar_cache import CachedGrammar
 from pararnn_server.grammars.messages import plain
 
 # Of the ids that a grammar forces: the engine's thread moves on by so many at once.
@@ -42,8 +44,8 @@ class GrammarMask:
     """Follows one reply through a grammar. Copies share what they learn of the grammar's texts.
 
     param: the field of the request that asked for the grammar.
-    forget: drops the compiled grammar. Called where it takes too much to follow: its lexer may then take tens
-        of megabytes, which copies share.
+    grammar: gets to know how long it is followed. It may grow meanwhile, by what copies share: up to tens of
+        megabytes where it takes too much to follow, and then it is not kept.
     withheld: ids that are not drawn as long as any other is allowed; None: none.
     is_complete: no id may come but an end.
     """
@@ -53,13 +55,13 @@ class GrammarMask:
         matcher: LLMatcher,
         maker: MaskMaker,
         param: str,
-        forget: Callable[[], None],
+        grammar: CachedGrammar,
         withheld: MaskWords | None = None,
     ) -> None:
         self._matcher = matcher
         self._maker = maker
         self._param = param
-        self._forget = forget
+        self._grammar = grammar
         self._withheld = withheld
         # Forced ids that the matcher has not moved past, the next one last.
         self._coming: list[int] = []
@@ -69,7 +71,12 @@ class GrammarMask:
     @classmethod
     def allowed_of(cls, masks: Sequence[GrammarMask]) -> list[MaskWords | Exception]:
         """Return the mask of the next id of each reply, or the error of one that takes too much to follow."""
+        began = time.perf_counter()
         words = masks[0]._maker.make([mask._matcher for mask in masks])
+        seconds = time.perf_counter() - began
+        # Any of them may be the one that has grown.
+        for grammar in {id(mask._grammar.matcher): mask._grammar for mask in masks}.values():
+            grammar.grow(seconds)
         return [mask._checked(row) for mask, row in zip(masks, words, strict=True)]
 
     def accept(self, token_id: int) -> None:
@@ -81,7 +88,9 @@ class GrammarMask:
         """Move on by the next ids that alone may come, and return them. Raises BadRequest like `accept`."""
         if not self._coming and not self.is_complete:
             # All of them: asked for a part, llguidance would encode the rest again each time.
+            began = time.perf_counter()
             self._coming = self._matcher.compute_ff_tokens()[::-1]
+            self._grammar.grow(time.perf_counter() - began)
         if not self._coming:
             return ()
         ids = self._coming[: -FORCED_AT_ONCE - 1 : -1]
@@ -92,7 +101,7 @@ class GrammarMask:
 
     def fork(self) -> GrammarMask:
         """Return a copy that moves on by itself."""
-        return GrammarMask(self._matcher.deep_copy(), self._maker, self._param, self._forget, self._withheld)
+        return GrammarMask(self._matcher.deep_copy(), self._maker, self._param, self._grammar, self._withheld)
 
     def _checked(self, words: MaskWords) -> MaskWords | Exception:
         # A matcher that gave up allows an EOS, which would look like a complete reply.
@@ -108,7 +117,7 @@ class GrammarMask:
         self.is_complete = self._matcher.is_stopped()
 
     def _given_up(self) -> BadRequest:
-        self._forget()
+        self._grammar.drop()
         reason = self._matcher.get_error()
         if reason.startswith(_NO_TEXT):
             message = f"{self._param}: no text has this form. A reference or a rule may never end; let it."

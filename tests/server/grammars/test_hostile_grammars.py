@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import resource
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pararnn_server.errors import BadRequest
 from pararnn_server.grammars.compiler import GrammarLimits
+from pararnn_server.grammars.grammar_cache import BYTES_PER_SECOND
 from pararnn_server.grammars.grammar_mask import GrammarMask
 from pararnn_server.grammars.specs import Choice, JsonSchema, Lark, Regex, Spec
 
-from tests.server.grammars.grammar_fixtures import compiled, new_compiler, refusal, walk
+from tests.server.grammars.grammar_fixtures import allowed_ids, compiled, new_compiler, refusal, walk
 
 SECONDS = 10.0
 """CPU time. The longest takes half a second on one core; without limits some would take hours."""
@@ -111,13 +115,53 @@ def test_a_form_without_any_text_is_not_called_too_complex(spec: Spec) -> None:
 
 
 def test_a_grammar_that_is_given_up_is_not_kept() -> None:
-    """Its lexer may have grown to tens of megabytes, of which the cache does not know."""
+    """Its lexer may have grown to tens of megabytes in a moment."""
     ours, spec = new_compiler(), Regex("[^\\x00-\\x{10FFFF}]")
     first, second = (asyncio.run(ours.compile(spec, param="p")) for _ in range(2))
     assert second._matcher is first._matcher
     [error] = GrammarMask.allowed_of([second.fork()])
     assert isinstance(error, BadRequest)
     assert asyncio.run(ours.compile(spec, param="p"))._matcher is not first._matcher
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_grammars_that_grow_while_they_are_followed_stay_within_the_cache() -> None:
+    """Each takes 8 MB, just below the limit at which it would be given up: 40 would take 300 MB."""
+    budget = 32 << 20
+    ours = new_compiler(GrammarLimits(cache_bytes_per_key=budget))
+    before = resident_bytes()
+    for number in range(40):
+        spec = Regex(f"(\\w{{1,180}}\\W{{1,180}}){{1,{50 + number}}}")
+        mask = asyncio.run(ours.compile(spec, param="p")).fork()
+        with suppress(BadRequest):
+            for _ in range(60):
+                mask.accept(random.Random(number).choice(allowed_ids(mask)))
+        assert ours.cached_bytes("") <= budget
+    assert resident_bytes() - before < 3 * budget
+
+
+def test_a_grammar_that_outgrows_the_cache_is_compiled_again() -> None:
+    ours, spec = new_compiler(GrammarLimits(cache_bytes_per_key=1 << 20)), Regex("a*")
+    first = asyncio.run(ours.compile(spec, param="p"))
+    first._grammar.grow(1.0)
+    assert ours.cached_bytes("") == 0
+    second = asyncio.run(ours.compile(spec, param="p"))
+    assert second._grammar.matcher is not first._grammar.matcher
+    held = ours.cached_bytes("")
+    first._grammar.grow(1.0)
+    first._grammar.drop()
+    assert ours.cached_bytes("") == held > 0
+
+
+def test_replies_that_share_a_grammar_count_its_growth_once() -> None:
+    ours, spec = new_compiler(GrammarLimits(cache_bytes_per_key=1 << 40)), Regex("a*")
+    masks = [asyncio.run(ours.compile(spec, param="p")).fork() for _ in range(50)]
+    began, held = time.perf_counter(), ours.cached_bytes("")
+    GrammarMask.allowed_of(masks)
+    assert ours.cached_bytes("") - held <= (time.perf_counter() - began) * BYTES_PER_SECOND
 
 
 def test_the_limit_of_bytes_is_named() -> None:
