@@ -33,7 +33,7 @@ ROOMS = {
         ("engine", "grammars"),
         ("models", "http/formats"),
         ("http",),
-        ("http/connections", "responses"),
+        ("http/connections", "responses", "monitor"),
         ("http/routes",),
         ("app", "bench"),
         ("commands",),

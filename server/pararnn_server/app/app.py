@@ -33,6 +33,7 @@ from pararnn_server.http.routes import (
     embeddings,
     messages,
     models,
+    monitor,
     responses,
     session_branches,
     session_state,
@@ -43,6 +44,7 @@ from pararnn_server.models.loading import Loaded, load_in_background
 from pararnn_server.models.served_model import ServedModel
 from pararnn_server.models.service import Service
 from pararnn_server.models.startup import read_chat_template, start
+from pararnn_server.monitor.monitor import Monitor
 from pararnn_server.settings.server_settings import Settings
 from pararnn_server.settings.version import package_version
 
@@ -59,6 +61,7 @@ ROUTERS = tuple(
         session_branches,
         session_state,
         tokens,
+        monitor,
         admin,
     )
 )
@@ -98,6 +101,7 @@ def create_app(
         if loaded:
             await startup
         yield
+        await app.state.monitor.close()
         startup.cancel()
         beats.cancel()
         service.stalls.stop()
@@ -119,6 +123,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.monitor = Monitor(service)
     for router in ROUTERS:
         app.include_router(router)
     _add_middleware(app, service)

@@ -21,7 +21,9 @@ from pararnn_server.http.request_state import begin_request_state, request_state
 from pararnn_server.models.service import Service
 
 PUBLIC_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
-ADMIN_PATHS = frozenset({"/metrics"})
+ADMIN_PATHS = frozenset({"/metrics", "/v1/admin/sessions"})
+# The admin key sees there what is of all keys.
+SHARED_PATHS = frozenset({"/v1/monitor"})
 # Of no key of a user: they count against no limit.
 UNCOUNTED_PATHS = PUBLIC_PATHS | ADMIN_PATHS
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -90,7 +92,7 @@ class Access:
                 key = request_state(scope).key = self._key(scope, headers)
                 # Work handed to shared threads takes its turn by this key.
                 current_key.set(key)
-                if scope["path"] not in UNCOUNTED_PATHS:
+                if scope["path"] not in UNCOUNTED_PATHS and not request_state(scope).is_admin:
                     self._hold(scope, key, held)
             except ServerError as error:
                 await error_response(error, scope)(scope, receive, send)
@@ -98,6 +100,7 @@ class Access:
             if scope["method"] == "HEAD":
                 # The server leaves the body out of an answer to the scope that it made.
                 scope = {**scope, "method": "GET"}
+                request_state(scope).is_head = True
 
             def send_last(message: Message) -> Awaitable[None]:
                 # Before the last byte leaves: the client may send its next request as soon as it has that.
@@ -130,6 +133,9 @@ class Access:
             return ""
         if path in ADMIN_PATHS:
             keys.check_admin(headers)
+            return ""
+        if path in SHARED_PATHS and keys.is_admin(headers):
+            request_state(scope).is_admin = True
             return ""
         return keys.owner(headers)
 

@@ -30,7 +30,7 @@ PANELS = {
     "max_prompt_tokens": "Limits of one request",
     "max_sessions": "Sessions",
     "key_max_requests": "Limits of one key",
-    "stream_ping_seconds": "Streams",
+    "monitor_interval_seconds": "Streams",
     "keys_file": "Access",
 }
 # Pydantic says each of these twice in one sentence.

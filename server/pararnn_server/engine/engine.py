@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from pararnn_core.models.base import ServingModel
 from pararnn_server.concurrency.futures import run_into
+from pararnn_server.engine.activity import Activity, Progress
 from pararnn_server.engine.admission import Admission, check_request
 from pararnn_server.engine.request import Request
 from pararnn_server.engine.running import Running
@@ -87,6 +88,28 @@ class Engine:
     def stats(self) -> PoolStats:
         """Return the numbers of requests and slots at this moment."""
         return self._worker.stats()
+
+    @property
+    def limits(self) -> EngineSettings:
+        """Limits of the engine."""
+        return self._settings
+
+    @property
+    def activity(self) -> Activity:
+        """Recent steps and latencies. Any thread may read it."""
+        return self._worker.activity
+
+    def progress(self) -> list[Progress]:
+        """Return the requests that have a slot."""
+        return self._worker.progress()
+
+    def num_slots(self, key: str) -> int:
+        """Return the slots that a key holds."""
+        return self._worker.num_slots(key)
+
+    def state_cache_bytes(self, key: str) -> int:
+        """Return the bytes that a key's states take in the state cache, with those still to be read."""
+        return self._worker.state_cache_bytes(key)
 
     def start(self) -> None:
         """Start the thread. To be called once."""

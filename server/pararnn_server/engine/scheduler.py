@@ -232,6 +232,15 @@ class Scheduler:
         # Reversed: `room` and `advance` take the next mark from the end.
         request.start, request.marks = num_computed_tokens, list(reversed(marks))
 
+    def num_slots(self, owner: str) -> int:
+        """Return the slots that a key holds. Any thread may call it."""
+        return self._slot_shares.held.get(owner, 0)
+
+    def num_read(self, request_id: str) -> int | None:
+        """Return the tokens of its feed that a prompt has read so far; None after its end. Any thread."""
+        prefilling = self._prefilling.get(request_id)
+        return None if prefilling is None else prefilling.start
+
     @property
     def light_keys(self) -> frozenset[str]:
         """Keys that hold the fewest slots, if that is at most half of an equal share of those in use."""

@@ -13,6 +13,7 @@ from pararnn_core.sampling.repeat_window import RepeatWindow
 from pararnn_core.sampling.sampler import Sampled
 from pararnn_core.state import parts_bytes
 from pararnn_server.engine.active_requests import ActiveRequests
+from pararnn_server.engine.activity import Activity, Progress, progress_of
 from pararnn_server.engine.embedding import EmbeddingSum
 from pararnn_server.engine.executor import Executor, StepResult
 from pararnn_server.engine.idle_prefill import IdlePrefill
@@ -58,6 +59,7 @@ class Worker:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self.activity = Activity(clock)
         state_bytes = parts_bytes(model.state_parts)
         self._executor = Executor(model, settings.max_num_seqs, settings.poison_freed_slots)
         self._cache = StateCache(settings.state_cache_bytes_per_key, clock)
@@ -105,6 +107,21 @@ class Worker:
             state_slots_total=slots,
             state_cache_bytes=self._cache.nbytes,
         )
+
+    def progress(self) -> list[Progress]:
+        """Return the requests that have a slot. Any thread may call it."""
+        now, num_read = self._clock(), self._active.scheduler.num_read
+        # A copy first: the engine's thread adds and removes requests meanwhile.
+        requests = list(self._active.by_id.values())
+        return [progress_of(each, num_read(each.id), now) for each in requests if each.started_at is not None]
+
+    def num_slots(self, key: str) -> int:
+        """Return the slots that a key holds. Any thread may call it."""
+        return self._active.scheduler.num_slots(key)
+
+    def state_cache_bytes(self, key: str) -> int:
+        """Return the bytes that a key's states take in the state cache. Any thread may call it."""
+        return self._cache.taken_bytes(key)
 
     def add(self, running: Running) -> None:
         """Put a request into the queue."""
@@ -174,6 +191,7 @@ class Worker:
             decodes, seconds = len(scheduled.decodes), self._clock() - began
             self._prefill_budget.observe(decodes, scheduled.num_tokens - decodes, seconds)
             self._light_steps.observe(seconds, was_light=bool(light_keys))
+            self.activity.stepped(scheduled.num_tokens - decodes, decodes, seconds)
             self._published_at = self._clock()
 
     def _finish_step(self) -> None:
@@ -187,7 +205,9 @@ class Worker:
         else:
             self._publish(result)
             self._published_at = self._clock()
-            self._prefill_budget.observe(len(result.sampled), 0, self._published_at - began)
+            seconds = self._published_at - began
+            self._prefill_budget.observe(len(result.sampled), 0, seconds)
+            self.activity.stepped(0, len(result.sampled), seconds)
 
     def _new_scheduler(self) -> Scheduler:
         settings = self._settings
@@ -328,10 +348,13 @@ class Worker:
         # An earlier output of this step may have ended the request.
         if not self._active.has(running) or choice.index not in running.choices:
             return
+        key = running.request.owner
         if choice.num_sampled:
             self._metrics.inter_token_latency.observe(now - choice.last_token_at)
+            self.activity.next_token(key, now - choice.last_token_at, now)
         else:
             self._metrics.time_to_first_token.observe(now - running.arrived_at)
+            self.activity.first_token(key, now - running.arrived_at, now)
         choice.last_token_at = now
         self._metrics.generation_tokens.inc()
         tokens, end = choice.accept(sampled)

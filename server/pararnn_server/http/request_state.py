@@ -23,6 +23,8 @@ class RequestState:
 
     request_id: as in the header of the answer; "" before the application runs.
     key: name of the API key, "" before the access check and without keys.
+    is_admin: it was sent with the admin key, or there are no keys; only on paths that every key may read.
+    is_head: the answer's body is left out.
     tokens: the account that the key's tokens a minute are taken from. body: the bytes that the request holds.
         Both are None on paths that count against no limit.
     outcome: status for the log line, if it is not the one that was sent.
@@ -32,6 +34,8 @@ class RequestState:
 
     request_id: str = ""
     key: str = ""
+    is_admin: bool = False
+    is_head: bool = False
     tokens: TokenAccount | None = None
     body: BodyLease | None = None
     outcome: int | None = None

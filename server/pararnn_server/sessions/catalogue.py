@@ -136,6 +136,7 @@ def delete(ledger: Ledger, session_id: str, owner: Owner) -> str | None:
     ledger.quota.release(session_id)
     ledger.store.delete(session_id)
     ledger.host.drop(session_id)
+    ledger.changes.note(session_id)
     # Its commit finds no turn and is refused.
     turn = ledger.turns.pop(session_id, None)
     if turn is None:

@@ -23,10 +23,12 @@ class HostStates:
     Each key has its own budget. One budget for all would show a key, by the tier of its sessions, that
     others are at work.
     bytes_per_key: of the states of one key. Its least recently used ones go first, pinned ones stay.
+    on_change: called with each session whose state comes or goes.
     """
 
-    def __init__(self, bytes_per_key: int) -> None:
+    def __init__(self, bytes_per_key: int, on_change: Callable[[str], None] | None = None) -> None:
         self._bytes_per_key = bytes_per_key
+        self._on_change = on_change or _nothing
         self._by_key: dict[str, _KeyStates] = {}
         self._keys: dict[str, str] = {}
         self._owners: Counter[Owner] = Counter()
@@ -91,6 +93,7 @@ class HostStates:
         self._keys[session_id] = key
         self._owners[owner] += 1
         self._owned_bytes[owner] += snapshot.nbytes
+        self._on_change(session_id)
         while states.nbytes > self._bytes_per_key and (oldest := states.oldest()) is not None:
             demoted = states.use(oldest)
             self.drop(oldest)
@@ -109,6 +112,11 @@ class HostStates:
         self._owned_bytes[owner] -= state.snapshot.nbytes
         if not self._owners[owner]:
             del self._owners[owner], self._owned_bytes[owner]
+        self._on_change(session_id)
+
+
+def _nothing(_: str) -> None:
+    """Ignore a session: nobody watches."""
 
 
 class _KeyStates:

@@ -16,6 +16,7 @@ from pararnn_server.access.owner import Owner
 from pararnn_server.errors import Conflict, Expired, NotFound, StoreFailed, TooManyRequests
 from pararnn_server.metrics.metrics import Metrics
 from pararnn_server.metrics.tiers import Tier, TierTotal
+from pararnn_server.sessions.changes import SessionChanges
 from pararnn_server.sessions.checksum import add_checksum, corrupt, verify_checksum
 from pararnn_server.sessions.clock import SteadyClock
 from pararnn_server.sessions.host_states import HostStates
@@ -73,7 +74,8 @@ class Ledger:
         self.metrics = metrics
         # A jump of the system clock must end no session.
         self.clock = clock or SteadyClock()
-        self.host = HostStates(policy.host_state_bytes)
+        self.changes = SessionChanges()
+        self.host = HostStates(policy.host_state_bytes, self.changes.note)
         self.quota = StoreQuota(store, policy.max_bytes)
         self.turns: dict[str, Turn] = {}
         # Fences by session or work that only this server may write to or do, until it is released.
@@ -330,6 +332,7 @@ class Ledger:
         written = LoadedSession(session.session_id, session.version + 1, record)
         if snapshot is not None:
             self.keep(written, snapshot)
+        self.changes.note(session.session_id)
         return self.info(written)
 
     def new_record(
@@ -452,6 +455,7 @@ class Ledger:
         for session_id in ended:
             self.host.drop(session_id)
             self.quota.release(session_id)
+            self.changes.note(session_id)
         return ended
 
 

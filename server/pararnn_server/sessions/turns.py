@@ -78,6 +78,7 @@ def begin_turn(
         reserved=reserved,
     )
     ledger.turns[session_id] = turn
+    ledger.changes.note(session_id)
     return turn
 
 
@@ -195,6 +196,7 @@ def _draft(ledger: Ledger, turn: Turn, result: TurnResult) -> tuple[SessionRecor
 
 def _end(ledger: Ledger, turn: Turn) -> None:
     del ledger.turns[turn.session_id]
+    ledger.changes.note(turn.session_id)
     ledger.release(turn.session_id, turn.fence)
     if turn.reserved:
         ledger.quota.release(turn.session_id)

@@ -247,6 +247,17 @@ class Settings(BaseSettings):
         0, ge=0, description="Sessions and responses one key may keep; 0 is no limit."
     )
 
+    monitor_interval_seconds: float = Field(
+        0.25, ge=0.05, le=60.0, description="Time between two events of /v1/monitor."
+    )
+    max_monitors: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Streams of /v1/monitor that one key, or the admin key, may have open;"
+        " one more gets a 429.",
+    )
+
     stream_ping_seconds: float = Field(
         10.0, gt=0, description="Silence after which a stream sends a comment."
     )
@@ -261,7 +272,10 @@ class Settings(BaseSettings):
         None, description="File of API keys, one 'name:key' per line; # starts a comment."
     )
     api_keys: SecretStr | None = Field(None, description="API keys as 'name:key', separated by commas.")
-    admin_key: SecretStr | None = Field(None, description="Key for /metrics when API keys are set.")
+    admin_key: SecretStr | None = Field(
+        None,
+        description="Key for /metrics and /v1/admin when API keys are set; /v1/monitor shows it all keys.",
+    )
     allow_anonymous: bool = Field(
         False, description="Without keys, also listen beyond loopback and accept any Host header."
     )

@@ -55,6 +55,12 @@ class StateCache:
         # A copy: the engine's thread may add an owner meanwhile.
         return sum(states.held_bytes for states in list(self._by_owner.values()))
 
+    def taken_bytes(self, owner: str) -> int:
+        """Return the bytes of an owner's states and ids, with promised ones. Any thread may call it."""
+        # Promised ones count: the time at which they are read tells how busy the server is.
+        states = self._by_owner.get(owner)
+        return 0 if states is None else states.nbytes
+
     def longest(self, partition: Partition, packed_ids: bytes) -> int:
         """Return the number of leading ids that a cached or promised state covers, which counts as used.
 

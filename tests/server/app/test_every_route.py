@@ -31,6 +31,12 @@ def url(path: str, session_id: str = "sess_none") -> str:
     return re.sub(r"\{\w+\}", session_id, path)
 
 
+def status_of(server: HttpServer, method: str, path: str, headers: dict[str, str] | None = None) -> int:
+    """Return the status. A stream without an end is left."""
+    with server.http.stream(method, url(path), headers=headers) as answer:
+        return answer.status_code
+
+
 def test_lists_are_not_empty() -> None:
     assert {("GET", "/v1/models"), ("PUT", "/v1/sessions/{session_id}/state")} <= set(KEYED)
     assert len(IN_SESSION_WITH_BODY) == 6
@@ -48,7 +54,7 @@ def limited(loaded: Loaded) -> Iterator[HttpServer]:
 @pytest.mark.parametrize(("method", "path"), KEYED)
 def test_every_route_counts_against_the_rate_of_its_key(limited: HttpServer, method: str, path: str) -> None:
     key = {"x-api-key": f"{KEY}{KEYED.index((method, path))}"}
-    statuses = [limited.http.request(method, url(path), headers=key).status_code for _ in range(5)]
+    statuses = [status_of(limited, method, path, key) for _ in range(5)]
     assert 429 not in statuses[:3]
     assert statuses[3:] == [429, 429]
 
@@ -71,7 +77,7 @@ def full(loaded: Loaded) -> Iterator[HttpServer]:
 def test_only_what_ends_work_passes_where_a_key_has_all_under_way(
     full: HttpServer, method: str, path: str
 ) -> None:
-    status = full.http.request(method, url(path)).status_code
+    status = status_of(full, method, path)
     assert (status == 429) == ((method, path) not in END_WORK)
 
 

@@ -13,7 +13,7 @@ import httpx
 
 TEXT = "the inner thing " * 12
 SHORT: dict[str, Any] = {"max_tokens": 6, "seed": 1, "temperature": 0.0}
-TIMES = {"created", "created_at", "last_used_at", "expires_at", "duration_seconds"}
+TIMES = {"created", "created_at", "last_used_at", "expires_at", "duration_seconds", "time", "p50", "p99"}
 # Order of random ids, and what follows from it.
 BY_IDS = {"first_id", "last_id"}
 _ID = re.compile(r"\b(?:sess|resp|msg|fc|fco|call|chatcmpl|cmpl|append|req)[_-][0-9a-f]{8,}(?:_\d+)?\b")
@@ -49,6 +49,13 @@ class Script:
         last = [event for event in events if event.get("usage") or event.get("response")][-1:]
         self.seen.append((f"stream {route}", answer.status_code, self._without_ids([text, last])))
         return text
+
+    def first_event(self, route: str) -> None:
+        """Read the first event of a stream that never ends."""
+        self.routes.add(f"GET {route}")
+        with self._http.stream("GET", route) as answer:
+            data = next(line for line in answer.iter_lines() if line.startswith("data: "))
+            self.seen.append((f"GET {route}", answer.status_code, self._without_ids(json.loads(data[6:]))))
 
     def close(self) -> None:
         self._http.close()
@@ -133,6 +140,9 @@ def play(script: Script) -> None:
     call("DELETE", session, ids={"session_id": child})
     call("PATCH", session, {"pinned": True}, {"session_id": mine[1]})
     call("PATCH", session, {"pinned": True}, {"session_id": mine[2]})
+
+    script.first_event("/v1/monitor")
+    call("GET", "/v1/admin/sessions")
 
     response = call("POST", "/v1/responses", {"input": TEXT, **SHORT})["id"]
     follow = {"input": "more", "previous_response_id": response, **SHORT}
