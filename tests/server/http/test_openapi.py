@@ -158,7 +158,13 @@ def limited(loaded: Loaded) -> Iterator[HttpServer]:
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 DESCRIBED = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
-OPERATIONS = {result.ok().label: result.ok() for result in DESCRIBED.get_all_operations()}
+# Schemathesis reads an answer to its end, and this stream has none; its own tests hold its events to the schema.
+ENDLESS_STREAM = "GET /v1/monitor"
+OPERATIONS = {
+    operation.label: operation
+    for operation in (result.ok() for result in DESCRIBED.get_all_operations())
+    if operation.label != ENDLESS_STREAM
+}
 
 
 CHUNKS = {
