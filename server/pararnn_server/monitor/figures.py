@@ -19,7 +19,7 @@ STEPS_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What keys hold, as last read on the store's thread, and the limits of each."""
+    """The memory of each key, as last read on the store's thread, and its limits."""
 
     by_key: Mapping[str, KeyMemory]
     policy: SessionPolicy
@@ -43,7 +43,7 @@ def running(progress: Iterable[Progress]) -> list[Json]:
 
 
 def models(registry: ModelRegistry) -> list[Json]:
-    """Return what each model's sessions cost; the same for every key."""
+    """Return the sizes of each model and of its sessions; the same for every key."""
     return [
         {"id": model.name, "state_bytes": model.state_bytes, "weight_bytes": model.weight_bytes}
         for model in registry

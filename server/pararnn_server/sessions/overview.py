@@ -25,7 +25,7 @@ class OwnedSession:
 
 @dataclass(frozen=True, slots=True)
 class KeyMemory:
-    """What one key holds. host_state_bytes: states of its waiting sessions in host memory."""
+    """The memory of one key. host_state_bytes: states of its waiting sessions in host memory."""
 
     host_state_bytes: int
     store: StoreUsage
@@ -81,7 +81,7 @@ def changed_sessions(
 
 
 def memory_of_keys(ledger: Ledger, keys: Iterable[str]) -> dict[str, KeyMemory]:
-    """Return what each of these keys holds in host memory and in the store."""
+    """Return the bytes of each of these keys in host memory and in the store."""
     return {key: KeyMemory(ledger.host.owned_bytes(Owner(key)), ledger.quota.usage(key)) for key in keys}
 
 

@@ -158,7 +158,8 @@ def limited(loaded: Loaded) -> Iterator[HttpServer]:
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 DESCRIBED = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
-# Schemathesis reads an answer to its end, and this stream has none; its own tests hold its events to the schema.
+# Schemathesis reads an answer to its end, and this stream has none.
+# The tests of its route hold its events to the schema.
 ENDLESS_STREAM = "GET /v1/monitor"
 OPERATIONS = {
     operation.label: operation

@@ -32,7 +32,7 @@ class RunningReply(ResponseBody):
 
 
 class Budget(ResponseBody):
-    """What is used of a limit: bytes, but slots, queue and sessions, which are counts.
+    """A limit and its use, in bytes; slots, queue and sessions are counts.
 
     owner: null for the whole server. model: null for what all models share. limit: null where there is none.
     """
@@ -88,7 +88,7 @@ class MonitorSnapshot(ResponseBody):
 
 
 class MonitorChange(ResponseBody):
-    """What has changed since the event before. A member that is absent has not.
+    """Changes since the event before. A member that is absent has not changed.
 
     sessions: new or different. removed: ids that are gone. budgets: those that differ. steps: new ones.
     running, latency: complete.
