@@ -11,7 +11,8 @@ SERVER = ROOT / "server" / "pararnn_server"
 DOCUMENTS = [
     *ROOT.glob("*.md"),
     *ROOT.glob("docs/**/*.md"),
-    *(ROOT / name for name in ("benchmarks/README.md", "checkpoints/README.md", "clients/python/README.md")),
+    *(ROOT / name for name in ("benchmarks/README.md", "checkpoints/README.md")),
+    *ROOT.glob("clients/*/README.md"),
 ]
 DECISIONS = sorted(set(ROOT.glob("docs/decisions/*.md")) - {ROOT / "docs/decisions/README.md"})
 MAP = ROOT / "ARCHITECTURE.md"

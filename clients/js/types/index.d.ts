@@ -1,0 +1,18 @@
+export { DEFAULT_RETRIES } from "./retries.js";
+export { Sessions } from "./sessions.js";
+export { Stream } from "./stream.js";
+export type ClientOptions = import("./client.js").ClientOptions;
+export type RetryPolicy = import("./retries.js").RetryPolicy;
+export type CallOptions = import("./types.js").CallOptions;
+export type Chunk = import("./types.js").Chunk;
+export type Completion = import("./types.js").Completion;
+export type Message = import("./types.js").Message;
+export type Session = import("./types.js").Session;
+export type SessionAfter = import("./types.js").SessionAfter;
+export type SessionDetail = import("./types.js").SessionDetail;
+export type SessionList = import("./types.js").SessionList;
+export type Snapshot = import("./types.js").Snapshot;
+export type Turn = import("./types.js").Turn;
+export type Usage = import("./types.js").Usage;
+export { DEFAULT_URL, PararnnClient } from "./client.js";
+export { BadRequest, Conflict, ConnectionFailed, Expired, InvalidReply, NotFound, PararnnError, ServerFailed, StatusError, StreamFailed, TooManyRequests, Unauthorized } from "./errors.js";
