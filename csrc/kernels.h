@@ -17,6 +17,10 @@
   X(silu_mul, SiluMulParams)                       \
   X(add_scaled, AddScaledParams)                   \
   X(causal_conv1d, CausalConvParams)               \
+  X(layer_norm, LayerNormParams)                   \
+  X(apply, ApplyParams)                            \
+  X(token_shift, TokenShiftParams)                 \
+  X(delta_rule, DeltaRuleParams)                   \
   X(read_bytes, ReadBytesParams)                   \
   X(multiply_add, MultiplyAddParams)               \
   X(sample, SampleParams)                          \

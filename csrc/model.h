@@ -1,10 +1,7 @@
-// A whole model as the CPU reads it: what one step is told. Nothing here knows Torch.
+// A whole ParaRNN as the CPU reads it.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
-#include "params/params.h"
+#include "step.h"
 
 namespace pararnn {
 
@@ -62,54 +59,12 @@ struct StatePool {
   int64_t conv_layer_stride;
   int64_t conv_slot_stride;
   DType conv_dtype;
-  float* last_hidden;  // (slots, d)
-  uint8_t* seen;       // (slots, seen_stride) bitmaps
-  int64_t seen_stride;
-};
-
-// What a step spends its time on, in the order of the first layer.
-enum class Stage {
-  kEmbedding,
-  kNorms,
-  kInProj,
-  kConvolution,
-  kCellInput,
-  kRecurrence,
-  kGate,
-  kOutProj,
-  kResiduals,
-  kGateUp,
-  kSiluMul,
-  kDownProj,
-  kFinalRows,
-  kHead,
-};
-constexpr int64_t kStages = int64_t(Stage::kHead) + 1;
-
-// One packed batch. tokens (T); logits (M, V) of the rows `rows` (M) of the batch; hidden (K, d): of the rows
-// `hidden_rows` (K), what the head would read.
-struct StepParams {
-  const ModelWeights& model;
-  Sequences sequences;
-  const int64_t* tokens;
-  StatePool pool;
-  int64_t num_rows;
-  const int64_t* rows;
-  float* logits;
-  double* stage_seconds;  // (kStages), each is added to; null: not wanted
-  int64_t num_hidden = 0;
-  const int64_t* hidden_rows = nullptr;
-  float* hidden = nullptr;
-};
-
-// Memory of a step, kept from call to call.
-struct StepWorkspace {
-  std::vector<float> floats;
-  std::vector<int64_t> rows;
+  OutcomePool outcome;
 };
 
 // Embedding to logits, for at least one sequence, none of them empty; the states, last_hidden and seen of
 // every sequence that has a slot move on. Allocates only where `workspace` never held so many rows.
-void model_step_cpu(const StepParams& params, StepWorkspace& workspace);
+void model_step_cpu(const ModelWeights& model, const StatePool& pool, const StepBatch& batch,
+                    StepWorkspace& workspace);
 
 }  // namespace pararnn

@@ -6,5 +6,6 @@
 #include "params/limits.h"
 #include "params/matrix.h"
 #include "params/recurrence.h"
+#include "params/rwkv7.h"
 #include "params/sampling.h"
 #include "params/sequences.h"

@@ -27,6 +27,7 @@ STABLE_TORCH_LIBRARY_IMPL(pararnn, CPU, library) {
   library.impl("embedding", TORCH_BOX(&pararnn::embedding_op));
   library.impl("read_bytes", TORCH_BOX(&pararnn::read_bytes_op));
   library.impl("model_create", TORCH_BOX(&pararnn::model_create_op));
+  library.impl("rwkv7_create", TORCH_BOX(&pararnn::rwkv7_create_op));
   library.impl("model_step", TORCH_BOX(&pararnn::model_step_op));
   library.impl("rms_norm", TORCH_BOX(&pararnn::rms_norm_op));
   library.impl("gated_rms_norm", TORCH_BOX(&pararnn::gated_rms_norm_op));

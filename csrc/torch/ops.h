@@ -49,6 +49,14 @@ int64_t model_create_op(std::vector<Tensor> tensors, std::vector<int64_t> format
                         int64_t layers, int64_t hidden, int64_t mlp_hidden, int64_t heads, int64_t vocab,
                         int64_t conv_width, int64_t conv_activation, int64_t gate_order, bool mlp_residual,
                         double norm_eps);
+
+// An RWKV-7 likewise: embedding; first norm; for each layer PARARNN_RWKV7_LAYER_TENSORS of rwkv7_model.h;
+// final norm; head. A norm is its weight and its bias.
+int64_t rwkv7_create_op(std::vector<Tensor> tensors, std::vector<int64_t> formats, int64_t layers,
+                        int64_t hidden, int64_t channel_hidden, int64_t decay_rank, int64_t rate_rank,
+                        int64_t value_gate_rank, int64_t gate_rank, int64_t vocab, double norm_eps,
+                        double head_norm_eps);
+
 void model_free_op(int64_t model);
 
 // Logits (M, V) of the rows asked for, without logits_indices of each sequence's last; without

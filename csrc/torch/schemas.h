@@ -65,6 +65,11 @@ inline void define_schemas(torch::stable::detail::StableLibrary& library) {
       "model_create(Tensor[] tensors, int[] formats, int cell, int layers, int hidden, int mlp_hidden, "
       "int heads, int vocab, int conv_width, int conv_activation, int gate_order, bool mlp_residual, "
       "float norm_eps) -> int");
+  library.def(
+      "rwkv7_create(Tensor[] tensors, int[] formats, int layers, int hidden, int channel_hidden, int "
+      "decay_rank, "
+      "int rate_rank, int value_gate_rank, int gate_rank, int vocab, float norm_eps, float head_norm_eps) -> "
+      "int");
   library.def("model_free(int model) -> ()");
   library.def(
       "model_step(int model, Tensor tokens, Tensor cu_seqlens, Tensor slots, Tensor? has_initial_state, "

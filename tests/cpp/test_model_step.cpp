@@ -22,8 +22,9 @@ std::vector<float> step(const TinyModel& model, TinyPool& pool, const Batch& bat
   Exact<float> logits(rows.size() * model.weights().vocab), hidden(rows.size() * model.weights().hidden);
   const Sequences sequences{slots.size(), bounds.data(), slots.data(),
                             reinterpret_cast<const bool*>(held.data())};
-  model_step_cpu({model.weights(), sequences, tokens.data(), pool.pool(), rows.size(), rows.data(),
-                  logits.data(), nullptr, rows.size(), rows.data(), hidden.data()},
+  model_step_cpu(model.weights(), pool.pool(),
+                 {sequences, tokens.data(), rows.size(), rows.data(), logits.data(), nullptr, rows.size(),
+                  rows.data(), hidden.data()},
                  workspace);
   if (hidden_rows != nullptr) *hidden_rows = hidden.copy();
   return logits.copy();

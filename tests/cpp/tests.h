@@ -13,6 +13,7 @@
   X(recurrence_backward)        \
   X(causal_conv1d)              \
   X(elementwise)                \
+  X(rwkv7)                      \
   X(sample)                     \
   X(limits)                     \
   X(model_step)

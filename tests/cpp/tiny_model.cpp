@@ -76,8 +76,10 @@ TinyPool::TinyPool(const TinyModel& model, int64_t slots)
 
 StatePool TinyPool::pool() {
   const int64_t cell_slot = model_.states() * kHidden, conv_slot = (kConvWidth - 1) * kHidden;
-  return {cell_.data(), slots_ * cell_slot,  cell_slot,           conv_.data(), slots_ * conv_slot,
-          conv_slot,    model_.conv_dtype(), last_hidden_.data(), seen_.data(), seen_stride_};
+  return {cell_.data(),        slots_ * cell_slot,
+          cell_slot,           conv_.data(),
+          slots_ * conv_slot,  conv_slot,
+          model_.conv_dtype(), {last_hidden_.data(), seen_.data(), seen_stride_}};
 }
 
 std::vector<uint8_t> TinyPool::slot(int64_t index) {
