@@ -18,7 +18,7 @@ ROOMS = {
         ("cells",),
         ("models",),
         ("device",),
-        ("models/pararnn",),
+        ("models/pararnn", "models/rwkv7"),
         ("checkpoint",),
         ("convert", "quantize", "training"),
         ("assemble", "tuning"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -49,6 +49,9 @@ class ServingConfig(Protocol):
     @property
     def weight_type(self) -> str:
         """The type of the weights: float32, bfloat16, or integers such as int8."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, as a reader of config.json knows them."""
 
 
 class ServingModel(Protocol):

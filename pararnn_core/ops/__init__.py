@@ -22,7 +22,14 @@ from pararnn_core.ops.linear import (
     packed_nbytes,
     unpack,
 )
-from pararnn_core.ops.model import STEP_STAGES, LayerWeights, ModelShape, NativeModel
+from pararnn_core.ops.model import (
+    STEP_STAGES,
+    LayerWeights,
+    ModelShape,
+    NativeModel,
+    pararnn_model,
+    rwkv7_model,
+)
 from pararnn_core.ops.products import (
     MOST_PRODUCT_ROWS,
     dequantize,
@@ -68,12 +75,14 @@ __all__ = [
     "num_threads",
     "pack",
     "packed_nbytes",
+    "pararnn_model",
     "read_bytes",
     "recurrence",
     "recurrence_",
     "recurrence_backward",
     "rms_norm",
     "row_product",
+    "rwkv7_model",
     "sample",
     "set_num_threads",
     "silu_mul",

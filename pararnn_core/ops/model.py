@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -56,49 +56,10 @@ vectors are float32, without elements if the model has none."""
 class NativeModel:
     """A model in the native library. It shares the memory of the weights and is freed with this object."""
 
-    def __init__(
-        self,
-        shape: ModelShape,
-        embedding: PackedMatrix,
-        layers: tuple[LayerWeights, ...],
-        norm: Tensor,
-        head: PackedMatrix,
-    ) -> None:
-        """Raise RuntimeError that names a weight if it does not fit the shape."""
-        tensors: list[Tensor] = []
-        formats: list[int] = []
-
-        def add(weight: Tensor | PackedMatrix) -> None:
-            if isinstance(weight, PackedMatrix):
-                tensors.append(weight.data)
-                formats.extend((weight.format, weight.group_size))
-            else:
-                tensors.append(weight)
-
-        # Native code expects the tensors in this order.
-        add(embedding)
-        for layer in layers:
-            for weight in layer.values():
-                add(weight)
-        add(norm)
-        add(head)
-        self._handle: int = native().model_create(
-            tensors,
-            formats,
-            cell_number(shape.cell),
-            shape.num_layers,
-            shape.hidden_size,
-            shape.mlp_hidden_size,
-            shape.num_heads,
-            shape.vocab_size,
-            shape.conv_kernel,
-            number("conv_activation", shape.conv_activation, ACTIVATIONS),
-            number("gate_order", shape.gate_order, GATE_ORDERS),
-            shape.mlp_residual,
-            shape.norm_eps,
-        )
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
         # The callback must not refer to self, or the model would never be collected.
-        weakref.finalize(self, native().model_free, self._handle)
+        weakref.finalize(self, native().model_free, handle)
 
     def step(
         self,
@@ -141,3 +102,68 @@ class NativeModel:
             # After the first line torch adds where in C++ the error arose.
             raise ValueError(str(error).partition("\n")[0]) from None
         return logits
+
+
+def pararnn_model(
+    shape: ModelShape,
+    embedding: PackedMatrix,
+    layers: tuple[LayerWeights, ...],
+    norm: Tensor,
+    head: PackedMatrix,
+) -> NativeModel:
+    """Return a ParaRNN. Raises RuntimeError that names a weight if it does not fit the shape."""
+    # Native code expects the weights in this order.
+    weights = [embedding, *(weight for layer in layers for weight in layer.values()), norm, head]
+    return NativeModel(
+        native().model_create(
+            *_tensors_and_formats(weights),
+            cell_number(shape.cell),
+            shape.num_layers,
+            shape.hidden_size,
+            shape.mlp_hidden_size,
+            shape.num_heads,
+            shape.vocab_size,
+            shape.conv_kernel,
+            number("conv_activation", shape.conv_activation, ACTIVATIONS),
+            number("gate_order", shape.gate_order, GATE_ORDERS),
+            shape.mlp_residual,
+            shape.norm_eps,
+        )
+    )
+
+
+def rwkv7_model(
+    num_layers: int,
+    sizes: Mapping[str, int],
+    norm_eps: float,
+    head_norm_eps: float,
+    weights: Sequence[Tensor | PackedMatrix],
+) -> NativeModel:
+    """Return an RWKV-7. Raises RuntimeError that names a weight if it does not fit the sizes.
+
+    sizes: by the letters of models/rwkv7/layer_tensors.py; weights: embedding, first norm, for each layer
+        PARARNN_RWKV7_LAYER_TENSORS of native code, final norm, head; a norm is its weight and its bias
+    """
+    letters = ("d", "f", "W", "A", "V", "G", "vocabulary")
+    return NativeModel(
+        native().rwkv7_create(
+            *_tensors_and_formats(weights),
+            num_layers,
+            *(sizes[letter] for letter in letters),
+            norm_eps,
+            head_norm_eps,
+        )
+    )
+
+
+def _tensors_and_formats(weights: Sequence[Tensor | PackedMatrix]) -> tuple[list[Tensor], list[int]]:
+    """Return all tensors, and format and group size of each matrix."""
+    tensors: list[Tensor] = []
+    formats: list[int] = []
+    for weight in weights:
+        if isinstance(weight, PackedMatrix):
+            tensors.append(weight.data)
+            formats.extend((weight.format, weight.group_size))
+        else:
+            tensors.append(weight)
+    return tensors, formats

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.core.models.rwkv7 import tiny as rwkv7
 from tests.e2e.serve_process import ServeProcess
 from tests.e2e.session_load import SessionClient, assert_nothing_lost
 from tests.fixtures import tiny_checkpoint
@@ -21,8 +23,8 @@ CLIENTS = 16
 class Mortal:
     """A server that is killed and started again over the same store."""
 
-    def __init__(self, folder: Path) -> None:
-        self._checkpoint = tiny_checkpoint(folder / "tiny")
+    def __init__(self, folder: Path, checkpoint: Callable[[Path], Path] = tiny_checkpoint) -> None:
+        self._checkpoint = checkpoint(folder / "tiny")
         self._options = ("--store", "sqlite", "--data-dir", str(folder / "data"), "--threads", "1")
         self.restarts: list[float] = []
         self.serve = self._start()
@@ -51,9 +53,9 @@ class Mortal:
         self.serve = self._start()
 
 
-def _kill_under_load(folder: Path, kills: int) -> None:
+def _kill_under_load(folder: Path, kills: int, checkpoint: Callable[[Path], Path] = tiny_checkpoint) -> None:
     seed = random.SystemRandom().randrange(2**32)
-    draw, server = random.Random(seed), Mortal(folder)
+    draw, server = random.Random(seed), Mortal(folder, checkpoint)
     clients = [SessionClient(number, lambda: server.url) for number in range(CLIENTS)]
     try:
         for client in clients:
@@ -80,6 +82,10 @@ def _kill_under_load(folder: Path, kills: int) -> None:
 
 def test_no_acknowledged_turn_is_lost_and_none_is_half(tmp_path: Path) -> None:
     _kill_under_load(tmp_path, 5)
+
+
+def test_none_of_an_rwkv7_is_lost_either(tmp_path: Path) -> None:
+    _kill_under_load(tmp_path, 2, rwkv7.checkpoint)
 
 
 def test_a_response_that_was_cut_off_is_answered_after_the_restart(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_weight_that_does_not_fit_the_shape_is_named() -> None:
     first, *others = serving.layers
     bad = first | {"gate_norm": torch.ones(3)}
     with pytest.raises(RuntimeError, match=rf"gate_norm: expected shape \({d}\), got \(3\)"):
-        ops.NativeModel(
+        ops.pararnn_model(
             model_shape(model.config), serving.embedding, (bad, *others), torch.ones(d), serving.embedding
         )
 

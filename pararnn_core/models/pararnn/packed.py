@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pararnn_core import ops
 from pararnn_core.cells import Cell
+from pararnn_core.models.cpu_model import CpuModel
 from pararnn_core.models.pararnn.config import ModelConfig
 from pararnn_core.models.pararnn.layer_tensors import (
     EMBEDDING,
@@ -24,11 +25,10 @@ from pararnn_core.models.pararnn.layer_tensors import (
 from pararnn_core.models.pararnn.layers import Block, Linear, RMSNorm
 from pararnn_core.models.pararnn.state_layout import LAST_HIDDEN, state_parts
 from pararnn_core.ops import LayerWeights, ModelShape, PackedMatrix
-from pararnn_core.state.state import RecurrentState
 from pararnn_core.weights.quantized_matrix import QuantizedMatrix
 
 
-class PackedModel:
+class PackedModel(CpuModel):
     """The ServingModel of a CPU. Its matrices are in one arena, in the order of their use by `step`."""
 
     def __init__(
@@ -43,83 +43,19 @@ class PackedModel:
     ) -> None:
         """head: None is tied to `embedding`; arena: of the same modules, which may be packed already."""
         self.config = config
-        self.fingerprint = fingerprint
-        self.device = torch.device("cpu")
-        self.state_parts = state_parts(config)
         self.arena = arena.memory
         self.embedding = arena.pack(embedding)
         self.layers = tuple(pack_block(block, arena) for block in blocks)
-        self._head = self.embedding if head is None else arena.pack(head)
-        self._native = ops.NativeModel(
-            model_shape(config), self.embedding, self.layers, _vector(norm.weight), self._head
+        packed_head = self.embedding if head is None else arena.pack(head)
+        native = ops.pararnn_model(
+            model_shape(config), self.embedding, self.layers, _vector(norm.weight), packed_head
         )
-
-    @property
-    def hidden_size(self) -> int:
-        """See ServingModel.hidden_size."""
-        return self.config.hidden_size
+        self._start(native, state_parts(config), packed_head, LAST_HIDDEN, fingerprint)
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all matrices."""
         return self.arena.numel()
-
-    def step_bytes(self, num_tokens: int) -> int:
-        """See ServingModel.step_bytes."""
-        return 0
-
-    def new_state(self, num_slots: int) -> RecurrentState:
-        """See ServingModel.new_state."""
-        return RecurrentState(self.state_parts, num_slots)
-
-    def step(
-        self,
-        tokens: Tensor,
-        cu_seqlens: Tensor,
-        slots: Tensor,
-        state: RecurrentState,
-        has_initial_state: Tensor | None = None,
-        logits_indices: Tensor | None = None,
-        stage_seconds: Tensor | None = None,
-        hidden_indices: Tensor | None = None,
-        hidden: Tensor | None = None,
-    ) -> Tensor:
-        """See ServingModel.step. It is one native call."""
-        state.check_parts(self.state_parts)
-        return self._native.step(
-            tokens.contiguous(),
-            cu_seqlens.contiguous(),
-            slots.contiguous(),
-            None if has_initial_state is None else has_initial_state.contiguous(),
-            None if logits_indices is None else logits_indices.contiguous(),
-            state.tensors,
-            stage_seconds,
-            None if hidden_indices is None else hidden_indices.contiguous(),
-            hidden,
-        )
-
-    @torch.inference_mode()
-    def head(self, state: RecurrentState, slots: Sequence[int]) -> Tensor:
-        """See ServingModel.head."""
-        state.check_parts(self.state_parts)
-        return ops.linear(state[LAST_HIDDEN][slots], self._head)
-
-    def capture_decodes(self, state: RecurrentState) -> None:
-        """Do nothing: a CPU has no graphs."""
-
-    def decodes_ahead(self, state: RecurrentState, count: int) -> bool:
-        """Return False: a CPU does not run ahead of the host."""
-        return False
-
-    def decode_ahead(self, ids: Tensor, slots: Tensor, state: RecurrentState) -> Tensor:
-        """Raise ValueError, because `decodes_ahead` is False."""
-        raise ValueError("decode_ahead needs a CUDA model")
-
-    def wait(self) -> None:
-        """Return at once, because a step is finished when its call returns."""
-
-    def take_newton_report(self) -> None:
-        """Return None: a CPU solves step by step."""
 
     def matrices(self) -> Iterator[tuple[str, PackedMatrix]]:
         """Yield the packed weights with the names of the parameters that they replace."""

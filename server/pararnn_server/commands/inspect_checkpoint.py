@@ -10,12 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pararnn_core.checkpoint import CheckpointInfo, checkpoint_info, verify_checkpoint
+from pararnn_core.checkpoint.serving_checkpoint import ServingInfo, serving_info, verify_serving_checkpoint
 from pararnn_core.models.pararnn.config import PRESETS
-from pararnn_core.models.pararnn.state_layout import state_bytes, state_parts
+from pararnn_core.state import parts_bytes
 from pararnn_server.access.keys import ConfigurationError
 from pararnn_server.bench.limits import read_bandwidth
-from pararnn_server.bench.subject import Subject
 from pararnn_server.commands.failure import one_line_errors
 from pararnn_server.commands.inspect_preset import inspect_preset
 from pararnn_server.commands.options import option, read_settings
@@ -60,21 +59,20 @@ def inspect_checkpoint(
             raise ConfigurationError(f"{error}; sizes are {', '.join(PRESETS)}") from None
         inspect_preset(checkpoint, measure=measure, as_json=as_json)
         return
-    info = checkpoint_info(path)
+    info = serving_info(path)
     if verify:
         with ByteProgress("checking") as report:
-            verify_checkpoint(path, report)
+            verify_serving_checkpoint(path, report)
     facts = describe(path, info, verified=verify)
-    facts["limit"] = limit(Subject.of_checkpoint(path)) if measure else None
+    facts["limit"] = limit(info.decode_bytes) if measure else None
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
         _show(facts)
 
 
-def describe(path: Path, info: CheckpointInfo, *, verified: bool) -> dict[str, Any]:
+def describe(path: Path, info: ServingInfo, *, verified: bool) -> dict[str, Any]:
     """Return everything shown, as JSON. Sizes are bytes."""
-    parts = state_parts(info.config)
     return {
         "path": str(path),
         "config": info.config.to_dict(),
@@ -84,10 +82,10 @@ def describe(path: Path, info: CheckpointInfo, *, verified: bool) -> dict[str, A
         "has_chat_template": info.has_chat_template,
         "num_parameters": info.config.num_parameters,
         "weight_bytes": info.weight_bytes,
-        "state_bytes": state_bytes(info.config),
+        "state_bytes": parts_bytes(info.state_parts),
         "state": [
             {"name": part.name, "shape": list(part.shape), "dtype": _name(part.dtype), "bytes": part.nbytes}
-            for part in parts
+            for part in info.state_parts
         ],
         "tensors": [
             {"name": each.name, "shape": list(each.shape), "dtype": each.dtype, "bytes": each.nbytes}
@@ -96,13 +94,13 @@ def describe(path: Path, info: CheckpointInfo, *, verified: bool) -> dict[str, A
     }
 
 
-def limit(subject: Subject) -> dict[str, float]:
+def limit(decode_bytes: int) -> dict[str, float]:
     """Return the bytes that a token of a lone reply reads, and the tokens per second that memory allows."""
-    rate = read_bandwidth(min(subject.decode_bytes, _MOST_BYTES_READ)).median
+    rate = read_bandwidth(min(decode_bytes, _MOST_BYTES_READ)).median
     return {
-        "bytes_read_per_token": subject.decode_bytes,
+        "bytes_read_per_token": decode_bytes,
         "read_bytes_per_second": rate,
-        "decode_tokens_per_second": rate / subject.decode_bytes,
+        "decode_tokens_per_second": rate / decode_bytes,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import torch
 import typer
 
 from pararnn_core import ops
-from pararnn_core.checkpoint import checkpoint_info
+from pararnn_core.checkpoint.serving_checkpoint import serving_info
 from pararnn_core.models.base import ServingConfig
 from pararnn_server.commands.failure import one_line_errors
 from pararnn_server.commands.options import takes_settings
@@ -36,10 +35,8 @@ def serve(settings: Settings) -> None:
     the program, to this machine only.
     """
     path = find_checkpoint(settings)
-    config = checkpoint_info(path).config
-    if settings.dtype != "auto" and config.quantization is None:
-        # Shown before loading, as the weights will be.
-        config = replace(config, dtype=settings.dtype)
+    # Shown before loading, as the weights will be.
+    config = serving_info(path, None if settings.dtype == "auto" else settings.dtype).config
     typer.echo(f"loading {path}: {described(config)}", err=True)
 
     def tell(served: ServedModel, url: str) -> None:

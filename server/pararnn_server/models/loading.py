@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from pararnn_core import ops
-from pararnn_core.checkpoint import load_checkpoint
 from pararnn_core.checkpoint.checkpoint_directory import CONFIG, config_fields
 from pararnn_core.checkpoint.checkpoint_text import GENERATION_CONFIG, CheckpointText
+from pararnn_core.checkpoint.serving_checkpoint import load_serving_model
 from pararnn_core.models.base import ServingModel
 from pararnn_core.models.pararnn.config import eos_token_ids
 from pararnn_server.metrics.memory import release_free_memory
@@ -65,7 +65,7 @@ def load(settings: Settings, progress: Progress | None = None) -> Loaded:
     if CheckpointText(folder).chat_templates():
         # It starts while the weights are read.
         renderer.warm()
-    model = load_checkpoint(
+    model = load_serving_model(
         folder,
         device=settings.device,
         dtype=None if settings.dtype == "auto" else settings.dtype,

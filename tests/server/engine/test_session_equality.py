@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pararnn_server.models.loading import Loaded
+from pararnn_server.models.loading import Loaded, load
+from pararnn_server.settings.server_settings import Settings
 
+from tests.core.models.rwkv7 import tiny as rwkv7
 from tests.redis_server import redis_server
 from tests.server.http_server import FOREVER, HttpServer, eventually, serving
 
@@ -242,16 +244,24 @@ def course(place: Place) -> tuple[bytes, Any, bytes]:
     return state_in(before), answer["choices"], state_in(server.get(path).raise_for_status().content)
 
 
+@pytest.fixture(scope="module", params=["pararnn", "rwkv7"])
+def model(request: pytest.FixtureRequest, loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """A model of each architecture."""
+    if request.param == "pararnn":
+        return loaded
+    return load(Settings(checkpoint=str(rwkv7.checkpoint(tmp_path_factory.mktemp("rwkv7") / "tiny"))))
+
+
 @pytest.fixture
-def world(loaded: Loaded, tmp_path: Path) -> Iterator[World]:
+def world(model: Loaded, tmp_path: Path) -> Iterator[World]:
     with ExitStack() as stack:
-        yield World(loaded, tmp_path, stack)
+        yield World(model, tmp_path, stack)
 
 
 @pytest.fixture(scope="module")
-def reference(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Any, bytes]:
+def reference(model: Loaded, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Any, bytes]:
     with ExitStack() as stack:
-        return course(plain(World(loaded, tmp_path_factory.mktemp("plain"), stack)))
+        return course(plain(World(model, tmp_path_factory.mktemp("plain"), stack)))
 
 
 @pytest.mark.parametrize("way", WAYS)

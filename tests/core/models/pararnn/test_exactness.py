@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pararnn_core import ops
-from pararnn_core.models.pararnn.model import ParaRNNForCausalLM
+from pararnn_core.models.base import ServingModel
 from pararnn_core.state import PAD_SLOT_ID, RecurrentState, StateSnapshot
 from tests.core.batches import Chunk, feed, poisoned, run_alone
+from tests.core.models.rwkv7 import tiny as rwkv7
 from tests.core.step_by_step import run_step_by_step
 from tests.fixtures import TINY_VOCAB_SIZE, tiny_model
 
 NUM_SLOTS = 6
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "gru": {"cell": "gru"},
     "lstm": {"cell": "lstm"},
     "gru bf16": {"cell": "gru", "dtype": "bfloat16", "gate_order": "norm_then_gate"},
@@ -39,11 +40,14 @@ VARIANTS = {
         "mlp_residual": False,
     },
 }
-every_variant = pytest.mark.parametrize("variant", VARIANTS)
+RWKV7 = {f"rwkv7 {each}": each for each in ("float32", "bfloat16", "int8", "int4")}
+every_variant = pytest.mark.parametrize("variant", [*VARIANTS, *RWKV7])
 
 
 @functools.cache
-def model_of(variant: str) -> ParaRNNForCausalLM:
+def model_of(variant: str) -> ServingModel:
+    if variant in RWKV7:
+        return rwkv7.model_of(rwkv7.in_format(rwkv7.random_weights(), RWKV7[variant]))
     return tiny_model(**VARIANTS[variant]).pack()
 
 
@@ -90,7 +94,7 @@ def traffic(draw: st.DrawFn) -> Traffic:
 
 
 def drive(
-    model: ParaRNNForCausalLM, state: RecurrentState, steps: list[list[Chunk]]
+    model: ServingModel, state: RecurrentState, steps: list[list[Chunk]]
 ) -> Iterator[tuple[int, torch.Tensor]]:
     for step in steps:
         yield from zip([chunk.slot for chunk in step], feed(model, state, step), strict=True)

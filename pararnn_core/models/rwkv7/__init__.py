@@ -1,0 +1,1 @@
+"""RWKV-7: its config, tensors, states and serving form."""
