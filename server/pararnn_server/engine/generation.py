@@ -126,6 +126,7 @@ class Generation:
             prompt_tokens=sum(usage.prompt_tokens for usage in firsts),
             completion_tokens=sum(usage.completion_tokens for usage in self._usage.values()),
             cached_tokens=sum(usage.cached_tokens for usage in firsts),
+            written_tokens=sum(usage.written_tokens for usage in firsts),
         )
 
     def close(self) -> None:

@@ -59,6 +59,9 @@ class PrefixReuse:
             for place in running.request.cache_use.breakpoints:
                 self._cache.pin(running.partition, packed_ids, *place)
             running.num_cached = self._cache.longest(running.partition, packed_ids)
+        places = running.request.cache_use.breakpoints
+        if places and self._cache.owner_bytes and not running.is_continued:
+            running.num_written = max(0, places[-1].num_tokens - running.num_cached)
 
     def begin(self, running: Running) -> PrefillStart:
         """Find the state that a request starts from. A session that is not empty resumes from its own."""

@@ -39,6 +39,7 @@ def encode_reply(request: Request, published: Sequence[Tokens], finished: Finish
             finished.usage.prompt_tokens,
             finished.usage.completion_tokens,
             finished.usage.cached_tokens,
+            finished.usage.written_tokens,
         ],
     }
     return json.dumps(fields, separators=(",", ":")).encode()
@@ -63,7 +64,7 @@ def recorded(repeated: Repeated) -> RecordedReply:
     return RecordedReply(
         fields["request_id"],
         fields["created"],
-        [Started(fields["request_id"], usage.cached_tokens), *published, finished],
+        [Started(fields["request_id"], usage.cached_tokens, usage.written_tokens), *published, finished],
     )
 
 

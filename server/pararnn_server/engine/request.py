@@ -26,19 +26,22 @@ class TokenUsage:
     prompt_tokens: ids of this request's prompt; with a session, the new ones only.
     completion_tokens: ids sampled, an EOS and the ids of a stop string included.
     cached_tokens: ids of the prompt that a stored state made it unnecessary to feed.
+    written_tokens: other ids of the prompt up to the last state that the request pins in the cache.
     """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    written_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A slot is granted: headers may leave. cached_tokens as in Usage."""
+    """A slot is granted: headers may leave. cached_tokens and written_tokens as in TokenUsage."""
 
     request_id: str
     cached_tokens: int = 0
+    written_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

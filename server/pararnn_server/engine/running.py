@@ -184,6 +184,7 @@ class Running:
     choices: those that have a slot and have not ended.
     packed_token_ids: the feed as the state cache reads it; empty where no state of the request is kept.
     num_cached: ids of the feed that a kept or promised state covered when the request arrived.
+    num_written: its other ids up to the last state that the request pins.
     marks: positions in the feed of states to keep.
     published: what was emitted, kept only for a client that may ask again.
     embedding: sum of the prompt's final rows so far; None until the first, and where nobody asks for it.
@@ -204,6 +205,7 @@ class Running:
         self.prefilled_at: float | None = None
         self.packed_token_ids = b""
         self.num_cached = 0
+        self.num_written = 0
         self.marks: Sequence[int] = ()
 
     @property
@@ -254,4 +256,5 @@ class Running:
 
     def usage(self, choice: Choice) -> TokenUsage:
         """Return the usage of a choice so far."""
-        return TokenUsage(len(self.request.prompt_token_ids), choice.num_sampled, self.num_cached)
+        num_prompt = len(self.request.prompt_token_ids)
+        return TokenUsage(num_prompt, choice.num_sampled, self.num_cached, self.num_written)

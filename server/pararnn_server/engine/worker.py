@@ -270,7 +270,7 @@ class Worker:
         self._active.scheduler.begin(running.id, start.num_tokens, start.marks)
         self._metrics.request_queue_time.observe(running.started_at - running.arrived_at)
         self._metrics.prompt_tokens.inc(len(running.request.prompt_token_ids))
-        self._publisher.publish(running, Started(running.id, running.num_cached))
+        self._publisher.publish(running, Started(running.id, running.num_cached, running.num_written))
 
     def _window(self, running: Running) -> RepeatWindow | None:
         params = running.request.params

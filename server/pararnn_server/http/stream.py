@@ -43,7 +43,7 @@ class StreamAnswer(Answer):
         self._job = job
         self._settings = settings
         self._each_usage = each_usage
-        self._cached_tokens: dict[int, int] = {}
+        self._started_by_prompt: dict[int, Started] = {}
         self._started = False
         self._sent_at = 0.0
         self._sending = False
@@ -172,7 +172,7 @@ class StreamAnswer(Answer):
             usage = self._usage(prompt, output.completion_tokens)
             return job.format.piece(index, job.readers[index].tokens(output), usage)
         if isinstance(output, Started):
-            self._cached_tokens[prompt] = output.cached_tokens
+            self._started_by_prompt[prompt] = output
             return self._opening(prompt)
         if isinstance(output, Finished):
             return self._ending(job.index(prompt, output.choice), output)
@@ -198,7 +198,10 @@ class StreamAnswer(Answer):
         if not self._each_usage:
             return None
         num_ids = len(self._generation.plan.prompts[prompt].token_ids)
-        return TokenUsage(num_ids, completion_tokens, self._cached_tokens.get(prompt, 0))
+        started = self._started_by_prompt.get(prompt)
+        if started is None:
+            return TokenUsage(num_ids, completion_tokens)
+        return TokenUsage(num_ids, completion_tokens, started.cached_tokens, started.written_tokens)
 
 
 def _first_end(items: Sequence[Addressed]) -> int:

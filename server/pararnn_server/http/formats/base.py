@@ -180,7 +180,10 @@ def usage_body(usage: TokenUsage) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.written_tokens,
+        },
     }
 
 
@@ -189,7 +192,8 @@ def usage_json(usage: TokenUsage) -> str:
     total = usage.prompt_tokens + usage.completion_tokens
     return (
         f'{{"prompt_tokens":{usage.prompt_tokens},"completion_tokens":{usage.completion_tokens},'
-        f'"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{usage.cached_tokens}}}}}'
+        f'"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{usage.cached_tokens},'
+        f'"cache_write_tokens":{usage.written_tokens}}}}}'
     )
 
 

@@ -27,7 +27,6 @@ _STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls"
 class MessageFormat(AnswerFormat):
     """One reply, in blocks. request_id: for an error in the stream. collects: see `replies`.
 
-    num_marked: leading ids of the prompt up to the last mark for the cache.
     call_format: of the calls in the reply; None: there are none.
     """
 
@@ -38,13 +37,11 @@ class MessageFormat(AnswerFormat):
         heading: Heading,
         request_id: str,
         *,
-        num_marked: int = 0,
         collects: bool = False,
         call_format: CallFormat | None = None,
     ) -> None:
         self._heading = heading
         self._request_id = request_id
-        self._num_marked = num_marked
         self._collects = collects
         self.replies: dict[int, str] = {}
         # Pieces in a list: adding each to one string would copy a long reply again and again.
@@ -128,10 +125,9 @@ class MessageFormat(AnswerFormat):
 
     def _usage(self, usage: TokenUsage) -> dict[str, int]:
         """Return the fields of the schema `MessageUsage`. The counts of input exclude each other."""
-        num_written = max(0, self._num_marked - usage.cached_tokens)
         return {
-            "input_tokens": usage.prompt_tokens - usage.cached_tokens - num_written,
-            "cache_creation_input_tokens": num_written,
+            "input_tokens": usage.prompt_tokens - usage.cached_tokens - usage.written_tokens,
+            "cache_creation_input_tokens": usage.written_tokens,
             "cache_read_input_tokens": usage.cached_tokens,
             "output_tokens": usage.completion_tokens,
         }

@@ -107,7 +107,10 @@ class ModelResponseFormat(AnswerFormat):
         given = self._resumed.num_tokens + usage.prompt_tokens
         return {
             "input_tokens": given,
-            "input_tokens_details": {"cached_tokens": self._resumed.num_covered + usage.cached_tokens},
+            "input_tokens_details": {
+                "cached_tokens": self._resumed.num_covered + usage.cached_tokens,
+                "cache_write_tokens": usage.written_tokens,
+            },
             "output_tokens": usage.completion_tokens,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": given + usage.completion_tokens,

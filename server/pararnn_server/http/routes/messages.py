@@ -66,12 +66,7 @@ async def create_message(request: Request, _beta: Beta = False) -> Response:
         collects: bool,
         call_format: CallFormat | None,
     ) -> MessageFormat:
-        # A repeated turn has no prompt, and must have the counts of the first time.
-        marks = prompt.cache_use.breakpoints if body.session_id is None else ()
-        num_marked = marks[-1].num_tokens if marks else 0
-        return MessageFormat(
-            head, request_id, num_marked=num_marked, collects=collects, call_format=call_format
-        )
+        return MessageFormat(head, request_id, collects=collects, call_format=call_format)
 
     try:
         return await answer_chat(request, chat, "msg_", form_of, most_marks=MOST_MARKS)

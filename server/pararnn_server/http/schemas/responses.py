@@ -300,9 +300,12 @@ class ResponseError(ResponseBody):
 
 
 class InputTokensDetails(ResponseBody):
-    """cached_tokens: ids of the conversation that a stored state made it unnecessary to read."""
+    """cached_tokens: ids of the conversation that a stored state made it unnecessary to read.
+    cache_write_tokens: its other ids up to the last state that the request pins in the cache.
+    """
 
     cached_tokens: int
+    cache_write_tokens: int
 
 
 class OutputTokensDetails(ResponseBody):

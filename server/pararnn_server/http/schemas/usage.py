@@ -6,9 +6,12 @@ from pararnn_server.http.schemas.base import ResponseBody
 
 
 class PromptTokensDetails(ResponseBody):
-    """cached_tokens: ids of the prompt that a stored state made it unnecessary to feed."""
+    """cached_tokens: ids of the prompt that a stored state made it unnecessary to feed.
+    cache_write_tokens: its other ids up to the last state that the request pins in the cache.
+    """
 
     cached_tokens: int
+    cache_write_tokens: int
 
 
 class Usage(ResponseBody):

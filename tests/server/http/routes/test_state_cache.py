@@ -200,6 +200,43 @@ def test_a_mark_inside_a_message_is_a_place_too(fresh: HttpServer) -> None:
     assert cached(fresh.answer(path, unmarked)) == num_cached
 
 
+def written(answer: dict[str, Any]) -> int:
+    return int(answer["usage"]["prompt_tokens_details"]["cache_write_tokens"])
+
+
+def test_tokens_that_a_mark_adds_to_the_cache_are_counted_in_every_answer(fresh: HttpServer) -> None:
+    path, salt = "/v1/chat/completions", {"cache_salt": "a"}
+    first = fresh.answer(path, marked_chat(LONG, then="one"))
+    assert 0 < written(first) < first["usage"]["prompt_tokens"]
+    assert written(fresh.answer(path, marked_chat(LONG, then="two"))) == 0
+    assert written(fresh.answer(path, marked_chat(LONG, then="one", **salt))) == written(first)
+    assert (
+        written(fresh.answer(path, {"messages": [{"role": "user", "content": LONG}], "max_tokens": 1})) == 0
+    )
+    parts = [{"type": "input_text", "text": LONG, **MARK}]
+    body = {"input": [{"role": "system", "content": parts}, {"role": "user", "content": "b"}]}
+    for expected in (written(first), 0):
+        usage = fresh.answer("/v1/responses", {**body, "max_output_tokens": 1, "cache_salt": "c"})["usage"]
+        assert usage["input_tokens_details"]["cache_write_tokens"] == expected
+    streamed = fresh.events(
+        path,
+        {
+            **marked_chat(LONG, then="one"),
+            "cache_salt": "d",
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        },
+    )
+    assert written(streamed[-1]) == written(first)
+
+
+def test_a_repeated_turn_has_the_counts_of_the_first_time(fresh: HttpServer) -> None:
+    path, session = "/v1/chat/completions", fresh.create_session()
+    body = marked_chat(LONG, then="one", session_id=session)
+    again = [fresh.post(path, body, headers={"Idempotency-Key": "k"}).json() for _ in range(2)]
+    assert written(again[0]) == written(again[1]) > 0
+
+
 def test_explicit_mode_keeps_marked_states_only(fresh: HttpServer) -> None:
     path, explicit = "/v1/chat/completions", {"prompt_cache_options": {"mode": "explicit"}}
     plain = {"messages": [{"role": "user", "content": LONG}], "max_tokens": 1}
