@@ -66,6 +66,8 @@ def _read(ledger: Ledger, session: LoadedSession, tokens: bool) -> Steps[StateFi
         metadata=record.metadata,
         snapshot=snapshot,
         token_ids=ids,
+        # An empty session forgets them: its next first turn reads its own.
+        tools=record.tools if record.num_tokens else "",
     )
 
 
@@ -173,6 +175,7 @@ def _standing_at(record: SessionRecord, file: StateFile, turn: int) -> SessionRe
         # A state before any token was computed by no build.
         build=file.build if file.num_tokens else record.build,
         build_changed=file.build_changed and file.num_tokens > 0,
+        tools=file.tools,
         # Older states belong to what the import replaces.
         kept_turns=(turn,),
     )

@@ -34,6 +34,7 @@ class StateFile:
     fingerprint, tokenizer: of the model. build, build_changed: as in SessionRecord.
     metadata: set by the owner. token_ids: from position log_start on; None: not in the file.
     chat_template: hash of the one that a tuned state needs; "": any.
+    tools: digest of the tools that the session has read; "" for none.
     """
 
     model: str
@@ -49,6 +50,7 @@ class StateFile:
     snapshot: StateSnapshot
     token_ids: Sequence[int] | None = None
     chat_template: str = ""
+    tools: str = ""
 
     def encode(self) -> bytes:
         """Encode the whole file."""
@@ -75,6 +77,9 @@ class StateFile:
         }
         if self.chat_template:
             fields["chat_template"] = self.chat_template
+        # Servers of before read a file without tools, and so does this one read theirs.
+        if self.tools:
+            fields["tools"] = self.tools
         num_ids = None if self.token_ids is None else len(self.token_ids)
         return {"__metadata__": fields, **tensor_headers(self.snapshot.parts, num_ids)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from typing import Any
 
@@ -27,6 +28,7 @@ from pararnn_server.sessions.state_file import (
 MAX_PENDING_IDS = 2048
 # Names of items have twelve digits: a session that begins here has room for as many ids as it can ever read.
 MAX_COUNT = 10**11
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 _MAX_METADATA = (16, 64, 512)
 
 
@@ -174,7 +176,14 @@ class StateReader:
             metadata=self._metadata(),
             snapshot=snapshot,
             token_ids=ids,
+            tools=self._tools(num_tokens),
         )
+
+    def _tools(self, num_tokens: int) -> str:
+        digest = self._fields.get("tools", "")
+        if digest and (num_tokens == 0 or not _DIGEST.fullmatch(digest)):
+            raise _bad("tools", "it must be 32 hexadecimal digits, of a session that has read something")
+        return digest
 
     def _count(self, name: str) -> int:
         text = self._fields.get(name, "")

@@ -52,7 +52,7 @@ def begin_turn(
 ) -> Turn | Repeated:
     """Begin a turn, unless this very write has happened. Raises the errors of Ledger.claim.
 
-    tools: digest of those that its prompt shows; "": as before.
+    tools: digest of those that its prompt shows; kept only where the session is empty.
     """
     repeated = find_repeated(ledger, ledger.find(session_id, owner), idempotency_key)
     if repeated is not None:
@@ -69,7 +69,8 @@ def begin_turn(
     turn = Turn(
         session_id=session_id,
         request_id=request_id,
-        record=replace(session.record, tools=tools) if tools else session.record,
+        # Tools of before were read by a turn that was undone.
+        record=session.record if session.record.num_tokens else replace(session.record, tools=tools),
         version=session.version,
         fence=session.fence,
         snapshot=snapshot,

@@ -137,6 +137,8 @@ def file(server: HttpServer) -> File:
         ("metadata", '{"k": 1}'),
         ("metadata", "[]"),
         ("build_changed", "1"),
+        ("tools", "no digest"),
+        ("tools", "a" * 33),
     ],
 )
 def test_a_field_at_fault_is_named(server: HttpServer, file: File, field: str, value: str) -> None:

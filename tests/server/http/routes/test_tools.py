@@ -137,6 +137,36 @@ def test_a_session_calls_the_tools_that_it_has_read_and_no_others(store: str, tm
         plain = server.create_session()
         assert not refused(plain, tools=None)
         assert refused(plain)
+        emptied = server.create_session()
+        assert not refused(emptied)
+        server.answer(f"/v1/sessions/{emptied}/rollback", {"turns": 1})
+        assert not refused(emptied, tools=None)
+        assert refused(emptied)
+
+
+def test_a_session_file_names_the_tools_that_were_read() -> None:
+    binary = {"content-type": "application/octet-stream"}
+    with random_server(HERMES) as server:
+        body = {**ASKED, "max_tokens": 2}
+
+        def status(session: str, **fields: Any) -> int:
+            return server.post(CHAT, {**body, "session_id": session, **fields}).status_code
+
+        def exported(session: str) -> bytes:
+            return server.get(f"/v1/sessions/{session}/state").content
+
+        with_tools, without = server.create_session(), server.create_session()
+        assert status(with_tools) == status(without, tools=None) == 200
+        file, plain = exported(with_tools), exported(without)
+        answer = server.http.post("/v1/sessions", content=file, headers=binary)
+        copy = answer.json()["id"]
+        assert status(copy, tools=[ADD]) == 400
+        assert status(copy) == 200
+        # The state of another session replaces what was read.
+        for content, expected in ((plain, 400), (file, 200)):
+            put = server.http.put(f"/v1/sessions/{copy}/state", content=content, headers=binary)
+            assert put.status_code == 200
+            assert status(copy) == expected
 
 
 @pytest.mark.parametrize("seed", range(3))
