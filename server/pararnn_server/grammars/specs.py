@@ -10,6 +10,8 @@ from typing import Any
 from llguidance import LLMatcher
 from llguidance.gbnf_to_lark import gbnf_to_lark, is_lark_syntax
 
+from pararnn_server.grammars.grammar_syntax import check_gbnf_tokens, check_lark_attributes
+
 # Converting GBNF takes time with the square of its rules.
 MAX_GBNF_CHARS = 16_384
 MAX_GBNF_RULES = 500
@@ -88,10 +90,12 @@ class Grammar:
     def as_lark(self) -> Lark:
         """Return the same in Lark. Raises ValueError, which says what is wrong with it."""
         if is_lark_syntax(self.text):
+            check_lark_attributes(self.text)
             return Lark(self.text)
         if len(self.text) > MAX_GBNF_CHARS or self.text.count("::=") > MAX_GBNF_RULES:
             message = f"at most {MAX_GBNF_CHARS} characters and {MAX_GBNF_RULES} rules of GBNF; send Lark"
             raise ValueError(message)
+        check_gbnf_tokens(self.text)
         try:
             return Lark(gbnf_to_lark(self.text))
         except RecursionError as error:
