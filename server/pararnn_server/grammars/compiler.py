@@ -90,7 +90,12 @@ class GrammarCompiler:
         if grammar is None:
             grammar = self._cache.put(key, source, self._compiled(checked, source, param))
         maker = MaskMaker(self._executor, self._vocab_size, self._tokens.result().vocab_size)
-        return GrammarMask(grammar.matcher, maker, param, grammar, None if may_end else self._ends)
+        # A copy: the other thread may have the same grammar, and a matcher is for one thread at a time.
+        matcher, withheld = grammar.matcher.deep_copy(), None if may_end else self._ends
+        mask = GrammarMask(matcher, maker, param, grammar, withheld)
+        # Here, because all requests wait for the engine's thread.
+        mask.look_ahead()
+        return mask
 
     def _checked(self, spec: Spec, param: str) -> CompiledSpec:
         max_bytes = self._limits.max_bytes

@@ -84,13 +84,17 @@ class GrammarMask:
         self._matcher.consume_token(token_id)
         self._moved()
 
-    def forced(self) -> Sequence[int]:
-        """Move on by the next ids that alone may come, and return them. Raises BadRequest like `accept`."""
+    def look_ahead(self) -> None:
+        """Find the next ids that alone may come. A long text takes long, once for all of its ids."""
         if not self._coming and not self.is_complete:
             # All of them: asked for a part, llguidance would encode the rest again each time.
             began = time.perf_counter()
             self._coming = self._matcher.compute_ff_tokens()[::-1]
             self._grammar.grow(time.perf_counter() - began)
+
+    def forced(self) -> Sequence[int]:
+        """Move on by the next ids that alone may come, and return them. Raises BadRequest like `accept`."""
+        self.look_ahead()
         if not self._coming:
             return ()
         ids = self._coming[: -FORCED_AT_ONCE - 1 : -1]
@@ -101,7 +105,9 @@ class GrammarMask:
 
     def fork(self) -> GrammarMask:
         """Return a copy that moves on by itself."""
-        return GrammarMask(self._matcher.deep_copy(), self._maker, self._param, self._grammar, self._withheld)
+        copy = GrammarMask(self._matcher.deep_copy(), self._maker, self._param, self._grammar, self._withheld)
+        copy._coming = self._coming.copy()
+        return copy
 
     def _checked(self, words: MaskWords) -> MaskWords | Exception:
         # A matcher that gave up allows an EOS, which would look like a complete reply.

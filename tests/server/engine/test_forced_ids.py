@@ -158,6 +158,23 @@ def test_forced_ids_are_read_like_a_prompt() -> None:
     assert step.call_count < 20
 
 
+def test_another_reply_gets_an_id_in_every_step_beside_a_long_forced_text() -> None:
+    opening = [i % 200 for i in range(3000)]
+    steps = Steps(max_num_seqs=2, max_num_batched_tokens=64)
+    _, free = steps.add([7], greedy(100))
+    _, long = steps.add([1], greedy(3000), token_mask=Runs(opening, 3000))
+    steps.step(2)
+    for number in range(20):
+        before = len(free.ids()), len(long.ids())
+        steps.step()
+        assert len(free.ids()) == before[0] + 1, number
+        # What is left of the budget, and no more.
+        assert before[1] < len(long.ids()) < before[1] + 64
+    steps.finish()
+    assert long.ids() == opening
+    assert free.ids() == alone(model(), [7], greedy(100))
+
+
 def test_a_cancelled_reply_keeps_the_forced_ids_that_were_said() -> None:
     steps = Steps(max_num_batched_tokens=64)
     session = steps.sessions.create().id

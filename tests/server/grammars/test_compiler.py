@@ -145,7 +145,7 @@ def test_keys_do_not_notice_the_grammars_of_others() -> None:
 
     async def matcher(key: str, text: str) -> object:
         current_key.set(key)
-        return (await shared.compile(Choice([text]), param="p"))._matcher
+        return (await shared.compile(Choice([text]), param="p"))._grammar.matcher
 
     async def scenario() -> None:
         mine = await matcher("me", "a")
@@ -164,5 +164,5 @@ def test_keys_do_not_notice_the_grammars_of_others() -> None:
 def test_a_large_grammar_is_not_kept() -> None:
     none = new_compiler(GrammarLimits(cache_bytes_per_key=0))
     first, second = (asyncio.run(none.compile(Choice(["a"]), param="p")) for _ in range(2))
-    assert first._matcher is not second._matcher
+    assert first._grammar.matcher is not second._grammar.matcher
     assert compiler() is compiler()

@@ -9,12 +9,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from pararnn_server.errors import BadRequest
 from pararnn_server.grammars.compiler import GrammarLimits
 from pararnn_server.grammars.grammar_cache import BYTES_PER_SECOND
-from pararnn_server.grammars.grammar_mask import GrammarMask
+from pararnn_server.grammars.grammar_mask import FORCED_AT_ONCE, GrammarMask
 from pararnn_server.grammars.specs import Choice, JsonSchema, Lark, Regex, Spec
 
 from tests.server.grammars.grammar_fixtures import allowed_ids, compiled, new_compiler, refusal, walk
@@ -118,10 +119,10 @@ def test_a_grammar_that_is_given_up_is_not_kept() -> None:
     """Its lexer may have grown to tens of megabytes in a moment."""
     ours, spec = new_compiler(), Regex("[^\\x00-\\x{10FFFF}]")
     first, second = (asyncio.run(ours.compile(spec, param="p")) for _ in range(2))
-    assert second._matcher is first._matcher
+    assert second._grammar.matcher is first._grammar.matcher
     [error] = GrammarMask.allowed_of([second.fork()])
     assert isinstance(error, BadRequest)
-    assert asyncio.run(ours.compile(spec, param="p"))._matcher is not first._matcher
+    assert asyncio.run(ours.compile(spec, param="p"))._grammar.matcher is not first._grammar.matcher
 
 
 def resident_bytes() -> int:
@@ -162,6 +163,19 @@ def test_replies_that_share_a_grammar_count_its_growth_once() -> None:
     began, held = time.perf_counter(), ours.cached_bytes("")
     GrammarMask.allowed_of(masks)
     assert ours.cached_bytes("") - held <= (time.perf_counter() - began) * BYTES_PER_SECOND
+
+
+def test_a_long_text_at_the_start_is_found_before_the_engine_asks_for_it() -> None:
+    """60 KB take 160 ms, for which every other reply would wait."""
+    mask = compiled(JsonSchema({"const": "one of them " * 5000}))
+    copy = mask.fork()
+    with patch.object(mask._grammar.cache, "grow") as found:
+        while ids := copy.forced():
+            assert len(ids) <= FORCED_AT_ONCE
+        assert copy.is_complete
+        # Nothing was left to find but the end.
+        assert found.call_count <= 1
+    assert mask.fork().forced()
 
 
 def test_the_limit_of_bytes_is_named() -> None:
