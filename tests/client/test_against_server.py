@@ -146,3 +146,32 @@ def test_a_key_opens_what_is_closed_without_it(loaded: Loaded) -> None:
             stranger.models()
         with PararnnClient(closed.url, api_key="0123456789abcdef") as owner:
             assert owner.models()["data"]
+
+
+def test_the_operator_lists_and_watches_the_sessions_of_all_keys(loaded: Loaded) -> None:
+    keys, admin = "ada:ada-secret-0123456789", "admin-secret-0123456789"
+    with serving(loaded, api_keys=keys, admin_key=admin) as server:
+        with PararnnClient(server.url, api_key=keys.partition(":")[2]) as ada:
+            made = [ada.sessions.create(metadata={"n": str(number)}) for number in range(3)]
+            with pytest.raises(Unauthorized):
+                ada.admin_sessions()
+        with PararnnClient(server.url, api_key=admin) as client:
+            page = client.admin_sessions(sort="id", order="asc", metadata={"n": "1"})
+            assert [session.id for session in page.data] == [made[1].id]
+            assert page.data[0].raw["owner"] == "ada"
+            assert client.admin_sessions(limit=2, search="ADA").has_more
+            with client.monitor() as events:
+                assert {session.id for session in next(iter(events)).sessions} == {each.id for each in made}
+
+
+async def _first_event(url: str) -> bool:
+    async with AsyncPararnnClient(url) as client, client.monitor() as events:
+        async for event in events:
+            return event.is_snapshot
+    return False
+
+
+def test_both_clients_read_the_monitor(server: HttpServer) -> None:
+    with PararnnClient(server.url) as client, client.monitor() as events:
+        assert next(iter(events)).is_snapshot
+    assert asyncio.run(_first_event(server.url))

@@ -15,8 +15,9 @@ from pararnn_client.errors import (
     TooManyRequests,
     Unauthorized,
 )
+from pararnn_client.monitor_view import MonitorView
 from pararnn_client.retries import RetryPolicy
-from pararnn_client.types import Chunk, Completion, Session, SessionList, Usage
+from pararnn_client.types import Chunk, Completion, MonitorEvent, Session, SessionList, Usage
 
 __all__ = [
     "AsyncPararnnClient",
@@ -28,6 +29,8 @@ __all__ = [
     "ConnectionFailed",
     "Expired",
     "InvalidReply",
+    "MonitorEvent",
+    "MonitorView",
     "NotFound",
     "PararnnClient",
     "PararnnError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import httpx
 
@@ -13,8 +13,7 @@ from pararnn_client import exchange
 from pararnn_client.calls import Call
 from pararnn_client.errors import PararnnError
 from pararnn_client.retries import Attempts, RetryPolicy
-from pararnn_client.stream import ChunkReader
-from pararnn_client.types import Chunk
+from pararnn_client.stream import EventReader
 
 T = TypeVar("T")
 
@@ -67,21 +66,24 @@ class AsyncResource:
         self.transport = transport
 
 
-class AsyncStream:
-    """A reply as a stream of chunks. Leaving the `async with` block ends the reply on the server."""
+class AsyncStream(Generic[T]):
+    """A reply as a stream of chunks, or the events of the monitor.
 
-    def __init__(self, transport: AsyncTransport, call: Call[Chunk]) -> None:
+    Leaving the `async with` block ends the reply on the server.
+    """
+
+    def __init__(self, transport: AsyncTransport, call: Call[T]) -> None:
         self._transport = transport
         self._call = call
         self._response: httpx.Response | None = None
 
-    async def __aiter__(self) -> AsyncIterator[Chunk]:
-        reader = ChunkReader(self._call.parse)
+    async def __aiter__(self) -> AsyncIterator[T]:
+        reader = EventReader(self._call.parse, has_end=not self._call.is_endless)
         response = await self._open()
         try:
             async for piece in response.aiter_bytes():
-                for chunk in reader.feed(piece):
-                    yield chunk
+                for event in reader.feed(piece):
+                    yield event
             # Without this check a stream that was cut would look like a short reply.
             reader.end()
         except httpx.HTTPError as error:
@@ -90,7 +92,7 @@ class AsyncStream:
             # If the loop is left early, closing tells the server to stop generating.
             await self.aclose()
 
-    async def __aenter__(self) -> AsyncStream:
+    async def __aenter__(self) -> AsyncStream[T]:
         await self._open()
         return self
 

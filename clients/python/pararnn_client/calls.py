@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from pararnn_client import parse
-from pararnn_client.types import Chunk, Completion, Json, Session, SessionList
+from pararnn_client.types import Chunk, Completion, Json, MonitorEvent, Session, SessionList
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Message = Mapping[str, str]
 
@@ -22,16 +24,18 @@ class Call(Generic[T]):
     parse: reads the answer's JSON, or its bytes if `is_file`
     repeatable: sending it twice has the same effect as once, so it is sent again if an answer is lost
     key: sent as Idempotency-Key
+    is_endless: a stream that the server may end at any event
     """
 
     method: str
     path: str
     parse: Callable[[Any], T]
     body: Json | bytes | None = None
-    query: Mapping[str, str | int] = field(default_factory=dict)
+    query: Mapping[str, str | int | Sequence[str]] = field(default_factory=dict)
     repeatable: bool = False
     key: str | None = None
     is_file: bool = False
+    is_endless: bool = False
 
 
 def _present(**fields: Any) -> dict[str, Any]:
@@ -200,8 +204,43 @@ def list_models() -> Call[Json]:
     return Call("GET", "/v1/models", parse.json_object, repeatable=True)
 
 
-def streamed(call: Call[Completion]) -> Call[Chunk]:
-    """Return the same request with a streamed reply, whose last chunk has the usage."""
+def monitor() -> Call[MonitorEvent]:
+    """Watch the key's sessions, or with the admin key all: a snapshot, then changes. See MonitorView."""
+    return Call("GET", "/v1/monitor", parse.monitor_event, repeatable=True, is_endless=True)
+
+
+def list_admin_sessions(
+    *,
+    sort: str | None = None,
+    order: str | None = None,
+    owner: str | None = None,
+    tier: str | None = None,
+    search: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    after: str | None = None,
+) -> Call[SessionList]:
+    """Return a page of the sessions of all keys; it needs the admin key. `raw` has owners, matches, totals.
+
+    metadata: entries that a session must have. after: the last id of the page before.
+    """
+    entries = None if metadata is None else [f"{name}={value}" for name, value in metadata.items()]
+    given = _present(sort=sort, order=order, owner=owner, tier=tier, search=search, limit=limit, after=after)
+    query = given | _present(metadata=entries)
+    return Call("GET", "/v1/admin/sessions", parse.session_list, query=query, repeatable=True)
+
+
+def streamed(build: Callable[P, Call[Completion]]) -> Callable[P, Call[Chunk]]:
+    """Return a function that builds the same request with a streamed reply."""
+
+    @functools.wraps(build)
+    def build_stream(*args: P.args, **kwargs: P.kwargs) -> Call[Chunk]:
+        return _streamed(build(*args, **kwargs))
+
+    return build_stream
+
+
+def _streamed(call: Call[Completion]) -> Call[Chunk]:
     assert not isinstance(call.body, bytes)
     # Without this option a stream carries no usage.
     body = {**(call.body or {}), "stream": True, "stream_options": {"include_usage": True}}

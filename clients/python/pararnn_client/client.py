@@ -34,9 +34,9 @@ class SessionEndpoints:
     import_new = Endpoint(calls.import_session)
     import_into = Endpoint(calls.import_into_session)
     generate = Endpoint(calls.generate)
-    stream = StreamEndpoint(calls.generate)
+    stream = StreamEndpoint(calls.streamed(calls.generate))
     chat = Endpoint(calls.chat_in_session)
-    stream_chat = StreamEndpoint(calls.chat_in_session)
+    stream_chat = StreamEndpoint(calls.streamed(calls.chat_in_session))
     cancel = Endpoint(calls.cancel_session)
     delete = Endpoint(calls.delete_session)
 
@@ -53,10 +53,12 @@ class ClientEndpoints:
     """Calls without a session."""
 
     complete = Endpoint(calls.complete)
-    stream = StreamEndpoint(calls.complete)
+    stream = StreamEndpoint(calls.streamed(calls.complete))
     chat = Endpoint(calls.chat)
-    stream_chat = StreamEndpoint(calls.chat)
+    stream_chat = StreamEndpoint(calls.streamed(calls.chat))
     models = Endpoint(calls.list_models)
+    monitor = StreamEndpoint(calls.monitor)
+    admin_sessions = Endpoint(calls.list_admin_sessions)
 
 
 class PararnnClient(ClientEndpoints, SyncResource):

@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from pararnn_client.async_transport import AsyncResource, AsyncStream
-from pararnn_client.calls import Call, streamed
+from pararnn_client.calls import Call
 from pararnn_client.sync_transport import Stream, SyncResource
-from pararnn_client.types import Completion
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,24 +40,24 @@ class Endpoint(Generic[P, T]):
         return method
 
 
-class StreamEndpoint(Generic[P]):
+class StreamEndpoint(Generic[P, T]):
     """Descriptor of a method that returns a Stream or AsyncStream. Entering it sends the call."""
 
-    def __init__(self, build: Callable[P, Call[Completion]]) -> None:
+    def __init__(self, build: Callable[P, Call[T]]) -> None:
         self._build = build
 
     @overload
-    def __get__(self, resource: SyncResource, owner: type) -> Callable[P, Stream]: ...
+    def __get__(self, resource: SyncResource, owner: type) -> Callable[P, Stream[T]]: ...
 
     @overload
-    def __get__(self, resource: AsyncResource, owner: type) -> Callable[P, AsyncStream]: ...
+    def __get__(self, resource: AsyncResource, owner: type) -> Callable[P, AsyncStream[T]]: ...
 
     def __get__(self, resource: SyncResource | AsyncResource, owner: type) -> Callable[P, Any]:
         build = self._build
 
         @functools.wraps(build)
-        def method(*args: P.args, **kwargs: P.kwargs) -> Stream | AsyncStream:
-            call = streamed(build(*args, **kwargs))
+        def method(*args: P.args, **kwargs: P.kwargs) -> Stream[T] | AsyncStream[T]:
+            call = build(*args, **kwargs)
             if isinstance(resource, SyncResource):
                 return Stream(resource.transport, call)
             return AsyncStream(resource.transport, call)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pararnn_client.errors import InvalidReply
-from pararnn_client.types import Chunk, Completion, Json, Session, SessionList, Usage
+from pararnn_client.types import Chunk, Completion, Json, MonitorEvent, Session, SessionList, Usage
 
 _SESSION_FIELDS = tuple(f.name for f in dataclasses.fields(Session) if f.name != "raw")
 
@@ -27,6 +27,17 @@ def session_list(body: Json) -> SessionList:
     return SessionList(
         data=tuple(session(item) for item in _member(body, "data", list)),
         has_more=bool(body.get("has_more", False)),
+        raw=body,
+    )
+
+
+def monitor_event(body: Json) -> MonitorEvent:
+    """Read an event of the monitor."""
+    return MonitorEvent(
+        is_snapshot=body.get("type") == "snapshot",
+        time=float(body.get("time", 0.0)),
+        sessions=tuple(session(item) for item in _member(body, "sessions", list)),
+        removed=tuple(body.get("removed", ())),
         raw=body,
     )
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
 
 from pararnn_client.errors import InvalidReply, StreamFailed
 from pararnn_client.sse import DONE, EventDecoder
-from pararnn_client.types import Chunk, Json
+from pararnn_client.types import Json
+
+T = TypeVar("T")
 
 
-class ChunkReader:
-    """A decoder of chunks, which also checks the end of the stream."""
+class EventReader(Generic[T]):
+    """A decoder of events, which also checks the end of the stream.
 
-    def __init__(self, parse: Callable[[Json], Chunk]) -> None:
+    has_end: the last event is [DONE]; without it the reply is not complete.
+    """
+
+    def __init__(self, parse: Callable[[Json], T], *, has_end: bool = True) -> None:
         self._decoder = EventDecoder()
         self._parse = parse
-        self._done = False
+        self._done = not has_end
 
-    def feed(self, piece: bytes) -> list[Chunk]:
-        """Return the chunks that these bytes complete. Raises StreamFailed for an error event.
+    def feed(self, piece: bytes) -> list[T]:
+        """Return the events that these bytes complete. Raises StreamFailed for an error event.
 
         Raises InvalidReply for an event that is not JSON.
         """

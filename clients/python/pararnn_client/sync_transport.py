@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import httpx
 
@@ -13,8 +13,7 @@ from pararnn_client import exchange
 from pararnn_client.calls import Call
 from pararnn_client.errors import PararnnError
 from pararnn_client.retries import Attempts, RetryPolicy
-from pararnn_client.stream import ChunkReader
-from pararnn_client.types import Chunk
+from pararnn_client.stream import EventReader
 
 T = TypeVar("T")
 
@@ -65,16 +64,19 @@ class SyncResource:
         self.transport = transport
 
 
-class Stream:
-    """A reply as a stream of chunks. Leaving the `with` block ends the reply on the server."""
+class Stream(Generic[T]):
+    """A reply as a stream of chunks, or the events of the monitor.
 
-    def __init__(self, transport: SyncTransport, call: Call[Chunk]) -> None:
+    Leaving the `with` block ends the reply on the server.
+    """
+
+    def __init__(self, transport: SyncTransport, call: Call[T]) -> None:
         self._transport = transport
         self._call = call
         self._response: httpx.Response | None = None
 
-    def __iter__(self) -> Iterator[Chunk]:
-        reader = ChunkReader(self._call.parse)
+    def __iter__(self) -> Iterator[T]:
+        reader = EventReader(self._call.parse, has_end=not self._call.is_endless)
         response = self._open()
         try:
             for piece in response.iter_bytes():
@@ -87,7 +89,7 @@ class Stream:
             # If the loop is left early, closing tells the server to stop generating.
             self.close()
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Stream[T]:
         self._open()
         return self
 

@@ -46,6 +46,21 @@ class SessionList:
 
 
 @dataclass(frozen=True)
+class MonitorEvent:
+    """An event of the monitor: all of it, or what has changed since the event before.
+
+    sessions: all, or those that are new or different. removed: ids of those that are gone.
+    `raw` has the other members: running, budgets, latency, steps, models; absent where nothing changed.
+    """
+
+    is_snapshot: bool
+    time: float
+    sessions: tuple[Session, ...]
+    removed: tuple[str, ...] = ()
+    raw: Json = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class Usage:
     """Numbers of tokens. cached_tokens: tokens of the prompt that were already computed."""
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "tune": "tune:tune",
     "bench": "bench:bench",
     "sessions": "sessions:sessions",
+    "top": "top:top",
 }
 """Name -> module below `commands` and function, or a group of functions."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from pararnn_server.concurrency.patience import client_left
 from pararnn_server.http.formats import sse
@@ -29,11 +29,14 @@ class MonitorStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it. Raises ServerError while no header has left."""
+        if request_state(scope).is_head:
+            async with self._monitor.watching(self._key):
+                pass
+            # The place is free before the answer leaves: then the client may send its next request.
+            await send(_start())
+            return await _send(send, b"", last=True)
         async with self._monitor.watching(self._key) as feed:
-            await send({"type": "http.response.start", "status": 200, "headers": list(sse.HEADERS)})
-            if request_state(scope).is_head:
-                await _send(send, b"", last=True)
-                return
+            await send(_start())
             work = asyncio.ensure_future(self._write(feed, send))
             left = asyncio.ensure_future(client_left(receive))
             try:
@@ -63,6 +66,10 @@ class MonitorStream(Response):
             while not await feed.news(position, self._ping_seconds):
                 await _send(send, sse.PING)
             events = feed.after(position)
+
+
+def _start() -> Message:
+    return {"type": "http.response.start", "status": 200, "headers": list(sse.HEADERS)}
 
 
 async def _send(send: Send, data: bytes, *, last: bool = False) -> None:

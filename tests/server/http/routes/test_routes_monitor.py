@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from pararnn_server.http.schemas.monitor import AdminSessionList, MonitorChange, MonitorSnapshot
 from pararnn_server.models.loading import Loaded
 
-from tests.server.http_server import ENDLESS, HttpServer, eventually, serving
+from tests.server.http_server import ENDLESS, HttpServer, serving
 
 SECRETS = {name: f"{name}-secret-0123456789" for name in ("ada", "bob", "admin")}
 
@@ -51,9 +52,16 @@ class Events:
 @contextmanager
 def watch(server: HttpServer, name: str = "", event_id: str = "") -> Iterator[Events]:
     headers = (auth(name) if name else {}) | ({"last-event-id": event_id} if event_id else {})
-    # The server may not have noticed yet that the streams of the test before have ended.
-    eventually(lambda: not name or not _is_refused(server, name))
-    with server.http.stream("GET", "/v1/monitor", headers=headers) as response:
+    with ExitStack() as streams:
+
+        def opened() -> httpx.Response | None:
+            response = streams.enter_context(server.http.stream("GET", "/v1/monitor", headers=headers))
+            # The server may not have noticed yet that the streams of the test before have ended.
+            return None if response.status_code == 429 else response
+
+        deadline = time.monotonic() + 30
+        while (response := opened()) is None:
+            assert time.monotonic() < deadline
         assert response.status_code == 200, response.read()
         yield Events(response)
 
@@ -162,12 +170,8 @@ def test_a_key_may_open_only_so_many_streams(keyed: HttpServer) -> None:
         assert refused.json()["error"]["code"] == "quota"
         with watch(keyed, "bob") as other:
             other.next()
-    eventually(lambda: not _is_refused(keyed, "ada"))
-
-
-def _is_refused(server: HttpServer, name: str) -> bool:
-    # HEAD takes a place only for a moment.
-    return server.http.head("/v1/monitor", headers=auth(name)).status_code == 429
+    with watch(keyed, "ada") as again:
+        again.next()
 
 
 def test_head_of_the_stream_ends(server: HttpServer) -> None:
