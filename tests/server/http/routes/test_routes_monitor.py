@@ -11,8 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+from pararnn_server.access.owner import Owner
 from pararnn_server.http.schemas.monitor import AdminSessionList, MonitorChange, MonitorSnapshot
 from pararnn_server.models.loading import Loaded
+from pararnn_server.monitor.session_table import CHANGES_AT_ONCE
+from pararnn_server.sessions import catalogue
 
 from tests.server.http_server import ENDLESS, HttpServer, serving
 
@@ -52,16 +55,14 @@ class Events:
 @contextmanager
 def watch(server: HttpServer, name: str = "", event_id: str = "") -> Iterator[Events]:
     headers = (auth(name) if name else {}) | ({"last-event-id": event_id} if event_id else {})
-    with ExitStack() as streams:
-
-        def opened() -> httpx.Response | None:
-            response = streams.enter_context(server.http.stream("GET", "/v1/monitor", headers=headers))
-            # The server may not have noticed yet that the streams of the test before have ended.
-            return None if response.status_code == 429 else response
-
+    with ExitStack() as stream:
         deadline = time.monotonic() + 30
-        while (response := opened()) is None:
-            assert time.monotonic() < deadline
+        response = stream.enter_context(server.http.stream("GET", "/v1/monitor", headers=headers))
+        # The server may not have noticed yet that the streams of the test before have ended.
+        while response.status_code == 429 and time.monotonic() < deadline:
+            stream.close()
+            time.sleep(0.05)
+            response = stream.enter_context(server.http.stream("GET", "/v1/monitor", headers=headers))
         assert response.status_code == 200, response.read()
         yield Events(response)
 
@@ -242,3 +243,30 @@ def test_many_that_open_at_once_share_one_table(loaded: Loaded) -> None:
         for thread in threads:
             thread.join(20)
         assert kinds == ["snapshot"] * 8
+
+
+@pytest.mark.parametrize("num_sessions", [600, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_an_update_has_the_size_of_what_changed_however_many_sessions_there_are(
+    loaded: Loaded, num_sessions: int
+) -> None:
+    with serving(loaded, monitor_interval_seconds=0.05, max_sessions=num_sessions + 1) as server:
+        ask = server.service.models.get().sessions.ask
+        futures = [
+            ask(catalogue.create, Owner(""), {"title": f"Conversation {number}"}, None)
+            for number in range(num_sessions)
+        ]
+        made = [future.result(60).id for future in futures]
+        with watch(server) as events:
+            assert {row["id"] for row in events.next()[1]["sessions"]} == set(made)
+            server.http.patch(f"/v1/sessions/{made[0]}", json={"metadata": {"title": "new"}})
+            change = events.until(lambda data: data["sessions"])
+            assert [row["id"] for row in change["sessions"]] == made[:1]
+            assert len(json.dumps(change["sessions"])) < 1024
+            for session_id in made:
+                ask(catalogue.update, session_id, Owner(""), metadata={"title": "changed"})
+            seen: set[str] = set()
+            while len(seen) < num_sessions:
+                rows = events.until(lambda data: data["sessions"])["sessions"]
+                # Many that change at once are sent in parts, so that no event is large.
+                assert len(rows) <= CHANGES_AT_ONCE
+                seen |= {row["id"] for row in rows if row["metadata"] == {"title": "changed"}}
