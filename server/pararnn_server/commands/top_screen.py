@@ -21,7 +21,7 @@ TABLE_HEAD_LINES = 3
 
 
 def screen(view: MonitorView, sort: SortField, height: int | None = None) -> Group:
-    """Return what is shown. height: lines of the terminal; without it all sessions are shown."""
+    """Return the screen. height: lines of the terminal; without it all sessions are shown."""
     head = [Text(line, no_wrap=True, overflow="ellipsis") for line in _head(view)]
     rows = None if height is None else max(0, height - len(head) - TABLE_HEAD_LINES)
     return Group(*head, _table(view, sort, rows))
