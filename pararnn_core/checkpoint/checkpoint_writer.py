@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +89,45 @@ def write_checkpoint(
     """
     target = Path(path).resolve()
     check_shapes(target, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
+    return write_directory(
+        target,
+        config.to_dict(),
+        _stored(tensors, getattr(torch, config.dtype)),
+        tokenizer=tokenizer,
+        chat_template=chat_template,
+        card=partial(_plain_card, config) if card is None else lambda _: card,
+        generation=generation,
+        further=further,
+        max_shard_bytes=max_shard_bytes,
+    )
+
+
+def write_directory(
+    target: Path,
+    config: Mapping[str, Any],
+    stored: Mapping[str, torch.Tensor],
+    *,
+    card: Callable[[str], str],
+    tokenizer: PathLike | None = None,
+    chat_template: str | None = None,
+    generation: Mapping[str, Any] | None = None,
+    further: Mapping[str, bytes] | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> str:
+    """Write a checkpoint of any architecture, and return its fingerprint. Raises CheckpointError.
+
+    config: the fields of config.json, with vocab_size and the ids that are known
+    stored: the tensors as the files hold them, in the order of names
+    card: the text of README.md for a fingerprint; the rest is as `write_checkpoint` takes it
+    """
     texts = _text_files(config, tokenizer, chat_template)
     if generation is None:
         generation = parse_json(texts.get(GENERATION_CONFIG, b"{}"))
-    stored = _stored(tensors, getattr(torch, config.dtype))
-    fields = config.to_dict()
+    fields = dict(config)
     fields["fingerprint"] = _fingerprint(target, fields, stored, texts.get(TOKENIZER))
-    special = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
+    special = {name: config.get(name) for name in ("bos_token_id", "eos_token_id")}
     texts[GENERATION_CONFIG] = _json({k: v for k, v in special.items() if v is not None} | dict(generation))
-    texts[CARD] = (_plain_card(config, fields["fingerprint"]) if card is None else card).encode()
+    texts[CARD] = card(fields["fingerprint"]).encode()
     texts[CONFIG] = _json(fields)
     # The checkpoint's own files win over others of the same name.
     texts = {**(further or {}), **texts}
@@ -142,7 +173,9 @@ def _fingerprint(
     return fingerprint.hexdigest()
 
 
-def _text_files(config: ModelConfig, source: PathLike | None, chat_template: str | None) -> dict[str, bytes]:
+def _text_files(
+    config: Mapping[str, Any], source: PathLike | None, chat_template: str | None
+) -> dict[str, bytes]:
     """Return the bytes of all text files, by path below the checkpoint's directory."""
     if source is None:
         if chat_template is not None:
@@ -157,8 +190,9 @@ def _text_files(config: ModelConfig, source: PathLike | None, chat_template: str
         files, path = CheckpointText(folder).files(), folder / TOKENIZER
         fields |= CheckpointText(folder).fields(TOKENIZER_CONFIG)
     tokenizer = TokenizerFile.read(path, within=folder)
-    tokenizer.check_fits(path, config.vocab_size)
-    for name, token in (("bos_token", config.bos_token_id), ("eos_token", config.eos_token_id)):
+    tokenizer.check_fits(path, config["vocab_size"])
+    for name in ("bos_token", "eos_token"):
+        token = config.get(f"{name}_id")
         if token is not None and token in tokenizer.tokens:
             fields[name] = tokenizer.tokens[token]
     if chat_template is not None:
@@ -204,10 +238,9 @@ def check_replaceable(target: Path) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     config = target / CONFIG
-    if (
-        not config.is_file()
-        or read_json(config, _MAX_JSON_BYTES, within=target).get("model_type") != MODEL_TYPE
-    ):
+    fields = read_json(config, _MAX_JSON_BYTES, within=target) if config.is_file() else {}
+    # Only this project's writers add fingerprints to models of other architectures.
+    if fields.get("model_type") != MODEL_TYPE and "fingerprint" not in fields:
         raise CheckpointError(target, "exists and is no checkpoint of this project: choose another path")
 
 

@@ -16,9 +16,11 @@ from pararnn_core.checkpoint.checkpoint_text import GENERATION_CONFIG, TOKENIZER
 from pararnn_core.convert.convert_cells import ConvertedCells, load_cell, prefixes_of, write_cells
 from pararnn_core.convert.convert_keys import FORK_KEYS, STATED_CONFIG, KeyMap
 from pararnn_core.convert.convert_pararnn_torch import MAX_RECURRENT_NORM, with_our_cells
+from pararnn_core.convert.convert_rwkv7 import convert_rwkv7, is_rwkv7
 from pararnn_core.convert.convert_source import read_source
 from pararnn_core.models.pararnn.config import MODEL_TYPE, ModelConfig
 from pararnn_core.models.pararnn.layer_tensors import letters_in
+from pararnn_core.models.rwkv7.config import Rwkv7Config
 
 __all__ = ["Conversion", "ConvertedCells", "convert_checkpoint", "load_cell"]
 
@@ -33,7 +35,7 @@ _SHOW_SIZES = ("embedding.weight", "layers.0.cell.B", "layers.0.conv.weight", "l
 class Conversion:
     """The result of a conversion. notes: sentences about things that the checkpoint still lacks."""
 
-    config: ModelConfig
+    config: ModelConfig | Rwkv7Config
     fingerprint: str
     notes: tuple[str, ...]
 
@@ -55,7 +57,8 @@ def convert_checkpoint(
     """Convert `src` into the checkpoint directory `dst`. Raises CheckpointError and then writes nothing.
 
     src: a safetensors file, a directory with such files, or a pickled state dict
-    key_map: a JSON file as KeyMap describes it; None expects the state dict of the public fork's trainer
+    key_map: a JSON file as KeyMap describes it; None expects the state dict of a known trainer, which is that
+        of the public fork or of RWKV-7
     allow_pickle: permits a pickled state dict, which is read with weights_only
     overrides: fields of ModelConfig, which replace stated ones and those that the shapes show
     tokenizer: as write_checkpoint takes it; None takes the directory `src` if it holds a tokenizer.json
@@ -66,7 +69,14 @@ def convert_checkpoint(
     keys = FORK_KEYS if key_map is None else _read_key_map(Path(key_map), overrides or {})
     stated = {**keys.config, **(overrides or {})}
     limit = stated.get("recurrent_clip", MAX_RECURRENT_NORM)
-    tensors = with_our_cells(source, read_source(source, allow_pickle, keys.ignore), limit)
+    found = read_source(source, allow_pickle, keys.ignore)
+    text = CheckpointText(source)
+    if tokenizer is None and source.is_dir() and text.has(TOKENIZER):
+        tokenizer = source
+    if key_map is None and is_rwkv7(found):
+        rwkv7, digest = convert_rwkv7(source, found, dst, overrides or {}, tokenizer, chat_template)
+        return Conversion(rwkv7, digest, _notes(rwkv7, Path(dst), tokenizer))
+    tensors = with_our_cells(source, found, limit)
     if key_map is None and prefixes_of(tensors):
         return write_cells(source, tensors, Path(dst))
     if key_map is None and _FORK_MARK not in tensors:
@@ -76,9 +86,6 @@ def convert_checkpoint(
     config = _config(source, weights, stated)
     if config.tie_embeddings:
         weights.pop("lm_head.weight", None)
-    text = CheckpointText(source)
-    if tokenizer is None and source.is_dir() and text.has(TOKENIZER):
-        tokenizer = source
     fingerprint = write_checkpoint(
         config,
         weights,
@@ -170,7 +177,7 @@ def _sizes(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     }
 
 
-def _notes(config: ModelConfig, dst: Path, tokenizer: PathLike | None) -> tuple[str, ...]:
+def _notes(config: ModelConfig | Rwkv7Config, dst: Path, tokenizer: PathLike | None) -> tuple[str, ...]:
     notes = []
     if tokenizer is None:
         notes.append(f"Serving {dst} needs the model's tokenizer.json: convert again and give its path.")

@@ -88,6 +88,25 @@ class Rwkv7Config:
         """Return all fields, with the architecture as config.json names it."""
         return {"model_type": MODEL_TYPE, **asdict(self)}
 
+    def hub_fields(self) -> dict[str, Any]:
+        """Return config.json as Hugging Face's layout has it."""
+        return {
+            "model_type": MODEL_TYPE,
+            "architectures": ["RWKV7ForCausalLM"],
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.hidden_size,
+            "num_hidden_layers": self.num_hidden_layers,
+            "intermediate_size": self.intermediate_size,
+            "head_dim": HEAD_SIZE,
+            "decay_low_rank_dim": self.decay_rank,
+            "a_low_rank_dim": self.rate_rank,
+            "v_low_rank_dim": self.value_gate_rank,
+            "gate_low_rank_dim": self.gate_rank,
+            "norm_eps": self.norm_eps,
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": self.eos_token_id,
+        }
+
     @classmethod
     def of_checkpoint(cls, fields: Mapping[str, Any], shapes: Mapping[str, Shape], dtype: str) -> Rwkv7Config:
         """Make a config. Raises ValueError that names a wrong field, or a tensor that is missing.

@@ -51,8 +51,8 @@ def convert(
 ) -> None:
     """Convert weights that were trained elsewhere into a checkpoint.
 
-    Without --key-map the source must be the state dict of the public ParaRNN fork's trainer, or ParaGRU and
-    ParaLSTM cells of the original or of pararnn-torch.
+    Without --key-map the source must be the state dict of the public ParaRNN fork's trainer, an RWKV-7 as its
+    author publishes it, or ParaGRU and ParaLSTM cells of the original or of pararnn-torch.
     """
     overrides = dict(assignment(text) for text in set_ or [])
     if dtype is not None:
@@ -75,9 +75,9 @@ def convert(
 
 
 def _tell(done: Conversion, target: Path) -> None:
-    config, cell = done.config, done.config.cell_type.__name__
+    config = done.config
     typer.echo(
-        f"{target}: {cell}, {as_count(done.num_parameters)} parameters in {config.dtype},"
+        f"{target}: {config.architecture}, {as_count(done.num_parameters)} parameters in {config.dtype},"
         f" fingerprint {done.fingerprint}"
     )
     for note in done.notes:

@@ -10,9 +10,12 @@ import typer
 
 from pararnn_core import ops
 from pararnn_core.checkpoint import checkpoint_info
+from pararnn_core.checkpoint.checkpoint_directory import config_fields
 from pararnn_core.models.pararnn.quantization_config import format_for
+from pararnn_core.models.rwkv7 import config as rwkv7
 from pararnn_core.quantize import Text, quantize_checkpoint
 from pararnn_core.quantize.quantize_card import Quantized
+from pararnn_core.quantize.quantize_rwkv7 import quantize_rwkv7
 from pararnn_server.commands.failure import CommandFailed, one_line_errors
 from pararnn_server.commands.options import option, path_argument, path_option, read_settings
 from pararnn_server.commands.progress import StageProgress
@@ -55,6 +58,13 @@ def quantize(
     except ValueError as error:
         raise CommandFailed(f"--bits, --group-size: {error}") from None
     path = find_checkpoint(read_settings({"checkpoint": source}), "SOURCE")
+    if config_fields(path).get("model_type") == rwkv7.MODEL_TYPE:
+        if calibrate is not None or evaluate is not None:
+            raise CommandFailed("--calibrate, --evaluate: an RWKV-7 takes neither in this version")
+        with StageProgress() as progress:
+            made_rwkv7 = quantize_rwkv7(path, target, bits, group_size, progress)
+        _tell_size(target, made_rwkv7.weight_bytes, made_rwkv7.bits_per_weight)
+        return
     calibration, evaluation = _text(path, "--calibrate", calibrate), _text(path, "--evaluate", evaluate)
     # Here torch works too: calibration solves for the rounding with it.
     torch.set_num_threads(threads or ops.num_threads())
@@ -72,10 +82,12 @@ def _text(checkpoint: Path, option_name: str, path: Path | None) -> Text | None:
     return Text(files.documents(tokenizer), files.description)
 
 
+def _tell_size(target: Path, weight_bytes: int, bits_per_weight: float) -> None:
+    typer.echo(f"{target}: {as_bytes(weight_bytes)}, {bits_per_weight:.2f} bits per weight of a matrix")
+
+
 def _tell(made: Quantized, target: Path) -> None:
-    typer.echo(
-        f"{target}: {as_bytes(made.weight_bytes)}, {made.bits_per_weight:.2f} bits per weight of a matrix"
-    )
+    _tell_size(target, made.weight_bytes, made.bits_per_weight)
     quality = made.quality
     if quality is None:
         typer.echo("No quality was measured: --evaluate takes a text for it.", err=True)
