@@ -4,7 +4,8 @@ python -m benchmarks.beside_teacher --checkpoint DIR --teacher FILE.gguf --text 
 
 The contexts are the first part of the text; the passages whose perplexity is measured are its end. Nothing
 else may run on the machine. With --seconds it ends after the first part beyond that time, and the same
-command continues. When all parts are measured, it only writes the table and the picture.
+command continues. When all parts are measured, it writes the table and the picture.
+python -m benchmarks.beside_teacher.pages writes both again from the file of results.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from pathlib import Path
 from pararnn_server.bench.machine import Machine
 from tokenizers import Tokenizer
 
-from benchmarks.beside_teacher.picture import draw
+from benchmarks.beside_teacher.pages import PICTURE, RESULTS, write_pages
 from benchmarks.beside_teacher.points import CONTEXTS, DECODED, TEACHER_LIMIT, measure_part
-from benchmarks.beside_teacher.report import page
 from benchmarks.beside_teacher.results_file import Part, Results, continued, write_results
 from benchmarks.beside_teacher.student import Student
 from benchmarks.beside_teacher.teacher import Teacher
@@ -30,17 +30,18 @@ from pararnn_core.checkpoint import checkpoint_info
 
 PASSAGES, PASSAGE = 8, 256
 COMMAND = (
-    "python -m benchmarks.beside_teacher --checkpoint DIR --teacher GGUF --text FILE --llama-python PYTHON"
+    "python -m benchmarks.beside_teacher --checkpoint DIR --others DIR --teacher GGUF --text FILE"
+    " --llama-python PYTHON"
 )
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results" / "beside-teacher.json"
-PICTURE = ROOT / "docs" / "beside-teacher.svg"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.beside_teacher", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="directory of the chat model")
+    others = "other chat models, of which only the memory is measured"
+    parser.add_argument("--others", type=Path, nargs="*", default=[], help=others)
     parser.add_argument("--teacher", type=Path, required=True, help="GGUF file of its teacher")
     parser.add_argument("--text", type=Path, required=True, help="UTF-8 text of 105,000 tokens at least")
     parser.add_argument("--llama-python", required=True, help="interpreter with llama-cpp-python")
@@ -76,10 +77,7 @@ def main() -> None:
     if results.tokens < CONTEXTS[-1]:
         print(f"{options.results}: measured up to {results.tokens:,} tokens; the same command continues")
         return
-    written = page(results)
-    print(written)
-    options.results.with_suffix(".md").write_text(written, encoding="utf-8")
-    draw(results, options.picture)
+    write_pages(options.results, options.picture)
 
 
 def token_ids(checkpoint: Path, text: Path) -> list[int]:
@@ -103,12 +101,20 @@ def settings(options: argparse.Namespace, teacher: Teacher) -> dict[str, str | i
         "llama.cpp": teacher.version,
         "features": teacher.features,
         "model": f"{config.architecture} in {config.weight_type}",
+        "others": "; ".join(memory_of(path) for path in options.others) or "none measured",
         "model_sha256": digest(weights),
         "teacher_sha256": digest(options.teacher),
         "text_sha256": digest(options.text),
         "passages": PASSAGES,
         "passage": PASSAGE,
     }
+
+
+def memory_of(checkpoint: Path) -> str:
+    """Return the name of a model and the bytes of a conversation that has begun."""
+    config, model = checkpoint_info(checkpoint).config, Student(checkpoint)
+    model.read([0])
+    return f"{config.architecture} in {config.weight_type} {model.memory():,} bytes"
 
 
 def digest(file: Path) -> str:

@@ -19,8 +19,8 @@ DECODED = 64
 """Tokens that one measurement of decoding reads after a context."""
 ROUNDS = 5
 """Measurements of decoding at a context; the median counts."""
-TURN = 2048
-"""Tokens that one model reads before it is the other's turn."""
+TURN = 512
+"""Tokens that one model reads before it is the other's turn; the median turn of a part counts."""
 PAUSE_SECONDS = 0.05
 """Before each turn: threads that have finished spin for a while."""
 
@@ -29,8 +29,8 @@ PAUSE_SECONDS = 0.05
 class Point:
     """A model after `tokens` tokens of context.
 
-    memory: bytes that the conversation needs; read_rate, decode_rate: tokens a second, of the part of the
-    context since the point before and of single tokens after it; loss: nats a token of the passages
+    memory: bytes that the conversation needs; read_rate, decode_rate: tokens a second, of the median turn
+    since the point before and of single tokens after it; loss: nats a token of the passages
     """
 
     tokens: int
@@ -79,11 +79,14 @@ def measure_part(
 
     The passages are no part of the context.
     """
-    seconds = [0.0] * len(subjects)
+    for subject in subjects:
+        subject.loss(passages[0])  # Touches all weights: the first use of a process is slow.
+    readings: list[list[float]] = [[] for _ in subjects]
     for start in range(before, tokens, TURN):
-        for number, subject in enumerate(subjects):
+        ids = text[start : min(start + TURN, tokens)]
+        for rates, subject in zip(readings, subjects, strict=True):
             time.sleep(pause)
-            seconds[number] += subject.read(text[start : min(start + TURN, tokens)])
+            rates.append(len(ids) / subject.read(ids))
     decodings: list[list[float]] = [[] for _ in subjects]
     for round_number in range(1 + ROUNDS):
         for taken, subject in zip(decodings, subjects, strict=True):
@@ -96,9 +99,9 @@ def measure_part(
         Point(
             tokens,
             subject.memory(),
-            (tokens - before) / spent,
+            statistics.median(rates),
             DECODED / statistics.median(taken),
             sum(subject.loss(passage) for passage in passages) / predicted,
         )
-        for subject, spent, taken in zip(subjects, seconds, decodings, strict=True)
+        for subject, rates, taken in zip(subjects, readings, decodings, strict=True)
     ]

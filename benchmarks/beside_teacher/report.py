@@ -29,16 +29,18 @@ def page(results: Results) -> str:
 
 {settings["machine"]}, {settings["threads"]} threads. The chat model is {settings["model"]}.
 The teacher is SmolLM2-135M-Instruct in Q4_1, trained for contexts of {TEACHER_CONTEXT:,} tokens.
-It runs under {settings["llama.cpp"]}, with a float16 cache. Its build uses
+It runs under {settings["llama.cpp"]}, with a float16 cache and without flash attention,
+with which it decodes slower. Its build uses
 {settings["features"]}.
 
     {settings["command"]}
 
 Both models read the same token ids on the same threads, in turns of {TURN:,} tokens.
-A rate of reading is that of the tokens since the row before.
+A rate of reading is that of the median turn since the row before.
 A rate of decoding is the median of {ROUNDS} rounds of {DECODED} tokens, in turn.
 The perplexity is that of {settings["passages"]} passages of {settings["passage"]} tokens.
 They do not continue the context, and are the same for each context.
+The memory of other models, at any context: {settings["others"]}.
 
 {markdown(HEADINGS, [_row(part) for part in results.parts])}
 

@@ -69,11 +69,11 @@ class Teacher:
     def _answer(self) -> dict[str, Any]:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            # -4 is an illegal instruction: llama.cpp was compiled for another processor.
+            # -4 is an illegal instruction: GCC 12 miscompiles llama.cpp's tile configuration for AMX.
             self._process.communicate()
             raise RuntimeError(
                 f"llama.cpp's process ended with exit code {self._process.returncode}:"
-                " is llama-cpp-python in its interpreter, compiled for this machine?"
+                " is llama-cpp-python in its interpreter, and does it run there by itself?"
             )
         answer: dict[str, Any] = json.loads(line)
         return answer

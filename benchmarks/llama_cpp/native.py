@@ -18,8 +18,13 @@ def _silent(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
     """Drop llama.cpp's log, which is long."""
 
 
-def open_model(path: str, threads: int, context_tokens: int, sequences: int = 1) -> tuple[Any, Any]:
-    """Return a model and its context. Raises RuntimeError if llama.cpp cannot load it."""
+def open_model(
+    path: str, threads: int, context_tokens: int, sequences: int = 1, flash_attention: bool | None = None
+) -> tuple[Any, Any]:
+    """Return a model and its context. Raises RuntimeError if llama.cpp cannot load it.
+
+    flash_attention: None leaves the choice to llama.cpp
+    """
     llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
     model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
     settings = llama_cpp.llama_context_default_params()
@@ -27,6 +32,8 @@ def open_model(path: str, threads: int, context_tokens: int, sequences: int = 1)
     settings.n_batch = settings.n_ubatch = LONGEST_BATCH
     settings.n_seq_max = sequences
     settings.n_threads = settings.n_threads_batch = threads
+    if flash_attention is not None:
+        settings.flash_attn_type = int(flash_attention)
     context = llama_cpp.llama_init_from_model(model, settings) if model else None
     if not context:
         raise RuntimeError(f"llama.cpp cannot load {path}")

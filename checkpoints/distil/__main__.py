@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pararnn_server.fetch.fetch_error import FetchError
 
-from checkpoints.distil import commands
+from checkpoints.distil import ask, commands
 from checkpoints.distil.recipe import STAGES
 from checkpoints.distil.trainer import DivergedError
 
@@ -45,6 +45,11 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument(
         "--out", type=Path, required=True, help="a .json file, figures-CELL.json beside the mixers"
     )
+    added = _server(verb(ask.ask, "ask a running server ten of the held-out prompts, and show its replies"))
+    added.add_argument("--temperature", type=float, help="default: the model's own")
+    added.add_argument("--top-p", type=float, help="default: the model's own")
+    added.add_argument("--repetition-penalty", type=float, help="default: the model's own")
+    _server(verb(ask.sampling, "count repetitions by settings of the sampler, on a running server"))
     added = verb(commands.held_out, "write the held-out prose as one text")
     added.add_argument("--out", type=Path, required=True, help="a .txt file")
     return parser
@@ -62,6 +67,14 @@ def _stages(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
         verb.add_argument(f"--{stage}-rate", type=float, help=f"learning rate of this stage, {kept}")
     rounded = "learn with the rounded matrices of a 4-bit checkpoint from now on, kept with the run"
     verb.add_argument("--rounded", action="store_true", help=rounded)
+    return verb
+
+
+def _server(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    verb.add_argument("--url", default="http://127.0.0.1:8000", help="default: %(default)s")
+    verb.add_argument("--api-key", help="of a server that wants one")
+    verb.add_argument("--seed", type=int, default=0, help="draws prompts and replies; default: %(default)s")
+    verb.add_argument("--figures", type=Path, help="a figures-CELL.json to put the result into")
     return verb
 
 

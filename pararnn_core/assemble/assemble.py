@@ -47,8 +47,14 @@ OF_A_LAYER = {
     "mlp.down_proj.weight": "ffn_down",
 }
 """Parameter of a layer -> name in the GGUF file, after blk.N."""
-# What the authors of SmolLM2-135M-Instruct sample with.
-GENERATION = {"eos_token_id": [EOS_TOKEN_ID, END_OF_TEXT_ID], "temperature": 0.2, "top_p": 0.9}
+# Temperature and top_p are those of the authors of SmolLM2-135M-Instruct. With the penalty few replies repeat
+# themselves and more of them end, on the held-out prompts of checkpoints/distil; with 1.2 few of them end.
+GENERATION = {
+    "eos_token_id": [EOS_TOKEN_ID, END_OF_TEXT_ID],
+    "temperature": 0.2,
+    "top_p": 0.9,
+    "repetition_penalty": 1.1,
+}
 CHAT_TEMPLATE_FILE = Path(__file__).with_name("chat_template.jinja")
 
 

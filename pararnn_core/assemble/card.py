@@ -11,8 +11,15 @@ Figures = Mapping[str, Any]
 """Measured figures of one kind of mixers, the object of figures-CELL.json beside them. All keys are optional:
 measured: the machine, the date and the command; quality: rows [figure, student, teacher]; formats: rows
 [figure, bfloat16, int8, int4]; recall: rows [tokens between, share]; samples: objects with prompt and reply;
-samples_drawn: how they were chosen; limits: further sentences."""
+samples_drawn: how they were chosen; sampling: rows [settings, repeated, ended, right]; sampling_measured: as
+measured, of these rows; limits: further sentences."""
 
+SAMPLING_HEADINGS = (
+    "temperature, top_p, repetition_penalty",
+    "replies with a repeated 8-gram, of 200",
+    "that end by themselves, of 200",
+    "right answers to facts, of 50",
+)
 _FORMATS = {
     "int4": "projections and MLPs in 4 bits, embedding and the cells' input matrices in 8",
     "int8": "all matrices in 8 bits",
@@ -50,7 +57,7 @@ model was trained on that form."""
 
 
 def _measured(figures: Figures) -> Iterator[str]:
-    if not figures.keys() & {"quality", "formats", "recall", "samples"}:
+    if not figures.keys() & {"quality", "formats", "recall", "sampling", "samples"}:
         yield "## Quality\n\nNothing was measured."
         return
     about = figures.get("measured", "")
@@ -63,6 +70,9 @@ def _measured(figures: Figures) -> Iterator[str]:
     if "recall" in figures:
         yield "## Recall of a fact against distance"
         yield _table(("tokens between", "right answers"), figures["recall"])
+    if "sampling" in figures:
+        yield f"## Settings of the sampler\n\n{figures.get('sampling_measured', '')}".rstrip()
+        yield _table(SAMPLING_HEADINGS, figures["sampling"])
     if "samples" in figures:
         yield f"## Samples\n\n{figures.get('samples_drawn', 'The first ones drawn.')}"
         yield from (

@@ -1,4 +1,5 @@
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -6,6 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from benchmarks.beside_teacher.pages import PICTURE, write_pages
+from benchmarks.beside_teacher.pages import RESULTS as MEASURED
 from benchmarks.beside_teacher.picture import draw
 from benchmarks.beside_teacher.points import DECODED, TURN, Point, measure_part
 from benchmarks.beside_teacher.report import page
@@ -45,6 +48,20 @@ class Counting:
 
     def load(self, file: Path, tokens: int) -> None:
         raise NotImplementedError
+
+
+class Disturbed(Counting):
+    """The same, but its first turn is slow."""
+
+    def read(self, ids: Sequence[int]) -> float:
+        return super().read(ids) * (10 if self.count == 100 else 1)
+
+
+def test_one_slow_turn_of_reading_does_not_change_a_point() -> None:
+    subject = Disturbed()
+    subject.count = 100
+    (point,) = measure_part([subject], list(range(3 * TURN + 200)), [[1, 2]], 100, 3 * TURN + 100, pause=0.0)
+    assert point.read_rate == 1000.0
 
 
 def test_a_point_describes_the_tokens_since_the_one_before() -> None:
@@ -92,6 +109,7 @@ SETTINGS: dict[str, str | int] = {
     "features": "AVX2",
     "model": "ParaGRU in int4",
     "command": "python -m benchmarks.beside_teacher",
+    "others": "ParaLSTM in int4 354,049 bytes",
     "passages": 8,
     "passage": 256,
 }
@@ -110,6 +128,18 @@ def test_a_context_that_only_one_model_reaches_has_empty_cells_for_the_other(tmp
     assert long == ["100,000", "284,929", "", "90", "", "", "2,000", "", "7.39", ""]
     draw(RESULTS, tmp_path / "picture.svg")
     assert "Perplexity of the same passages" in (tmp_path / "picture.svg").read_text()
+
+
+def texts(file: Path) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", file.read_text())
+
+
+def test_the_table_and_the_picture_are_those_of_the_committed_results(tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    results.write_bytes(MEASURED.read_bytes())
+    write_pages(results, tmp_path / "picture.svg")
+    assert results.with_suffix(".md").read_text() == MEASURED.with_suffix(".md").read_text()
+    assert texts(tmp_path / "picture.svg") == texts(PICTURE)
 
 
 def test_a_run_continues_only_with_its_own_settings(tmp_path: Path) -> None:
