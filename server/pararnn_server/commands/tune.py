@@ -91,7 +91,8 @@ def tune(
     system message included: send the same one as in the chats, or none if they have none.
 
     An initial state is strongest at the start of a conversation and fades. The command reports the held-out
-    loss at the assistant's tokens 1 to 50, 50 to 200 and 200 to 1,000, with and without it.
+    loss at the assistant's tokens 1 to 50, 50 to 200 and 200 to 1,000, with and without it. Held-out chats
+    also choose the best pass, so their loss is a little too low.
     """
     settings = read_settings({"checkpoint": source, "device": "cpu", "dtype": "auto", "threads": threads})
     path, began = find_checkpoint(settings, "CHECKPOINT"), time.monotonic()
