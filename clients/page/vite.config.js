@@ -1,5 +1,6 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vite'
 
 /** Write the licences of all packages whose code is in the built files: they ask for it. */
@@ -26,6 +27,7 @@ function licences() {
 export default defineConfig({
   base: './',
   plugins: [svelte(), licences()],
+  resolve: { alias: { 'pararnn-client': fileURLToPath(new URL('../js/src/index.js', import.meta.url)) } },
   server: { proxy: { '/v1': 'http://127.0.0.1:8000', '/ready': 'http://127.0.0.1:8000', '/tokenize': 'http://127.0.0.1:8000', '/detokenize': 'http://127.0.0.1:8000', '/tokenizer_info': 'http://127.0.0.1:8000' } },
   build: {
     outDir: '../../server/pararnn_server/http/ui',

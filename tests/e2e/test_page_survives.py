@@ -71,6 +71,22 @@ def test_an_exported_chat_comes_back_through_the_picker_and_a_drop(
         opened.chat("and then", 2)
 
 
+def test_a_new_chat_is_a_new_session(browser: Browser, address: str) -> None:
+    with visit(browser, address) as opened:
+        page = opened.open(max_tokens=4)
+        opened.chat("the first")
+        first = page.url
+        page.get_by_role("link", name="New chat").click()
+        page.get_by_role("heading", name="New chat").wait_for()
+        assert page.locator("article").count() == 0
+        opened.chat("the second")
+        assert page.url != first
+        page.go_back()
+        page.go_back()
+        page.locator(".bubble").get_by_text("the first").wait_for()
+        assert page.locator("article").count() == 1
+
+
 def test_a_reload_in_mid_reply_brings_the_whole_reply_once(browser: Browser, address: str) -> None:
     with visit(browser, address) as opened:
         page = opened.open(max_tokens=TOKENS, temperature=0)

@@ -101,6 +101,22 @@ test('text becomes ids and text again', { skip }, async () => {
   assert.equal(typeof (await client.tokenizerInfo()).chat_into_session, 'boolean')
 })
 
+test('a monitor shows a session as it comes, grows and goes', { skip }, async () => {
+  let session
+  const seen = []
+  for await (const event of client.monitor()) {
+    if (event.type === 'snapshot') session = await client.sessions.create({ text: 'a', metadata: { who: 'watched' } })
+    const found = event.sessions.find((each) => each.id === session.id)
+    if (found && !seen.includes(found.turn)) {
+      seen.push(found.turn)
+      if (found.turn === 2) await client.sessions.delete(session.id)
+      else await client.sessions.append(session.id, { text: 'b', expected_turn: 1 })
+    }
+    if (event.removed?.includes(session.id)) break
+  }
+  assert.deepEqual(seen, [1, 2])
+})
+
 test('a field that is refused is named', { skip }, async () => {
   await assert.rejects(client.complete('x', { temprature: 1 }), (error) => error instanceof BadRequest && error.param === 'temprature')
 })

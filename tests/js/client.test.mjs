@@ -181,6 +181,19 @@ test('a server that sends nothing for the time-out is a lost connection', async 
   assert.equal(sent.length, 1)
 })
 
+test('a monitor resumes after the last event that it has', async () => {
+  const told = (id, type) => `id: ${id}\nevent: ${type}\ndata: ${JSON.stringify({ type, sessions: [] })}\n\n`
+  const first = () => stream(told('a-1', 'snapshot'), told('a-2', 'change'))
+  const { client, sent } = clientOf([first, () => stream(told('a-3', 'change'))])
+  const types = []
+  for await (const each of client.monitor()) {
+    types.push(each.type)
+    if (types.length === 3) break
+  }
+  assert.deepEqual(types, ['snapshot', 'change', 'change'])
+  assert.deepEqual(sent.map((each) => each.headers['last-event-id']), [undefined, 'a-2'])
+})
+
 test('all pages of sessions are read one after the other', async () => {
   const page = (ids, more) => json({ data: ids.map((id) => ({ ...SESSION, id })), has_more: more })
   const { client, sent } = clientOf([page(['a', 'b'], true), page(['c'], false)])

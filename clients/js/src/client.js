@@ -1,5 +1,6 @@
 // The client of one server.
 import { PararnnError } from './errors.js'
+import { monitorEvents } from './monitor.js'
 import * as parse from './parse.js'
 import { chatCall, completionCall, streamed } from './replies.js'
 import { DEFAULT_RETRIES } from './retries.js'
@@ -105,6 +106,15 @@ export class PararnnClient {
   /** Return facts about the tokenizer, such as its chat template. @param {CallOptions} [options] @returns {Promise<Json>} */
   tokenizerInfo(options) {
     return this.#get('/tokenizer_info', options)
+  }
+
+  /**
+   * Yield a snapshot of the key's sessions and budgets, then changes. The admin key sees those of all keys.
+   * @param {CallOptions} [options]
+   * @returns {AsyncGenerator<import('./monitor.js').MonitorEvent, void, undefined>}
+   */
+  monitor(options) {
+    return monitorEvents(this.#transport, options)
   }
 
   /** Return true if the server takes new work now. It is asked once. @param {CallOptions} [options] @returns {Promise<boolean>} */

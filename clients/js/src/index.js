@@ -20,6 +20,12 @@ export { Stream } from './stream.js'
 
 /** @typedef {import('./client.js').ClientOptions} ClientOptions */
 /** @typedef {import('./retries.js').RetryPolicy} RetryPolicy */
+/** @typedef {import('./monitor.js').Budget} Budget */
+/** @typedef {import('./monitor.js').Latency} Latency */
+/** @typedef {import('./monitor.js').MonitorEvent} MonitorEvent */
+/** @typedef {import('./monitor.js').MonitoredSession} MonitoredSession */
+/** @typedef {import('./monitor.js').RunningReply} RunningReply */
+/** @typedef {import('./monitor.js').Step} Step */
 /** @typedef {import('./types.js').CallOptions} CallOptions */
 /** @typedef {import('./types.js').Chunk} Chunk */
 /** @typedef {import('./types.js').Completion} Completion */

@@ -70,7 +70,8 @@ export function eventBody(data) {
   if (!isObject(body)) throw new InvalidReply(`an event of the stream is not a JSON object: ${JSON.stringify(data.slice(0, 80))}`)
   // The status was sent before the reply began, so a later failure arrives as an event.
   if (isObject(body.error)) {
-    throw new StreamFailed(String(body.error.message ?? 'the server failed'), { code: body.error.code ?? null })
+    const { message, code, type } = body.error
+    throw new StreamFailed(String(message ?? 'the server failed'), { code: code ?? type ?? 'server_error' })
   }
   return body
 }

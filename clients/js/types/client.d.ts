@@ -63,6 +63,12 @@ export class PararnnClient {
     detokenize(tokens: ArrayLike<number>, options?: CallOptions): Promise<string>;
     /** Return facts about the tokenizer, such as its chat template. @param {CallOptions} [options] @returns {Promise<Json>} */
     tokenizerInfo(options?: CallOptions): Promise<Json>;
+    /**
+     * Yield a snapshot of the key's sessions and budgets, then changes. The admin key sees those of all keys.
+     * @param {CallOptions} [options]
+     * @returns {AsyncGenerator<import('./monitor.js').MonitorEvent, void, undefined>}
+     */
+    monitor(options?: CallOptions): AsyncGenerator<import("./monitor.js").MonitorEvent, void, undefined>;
     /** Return true if the server takes new work now. It is asked once. @param {CallOptions} [options] @returns {Promise<boolean>} */
     isReady(options?: CallOptions): Promise<boolean>;
     #private;

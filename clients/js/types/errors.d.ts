@@ -22,7 +22,10 @@ export class ConnectionFailed extends PararnnError {
 /** The answer is not that of a pararnn-server. Check the address. */
 export class InvalidReply extends PararnnError {
 }
-/** A stream ended before its reply. The session is at its last committed turn. */
+/**
+ * A stream ended before its reply. The session is at its last committed turn. code: of the server's error,
+ * null where the connection was cut.
+ */
 export class StreamFailed extends PararnnError {
     /** @param {string} message @param {{ code?: string | null, cause?: unknown }} [fields] */
     constructor(message: string, { code, cause }?: {

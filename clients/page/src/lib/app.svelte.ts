@@ -1,5 +1,5 @@
 // What all views share: where the page is, the server behind it, and messages to the person.
-import { ApiError, getKey, isReady, models, setKey, tokenizerInfo, type Model, type TokenizerInfo } from './api'
+import { getKey, isAway, isReady, models, setKey, tokenizerInfo, Unauthorized, type Model, type TokenizerInfo } from './api'
 
 export type View = 'chat' | 'memory'
 export interface Notice {
@@ -61,8 +61,8 @@ class AppState {
   /** Show an error, or wait for the server or a key where that is what is missing. */
   fail(error: unknown, action?: Notice['action']): void {
     if (error instanceof DOMException && error.name === 'AbortError') return
-    if (error instanceof ApiError && error.status === 401) return this.askForKey()
-    if (error instanceof ApiError && error.isAway) return void this.waitForServer()
+    if (error instanceof Unauthorized) return this.askForKey()
+    if (isAway(error)) return void this.waitForServer()
     this.say(error instanceof Error ? error.message : String(error), 'error', action)
   }
 
@@ -72,7 +72,11 @@ class AppState {
   }
 
   useKey(key: string): void {
-    setKey(key)
+    try {
+      setKey(key)
+    } catch (error) {
+      return this.say(error instanceof Error ? error.message : String(error), 'error')
+    }
     this.hasKey = key !== ''
     this.keyRefused = false
     this.link = 'connecting'
@@ -87,7 +91,7 @@ class AppState {
       this.link = 'up'
       this.returns++
     } catch (error) {
-      if (error instanceof ApiError && error.status === 401) this.askForKey()
+      if (error instanceof Unauthorized) this.askForKey()
       else void this.waitForServer()
     }
   }

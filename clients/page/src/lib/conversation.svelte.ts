@@ -1,9 +1,8 @@
 // One conversation: its session on the server, its texts here, and the reply that runs.
 import * as api from './api'
-import { ApiError, type SessionDetail } from './api'
+import { isAway, StatusError, Unauthorized, type SessionDetail } from './api'
 import { app } from './app.svelte'
 import { branch } from './branch'
-import { live } from './live.svelte'
 import { restored } from './restore'
 import { requestFields, sampling } from './settings.svelte'
 import { load, save, type Exchange, type Pending } from './transcripts'
@@ -32,7 +31,7 @@ class Conversation {
   }
 
   async open(id: string): Promise<void> {
-    if (id === this.id || id === this.opening) return
+    if (id === this.id || (id && id === this.opening)) return
     this.reset()
     if (!id) return
     this.opening = id
@@ -44,10 +43,10 @@ class Conversation {
       this.opening = ''
       this.status = 'failed'
       this.failure = error instanceof Error ? error.message : String(error)
-      if (error instanceof ApiError && error.isAway) {
+      if (isAway(error)) {
         await app.waitForServer()
         if (app.session === id) await this.open(id)
-      } else if (error instanceof ApiError && error.status === 401) app.fail(error)
+      } else if (error instanceof Unauthorized) app.fail(error)
     }
   }
 
@@ -111,8 +110,6 @@ class Conversation {
         ...(app.chats ? { messages } : { prompt: text ?? '' }),
         ...requestFields(),
         seed: sampling.seed ?? Math.floor(Math.random() * 2 ** 31),
-        stream: true,
-        stream_options: { include_usage: true },
       }
       await this.run({ key: crypto.randomUUID?.() ?? String(Math.random()), user: text, body, turn: this.detail?.turn ?? 0 })
     } catch (error) {
@@ -142,14 +139,14 @@ class Conversation {
         return
       } catch (error) {
         if (this.id !== id || abort.signal.aborted) return
-        const isBusy = error instanceof ApiError && error.status === 409 && error.code === 'session_busy'
+        const isBusy = error instanceof StatusError && error.status === 409 && error.code === 'session_busy'
         if (isBusy && attempt < BUSY_RETRIES) {
           // The server has not noticed yet that the page was left.
           this.status = 'reconnecting'
           await new Promise((resolve) => setTimeout(resolve, BUSY_MS))
           continue
         }
-        if (error instanceof ApiError && error.isAway) {
+        if (isAway(error)) {
           this.status = 'reconnecting'
           wasAway = true
           await app.waitForServer()
@@ -160,7 +157,7 @@ class Conversation {
         this.running = null
         this.status = 'idle'
         this.failure = error instanceof Error ? error.message : String(error)
-        if (error instanceof ApiError && error.status === 401) app.fail(error)
+        if (error instanceof Unauthorized) app.fail(error)
         this.unsent = pending.user ?? ''
         await this.keep()
         return
@@ -177,10 +174,9 @@ class Conversation {
     const shown = this.running?.reply ?? ''
     let reply = ''
     let firstToken = 0
-    let part: api.Part | undefined
-    let usage: api.Usage | undefined
-    let session: api.Part['session']
-    let finish: string | undefined
+    let usage: api.Usage | null = null
+    let session: api.Chunk['session'] = null
+    let finish: string | null = null
     if (!shown) {
       this.running = { user: pending.user, reply: '', turn: pending.turn + 1, tokens: 0 }
       this.status = 'waiting'
@@ -192,7 +188,7 @@ class Conversation {
       if (this.running) this.running = { ...this.running, reply: text }
     }
     try {
-      for await (part of api.streamReply(pending.body, pending.key, signal)) {
+      for await (const part of api.streamReply(pending.body, pending.key, signal)) {
         if (part.text) {
           firstToken ||= performance.now() - began
           if (this.status !== 'stopping') this.status = 'streaming'
@@ -202,7 +198,7 @@ class Conversation {
         }
         usage = part.usage ?? usage
         session = part.session ?? session
-        finish = part.finish ?? finish
+        finish = part.finish_reason ?? finish
       }
     } finally {
       clearTimeout(frame)
@@ -213,10 +209,10 @@ class Conversation {
       reply,
       turn: session?.turn ?? pending.turn + 1,
       tokens: session?.num_tokens ?? 0,
-      finish,
+      finish: finish ?? undefined,
       stats: {
         promptTokens: usage?.prompt_tokens ?? 0,
-        cachedTokens: usage?.prompt_tokens_details?.cached_tokens ?? 0,
+        cachedTokens: usage?.cached_tokens ?? 0,
         tokens: usage?.completion_tokens ?? 0,
         firstToken: firstToken / 1000,
         duration: (performance.now() - began) / 1000,
@@ -229,7 +225,6 @@ class Conversation {
     this.status = 'idle'
     await this.keep()
     await this.refresh()
-    void live.refresh()
   }
 
   async stop(): Promise<void> {
@@ -249,7 +244,7 @@ class Conversation {
       return true
     } catch (error) {
       const action = { label: 'Fork from here', run: () => void this.forkAt(kept) }
-      app.fail(error, error instanceof ApiError && error.status === 400 ? action : undefined)
+      app.fail(error, error instanceof StatusError && error.status === 400 ? action : undefined)
       return false
     }
   }
@@ -264,8 +259,7 @@ class Conversation {
   async forkAt(kept: number): Promise<string> {
     try {
       const child = await branch(this.id, this.exchanges, kept)
-      void live.refresh()
-      app.go('chat', child.id)
+        app.go('chat', child.id)
       await this.open(child.id)
       app.say(kept ? `Forked after message ${kept}.` : 'Forked at the beginning.')
       return child.id
@@ -322,8 +316,7 @@ class Conversation {
     try {
       await api.patch(this.id, { metadata: { ...this.detail.metadata, title: title.slice(0, 200) } })
       await this.refresh()
-      void live.refresh()
-    } catch (error) {
+      } catch (error) {
       app.fail(error)
     }
   }

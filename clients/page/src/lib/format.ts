@@ -2,6 +2,8 @@ const whole = new Intl.NumberFormat('en-US')
 
 export const count = (value: number): string => whole.format(Math.round(value))
 
+export const tokenCount = (value: number): string => `${count(value)} ${value === 1 ? 'token' : 'tokens'}`
+
 export function short(value: number): string {
   if (value < 10_000) return count(value)
   if (value < 1e6) return `${(value / 1e3).toFixed(value < 1e5 ? 1 : 0)} k`
