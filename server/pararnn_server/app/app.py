@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pararnn_server.access.keys import check_exposure, load_keys
+from pararnn_server.access.seal import Sealer, load_secrets
 from pararnn_server.app.cors import Preflight, allowed_methods, check_origins
 from pararnn_server.app.middleware import Access, Envelope
 from pararnn_server.app.page import Page, page_files
@@ -88,7 +89,7 @@ def create_app(
     keys = load_keys(settings)
     check_exposure(settings, keys)
     check_origins(settings)
-    service = Service(settings, keys)
+    service = Service(settings, keys, Sealer(load_secrets(settings.seal_secret_file)))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

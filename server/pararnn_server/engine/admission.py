@@ -21,7 +21,8 @@ ID_COPIES = 3
 class Admission:
     """Counts the choices of requests that have not ended. Any thread may call it.
 
-    max_choices: slots and places in the queue. max_bytes: of the token ids of their prompts.
+    max_choices: slots and places in the queue.
+    max_bytes: of the token ids of their prompts, and of the states that came with them.
     num_owners: keys that share both.
     """
 
@@ -49,7 +50,7 @@ class Admission:
             key = request.owner
             if request.num_choices > self._shares.room(key):
                 raise TooManyRequests("too many requests are waiting; try again later", code="queue_full")
-            nbytes = ID_COPIES * ID_BYTES * len(request.prompt_token_ids)
+            nbytes = ID_COPIES * ID_BYTES * len(request.prompt_token_ids) + _start_bytes(request)
             self._check_bytes(key, nbytes)
             self._held[request.request_id] = key, request.num_choices, nbytes
             self._shares.take(key, request.num_choices)
@@ -66,11 +67,14 @@ class Admission:
     def _check_bytes(self, key: str, nbytes: int) -> None:
         most = self._bytes.most
         if nbytes > most:
-            message = f"prompt: its ids take {nbytes} bytes; one key may queue {most} (max_queue_bytes)."
+            message = (
+                f"prompt: its ids, and the state that it follows, take {nbytes} bytes;"
+                f" one key may queue {most} (max_queue_bytes)."
+            )
             raise BadRequest(message, param="prompt")
         if nbytes > self._bytes.room(key):
             message = (
-                f"the token ids of the prompts that wait or run would take more than {most} bytes"
+                f"the token ids and states of prompts that wait or run would take more than {most} bytes"
                 " (max_queue_bytes); try again later, or send shorter prompts"
             )
             raise TooManyRequests(message, code="queue_full")
@@ -93,10 +97,15 @@ def check_request(request: Request, vocabulary: Vocabulary, max_slots: int) -> N
         raise BadRequest(str(error), param=error.param) from error
     if request.embeds and (request.params.max_tokens or request.session_id is not None):
         raise BadRequest("an embedding has no reply and no session", param="input")
-    if request.session_id is not None:
+    if request.returns_state or request.session_id is not None:
         _check_session_request(request, vocabulary)
-    elif not len(ids):
+    if not len(ids) and request.start is None and request.session_id is None:
         raise BadRequest("the prompt is empty", param="prompt")
+
+
+def _start_bytes(request: Request) -> int:
+    """Return the memory of a state that came with the request. That of a session is counted elsewhere."""
+    return 0 if request.start is None else request.start.snapshot.buffer.nbytes
 
 
 def _all_below(vocab_size: int, ids: Sequence[int]) -> bool:

@@ -15,6 +15,7 @@ from pararnn_server.engine.recorded_reply import RecordedReply, recorded
 from pararnn_server.engine.request import Failed, Finished, Request, Started, Tokens, TokenUsage
 from pararnn_server.engine.token_mask import TokenMask
 from pararnn_server.sessions.idempotency_key import IdempotencyKey
+from pararnn_server.sessions.saved_state import SavedState
 from pararnn_server.sessions.turn import Repeated, Turn
 from pararnn_server.sessions.turns import begin_turn
 from pararnn_server.text.prompts import EncodedPrompt
@@ -30,6 +31,7 @@ class GenerationPlan:
     token_mask: restricts the ids of every reply, each by a fork of it.
     embeds: embeddings of the prompts are wanted, and no replies.
     tools: digest of those in the prompt of an empty session.
+    start, returns_state: as in Request.
     """
 
     request_id: str
@@ -47,6 +49,8 @@ class GenerationPlan:
     token_mask: TokenMask | None = None
     embeds: bool = False
     tools: str = ""
+    start: SavedState | None = None
+    returns_state: bool = False
 
 
 class Generation:
@@ -60,6 +64,8 @@ class Generation:
         self._open: dict[int, int] = {}
         self._usage: dict[tuple[int, int], TokenUsage] = {}
         self._is_repeat = False
+        self.last: Finished | None = None
+        """The end of the reply that ended last."""
         self._prompt_tokens: dict[int, int] = {}
         self._completion_tokens: dict[tuple[int, int], int] = {}
 
@@ -90,6 +96,7 @@ class Generation:
             elif isinstance(output, Finished):
                 self._completion_tokens[prompt, output.choice] = output.usage.completion_tokens
                 self._open[prompt] -= 1
+                self.last = output
                 self._usage[prompt, output.choice] = output.usage
             elif isinstance(output, Failed):
                 self._open[prompt] = 0
@@ -187,4 +194,6 @@ class Generation:
             token_mask=self.plan.token_mask,
             cache_use=prompt.cache_use,
             embeds=self.plan.embeds,
+            start=self.plan.start,
+            returns_state=self.plan.returns_state,
         )

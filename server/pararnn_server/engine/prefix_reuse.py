@@ -64,10 +64,11 @@ class PrefixReuse:
             running.num_written = max(0, places[-1].num_tokens - running.num_cached)
 
     def begin(self, running: Running) -> PrefillStart:
-        """Find the state that a request starts from. A session that is not empty resumes from its own."""
+        """Find the state that a request starts from. A continued request resumes from its own."""
         turn = running.turn
-        own = None if turn is None else turn.snapshot
-        # The state of a continued session depends on ids that are not in this feed.
+        resumed = turn or running.request.start
+        own = None if resumed is None else resumed.snapshot
+        # The state of a continued request depends on ids that are not in this feed.
         if not self._cache.owner_bytes or running.is_continued or running.request.cache_use.is_off:
             return PrefillStart(own, 0, ())
         running.packed_token_ids = pack_ids(running.feed_token_ids)

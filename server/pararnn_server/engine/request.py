@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pararnn_core.sampling.sampler import Sampled
     from pararnn_server.engine.embedding import Float32s
     from pararnn_server.engine.token_mask import TokenMask
+    from pararnn_server.sessions.saved_state import SavedState
+    from pararnn_server.sessions.turn import TurnResult
 
 FinishReason = Literal["stop", "length", "cancelled", "abort"]
 
@@ -75,6 +77,7 @@ class Finished:
     stop_reason: the stop string or stop id that ended it; None for the model's own EOS and any other reason.
     session: the session as just committed, for a request that named one and was not aborted.
     unshown_ids: sampled ids after the last that Tokens has: of the stop string, and the EOS or stop id.
+    result: ids and state at the end, for a request that asked for them.
     """
 
     choice: int
@@ -83,6 +86,7 @@ class Finished:
     usage: TokenUsage
     session: SessionInfo | None = None
     unshown_ids: Sequence[int] = ()
+    result: TurnResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,8 @@ class Request:
     token_mask: restricts the ids that may be drawn; every choice gets a fork of it.
     cache_use: which states of the prompt are kept, and pinned.
     embeds: the prompt's Embedding is wanted; with max_tokens 0, and without a session.
+    start: the state that the prompt follows, of no session of this server; None: the state before any token.
+    returns_state: the state at the end is wanted; num_choices is 1 then.
     """
 
     request_id: str
@@ -134,3 +140,5 @@ class Request:
     token_mask: TokenMask | None = None
     cache_use: CacheUse = PLAIN_USE
     embeds: bool = False
+    start: SavedState | None = None
+    returns_state: bool = False

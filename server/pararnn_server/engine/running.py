@@ -180,7 +180,7 @@ class Choice:
 class Running:
     """A request with its progress. Times are of the engine's monotonic clock.
 
-    feed_token_ids: ids to feed before the first is sampled: the session's pending ones, then the prompt's.
+    feed_token_ids: ids to feed before the first is sampled: pending ones of the state, then the prompt's.
     choices: those that have a slot and have not ended.
     packed_token_ids: the feed as the state cache reads it; empty where no state of the request is kept.
     num_cached: ids of the feed that a kept or promised state covered when the request arrived.
@@ -194,8 +194,9 @@ class Running:
         self.request = request
         self.turn = turn
         self.feed_token_ids = id_array(request.prompt_token_ids)
-        if turn is not None and turn.pending_ids:
-            self.feed_token_ids = array("i", turn.pending_ids) + self.feed_token_ids
+        resumed = turn or request.start
+        if resumed is not None and resumed.pending_ids:
+            self.feed_token_ids = array("i", resumed.pending_ids) + self.feed_token_ids
         self.choices: dict[int, Choice] = {}
         self.published: list[Tokens] = []
         self.embedding: EmbeddingSum | None = None
@@ -220,9 +221,9 @@ class Running:
 
     @property
     def is_continued(self) -> bool:
-        """True if the feed alone does not determine the state, because its session has a state already."""
+        """True if the feed alone does not determine the state, because it follows a state already."""
         # A tuned state has a turn and no ids: a cached state of the same feed is another one.
-        return self.turn is not None and self.turn.has_state
+        return self.request.start is not None or (self.turn is not None and self.turn.has_state)
 
     @property
     def is_scored(self) -> bool:

@@ -54,13 +54,13 @@ class TurnCommitter:
 
     def new_rollback(self, running: Running, slot: int) -> StopRollback | None:
         """Return the copies that a stop string may need; None for a reply whose state is not committed."""
-        if running.turn is None or not running.request.params.stop:
+        if not _keeps_state(running) or not running.request.params.stop:
             return None
         return StopRollback(lambda: self._snapshot(slot))
 
     def prepare(self, running: Running, choice: Choice, finished: Finished) -> TurnResult | None:
-        """Copy what the reply adds to its session, while the choice has its slot. None without a session."""
-        if running.turn is None:
+        """Copy what the reply adds to its state, while the choice has its slot. None: nobody keeps it."""
+        if not _keeps_state(running):
             return None
         began = time.perf_counter()
         result = turn_result(running, choice, self._byte_ids, lambda: self._snapshot(choice.slot), finished)
@@ -71,8 +71,10 @@ class TurnCommitter:
         """End the reply: at once without a session, else when the store has committed the turn."""
         turn = running.turn
         if turn is None or result is None:
-            self._publisher.publish_end(running, finished)
+            self._publisher.publish_end(running, replace(finished, result=result))
         else:
+            if running.request.returns_state:
+                finished = replace(finished, result=result)
             # The client's last event waits for the disk; the engine's next step does not.
             self._store.commit(turn, result, partial(self._publish_outcome, running, finished))
 
@@ -90,3 +92,7 @@ class TurnCommitter:
             self._publisher.publish(running, Failed(outcome))
         else:
             self._publisher.publish_end(running, replace(finished, session=outcome))
+
+
+def _keeps_state(running: Running) -> bool:
+    return running.turn is not None or running.request.returns_state

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from pararnn_server.access.body_budget import BodyBudget
 from pararnn_server.access.keys import KeyRing
 from pararnn_server.access.limits import KeyLimits
+from pararnn_server.access.seal import Sealer
 from pararnn_server.concurrency.fair_threads import FairThreads
 from pararnn_server.concurrency.key_locks import KeyLocks
 from pararnn_server.concurrency.stalls import Heartbeat, StallWatch
@@ -19,9 +20,10 @@ from pararnn_server.settings.server_settings import Settings
 class Service:
     """State of one application; for the event loop only."""
 
-    def __init__(self, settings: Settings, keys: KeyRing) -> None:
+    def __init__(self, settings: Settings, keys: KeyRing, sealer: Sealer) -> None:
         self.settings = settings
         self.keys = keys
+        self.sealer = sealer
         self.limits = KeyLimits(
             settings.key_max_requests, settings.key_requests_per_minute, settings.key_tokens_per_minute
         )

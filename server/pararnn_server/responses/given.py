@@ -25,10 +25,15 @@ from pararnn_server.responses import records
 
 
 async def items_of(
-    context: RequestContext, given: str | Sequence[InputItem], response_id: str
+    context: RequestContext,
+    given: str | Sequence[InputItem],
+    response_id: str,
+    *,
+    may_be_empty: bool = False,
 ) -> list[AnyItem]:
-    """Return the input, oldest first, as items of this response. Reasoning of other models is left out.
+    """Return the input, oldest first, as items of this response.
 
+    Reasoning of other models and compactions are left out. may_be_empty: of an input with a compaction.
     Raises BadRequest for a name that no stored item of the owner has, and for an input without a message;
     TooLarge; Timeout.
     """
@@ -45,7 +50,7 @@ async def items_of(
                 raise Timeout("the request took longer than its timeout")
             was = await stored.named(entry.id, f"input.{position}.id")
             found.append(replace(was, id=item_id(response_id, len(found), _kind_of(was))))
-    if not found:
+    if not found and not may_be_empty:
         raise BadRequest("input: it holds no message.", param="input")
     return found
 

@@ -20,7 +20,10 @@ from pararnn_server.responses import records
 
 @dataclass(slots=True)
 class ResponseLifecycle:
-    """Keep or drop the session of one response. ttl_seconds: its life; None: it is not kept."""
+    """Keep or drop the session of one response. ttl_seconds: its life; None: it is not kept.
+
+    is_compacted: its input followed a compaction.
+    """
 
     model: ServedModel
     response_id: str
@@ -28,6 +31,7 @@ class ResponseLifecycle:
     given: tuple[AnyItem, ...]
     digest: str | None
     ttl_seconds: float | None
+    is_compacted: bool = False
     is_kept: bool = False
 
     async def keep(self, body: Mapping[str, Any]) -> None:
@@ -41,6 +45,7 @@ class ResponseLifecycle:
                 self.given,
                 self.digest,
                 self.ttl_seconds,
+                self.is_compacted,
             )
             self.is_kept = True
 

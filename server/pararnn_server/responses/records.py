@@ -27,6 +27,8 @@ from pararnn_server.sessions.idempotency_key import IdempotencyKey
 from pararnn_server.sessions.ledger import Ledger
 from pararnn_server.sessions.names import place_of, state_name
 from pararnn_server.sessions.quota import BESIDE_STATES
+from pararnn_server.sessions.saved_state import SavedState
+from pararnn_server.sessions.start_state import record_from, state_item
 from pararnn_server.sessions.steps import Steps
 from pararnn_server.sessions.stores.store import PIECE_BYTES
 
@@ -42,6 +44,7 @@ class StoredResponse:
 
     num_tokens: ids of the conversation. num_pending: how many of them the state does not cover.
     can_resume: True if the served model can resume from the state. nbytes: of the document.
+    is_compacted: its input followed a compaction, so that the items before are not stored.
     """
 
     body: Mapping[str, Any]
@@ -51,11 +54,14 @@ class StoredResponse:
     num_pending: int
     can_resume: bool
     nbytes: int
+    is_compacted: bool = False
 
     @property
     def output(self) -> tuple[AnyItem, ...]:
         """The replies."""
-        return tuple(stored_item(item) for item in self.body["output"])
+        # A compaction is the state of the items, and none of them.
+        items = (item for item in self.body["output"] if item.get("type") != "compaction")
+        return tuple(stored_item(item) for item in items)
 
 
 def load(ledger: Ledger, response_id: str, owner: Owner) -> StoredResponse:
@@ -76,6 +82,7 @@ def load(ledger: Ledger, response_id: str, owner: Owner) -> StoredResponse:
         can_resume=(held.record.fingerprint, held.record.state_bytes)
         == (ledger.kind.fingerprint, ledger.kind.state_bytes),
         nbytes=len(data),
+        is_compacted=fields.get("compacted", False),
     )
 
 
@@ -85,6 +92,12 @@ def conversation(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int)
     BadRequest if a part of it is gone, TooLarge if its documents have more than `max_bytes`.
     """
     parts = yield from _chain(ledger, response_id, owner, max_bytes)
+    if parts[-1].is_compacted:
+        message = (
+            "previous_response_id: the conversation began with a compaction, whose items are not stored;"
+            " send the same instructions and tools as before, or the whole conversation as input."
+        )
+        raise BadRequest(message, param="previous_response_id", code="history_gone")
     if parts[-1].body["previous_response_id"] is not None:
         message = (
             "previous_response_id: an earlier response of the conversation was deleted or has expired;"
@@ -92,6 +105,21 @@ def conversation(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int)
         )
         raise BadRequest(message, param="previous_response_id", code="history_gone")
     return [item for part in reversed(parts) for item in (*part.input, *part.output)]
+
+
+def saved_state(ledger: Ledger, response_id: str, owner: Owner) -> SavedState:
+    """Return the state at the end of a response. Raises NotFound, Expired, or Conflict for another model."""
+    with _speaking_of_responses():
+        held = ledger.find(response_id, owner)
+    record = held.record
+    return SavedState(
+        record.turn,
+        record.num_tokens,
+        record.pending_ids,
+        record.build,
+        record.build_changed,
+        ledger.snapshot(held),
+    )
 
 
 def inputs(ledger: Ledger, response_id: str, owner: Owner, max_bytes: int) -> Steps[list[AnyItem]]:
@@ -168,19 +196,21 @@ def begin(
     ttl_seconds: float,
     previous_id: str | None,
     idempotency_key: IdempotencyKey | None = None,
+    start: SavedState | None = None,
 ) -> None:
     """Makes the session of a response to come, until `keep` or `drop`.
 
-    previous_id: the response whose state it resumes. Its ids are not copied: the time for that grows
-    with the conversation. ttl_seconds: as long as it may take to make it; then it is gone if its server has
-    died. Conflict if another request with its Idempotency-Key was faster.
+    start: a state that the request brought. previous_id: the response whose state it resumes. Its ids are
+    not copied: the time for that grows with the conversation. ttl_seconds: as long as it may take to make
+    it; then it is gone if its server has died. Conflict if another request with its Idempotency-Key was
+    faster.
     """
     ledger.begin_work(_work_on(response_id))
     # One state to start from and one to end with.
     growth = 2 * ledger.kind.state_bytes + BESIDE_STATES
     try:
         with ledger.quota.reserving(response_id, owner, growth):
-            _add(ledger, response_id, owner, ttl_seconds, previous_id, idempotency_key)
+            _add(ledger, response_id, owner, ttl_seconds, previous_id, idempotency_key, start)
     except BaseException:
         ledger.end_work(_work_on(response_id))
         raise
@@ -193,12 +223,17 @@ def _add(
     ttl_seconds: float,
     previous_id: str | None,
     idempotency_key: IdempotencyKey | None,
+    start: SavedState | None,
 ) -> None:
     # The alias makes one of two equal requests lose, whichever server they reach.
     alias = None if idempotency_key is None else alias_of(idempotency_key, owner)
     record = ledger.new_record(owner, None, ttl_seconds)
     if previous_id is None:
-        if not ledger.add(response_id, record, {}, None, alias=alias):
+        puts: dict[str, bytes] = {}
+        if start is not None:
+            record, puts = record_from(record, start), state_item(response_id, start)
+        snapshot = None if start is None else start.snapshot
+        if not ledger.add(response_id, record, puts, snapshot, alias=alias):
             raise _not_answered_yet()
         return
     with _speaking_of_responses():
@@ -230,9 +265,12 @@ def keep(
     given: tuple[AnyItem, ...],
     digest: str | None,
     ttl_seconds: float,
+    is_compacted: bool = False,
 ) -> None:
     """Keep the response, once its turn is committed. Only its last state is kept."""
-    fields = {"body": body, "input": [item.body() for item in given], "digest": digest}
+    fields: dict[str, Any] = {"body": body, "input": [item.body() for item in given], "digest": digest}
+    if is_compacted:
+        fields["compacted"] = True
     text = json.dumps(fields, separators=(",", ":")).encode()
     # The place is in the checksum, so a row moved to another response is an error.
     document = add_checksum(text, place=place_of(response_id, DOCUMENT))

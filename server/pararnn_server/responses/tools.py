@@ -34,9 +34,9 @@ def given_tools(body: FlatToolFields) -> dict[str, Any]:
     }
 
 
-def has_same_tools(body: FlatToolFields, previous: Mapping[str, Any]) -> bool:
+def has_same_tools(tools: Sequence[Mapping[str, Any]] | None, previous: Mapping[str, Any]) -> bool:
     """Return True if a response was made with the same tools, so that its state has read them."""
-    return [dict(tool) for tool in body.tools or ()] == list(previous["tools"])
+    return [dict(tool) for tool in tools or ()] == list(previous["tools"])
 
 
 def messages_of(max_values: int, *parts: Sequence[AnyItem]) -> list[Message]:

@@ -99,7 +99,8 @@ class Settings(BaseSettings):
     max_queue_bytes: int = Field(
         64 << 20,
         ge=1 << 16,
-        description="Memory for the token ids of prompts that wait or run, 12 bytes an id, shared by keys;"
+        description="Memory for the token ids of prompts that wait or run, 12 bytes an id, and for states in"
+        " their compaction items, shared by keys;"
         " more is a 429.",
     )
     queue_timeout_seconds: float = Field(60.0, gt=0, description="Longest wait for a slot before a 429.")
@@ -226,6 +227,20 @@ class Settings(BaseSettings):
         30 * 86_400.0, gt=0, description="How long a response is stored unless it is deleted."
     )
 
+    seal_secret_file: Path | None = Field(
+        None,
+        description="File of secrets that seal compaction items, one a line; the first seals, all open; #"
+        " starts a comment. Default: a random one, and items end with the process.",
+    )
+    compaction_ttl_seconds: float = Field(
+        30 * 86_400.0, ge=0, description="Life of a compaction item; 0: for ever."
+    )
+    max_compaction_bytes: int = Field(
+        8 << 20,
+        ge=1024,
+        description="Largest encrypted_content of a compaction item; a larger state is a 400.",
+    )
+
     key_max_requests: int = Field(
         0, ge=0, description="Requests one key may have under way at once; 0 is no limit."
     )
@@ -302,7 +317,7 @@ class Settings(BaseSettings):
             else value
         )
 
-    @field_validator("checkpoint_dir", "model_dir", "data_dir", "keys_file", mode="after")
+    @field_validator("checkpoint_dir", "model_dir", "data_dir", "keys_file", "seal_secret_file", mode="after")
     @classmethod
     def _expand_home(cls, path: Path | None) -> Path | None:
         return None if path is None else user_path(path)

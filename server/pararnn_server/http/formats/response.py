@@ -46,6 +46,7 @@ class ModelResponseFormat(AnswerFormat):
         self._events = ResponseEvents()
         self._output = ResponseOutput(self._events, head["id"], num_given, call_format)
         self._reason = ""
+        self._compaction: Mapping[str, Any] | None = None
 
     def opening(self, index: int, usage: TokenUsage | None) -> str:
         """The response, its message and its text, all empty."""
@@ -75,8 +76,15 @@ class ModelResponseFormat(AnswerFormat):
         yield compact(self.response(usage))
 
     def last(self, usage: TokenUsage) -> bytes:
-        """The response, as the last event."""
-        return self.closing(self.response(usage))
+        """The compaction item, if there is one, and the response, as the last events."""
+        written = b""
+        if self._compaction is not None:
+            written = self._events.compaction(len(self._output.items), self._compaction).encode()
+        return written + self.closing(self.response(usage))
+
+    def end_with_compaction(self, item: Mapping[str, Any]) -> None:
+        """Add the state at the end as the last item."""
+        self._compaction = item
 
     def closing(self, response: Mapping[str, Any]) -> bytes:
         """The last event."""
@@ -95,26 +103,28 @@ class ModelResponseFormat(AnswerFormat):
             **self._head,
             "status": self._status,
             "incomplete_details": incomplete,
-            "output": self._output.items,
-            "usage": self._usage(usage),
+            "output": [*self._output.items, *([self._compaction] if self._compaction else ())],
+            "usage": usage_of(self._resumed, usage),
         }
 
     @property
     def _status(self) -> str:
         return "incomplete" if self._reason == "length" else "completed"
 
-    def _usage(self, usage: TokenUsage) -> dict[str, Any]:
-        given = self._resumed.num_tokens + usage.prompt_tokens
-        return {
-            "input_tokens": given,
-            "input_tokens_details": {
-                "cached_tokens": self._resumed.num_covered + usage.cached_tokens,
-                "cache_write_tokens": usage.written_tokens,
-            },
-            "output_tokens": usage.completion_tokens,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": given + usage.completion_tokens,
-        }
+
+def usage_of(resumed: Resumed, usage: TokenUsage) -> dict[str, Any]:
+    """Return the usage of a request with that of the conversation which it resumes."""
+    given = resumed.num_tokens + usage.prompt_tokens
+    return {
+        "input_tokens": given,
+        "input_tokens_details": {
+            "cached_tokens": resumed.num_covered + usage.cached_tokens,
+            "cache_write_tokens": usage.written_tokens,
+        },
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": given + usage.completion_tokens,
+    }
 
 
 def replay(body: Mapping[str, Any]) -> bytes:
@@ -123,6 +133,9 @@ def replay(body: Mapping[str, Any]) -> bytes:
     head = {**body, "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
     written = [events.opening(head)]
     for index, item in enumerate(body["output"]):
+        if item["type"] == "compaction":
+            written.append(events.compaction(index, item))
+            continue
         written.append(events.item_begins(index, item))
         text = item.get("arguments") or "".join(part["text"] for part in item.get("content", ()))
         if text:

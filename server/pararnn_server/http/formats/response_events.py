@@ -29,6 +29,12 @@ class ResponseEvents:
             return added
         return added + self._of_text("response.content_part.added", index, item, part=output_text(""))
 
+    def compaction(self, index: int, item: Mapping[str, Any]) -> str:
+        """A compaction item, first without its content, which is large."""
+        empty = {**item, "encrypted_content": ""}
+        added = self.event("response.output_item.added", output_index=index, item=empty)
+        return added + self.event("response.output_item.done", output_index=index, item=item)
+
     def delta(self, index: int, item: Mapping[str, Any], text: str) -> str:
         """The next piece of a message or of the arguments of a call."""
         if item["type"] == "message":

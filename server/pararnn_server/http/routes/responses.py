@@ -23,6 +23,8 @@ from pararnn_server.http.routes.generate import record
 from pararnn_server.http.sampling_fields import Sampling, sampling_params
 from pararnn_server.http.schemas.response_items import AnyItem
 from pararnn_server.http.schemas.responses import (
+    CompactedResponse,
+    CompactRequest,
     InputItemList,
     InputTokens,
     InputTokensRequest,
@@ -34,8 +36,8 @@ from pararnn_server.http.schemas.responses import (
 from pararnn_server.http.tool_calls import shown_tools
 from pararnn_server.models.service import service_of
 from pararnn_server.responses import records
-from pararnn_server.responses.create import new_response, new_response_id, start_of
-from pararnn_server.responses.given import items_of
+from pararnn_server.responses.compact import new_compaction
+from pararnn_server.responses.create import given_of, new_response, new_response_id, start_of
 from pararnn_server.responses.records import StoredResponse
 from pararnn_server.responses.tools import tool_use_of
 
@@ -71,11 +73,21 @@ async def count_input_tokens(request: Request) -> Response:
     service_of(request).models.get()
     body = await read_body(request, InputTokensRequest)
     context = _context(request, body.model)
-    given = await items_of(context, body.input, new_response_id())
+    given = await given_of(context, body.input, new_response_id())
     use = tool_use_of(body, context.settings.max_tools_bytes)
     start = await context.in_time(start_of(context, body, given, shown_tools(context, use)))
     num_tokens = start.resumed.num_tokens + len(context.model.prompts.checked(start.ids, "input"))
     return JSONResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
+
+
+@router.post("/compact", **documented(CompactedResponse, GENERATING, body=CompactRequest))
+async def compact_response(request: Request) -> Response:
+    """Seal the state of a conversation as an item that the client keeps: nothing of it is stored."""
+    service_of(request).check_accepting()
+    body = await read_body(request, CompactRequest)
+    context = _context(request, body.model, body.timeout)
+    record(request, body)
+    return await context.in_time(new_compaction(context, body))
 
 
 @router.get("/{response_id}", **documented(ModelResponse, (*READING, *IN_SESSION)))

@@ -101,7 +101,10 @@ class MessageItem(RequestBody):
     def _refuse_other_items(cls, value: Any) -> Any:
         # Before the fields are checked, or the message would name one that another kind of item has.
         if isinstance(value, dict) and value.get("type") not in (None, "message"):
-            known = "only messages, function calls, their outputs, item references and reasoning are taken"
+            known = (
+                "only messages, function calls, their outputs, item references, reasoning and compactions"
+                " are taken"
+            )
             raise PydanticCustomError("item_unsupported", known, {"field": "type"})
         return value
 
@@ -150,6 +153,18 @@ class ReasoningItem(RequestBody):
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
 
+class CompactionItem(RequestBody):
+    """A conversation's state as this server sealed it. What follows it is new."""
+
+    type: Literal["compaction"]
+    encrypted_content: Annotated[str, Field(min_length=1)]
+    id: Annotated[str, Field(max_length=64)] | None = None
+    created_by: Annotated[str, Field(max_length=256)] | None = None
+
+
+_OTHER_KINDS = ("reasoning", "function_call", "function_call_output", "compaction")
+
+
 def _kind_of_item(value: Any) -> str:
     if not isinstance(value, dict):
         return "|message"
@@ -157,7 +172,7 @@ def _kind_of_item(value: Any) -> str:
     # OpenAI lets a reference go without its type.
     if kind == "item_reference" or (kind is None and "id" in value and "role" not in value):
         return "|item_reference"
-    return f"|{kind}" if kind in ("reasoning", "function_call", "function_call_output") else "|message"
+    return f"|{kind}" if kind in _OTHER_KINDS else "|message"
 
 
 InputItem = Annotated[
@@ -165,7 +180,8 @@ InputItem = Annotated[
     | Annotated[ItemReference, Tag("|item_reference")]
     | Annotated[ReasoningItem, Tag("|reasoning")]
     | Annotated[FunctionCallItem, Tag("|function_call")]
-    | Annotated[FunctionCallOutputItem, Tag("|function_call_output")],
+    | Annotated[FunctionCallOutputItem, Tag("|function_call_output")]
+    | Annotated[CompactionItem, Tag("|compaction")],
     Discriminator(_kind_of_item),
 ]
 
@@ -199,10 +215,18 @@ class ResponseContext(FlatToolFields):
     previous_response_id: ResponseId | None = None
 
 
+class ContextManagement(RequestBody):
+    """compact_threshold: tokens of the conversation from which on its state is an item of the output."""
+
+    type: Literal["compaction"]
+    compact_threshold: Annotated[int, Field(ge=0)] | None = None
+
+
 class ResponseHonoured(ResponseContext, SamplingFields, PromptCacheFields):
     """Fields of a response with an effect."""
 
     store: bool | None = None
+    context_management: Annotated[list[ContextManagement], Field(max_length=1), FirstFault()] | None = None
     text: TextOptions | None = None
 
 
@@ -258,6 +282,28 @@ class InputTokensRequest(ResponseContext):
     reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
     conversation: None = None
+
+
+class CompactRequest(RecordedFields, FlatToolFields, PromptCacheFields):
+    """Body of POST /v1/responses/compact. Fields are those of a response; one of the first two is needed."""
+
+    EXAMPLES: ClassVar[Examples] = {
+        "a conversation": {
+            "input": [
+                {"role": "user", "content": "What does os.walk do?"},
+                {"role": "assistant", "content": "It visits folders."},
+            ],
+        }
+    }
+
+    input: Input | None = None
+    previous_response_id: ResponseId | None = None
+    instructions: str | None = None
+    model: Annotated[str, Field(max_length=256)] | None = None
+    timeout: Annotated[float, Field(gt=0.0)] | None = None
+    cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    service_tier: Literal["auto", "default"] | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
 
 
 class InputTokens(ResponseBody):
@@ -324,6 +370,25 @@ class ResponseUsage(ResponseBody):
     total_tokens: int
 
 
+class Compaction(ResponseBody):
+    """A conversation's state. Only a server with the secret opens it."""
+
+    id: str
+    type: Literal["compaction"]
+    encrypted_content: str
+
+
+class CompactedResponse(ResponseBody):
+    """build_changed: another build or instruction set had a part in the state; it is left out otherwise."""
+
+    id: str
+    object: Literal["response.compaction"]
+    created_at: int
+    output: list[Compaction]
+    usage: ResponseUsage
+    build_changed: bool | None = None
+
+
 class TextFormatOptions(ResponseBody):
     """The form of the reply, as the request asked for it."""
 
@@ -338,7 +403,10 @@ class NoReasoning(ResponseBody):
 
 
 class ModelResponse(ResponseBody):
-    """One response. It is retrieved as it was first given."""
+    """One response. It is retrieved as it was first given.
+
+    build_changed: another build or instruction set computed the compaction that it resumed.
+    """
 
     id: str
     object: Literal["response"]
@@ -350,7 +418,7 @@ class ModelResponse(ResponseBody):
     instructions: str | None
     max_output_tokens: int | None
     model: str
-    output: list[OutputMessage | FunctionCall]
+    output: list[OutputMessage | FunctionCall | Compaction]
     parallel_tool_calls: bool
     previous_response_id: str | None
     reasoning: NoReasoning
@@ -367,6 +435,7 @@ class ModelResponse(ResponseBody):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     metadata: Metadata
+    build_changed: bool | None = None
 
 
 class ResponseEvent(ResponseBody):
@@ -392,7 +461,7 @@ class ResponseEvent(ResponseBody):
     output_index: int | None = None
     content_index: int | None = None
     item_id: str | None = None
-    item: OutputMessage | FunctionCall | None = None
+    item: OutputMessage | FunctionCall | Compaction | None = None
     part: OutputText | None = None
     delta: str | None = None
     text: str | None = None
