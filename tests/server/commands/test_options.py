@@ -25,6 +25,7 @@ ANOTHER_VALUE = {
     "log_level": "debug",
     "tool_format": "hermes",
     "keys_file": "keys.txt",
+    "seal_secret_file": "seal.txt",
     "api_keys": "me:0123456789abcdef",
     "admin_key": "0123456789abcdef",
     "allow_anonymous": "true",
