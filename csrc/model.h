@@ -6,29 +6,31 @@
 namespace pararnn {
 
 // The tensors of a layer, in the order in which model_create takes them: matrices packed, vectors float32.
-// Sizes after the names: of a vector its shape (null where one of them is 0), of a matrix heads, gates,
-// inputs and outputs; d channels, m inside of the MLP, h heads, K taps, G gates, P peepholes. conv_taps: the
-// last tap meets the newest row. OPTIONAL: null stands for 1. gate_up: two matrices as the gates of one.
-#define PARARNN_LAYER_TENSORS(VECTOR, OPTIONAL, MATRIX) \
-  VECTOR(norm, d)                                       \
-  MATRIX(in_proj, 1, 1, d, 2 * d)                       \
-  VECTOR(conv_taps, K, d)                               \
-  VECTOR(conv_bias, d)                                  \
-  MATRIX(cell_input, h, G, d / h, d / h)                \
-  VECTOR(cell_bias, G, d)                               \
-  VECTOR(a, G, d)                                       \
-  VECTOR(c, P, d)                                       \
-  VECTOR(gate_norm, d)                                  \
-  MATRIX(out_proj, 1, 1, d, d)                          \
-  OPTIONAL(residual_scale, 1)                           \
-  VECTOR(mlp_norm, d)                                   \
-  MATRIX(gate_up, 1, 2, d, m)                           \
+// Sizes after the names: of a vector its shape, of a matrix heads, gates, inputs and outputs; a tensor with a
+// size of 0 does not exist, and its pointer is null. d channels, m inside of the MLP, h heads, K taps, G
+// gates, P peepholes, R recurrent rows, k channels of the convolution, g of the gate's norm. conv_taps: the
+// last tap meets the newest row. gate_up: two matrices as the gates of one. OPTIONAL: residual_scale null is
+// 1; a norm that is null changes nothing; a projection that is null is the identity.
+#define PARARNN_LAYER_TENSORS(VECTOR, OPTIONAL, MATRIX, OPTIONAL_MATRIX)    \
+  OPTIONAL(norm, d)                                                         \
+  OPTIONAL_MATRIX(in_proj, 1, 1, d, has_gate(model.gate_order) ? 2 * d : d) \
+  VECTOR(conv_taps, K, k)                                                   \
+  VECTOR(conv_bias, k)                                                      \
+  MATRIX(cell_input, h, G, d / h, d / h)                                    \
+  VECTOR(cell_bias, G, d)                                                   \
+  VECTOR(a, R, d)                                                           \
+  VECTOR(c, P, d)                                                           \
+  VECTOR(gate_norm, g)                                                      \
+  OPTIONAL_MATRIX(out_proj, 1, 1, d, d)                                     \
+  OPTIONAL(residual_scale, 1)                                               \
+  OPTIONAL(mlp_norm, d)                                                     \
+  MATRIX(gate_up, 1, 2, d, m)                                               \
   MATRIX(down_proj, 1, 1, m, d)
 
 struct LayerWeights {
 #define PARARNN_VECTOR(name, ...) const float* name;
 #define PARARNN_MATRIX(name, ...) PackedMatrix name;
-  PARARNN_LAYER_TENSORS(PARARNN_VECTOR, PARARNN_VECTOR, PARARNN_MATRIX)
+  PARARNN_LAYER_TENSORS(PARARNN_VECTOR, PARARNN_VECTOR, PARARNN_MATRIX, PARARNN_MATRIX)
 #undef PARARNN_VECTOR
 #undef PARARNN_MATRIX
 };
@@ -36,21 +38,22 @@ struct LayerWeights {
 struct ModelWeights {
   CellKind cell;
   int64_t hidden;
-  int64_t mlp_hidden;
+  int64_t mlp_hidden;  // 0: no MLP
   int64_t vocab;
-  int64_t conv_width;
+  int64_t conv_width;  // 0: no convolution
   Activation conv_activation;
   GateOrder gate_order;
   bool mlp_residual;
   float norm_eps;
   PackedMatrix embedding;
   std::vector<LayerWeights> layers;
-  const float* norm;
+  const float* norm;  // null: none
   PackedMatrix head;
+  const float* head_bias = nullptr;  // (vocab) or null
 };
 
 // The pool. Of layer l, slot i, row n: cell (n-th state) or conv (n-th oldest) at l * layer_stride +
-// i * slot_stride + n * D.
+// i * slot_stride + n * D. conv is null for a model without a convolution.
 struct StatePool {
   float* cell;
   int64_t cell_layer_stride;

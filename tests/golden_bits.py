@@ -161,8 +161,8 @@ def _made_of_numbers(name: str) -> ParaRNNForCausalLM:
 
 def _of_cells() -> Iterator[tuple[str, str]]:
     cu_seqlens = torch.tensor([0, 1, 1, 40], dtype=torch.int32)
-    for cell, (gates, states, peepholes) in ops.native_cells().items():
-        bx, a = _numbers(40, gates, 37, salt=1, scale=3), _numbers(gates, 37, salt=2, scale=0.5)
+    for cell, (gates, states, peepholes, recurrent) in ops.native_cells().items():
+        bx, a = _numbers(40, gates, 37, salt=1, scale=3), _numbers(recurrent, 37, salt=2, scale=0.5)
         c = _numbers(peepholes, 37, salt=3, scale=0.5) if peepholes else None
         initial = _numbers(3, states, 37, salt=4)
         solved = ops.recurrence(cell, bx, a, c, initial, cu_seqlens)

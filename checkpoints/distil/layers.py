@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pararnn_core.cells.native import no_rows
 from pararnn_core.models.pararnn.layers import Block
 from pararnn_core.ops import is_available
 from pararnn_core.ops.cells import cell_number
@@ -43,11 +44,12 @@ def native_mix(block: Block, u: Tensor, dtype: torch.dtype) -> Tensor:
     ends = torch.arange(0, batch * length + 1, length, dtype=torch.int32)
     start = u.new_zeros(batch, cell.num_states, width)
     peepholes = cast("Tensor", cell.C) if cell.num_peepholes else None
+    recurrent = cell.A if cell.recurrent_rows() else no_rows(cell)
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         v, g = block.in_proj(u).chunk(2, dim=-1)
         bx = cell.input_projection(block.conv(v)).flatten(0, 1).contiguous()
         kind = _number(str(cell.native_name))
-        states = torch.ops.pararnn.recurrence(kind, bx, cell.A, peepholes, start, ends)
+        states = torch.ops.pararnn.recurrence(kind, bx, recurrent, peepholes, start, ends)
         y = states[:, -1].view(batch, length, width)
         mixed: Tensor = block.out_proj(block.gate(y, g)).float()
     return mixed

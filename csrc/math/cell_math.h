@@ -29,12 +29,13 @@ struct State2 {
 template <CellKind>
 struct CellOf;
 
-#define PARARNN_CELL_OF(Cell, name, gates, states, peepholes) \
-  template <>                                                 \
-  struct CellOf<CellKind::k##Cell> {                          \
-    static constexpr int kGates = gates;                      \
-    static constexpr int kStates = states;                    \
-    static constexpr int kPeepholes = peepholes;              \
+#define PARARNN_CELL_OF(Cell, name, gates, states, peepholes, recurrent) \
+  template <>                                                            \
+  struct CellOf<CellKind::k##Cell> {                                     \
+    static constexpr int kGates = gates;                                 \
+    static constexpr int kStates = states;                               \
+    static constexpr int kPeepholes = peepholes;                         \
+    static constexpr int kRecurrent = recurrent;                         \
   };
 PARARNN_CELLS(PARARNN_CELL_OF)
 #undef PARARNN_CELL_OF
@@ -67,6 +68,30 @@ struct Lstm : CellOf<CellKind::kLstm> {
   }
 };
 
+// Rows of bx: a, c; of a: u. State: h. The gate a weighs the old state and does not depend on it.
+struct Nlru : CellOf<CellKind::kNlru> {
+  template <class Input>
+  PARARNN_HD static auto step(const Input& in) {
+    const auto h = in.h(Index<0>());
+    const auto a = sigmoid(in.bx(Index<0>()));
+    const auto n = tanh(madd(in.a(Index<0>()), h, in.bx(Index<1>())));
+    const auto next = madd(a, h - n, n);
+    return State1<decltype(next)>{next};
+  }
+};
+
+// Rows of bx: z, n. State: h. It is linear in h: the update gate z weighs the new value, and both come from
+// the input alone.
+struct MinGru : CellOf<CellKind::kMinGru> {
+  template <class Input>
+  PARARNN_HD static auto step(const Input& in) {
+    const auto h = in.h(Index<0>());
+    const auto z = sigmoid(in.bx(Index<0>()));
+    const auto next = madd(z, in.bx(Index<1>()) - h, h);
+    return State1<decltype(next)>{next};
+  }
+};
+
 // Calls run(cell) with a value of the struct that `kind` names.
 template <class Run>
 void for_cell(CellKind kind, const Run& run) {
@@ -84,8 +109,8 @@ template <class Cell, class V>
 struct StepValues {
   V state[Cell::kStates];
   V bx[Cell::kGates];
-  V a[Cell::kGates];
-  V peephole[Cell::kPeepholes + 1];  // the last one is never read; an array cannot be empty
+  V a[Cell::kRecurrent + 1];  // the last one of a and of peephole is never read; an array cannot be empty
+  V peephole[Cell::kPeepholes + 1];
 };
 
 template <class Cell, class V>
@@ -115,7 +140,7 @@ struct Variables {
   static constexpr int kState = 0;
   static constexpr int kBx = Cell::kStates;
   static constexpr int kA = kBx + Cell::kGates;
-  static constexpr int kPeephole = kA + Cell::kGates;
+  static constexpr int kPeephole = kA + Cell::kRecurrent;
   static constexpr int kCount = kPeephole + Cell::kPeepholes;
 };
 

@@ -8,7 +8,13 @@ namespace pararnn {
 
 constexpr int64_t kMaxConvWidth = 8;
 
-enum class GateOrder { kGateThenNorm, kNormThenGate };
+// The last two are for models whose mixer has no gate.
+enum class GateOrder { kGateThenNorm, kNormThenGate, kNormOnly, kNone };
+
+constexpr int64_t kGateOrders = 4;
+constexpr bool has_gate(GateOrder order) {
+  return order == GateOrder::kGateThenNorm || order == GateOrder::kNormThenGate;
+}
 
 // x and out (rows, width) contiguous.
 struct RmsNormParams {

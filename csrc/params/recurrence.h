@@ -6,7 +6,7 @@
 
 namespace pararnn {
 
-// bx (T, G, D) in bx_dtype, to each row of which bias (G, D) is added, null: 0; a (G, D); c (P, D), null
+// bx (T, G, D) in bx_dtype, to each row of which bias (G, D) is added, null: 0; a (R, D); c (P, D), null
 // without peepholes; states of slot i, row n at i * slot_stride + n * row_stride. A CPU takes float32 bx
 // without a bias.
 struct RecurrenceParams {
@@ -27,7 +27,7 @@ struct RecurrenceParams {
 };
 
 // Contiguous: initial_state (S, N, D); states, grad_states (T, N, D); bx, grad_bx (T, G, D).
-// grad_parameters (S, G + P, D) takes one sum per sequence: rows of a, then the P rows of c.
+// grad_parameters (S, R + P, D) takes one sum per sequence: the R rows of a, then the P rows of c.
 struct RecurrenceBackwardParams {
   CellKind cell;
   Sequences sequences;

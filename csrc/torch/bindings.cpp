@@ -9,6 +9,7 @@ STABLE_TORCH_LIBRARY_IMPL(pararnn, CompositeExplicitAutograd, library) {
   library.impl("packed_bytes", TORCH_BOX(&pararnn::packed_bytes_op));
   library.impl("model_free", TORCH_BOX(&pararnn::model_free_op));
   library.impl("cells", TORCH_BOX(&pararnn::cells_op));
+  library.impl("recurrent_rows", TORCH_BOX(&pararnn::recurrent_rows_op));
   library.impl("isa_level", TORCH_BOX(&pararnn::isa_level_op));
   library.impl("available_isa_levels", TORCH_BOX(&pararnn::available_isa_levels_op));
   library.impl("multiply_add", TORCH_BOX(&pararnn::multiply_add_op));

@@ -56,10 +56,10 @@ void check_no_empty_sequence(const Sequences& sequences);
 // The values of an int32 or int64 vector, each in [0, end), in the memory of `into`.
 void read_indices(const char* name, const Tensor& indices, int64_t end, std::vector<int64_t>& into);
 
-// The value of a two-valued enum from its number.
+// The value of an enum from its number: one of the first `count`.
 template <class Choice>
-Choice check_choice(const char* name, int64_t number) {
-  PARARNN_REQUIRE(number == 0 || number == 1, name, ": expected 0 or 1, got ", number);
+Choice check_choice(const char* name, int64_t number, int64_t count = 2) {
+  PARARNN_REQUIRE(number >= 0 && number < count, name, ": expected 0 to ", count - 1, ", got ", number);
   return Choice(number);
 }
 

@@ -95,6 +95,14 @@ class WeightReader {
     return matrix;
   }
 
+  // The same, and without data where the tensor has no elements.
+  PackedMatrix optional_matrix(const char* name, const BlockShape& shape) {
+    if (place_ < tensors_.size() && tensors_[place_].numel() == 0) return matrix(name, {});
+    return matrix(name, shape);
+  }
+
+  bool has_more() const { return place_ < tensors_.size(); }
+
   void finish() const {
     PARARNN_REQUIRE(place_ == tensors_.size(), "tensors: expected ", place_, ", got ", tensors_.size());
     PARARNN_REQUIRE(format_place_ == formats_.size(), "formats: expected ", format_place_, " numbers, got ",

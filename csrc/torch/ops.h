@@ -94,6 +94,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> token_logprobs_op(const Tensor& logit
 // Name, gates, states and peepholes of each cell, a line each, in the order of their numbers.
 std::string cells_op();
 
+// Rows of a that a cell has, by its number.
+int64_t recurrent_rows_op(int64_t cell);
+
 std::string isa_level_op();
 std::string available_isa_levels_op();
 int64_t num_threads_op();

@@ -15,7 +15,7 @@ RecurrenceParams check_inputs(int64_t cell, const Tensor& bx, const Tensor& a,
   params.cell = sizes.kind;
   check_tensor("bx", bx, ScalarType::Float, {kAnySize, sizes.gates, kAnySize});
   params.channels = bx.size(2);
-  check_tensor("a", a, ScalarType::Float, {sizes.gates, params.channels});
+  check_tensor("a", a, ScalarType::Float, {sizes.recurrent, params.channels});
   check_has_peepholes(sizes, c.has_value());
   if (c.has_value()) {
     check_tensor("c", *c, ScalarType::Float, {sizes.peepholes, params.channels});
@@ -57,28 +57,28 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_backward_op(int64_t cell, 
   RecurrenceParams forward = check_inputs(cell, bx, a, c);
   forward.sequences = check_plain_sequences(cu_seqlens, bx.size(0));
   const CellSizes& sizes = sizes_of(forward.cell);
-  const int64_t gates = sizes.gates, rows = sizes.states, peepholes = sizes.peepholes;
+  const int64_t rows = sizes.states, recurrent = sizes.recurrent, peepholes = sizes.peepholes;
   const int64_t tokens = bx.size(0), count = forward.sequences.count, channels = forward.channels;
   check_tensor("initial_state", initial_state, ScalarType::Float, {count, rows, channels});
   check_tensor("states", states, ScalarType::Float, {tokens, rows, channels});
   check_tensor("grad_states", grad_states, ScalarType::Float, {tokens, rows, channels});
 
-  Tensor grad_bx = empty_cpu({tokens, gates, channels});
+  Tensor grad_bx = empty_cpu({tokens, sizes.gates, channels});
   Tensor grad_initial_state = empty_cpu({count, rows, channels});
-  Tensor per_sequence = empty_cpu({count, gates + peepholes, channels});
+  Tensor per_sequence = empty_cpu({count, recurrent + peepholes, channels});
   recurrence_backward_cpu({forward.cell, forward.sequences, channels, bx.const_data_ptr<float>(), forward.a,
                            forward.c, initial_state.const_data_ptr<float>(), states.const_data_ptr<float>(),
                            grad_states.const_data_ptr<float>(), grad_bx.mutable_data_ptr<float>(),
                            grad_initial_state.mutable_data_ptr<float>(),
                            per_sequence.mutable_data_ptr<float>()});
 
-  Tensor grad_a = empty_cpu({gates, channels});
+  Tensor grad_a = empty_cpu({recurrent, channels});
   Tensor grad_c = empty_cpu({peepholes, channels});
   const float* const sums = per_sequence.const_data_ptr<float>();
-  const int64_t stride = (gates + peepholes) * channels;
-  sum_rows_cpu({count, gates * channels, stride, sums, grad_a.mutable_data_ptr<float>()});
+  const int64_t stride = (recurrent + peepholes) * channels;
+  sum_rows_cpu({count, recurrent * channels, stride, sums, grad_a.mutable_data_ptr<float>()});
   sum_rows_cpu(
-      {count, peepholes * channels, stride, sums + gates * channels, grad_c.mutable_data_ptr<float>()});
+      {count, peepholes * channels, stride, sums + recurrent * channels, grad_c.mutable_data_ptr<float>()});
   return {grad_bx, grad_a, grad_c, grad_initial_state};
 }
 

@@ -2,6 +2,7 @@
 #include "cpu/threads/thread_pool.h"
 #include "params/cells.h"
 #include "require.h"
+#include "torch/checks.h"
 #include "torch/ops.h"
 
 namespace pararnn {
@@ -9,11 +10,14 @@ namespace pararnn {
 std::string cells_op() {
   std::string lines;
   for (const CellSizes& cell : kCells) {
-    lines += std::string(cell.name) + " " + std::to_string(cell.gates) + " " + std::to_string(cell.states) +
-             " " + std::to_string(cell.peepholes) + "\n";
+    lines += cell.name;
+    for (const int64_t size : {cell.gates, cell.states, cell.peepholes}) lines += " " + std::to_string(size);
+    lines += "\n";
   }
   return lines;
 }
+
+int64_t recurrent_rows_op(int64_t cell) { return check_cell(cell).recurrent; }
 
 std::string isa_level_op() { return isa_name(isa_level()); }
 

@@ -25,7 +25,7 @@ struct Inputs {
     params.bx_dtype = narrow ? DType::kBFloat16 : DType::kFloat32;
     params.bx = bx.const_data_ptr();
     params.channels = bx.size(2);
-    check_cuda_tensor("a", a, device, ScalarType::Float, {sizes.gates, params.channels});
+    check_cuda_tensor("a", a, device, ScalarType::Float, {sizes.recurrent, params.channels});
     params.a = a.const_data_ptr<float>();
     check_has_peepholes(sizes, c.has_value());
     if (c.has_value()) {

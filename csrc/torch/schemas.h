@@ -10,6 +10,7 @@ inline void define_schemas(torch::stable::detail::StableLibrary& library) {
   library.def("isa_level() -> str");
   library.def("available_isa_levels() -> str");
   library.def("cells() -> str");
+  library.def("recurrent_rows(int cell) -> int");
   library.def("multiply_add(int unit, int rounds) -> int");
   library.def("read_bytes(Tensor data, int passes) -> int");
   library.def("num_threads() -> int");

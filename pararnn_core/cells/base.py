@@ -23,10 +23,11 @@ class Cell(HasMode, Recurrence):
     """A recurrence h_t = f(h_{t-1}, bx_t).  A subclass sets class attributes and writes recurrence_step.
 
     num_gates G: rows of bx.  num_states N: states of a channel.  num_peepholes: rows of C, of a native cell.
+    num_recurrent R: rows of A; None is G.
     jacobian_structure of h_t by h_{t-1}: "diagonal" (N is 1); "block_diagonal", one N x N block per channel,
     channels do not mix; "dense", anything, N*D x N*D.
 
-    Parameters: A (G, D), for "dense" (G, D, D), recurrent weights; B (H, Din/H, G, D/H) and b (G, D), input
+    Parameters: A (R, D), for "dense" (R, D, D), recurrent weights; B (H, Din/H, G, D/H) and b (G, D), input
     projection. A subclass that adds its own calls reset_parameters() afterwards.
     """
 
@@ -39,7 +40,9 @@ class Cell(HasMode, Recurrence):
         self.input_dim, self.state_dim, self.num_heads = input_dim, state_dim, num_heads
         self.newton, self.last_solve = NewtonOptions(), None
         gates, mixing = self.num_gates, self.jacobian_structure == "dense"
-        self.A = nn.Parameter(torch.empty(gates, state_dim, *([state_dim] if mixing else [])))
+        recurrent = torch.empty(self.recurrent_rows(), state_dim, *([state_dim] if mixing else []))
+        # A registered None keeps the attribute but is no part of a state dict.
+        self.register_parameter("A", nn.Parameter(recurrent) if len(recurrent) else None)
         self.B = nn.Parameter(torch.empty(num_heads, input_dim // num_heads, gates, state_dim // num_heads))
         self.b = nn.Parameter(torch.empty(gates, state_dim))
         self.reset_parameters()

@@ -16,7 +16,14 @@ from pararnn_core.cells.solve import Solver
 def weights(cell: Recurrence) -> tuple[str, Tensor, Tensor | None]:
     """Return the cell's name and its weights a and c for the kernels; c is None without peepholes."""
     c = cast("Tensor", cell.C).contiguous() if cell.num_peepholes else None
-    return str(cell.native_name), cell.A.contiguous(), c
+    # A kernel takes rows of a, so a cell without any gives it none.
+    a = cell.A.contiguous() if cell.recurrent_rows() else no_rows(cell)
+    return str(cell.native_name), a, c
+
+
+def no_rows(cell: Recurrence) -> Tensor:
+    """Return a (0, D) of a cell without recurrent weights, for the kernels."""
+    return torch.empty(0, cell.state_dim, device=cell.get_parameter("b").device)
 
 
 def step_by_step(
@@ -44,7 +51,7 @@ def _backward(cell: Recurrence, at: Trajectory, grad_states: Tensor) -> Gradient
         grad_states.contiguous(),
         at.states,
         at.bx.contiguous(),
-        given["A"].contiguous(),
+        given["A"].contiguous() if "A" in given else no_rows(cell),
         c,
         at.initial_state.contiguous(),
         at.cu_seqlens.contiguous(),

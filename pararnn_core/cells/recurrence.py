@@ -22,11 +22,14 @@ class Recurrence(nn.Module):
     num_gates: ClassVar[int] = 1
     num_states: ClassVar[int] = 1
     num_peepholes: ClassVar[int] = 0
+    num_recurrent: ClassVar[int | None] = None
+    """Rows of A; None: num_gates; 0: the cell has no A."""
     jacobian_structure: ClassVar[JacobianStructure] = "diagonal"
     native_name: ClassVar[str | None] = None
     """Name of this recurrence_step in ops.recurrence; None if it has no kernel there."""
 
     A: nn.Parameter
+    """Recurrent weights. None in a cell that has no rows of A."""
     state_dim: int
     last_solve: NewtonResult | None
     """Newton's result of the latest call; None if that call was solved step by step."""
@@ -50,6 +53,11 @@ class Recurrence(nn.Module):
             inherited = {"native_name": None, "linearize": Recurrence.linearize}
             for name in inherited.keys() - vars(cls).keys():
                 setattr(cls, name, inherited[name])
+
+    @classmethod
+    def recurrent_rows(cls) -> int:
+        """Return the number of rows of A."""
+        return cls.num_gates if cls.num_recurrent is None else cls.num_recurrent
 
     def recurrence_step(self, h: Tensor, bx: Tensor) -> Tensor:
         """Return the next h, in the shape of h. h: (..., N, D), or (..., D) where N is 1; bx: (..., G, D).

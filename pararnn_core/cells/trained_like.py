@@ -40,10 +40,10 @@ def draw_inputs(cell: str, tokens: int, channels: int, device: torch.device) -> 
 
 
 def draw_weights(cell: str, channels: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Draw a (G, channels), and c (P, channels) of a cell with peepholes."""
+    """Draw a (R, channels), and c (P, channels) of a cell with peepholes."""
     cell_type = CELLS[cell]
     peepholes = cell_type.num_peepholes
-    a = _within_bound(cell_type.num_gates, channels, device)
+    a = _within_bound(cell_type.recurrent_rows(), channels, device)
     return a, _within_bound(peepholes, channels, device) if peepholes else None
 
 

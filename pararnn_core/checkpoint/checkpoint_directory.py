@@ -17,7 +17,6 @@ from pararnn_core.models.pararnn.config import ModelConfig
 from pararnn_core.models.pararnn.layer_tensors import (
     EMBEDDING,
     HEAD,
-    MATRICES_OF_A_LAYER,
     matrix_sizes,
     parameter_shapes,
 )
@@ -127,7 +126,7 @@ def expected_tensors(config: ModelConfig) -> dict[str, StoredTensor]:
     shapes = _parameter_shapes(config)
     expected: dict[str, StoredTensor] = {}
     if config.quantization is not None:
-        for name in matrix_names(config.num_hidden_layers, config.tie_embeddings):
+        for name in matrix_names(config.num_hidden_layers, config.tie_embeddings, config.matrices_of_a_layer):
             expected |= _quantized_tensors(name, shapes.pop(name), config.quantization.format_of(name))
     return expected | {name: StoredTensor(shape, config.dtype) for name, shape in shapes.items()}
 
@@ -144,7 +143,7 @@ def check_shapes(
     Raises CheckpointError that lists the first missing, unexpected and mismatching tensors.
     """
     # The comparison makes all expected names. A config with absurdly many layers must not get that far.
-    least_tensors = config.num_hidden_layers * len(MATRICES_OF_A_LAYER)
+    least_tensors = config.num_hidden_layers * len(config.matrices_of_a_layer)
     if least_tensors > len(shapes) or config.num_parameters > _LARGEST_MODEL:
         raise CheckpointError(
             path,

@@ -27,7 +27,7 @@ __all__ = ["Conversion", "ConvertedCells", "convert_checkpoint", "load_cell"]
 PathLike = str | os.PathLike[str]
 
 _FORK_MARK = "blocks.0.rnn_cell.A"
-_SHOW_CHOICES = ("layers.0.cell.C", "layers.0.residual_scale")
+_SHOW_CHOICES = ("layers.0.cell.A", "layers.0.cell.C", "layers.0.residual_scale")
 _SHOW_SIZES = ("embedding.weight", "layers.0.cell.B", "layers.0.conv.weight", "layers.0.mlp.gate_proj.weight")
 
 
@@ -163,7 +163,7 @@ def _sizes(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     shown = (name for name in (*_SHOW_SIZES, *_SHOW_CHOICES) if name in weights)
     sizes = letters_in({name: tuple(weights[name].shape) for name in shown})
     return {
-        "cell": cell_like(sizes["G"], sizes["P"]),
+        "cell": cell_like(sizes["G"], sizes["R"], sizes["P"]),
         "vocab_size": sizes["V"],
         "hidden_size": sizes["d"],
         "num_hidden_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")}),

@@ -90,7 +90,7 @@ def cell_of(
         )
     heads, inputs, gates, channels = found["B"].shape
     try:
-        cell_type = CELLS[cell_like(gates, len(found["C"]) if "C" in found else 0)]
+        cell_type = CELLS[cell_like(gates, len(found["A"]), len(found["C"]) if "C" in found else 0)]
         with skeleton():
             cell = cell_type(heads * inputs, heads * channels, heads)
         # The skeleton has no memory to copy into; assigning also keeps the dtype.

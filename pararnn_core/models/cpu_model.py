@@ -24,11 +24,13 @@ class CpuModel:
         head: PackedMatrix,
         last_hidden: str,
         fingerprint: str | None,
+        head_bias: Tensor | None = None,
     ) -> None:
-        """last_hidden: the part of a state that the head reads."""
+        """last_hidden: the part of a state that the head reads; head_bias: (vocabulary,) float32"""
         self._native = native
         self.state_parts = parts
         self._head = head
+        self._head_bias = None if head_bias is None else head_bias[None]
         self._last_hidden = last_hidden
         self.fingerprint = fingerprint
 
@@ -75,7 +77,7 @@ class CpuModel:
     def head(self, state: RecurrentState, slots: Sequence[int]) -> Tensor:
         """See ServingModel.head."""
         state.check_parts(self.state_parts)
-        return ops.linear(state[self._last_hidden][slots], self._head)
+        return ops.linear(state[self._last_hidden][slots], self._head, self._head_bias)
 
     def capture_decodes(self, state: RecurrentState) -> None:
         """Do nothing: a CPU has no graphs."""

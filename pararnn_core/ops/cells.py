@@ -8,18 +8,22 @@ from pararnn_core.ops.library import native
 
 
 class CellSizes(NamedTuple):
-    """Rows of a channel. gates: of bx and of a; states: of the state; peepholes: of c."""
+    """Rows of a channel. gates: of bx; states: of the state; peepholes: of c; recurrent: of a."""
 
     gates: int
     states: int
     peepholes: int
+    recurrent: int
 
 
 @functools.cache
 def native_cells() -> dict[str, CellSizes]:
     """Return the sizes of all cells by name, in the order of the library."""
     lines = (line.split() for line in str(native().cells()).splitlines())
-    return {name: CellSizes(*map(int, sizes)) for name, *sizes in lines}
+    return {
+        name: CellSizes(int(gates), int(states), int(peepholes), native().recurrent_rows(cell))
+        for cell, (name, gates, states, peepholes) in enumerate(lines)
+    }
 
 
 @functools.cache

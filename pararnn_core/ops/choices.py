@@ -5,6 +5,8 @@ from collections.abc import Mapping
 ACTIVATIONS = {"none": 0, "silu": 1}
 DTYPES = {"float32": 0, "bfloat16": 1}
 GATE_ORDERS = {"gate_then_norm": 0, "norm_then_gate": 1}
+MIXER_OUTPUTS = GATE_ORDERS | {"norm_only": 2, "none": 3}
+"""The gate orders of a model. The last two have no gate, and no kernel takes them."""
 
 
 def number(argument: str, name: str, choices: Mapping[str, int]) -> int:

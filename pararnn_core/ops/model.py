@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from pararnn_core.ops.cells import cell_number
-from pararnn_core.ops.choices import ACTIVATIONS, GATE_ORDERS, number
+from pararnn_core.ops.choices import ACTIVATIONS, MIXER_OUTPUTS, number
 from pararnn_core.ops.library import native
 from pararnn_core.ops.linear import PackedMatrix
 
@@ -50,7 +50,7 @@ class ModelShape(NamedTuple):
 
 LayerWeights = dict[str, Tensor | PackedMatrix]
 """The tensors of a layer by name, in the order of PARARNN_LAYER_TENSORS in native code. Matrices are packed;
-vectors are float32, without elements if the model has none."""
+vectors are float32. A tensor that the model does not have is a tensor without elements."""
 
 
 class NativeModel:
@@ -110,10 +110,16 @@ def pararnn_model(
     layers: tuple[LayerWeights, ...],
     norm: Tensor,
     head: PackedMatrix,
+    head_bias: Tensor | None = None,
 ) -> NativeModel:
-    """Return a ParaRNN. Raises RuntimeError that names a weight if it does not fit the shape."""
+    """Return a ParaRNN. Raises RuntimeError that names a weight if it does not fit the shape.
+
+    norm: without elements if the model has none; head_bias: (vocabulary,) float32
+    """
     # Native code expects the weights in this order.
     weights = [embedding, *(weight for layer in layers for weight in layer.values()), norm, head]
+    if head_bias is not None:
+        weights.append(head_bias)
     return NativeModel(
         native().model_create(
             *_tensors_and_formats(weights),
@@ -125,7 +131,7 @@ def pararnn_model(
             shape.vocab_size,
             shape.conv_kernel,
             number("conv_activation", shape.conv_activation, ACTIVATIONS),
-            number("gate_order", shape.gate_order, GATE_ORDERS),
+            number("gate_order", shape.gate_order, MIXER_OUTPUTS),
             shape.mlp_residual,
             shape.norm_eps,
         )

@@ -1,7 +1,8 @@
 """The cells' recurrences over packed sequences.
 
-T tokens of S sequences laid end to end. A cell has D channels; each has G gates, N states and P peepholes.
-cells.native_cells lists the cells and their sizes. The states of "gru" are h, those of "lstm" are c and h.
+T tokens of S sequences laid end to end. A cell has D channels; each has G gates, N states, P peepholes
+and R recurrent rows.
+cells.native_cells lists the cells and their sizes. The states of "lstm" are c and h, those of the others h.
 cu_seqlens: (S+1,) int32, sequence s has rows cu_seqlens[s] to cu_seqlens[s+1]; a sequence may be empty.
 
 On CUDA all tensors are on one device and bx may be bfloat16. The values of cu_seqlens and slots are not
@@ -21,7 +22,7 @@ def recurrence(
 ) -> Tensor:
     """Return the states (T, N, D) float32 of all sequences.
 
-    cell: of native_cells; bx: (T, G, D); a: (G, D); c: (P, D), None without peepholes
+    cell: of native_cells; bx: (T, G, D); a: (R, D); c: (P, D), None without peepholes
     initial_state: (S, N, D); all tensors float32 and contiguous
     Differentiable once, in reverse mode; a cell has no such limit.
     Raises RuntimeError that names the argument.

@@ -65,7 +65,9 @@ class _Walk:
         config = replace(model.config, dtype="float32", quantization=quantization)
         self.quantized = empty_model(config)
         self._model, self._quantization, self._progress = model, quantization, progress
-        self._names = tuple(matrix_names(config.num_hidden_layers, config.tie_embeddings))
+        self._names = tuple(
+            matrix_names(config.num_hidden_layers, config.tie_embeddings, config.matrices_of_a_layer)
+        )
         self._done, self._total = 0, sum(model.get_parameter(name).numel() for name in self._names)
         for name, parameter in model.named_parameters():
             if name not in self._names:
@@ -91,7 +93,7 @@ class _Walk:
             self._compensate_layer(i, calibration)
         if not model.config.tie_embeddings:
             head = quantized.lm_head
-            inputs = calibration.inputs_of(head, lambda x: head(quantized.norm(x)))
+            inputs = calibration.inputs_of(head, lambda x: head(quantized.final_rows(x)))
             self._put(self._compensated([HEAD], inputs))
 
     def _compensate_layer(self, i: int, calibration: Calibration) -> None:
@@ -101,7 +103,7 @@ class _Walk:
         quantized, block = self.quantized, self.quantized.blocks[i]
         found: dict[str, QuantizedMatrix] = {}
         with ExitStack() as hooks:
-            for stage in matrix_stages():
+            for stage in matrix_stages(self._model.config.matrices_of_a_layer):
                 names = [f"layers.{i}.{name}" for name in stage]
                 modules = [quantized.get_submodule(name.rpartition(".")[0]) for name in names]
                 # All matrices of a stage have the same inputs, so the first module's are enough.

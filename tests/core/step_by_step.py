@@ -23,7 +23,7 @@ def run_step_by_step(model: ParaRNNForCausalLM, tokens: list[int], dtype: torch.
     d = config.hidden_size
     weights = {name: p.detach().to(dtype) for name, p in model.named_parameters()}
     cell = torch.zeros(config.num_hidden_layers, config.cell_type.num_states, d, dtype=dtype)
-    conv = torch.zeros(config.num_hidden_layers, config.conv_kernel - 1, d, dtype=dtype)
+    conv = torch.zeros(config.num_hidden_layers, max(config.conv_kernel - 1, 0), d, dtype=dtype)
     head = weights["embedding.weight" if config.tie_embeddings else "lm_head.weight"]
     rows, hidden = [], torch.zeros(d, dtype=dtype)
     for token in tokens:
@@ -33,8 +33,8 @@ def run_step_by_step(model: ParaRNNForCausalLM, tokens: list[int], dtype: torch.
                 n.removeprefix(f"layers.{i}."): p for n, p in weights.items() if n.startswith(f"layers.{i}.")
             }
             x, cell[i], conv[i] = _block(block, w, x, cell[i].clone(), conv[i].clone())
-        hidden = _norm(x, weights["norm.weight"], config.norm_eps)
-        rows.append(head @ hidden)
+        hidden = _norm(x, weights.get("norm.weight"), config.norm_eps)
+        rows.append(head @ hidden + weights.get("lm_head.bias", 0))
     return Trace(torch.stack(rows), cell, conv, hidden)
 
 
@@ -42,12 +42,15 @@ def _block(
     block: Block, w: dict[str, Tensor], x: Tensor, cell: Tensor, conv: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     config, eps = block.config, block.config.norm_eps
-    v, g = (w["in_proj.weight"] @ _norm(x, w["norm.weight"], eps)).chunk(2)
-    if config.activation_dtype == "bfloat16":
-        v = v.to(torch.bfloat16).to(v.dtype)
-    window = torch.cat([conv, v[None]])
-    v = (window * w["conv.weight"].T).sum(0) + w["conv.bias"]
-    v = _silu(v) if config.conv_activation == "silu" else v
+    v = _product(w, "in_proj.weight", _norm(x, w.get("norm.weight"), eps))
+    v, g = v.chunk(2) if config.has_gate else (v, None)
+    if config.conv_kernel:
+        if config.activation_dtype == "bfloat16":
+            v = v.to(torch.bfloat16).to(v.dtype)
+        window = torch.cat([conv, v[None]])
+        conv = window[1:]
+        v = (window * w["conv.weight"].T).sum(0) + w["conv.bias"]
+        v = _silu(v) if config.conv_activation == "silu" else v
     heads = v.view(config.num_heads, -1)
     bx = torch.stack(
         [
@@ -56,18 +59,22 @@ def _block(
         ]
     )
     bx = bx + w["cell.b"]
-    cell = _gru(cell, bx, w) if config.cell == "gru" else _lstm(cell, bx, w)
+    cell = _STEPS[config.cell](cell, bx, w)
+    gate, weight = 1 if g is None else _silu(g), w.get("gate_norm.weight")
     if config.gate_order == "gate_then_norm":
-        y = _norm(cell[-1] * _silu(g), w["gate_norm.weight"], eps)
+        y = _norm(cell[-1] * gate, weight, eps)
     else:
-        y = _norm(cell[-1], w["gate_norm.weight"], eps) * _silu(g)
+        y = _norm(cell[-1], weight, eps) * gate
     scale = w["residual_scale"] if config.residual_scale == "scalar" else 1
-    x = scale * x + w["out_proj.weight"] @ y
-    n = _norm(x, w["mlp_norm.weight"], eps)
+    mixed = _product(w, "out_proj.weight", y)
+    x = scale * x + mixed if config.mixer_residual else mixed
+    if not config.mlp_hidden_size:
+        return x, cell, conv
+    n = _norm(x, w.get("mlp_norm.weight"), eps)
     update = w["mlp.down_proj.weight"] @ (
         _silu(w["mlp.gate_proj.weight"] @ n) * (w["mlp.up_proj.weight"] @ n)
     )
-    return (x + update if config.mlp_residual else update), cell, window[1:]
+    return (x + update if config.mlp_residual else update), cell, conv
 
 
 def _gru(state: Tensor, bx: Tensor, w: dict[str, Tensor]) -> Tensor:
@@ -85,7 +92,26 @@ def _lstm(state: Tensor, bx: Tensor, w: dict[str, Tensor]) -> Tensor:
     return torch.stack([new_c, o * torch.tanh(new_c)])
 
 
-def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+def _nlru(state: Tensor, bx: Tensor, w: dict[str, Tensor]) -> Tensor:
+    a = torch.sigmoid(bx[0])
+    return a * state + (1 - a) * torch.tanh(w["cell.A"][0] * state + bx[1])
+
+
+def _mingru(state: Tensor, bx: Tensor, w: dict[str, Tensor]) -> Tensor:
+    z = torch.sigmoid(bx[0])
+    return (1 - z) * state + z * bx[1]
+
+
+_STEPS = {"gru": _gru, "lstm": _lstm, "nlru": _nlru, "mingru": _mingru}
+
+
+def _product(w: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    return w[name] @ x if name in w else x
+
+
+def _norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    if weight is None:
+        return x
     return x / torch.sqrt((x * x).mean() + eps) * weight
 
 

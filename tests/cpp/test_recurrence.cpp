@@ -23,7 +23,7 @@ struct Model {
       : cell(kind),
         channels(width),
         bx(random.numbers(tokens * gates_of(kind) * width, 2.0f)),
-        a(random.numbers(gates_of(kind) * width, 0.5f)),
+        a(random.numbers(recurrent_of(kind) * width, 0.5f)),
         c(random.numbers(peepholes_of(kind) * width, 0.5f)),
         pool(random.numbers((Ragged::kSlots - 1) * slot_stride + (states - 1) * row_stride + width)) {}
 };
@@ -63,7 +63,8 @@ Expected expected(const Model& model, const Ragged& ragged) {
       };
       for (int64_t n = 0; n < model.states && ragged.held[size_t(s)]; ++n)
         state[n] = double(model.pool[place(n)]);
-      for (int64_t i = 0; i < gates; ++i) a[i] = double(model.a[size_t(i * model.channels + d)]);
+      for (int64_t i = 0; i < recurrent_of(model.cell); ++i)
+        a[i] = double(model.a[size_t(i * model.channels + d)]);
       for (int64_t i = 0; i < peepholes_of(model.cell); ++i)
         c[i] = double(model.c[size_t(i * model.channels + d)]);
       for (int64_t t = ragged.bounds[size_t(s)]; t < ragged.bounds[size_t(s) + 1]; ++t) {

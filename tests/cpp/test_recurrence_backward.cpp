@@ -28,14 +28,14 @@ struct Problem {
   Ragged ragged;
 
   int64_t states() const { return states_of(cell); }
-  int64_t parameters() const { return gates_of(cell) + peepholes_of(cell); }
+  int64_t parameters() const { return recurrent_of(cell) + peepholes_of(cell); }
 
   Point random_point(Random& random, float size) const {
     const auto numbers = [&](int64_t count) {
       const std::vector<float> x = random.numbers(count, size);
       return std::vector<double>(x.begin(), x.end());
     };
-    return {numbers(ragged.tokens() * gates_of(cell) * channels), numbers(gates_of(cell) * channels),
+    return {numbers(ragged.tokens() * gates_of(cell) * channels), numbers(recurrent_of(cell) * channels),
             numbers(peepholes_of(cell) * channels), numbers(ragged.count() * states() * channels)};
   }
 
@@ -50,7 +50,7 @@ struct Problem {
         double state[kMostRows] = {}, a[kMostRows], bx[kMostRows], c[kMostRows] = {};
         for (int64_t n = 0; n < states(); ++n) state[n] = each(at.initial, s * states() + n);
         for (int64_t i = 0; i < peepholes_of(cell); ++i) c[i] = each(at.c, i);
-        for (int64_t i = 0; i < gates_of(cell); ++i) a[i] = each(at.a, i);
+        for (int64_t i = 0; i < recurrent_of(cell); ++i) a[i] = each(at.a, i);
         for (int64_t t = ragged.bounds[size_t(s)]; t < ragged.bounds[size_t(s) + 1]; ++t) {
           for (int64_t i = 0; i < gates_of(cell); ++i) bx[i] = each(at.bx, t * gates_of(cell) + i);
           reference_step(cell, bx, a, c, state);
@@ -92,7 +92,7 @@ Dot slope(const Level& level, const Problem& problem, const Point& at, const Poi
   for (int64_t i = 0; i < grad_initial.size(); ++i)
     dot.add(double(grad_initial[i]), direction.initial[size_t(i)]);
   for (int64_t i = 0; i < grad_parameters.size(); ++i) {
-    const int64_t of_a = gates_of(problem.cell) * problem.channels, at_row = i % row;
+    const int64_t of_a = recurrent_of(problem.cell) * problem.channels, at_row = i % row;
     dot.add(double(grad_parameters[i]),
             at_row < of_a ? direction.a[size_t(at_row)] : direction.c[size_t(at_row - of_a)]);
   }

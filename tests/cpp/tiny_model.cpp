@@ -38,7 +38,7 @@ TinyModel::TinyModel(const Level& level, CellKind cell, WeightFormat format, DTy
     w.conv_bias = vector(kHidden, 0.1f);
     w.cell_input = matrix({kHeads, sizes.gates, kHidden / kHeads, kHidden / kHeads});
     w.cell_bias = vector(sizes.gates * kHidden, 1.0f);
-    w.a = vector(sizes.gates * kHidden, 0.5f);
+    w.a = sizes.recurrent > 0 ? vector(sizes.recurrent * kHidden, 0.5f) : nullptr;
     w.c = sizes.peepholes > 0 ? vector(sizes.peepholes * kHidden, 0.5f) : nullptr;
     w.gate_norm = vector(kHidden, 1.0f);
     w.out_proj = matrix({1, 1, kHidden, kHidden});

@@ -29,7 +29,7 @@ void float32_step(const float* bx, const float* a, const float* c, float* state)
   PARARNN_ISA::StepValues<Cell, float> values{};
   std::copy_n(state, Cell::kStates, values.state);
   std::copy_n(bx, Cell::kGates, values.bx);
-  std::copy_n(a, Cell::kGates, values.a);
+  std::copy_n(a, Cell::kRecurrent, values.a);
   std::copy_n(c, Cell::kPeepholes, values.peephole);
   const auto next = Cell::step(PARARNN_ISA::PlainInput<Cell, float>{values});
   state[0] = next.get(PARARNN_ISA::Index<0>());
@@ -57,7 +57,7 @@ Problem::Problem(CellKind kind, DType type, int64_t width, const Batch& sequence
       weights_(weights),
       bx_(random.numbers(batch.begin(batch.count()) * gates_ * width, 2.0f)),
       bias_(random.numbers(width == 1 ? 0 : gates_ * width)),
-      a_(random.numbers(gates_ * width, weights)),
+      a_(random.numbers(recurrent_of(kind) * width, weights)),
       c_(random.numbers(peepholes_of(kind) * width, weights)),
       pool_(random.numbers((kPoolSlots - 1) * slot_stride_ + (states_ - 1) * row_stride_ + width)) {
   if (dtype == DType::kBFloat16) std::transform(bx_.begin(), bx_.end(), bx_.begin(), rounded);
@@ -73,8 +73,9 @@ std::string Problem::text() const {
 }
 
 void Problem::slow_down(float by) {
+  const bool weighs_new = cell == CellKind::kGru || cell == CellKind::kMinGru;  // their first gate
   for (size_t i = 0; i < bx_.size(); ++i) {
-    if (int64_t(i) / channels % gates_ == 0) bx_[i] += cell == CellKind::kGru ? -by : by;
+    if (int64_t(i) / channels % gates_ == 0) bx_[i] += weighs_new ? -by : by;
   }
 }
 
@@ -93,7 +94,7 @@ void Problem::each_step(const Step& step) const {
         return Real(bx_[size_t((t * gates_ + i) * channels + d)] + bias);
       };
       Real state[kMostRows] = {}, bx[kMostRows], a[kMostRows], c[kMostRows] = {};
-      for (int64_t i = 0; i < gates_; ++i) a[i] = column(a_, i);
+      for (int64_t i = 0; i < recurrent_of(cell); ++i) a[i] = column(a_, i);
       for (int64_t i = 0; i < peepholes_of(cell); ++i) c[i] = column(c_, i);
       for (int64_t n = 0; n < states_ && batch.held[size_t(s)]; ++n)
         state[n] = Real(pool_[size_t(place(s, n) + d)]);

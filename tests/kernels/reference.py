@@ -7,7 +7,7 @@ from pararnn_core.weights.quantized_matrix import QuantizedMatrix, value_range
 
 LENGTHS = (0, 1, 2, 63, 0, 64, 65, 5)
 CHANNELS = (1, 3, 17, 64, 100, 384)
-STATES = {"gru": 1, "lstm": 2}
+STATES = {"gru": 1, "lstm": 2, "nlru": 1, "mingru": 1}
 
 
 def cu_seqlens(lengths: tuple[int, ...] | list[int]) -> Tensor:
@@ -28,7 +28,13 @@ def random_quantized(
 
 
 def step(cell: str, h: Tensor, bx: Tensor, a: Tensor, c: Tensor | None) -> Tensor:
-    """h: (N, D); bx: (3, D). Returns (N, D)."""
+    """h: (N, D); bx: (G, D). Returns (N, D)."""
+    if cell == "nlru":
+        gate = torch.sigmoid(bx[0])
+        return (gate * h[0] + (1 - gate) * torch.tanh(a[0] * h[0] + bx[1]))[None]
+    if cell == "mingru":
+        z = torch.sigmoid(bx[0])
+        return ((1 - z) * h[0] + z * bx[1])[None]
     if c is None:
         assert cell == "gru"
         z, r = (torch.sigmoid(a[i] * h[0] + bx[i]) for i in (0, 1))

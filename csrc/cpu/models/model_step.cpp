@@ -34,7 +34,7 @@ class Step {
     clock_.spent_on(Stage::kEmbedding);
     for (size_t layer = 0; layer < model_.layers.size(); ++layer) {
       mix(model_.layers[layer], int64_t(layer));
-      mlp(model_.layers[layer]);
+      if (model_.mlp_hidden > 0) mlp(model_.layers[layer]);
     }
     finish();
   }
@@ -46,34 +46,71 @@ class Step {
     clock_.spent_on(stage);
   }
 
+  // A copy without a weight.
   void norm(int64_t rows, const float* x, const float* weight, float* out) const {
+    if (weight == nullptr) {
+      if (x != out) memcpy(out, x, size_t(rows * d_) * sizeof(float));
+      return;
+    }
     rms_norm_cpu({rows, d_, x, weight, model_.norm_eps, out});
   }
 
   void mix(const LayerWeights& w, int64_t layer) {
     float* const v_and_gate = wide_;
     float* const bx = wide_ + 2 * rows_ * d_;
-    norm(rows_, x_, w.norm, n_);
-    clock_.spent_on(Stage::kNorms);
-    multiply(Stage::kInProj, w.in_proj, rows_, n_, nullptr, v_and_gate);
-    convolve(w, layer, v_and_gate);
-    clock_.spent_on(Stage::kConvolution);
-    multiply(Stage::kCellInput, w.cell_input, rows_, n_, w.cell_bias, bx);
+    const float* const inputs = cell_inputs(w, layer, v_and_gate);
+    multiply(Stage::kCellInput, w.cell_input, rows_, inputs, w.cell_bias, bx);
     recur(w, layer, bx);
     clock_.spent_on(Stage::kRecurrence);
     if (layer + 1 == int64_t(model_.layers.size())) keep_needed(v_and_gate);
-    gated_rms_norm_cpu({rows_, d_, y_, DType::kFloat32, v_and_gate + d_, 2 * d_, w.gate_norm, model_.norm_eps,
-                        model_.gate_order, n_});
+    const float* mixed = open_gate(w, v_and_gate);
     clock_.spent_on(Stage::kGate);
-    multiply(Stage::kOutProj, w.out_proj, rows_, n_, nullptr, y_);
-    add_scaled_cpu({rows_ * d_, x_, w.residual_scale, y_, x_});
+    if (w.out_proj.data != nullptr) {
+      float* const projected = mixed == y_ ? n_ : y_;
+      multiply(Stage::kOutProj, w.out_proj, rows_, mixed, nullptr, projected);
+      mixed = projected;
+    }
+    add_scaled_cpu({rows_ * d_, x_, w.residual_scale, mixed, x_});
     clock_.spent_on(Stage::kResiduals);
+  }
+
+  // Rows of v in v_and_gate are v_stride() apart.
+  int64_t v_stride() const { return has_gate(model_.gate_order) ? 2 * d_ : d_; }
+
+  // The rows (rows_, d) that the cell reads. The gate, if there is one, stays in v_and_gate.
+  const float* cell_inputs(const LayerWeights& w, int64_t layer, float* v_and_gate) {
+    const bool projects = w.in_proj.data != nullptr, convolves = model_.conv_width > 0;
+    // The convolution cannot write where it reads.
+    float* const normed = !projects && convolves ? v_and_gate : n_;
+    norm(rows_, x_, w.norm, normed);
+    clock_.spent_on(Stage::kNorms);
+    if (projects) multiply(Stage::kInProj, w.in_proj, rows_, normed, nullptr, v_and_gate);
+    if (convolves) convolve(w, layer, v_and_gate);
+    // The product takes rows without gaps.
+    const bool copies = projects && !convolves && has_gate(model_.gate_order);
+    for (int64_t i = 0; copies && i < rows_; ++i) {
+      memcpy(n_ + i * d_, v_and_gate + i * v_stride(), size_t(d_) * sizeof(float));
+    }
+    clock_.spent_on(Stage::kConvolution);
+    return projects && !convolves && !copies ? v_and_gate : n_;
+  }
+
+  // The cell's rows y_ after gate and norm: in n_, or y_ itself without either.
+  const float* open_gate(const LayerWeights& w, const float* v_and_gate) {
+    if (model_.gate_order == GateOrder::kNone) return y_;
+    if (model_.gate_order == GateOrder::kNormOnly) {
+      norm(rows_, y_, w.gate_norm, n_);
+    } else {
+      gated_rms_norm_cpu({rows_, d_, y_, DType::kFloat32, v_and_gate + d_, v_stride(), w.gate_norm,
+                          model_.norm_eps, model_.gate_order, n_});
+    }
+    return n_;
   }
 
   void convolve(const LayerWeights& w, int64_t layer, const float* v) {
     const int64_t element = pool_.conv_dtype == DType::kFloat32 ? 4 : 2;
     uint8_t* const state = static_cast<uint8_t*>(pool_.conv) + layer * pool_.conv_layer_stride * element;
-    causal_conv1d_cpu({batch_.sequences, rows_, d_, model_.conv_width, DType::kFloat32, v, 2 * d_,
+    causal_conv1d_cpu({batch_.sequences, rows_, d_, model_.conv_width, DType::kFloat32, v, v_stride(),
                        w.conv_taps, 1, d_, w.conv_bias, model_.conv_activation, pool_.conv_dtype, state,
                        pool_.conv_slot_stride, d_, n_});
   }
@@ -102,7 +139,7 @@ class Step {
   void keep_needed(float* v_and_gate) {
     needed_.keep(x_, d_);
     needed_.keep(y_, d_);
-    needed_.keep(v_and_gate, 2 * d_);
+    if (has_gate(model_.gate_order)) needed_.keep(v_and_gate, v_stride());
     rows_ = needed_.count();
   }
 
@@ -117,7 +154,7 @@ class Step {
     for (int64_t i = 0; i < b.num_rows; ++i) needed_.copy(b.rows[i], x_, d_, finals_ + i * d_);
     norm(b.num_rows, finals_, model_.norm, finals_);
     clock_.spent_on(Stage::kFinalRows);
-    linear_cpu({model_.head, b.num_rows, finals_, nullptr, b.logits});
+    linear_cpu({model_.head, b.num_rows, finals_, model_.head_bias, b.logits});
     clock_.spent_on(Stage::kHead);
   }
 

@@ -12,7 +12,7 @@ template <class Cell>
 struct Gradients {
   Vec state[Cell::kStates];
   Vec bx[Cell::kGates];
-  Vec parameters[Cell::kGates + Cell::kPeepholes];
+  Vec parameters[Cell::kRecurrent + Cell::kPeepholes + 1];  // the last one is never read
 };
 
 // Sum over the new states of grad[n] * d state[n] / d variable I.
@@ -81,7 +81,7 @@ void run_block(const RecurrenceBackwardParams& p, int64_t s, int64_t channel) {
     const bool first = t == begin;
     sweep.step(t, first ? sweep.states_row(p.initial_state, s) : sweep.states_row(p.states, t - 1));
   }
-  constexpr int kParameters = Cell::kGates + Cell::kPeepholes;
+  constexpr int kParameters = Cell::kRecurrent + Cell::kPeepholes;
   float* const sums = p.grad_parameters + s * kParameters * p.channels + channel;
   store_rows(sweep.grads.parameters, kParameters, sums, p.channels, count);
   float* const initial = p.grad_initial_state + s * Cell::kStates * p.channels + channel;

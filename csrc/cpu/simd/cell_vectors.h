@@ -27,7 +27,7 @@ PARARNN_HD void take_state(Vec (&state)[Cell::kStates], const Out& out) {
 template <class Cell>
 PARARNN_HD void load_parameters(StepValues<Cell, Vec>& values, const float* a, const float* c,
                                 int64_t channels, int64_t count) {
-  load_rows(values.a, Cell::kGates, a, channels, count);
+  load_rows(values.a, Cell::kRecurrent, a, channels, count);
   if constexpr (Cell::kPeepholes > 0) load_rows(values.peephole, Cell::kPeepholes, c, channels, count);
 }
 

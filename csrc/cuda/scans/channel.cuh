@@ -25,7 +25,7 @@ template <class Cell>
 PARARNN_DEVICE void load_parameters(StepValues<Cell, float>& values, const RecurrenceParams& p,
                                     int64_t channel) {
   PARARNN_UNROLL
-  for (int i = 0; i < Cell::kGates; ++i) values.a[i] = p.a[i * p.channels + channel];
+  for (int i = 0; i < Cell::kRecurrent; ++i) values.a[i] = p.a[i * p.channels + channel];
   PARARNN_UNROLL
   for (int i = 0; i < Cell::kPeepholes; ++i) values.peephole[i] = p.c[i * p.channels + channel];
 }

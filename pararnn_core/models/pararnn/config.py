@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pararnn_core.cells import CELLS, Cell
-from pararnn_core.models.pararnn.layer_tensors import count_parameters
+from pararnn_core.models.pararnn.layer_tensors import count_parameters, matrices_of_a_layer
 from pararnn_core.models.pararnn.quantization_config import QuantizationConfig
 
 MODEL_TYPE = "pararnn"
@@ -20,7 +20,8 @@ _OF_THE_HUB = frozenset({"_name_or_path", "architectures", "auto_map", "transfor
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "cell": tuple(CELLS),
     "conv_activation": ("silu", "none"),
-    "gate_order": ("gate_then_norm", "norm_then_gate"),
+    "gate_order": ("gate_then_norm", "norm_then_gate", "norm_only", "none"),
+    "norm": ("rms", "none"),
     "residual_scale": ("scalar", "none"),
     "activation_dtype": ("float32", "bfloat16", None),
     "dtype": ("float32", "bfloat16"),
@@ -41,6 +42,10 @@ class ModelConfig:
 
     Letters elsewhere: hidden_size d (also D, the state channels of a layer), num_hidden_layers L,
     num_heads H, conv_kernel K.
+    Block options: conv_kernel 0 has no convolution, and intermediate_size 0 no MLP.
+    gate_order "norm_only" has no gate, and "none" no norm after the cell either. norm "none" has no other
+    norms. projections False has neither in_proj nor out_proj. mixer_residual False replaces the residual
+    stream by the mixer's result.
     activation_dtype: None is the device's default, float32 on a CPU and bfloat16 on CUDA
     dtype: type of the saved weights; in a quantised model that of the other tensors, always float32
     """
@@ -63,6 +68,10 @@ class ModelConfig:
     dtype: str = "float32"
     bos_token_id: int | None = None
     eos_token_id: int | None = None
+    norm: str = "rms"
+    projections: bool = True
+    mixer_residual: bool = True
+    head_bias: bool = False
     quantization: QuantizationConfig | None = None
 
     def __post_init__(self) -> None:
@@ -71,24 +80,37 @@ class ModelConfig:
                 raise ValueError(f"{name} must be one of {list(choices)}, got {getattr(self, name)!r}")
         for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_heads"):
             _check_int(name, getattr(self, name), minimum=1)
-        _check_int("conv_kernel", self.conv_kernel, minimum=2)
+        if type(self.conv_kernel) is not int or self.conv_kernel != 0:
+            _check_int("conv_kernel (if not 0, for no convolution)", self.conv_kernel, minimum=2)
         if self.conv_kernel > MAX_CONV_KERNEL:
             raise ValueError(f"conv_kernel must be at most {MAX_CONV_KERNEL}, got {self.conv_kernel}")
         if self.intermediate_size is not None:
-            _check_int("intermediate_size", self.intermediate_size, minimum=1)
+            _check_int("intermediate_size", self.intermediate_size, minimum=0)
         if self.hidden_size % self.num_heads:
             raise ValueError(
                 f"hidden_size must be a multiple of num_heads, got {self.hidden_size} and {self.num_heads}"
             )
-        for name in ("mlp_residual", "tie_embeddings"):
+        for name in ("mlp_residual", "tie_embeddings", "projections", "mixer_residual", "head_bias"):
             if type(getattr(self, name)) is not bool:
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        self._check_block()
         _check_positive("norm_eps", self.norm_eps)
         if self.recurrent_clip is not None:
             _check_positive("recurrent_clip", self.recurrent_clip)
         for name in ("bos_token_id", "eos_token_id"):
             self._check_token(name)
         self._check_quantization()
+
+    def _check_block(self) -> None:
+        """Check the block options that depend on one another."""
+        if self.has_gate and not self.projections:
+            raise ValueError("projections must be true for a gate: set gate_order to 'norm_only' or 'none'")
+        if not self.mixer_residual and self.residual_scale != "none":
+            raise ValueError("residual_scale must be 'none' without a mixer_residual")
+        if self.intermediate_size == 0 and not self.mlp_residual:
+            raise ValueError("mlp_residual must be true without an MLP (intermediate_size 0)")
+        if self.head_bias and self.tie_embeddings:
+            raise ValueError("tie_embeddings must be false with a head_bias")
 
     def _check_quantization(self) -> None:
         if self.quantization is None:
@@ -98,7 +120,9 @@ class ModelConfig:
         if self.dtype != "float32":
             raise ValueError(f"dtype must be 'float32' beside a quantization_config, got {self.dtype!r}")
         try:
-            self.quantization.check_names(self.num_hidden_layers, self.tie_embeddings)
+            self.quantization.check_names(
+                self.num_hidden_layers, self.tie_embeddings, self.matrices_of_a_layer
+            )
         except ValueError as error:
             raise ValueError(f"quantization_config: {error}") from None
 
@@ -134,12 +158,20 @@ class ModelConfig:
     def sizes(self) -> dict[str, int]:
         """The sizes of the tensors, by the letters that layer_tensors uses."""
         d, heads, cell = self.hidden_size, self.num_heads, self.cell_type
+        normed = d if self.norm == "rms" else 0
         return {
             "d": d,
-            "2d": 2 * d,
+            "n": normed,
+            "q": normed if self.mlp_hidden_size else 0,
+            "g": d if self.gate_order != "none" else 0,
+            "i": (2 * d if self.has_gate else d) if self.projections else 0,
+            "o": d if self.projections else 0,
+            "c": d if self.conv_kernel else 0,
+            "v": self.vocab_size if self.head_bias else 0,
             "d/H": d // heads,
             "H": heads,
             "G": cell.num_gates,
+            "R": cell.recurrent_rows(),
             "P": cell.num_peepholes,
             "K": self.conv_kernel,
             "S": 1 if self.residual_scale == "scalar" else 0,
@@ -148,8 +180,18 @@ class ModelConfig:
         }
 
     @property
+    def has_gate(self) -> bool:
+        """True if the mixer has a gate."""
+        return self.gate_order in ("gate_then_norm", "norm_then_gate")
+
+    @property
+    def matrices_of_a_layer(self) -> tuple[str, ...]:
+        """The names of a layer's matrices, in the order of use."""
+        return matrices_of_a_layer(self.sizes)
+
+    @property
     def mlp_hidden_size(self) -> int:
-        """Channels of the MLP: `intermediate_size`, or 8d/3 rounded up to a multiple of 256."""
+        """Channels of the MLP, 0 without one: `intermediate_size`, or 8d/3 as a multiple of 256."""
         if self.intermediate_size is not None:
             return self.intermediate_size
         return 256 * math.ceil(8 * self.hidden_size // 3 / 256)
@@ -162,6 +204,10 @@ class ModelConfig:
         """Return the contents of `config.json`, which `from_dict` reads."""
         values = {"model_type": MODEL_TYPE, **asdict(self)}
         del values["quantization"]
+        # A fingerprint covers these fields. It stays that of checkpoints written before the options existed.
+        for name in _BLOCK_OPTIONS:
+            if values[name] == _DEFAULTS[name]:
+                del values[name]
         return values if self.quantization is None else values | {_QUANTIZATION: self.quantization.to_dict()}
 
     @classmethod
@@ -195,6 +241,10 @@ class ModelConfig:
         if name not in PRESETS:
             raise ValueError(f"preset must be one of {list(PRESETS)}, got {name!r}")
         return cls(cell=cell, **PRESETS[name])
+
+
+_BLOCK_OPTIONS = ("norm", "projections", "mixer_residual", "head_bias")
+_DEFAULTS = {field.name: field.default for field in fields(ModelConfig)}
 
 
 def eos_token_ids(data: Mapping[str, Any]) -> tuple[int, ...]:

@@ -37,7 +37,7 @@ class DeviceModel:
         config: ModelConfig,
         embedding: HoldsMatrix,
         blocks: Sequence[Block],
-        norm: RMSNorm,
+        norm: RMSNorm | None,
         head: HoldsMatrix | None,
         solvers: SolverChoice | None = None,
         capturer: Capturer | None = None,
@@ -49,15 +49,18 @@ class DeviceModel:
         """
         self.config = config
         self.fingerprint = fingerprint
-        self.device = norm.weight.device
+        self.device = blocks[0].cell.b.device
         self.state_parts = state_parts(config, config.activation_dtype_on(self.device.type))
         self._embedding = DeviceMatrix(embedding.weight)
         self._rows = row_operations_on(self.device)
         self._layers = tuple(DeviceLayer(block, self._rows) for block in blocks)
+        final = Norm(None if norm is None else vector(norm.weight), torch.float32)
         # Each layer ends with the norm of the next one, so that one kernel sums and normalises. The last
         # layer ends with the final norm, whose rows are kept in states.
-        self._norms = (*(layer.norm for layer in self._layers), Norm(vector(norm.weight), torch.float32))
+        self._norms = (*(layer.norm for layer in self._layers), final)
         self._head = self._embedding if head is None else DeviceMatrix(head.weight)
+        bias = getattr(head, "bias", None)
+        self._head_bias = None if bias is None else vector(bias)
         self._solvers = solvers or solvers_on(self.device, config.cell, self._layers[0].norm.dtype)
         self._capturer = capturer or (CudaCapturer(self.device) if self.device.type == "cuda" else None)
         self._graphs: tuple[RecurrentState, DecodeGraphs] | None = None
@@ -175,11 +178,10 @@ class DeviceModel:
         mark("embedding")
         x = self._embedding.rows(step.tokens)
         mark("norms")
-        weight, dtype = self._norms[0]
-        u = self._rows.add_rms_norm_(x, None, None, weight, self.config.norm_eps, dtype)
+        u = self._norms[0].after_update(self._rows, x, None, None, self.config.norm_eps)
         for i, layer in enumerate(self._layers):
             kept = step.kept if i == len(self._layers) - 1 else None
-            states = state[CONV][i], state[CELL][i]
+            states = state[CONV][i] if self.config.conv_kernel else None, state[CELL][i]
             x, u = layer.forward(x, u, step, *states, recurrence, mark, self._norms[i + 1], kept)
         mark("final rows")
         state[LAST_HIDDEN].index_copy_(0, step.homes, u[step.last_rows])
@@ -200,7 +202,8 @@ class DeviceModel:
 
     def _logits(self, last_hidden: Tensor) -> Tensor:
         """Return logits (M, V) of last_hidden (M, d) float32, both on the device."""
-        return self._head.product(last_hidden.to(self._head.narrow), torch.float32)
+        logits = self._head.product(last_hidden.to(self._head.narrow), torch.float32)
+        return logits if self._head_bias is None else logits + self._head_bias
 
     def wait(self) -> None:
         """See ServingModel.wait."""

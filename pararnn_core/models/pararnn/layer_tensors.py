@@ -1,13 +1,15 @@
 """The tensors of a ParaRNN, declared once, for shapes, packing, quantisation, conversion and counts.
 
-Letters stand for sizes: d channels, V ids, H heads, K taps, m channels of the MLP, G gates and P peepholes of
-the cell. S is 1 with a residual scale, else 0. A tensor with a size of 0 does not exist.
+Letters stand for sizes: d channels, V ids, H heads, K taps, m channels of the MLP; G gates, R recurrent rows
+and P peepholes of the cell. S is 1 with a residual scale, else 0. i rows of in_proj, o of out_proj.
+Sizes that are d or 0: c channels of the convolution, g of the gate's norm, q of the MLP's norm, n of others.
+v is V with a bias of the head, else 0. A tensor with a size of 0 does not exist.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 Shape = tuple[int, ...]
@@ -49,28 +51,39 @@ class LayerTensor(NamedTuple):
 
 # Native code takes the tensors in this order.
 LAYER = (
-    LayerTensor("norm.weight", ("d",), "norm"),
-    LayerTensor("in_proj.weight", ("2d", "d"), "in_proj", is_matrix=True),
-    LayerTensor("conv.weight", ("d", "K"), "conv_taps", is_transposed=True),
-    LayerTensor("conv.bias", ("d",), "conv_bias"),
+    LayerTensor("norm.weight", ("n",), "norm"),
+    LayerTensor("in_proj.weight", ("i", "d"), "in_proj", is_matrix=True),
+    LayerTensor("conv.weight", ("c", "K"), "conv_taps", is_transposed=True),
+    LayerTensor("conv.bias", ("c",), "conv_bias"),
     LayerTensor("cell.B", ("H", "d/H", "G", "d/H"), "cell_input", is_matrix=True),
     LayerTensor("cell.b", ("G", "d"), "cell_bias"),
-    LayerTensor("cell.A", ("G", "d"), "a", is_recurrent=True),
+    LayerTensor("cell.A", ("R", "d"), "a", is_recurrent=True),
     LayerTensor("cell.C", ("P", "d"), "c", is_recurrent=True),
-    LayerTensor("gate_norm.weight", ("d",), "gate_norm"),
-    LayerTensor("out_proj.weight", ("d", "d"), "out_proj", is_matrix=True),
+    LayerTensor("gate_norm.weight", ("g",), "gate_norm"),
+    LayerTensor("out_proj.weight", ("o", "d"), "out_proj", is_matrix=True),
     LayerTensor("residual_scale", ("S",), "residual_scale"),
-    LayerTensor("mlp_norm.weight", ("d",), "mlp_norm"),
+    LayerTensor("mlp_norm.weight", ("q",), "mlp_norm"),
     LayerTensor("mlp.gate_proj.weight", ("m", "d"), "gate_up", is_matrix=True),
     LayerTensor("mlp.up_proj.weight", ("m", "d"), "gate_up", is_matrix=True),
     LayerTensor("mlp.down_proj.weight", ("d", "m"), "down_proj", is_matrix=True),
 )
-EMBEDDING, FINAL_NORM, HEAD = "embedding.weight", "norm.weight", "lm_head.weight"
-OUTSIDE: dict[str, tuple[str, ...]] = {EMBEDDING: ("V", "d"), FINAL_NORM: ("d",), HEAD: ("V", "d")}
+EMBEDDING, FINAL_NORM, HEAD, HEAD_BIAS = "embedding.weight", "norm.weight", "lm_head.weight", "lm_head.bias"
+OUTSIDE: dict[str, tuple[str, ...]] = {
+    EMBEDDING: ("V", "d"),
+    FINAL_NORM: ("n",),
+    HEAD: ("V", "d"),
+    HEAD_BIAS: ("v",),
+}
 """The tensors outside of the layers. A head that is tied to the embedding does not exist."""
 
 MATRICES_OF_A_LAYER = tuple(tensor.name for tensor in LAYER if tensor.is_matrix)
 RECURRENT_OF_A_LAYER = tuple(tensor.name for tensor in LAYER if tensor.is_recurrent)
+
+
+def matrices_of_a_layer(sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the names of the matrices that a layer of these sizes has, in the order of use."""
+    shapes = layer_shapes(sizes)
+    return tuple(name for name in MATRICES_OF_A_LAYER if name in shapes)
 
 
 def layer_shapes(sizes: Mapping[str, int]) -> dict[str, Shape]:
@@ -82,7 +95,8 @@ def layer_shapes(sizes: Mapping[str, int]) -> dict[str, Shape]:
 def outside_shapes(sizes: Mapping[str, int], tied: bool) -> dict[str, Shape]:
     """Return the shapes of the tensors outside of the layers, by name."""
     names = [name for name in OUTSIDE if not (tied and name == HEAD)]
-    return {name: tuple(sizes[letter] for letter in OUTSIDE[name]) for name in names}
+    shapes = {name: tuple(sizes[letter] for letter in OUTSIDE[name]) for name in names}
+    return {name: shape for name, shape in shapes.items() if 0 not in shape}
 
 
 def parameter_shapes(sizes: Mapping[str, int], num_layers: int, tied: bool) -> dict[str, Shape]:
@@ -106,17 +120,17 @@ def matrix_sizes(shape: Shape) -> MatrixSizes:
     return MatrixSizes(heads, gates, inputs, outputs)
 
 
-def matrix_stages() -> Iterator[tuple[str, ...]]:
-    """Yield the names of a layer's matrices, in the order of use. Those of one stage have the same inputs."""
+def matrix_stages(of_a_layer: Sequence[str] = MATRICES_OF_A_LAYER) -> Iterator[tuple[str, ...]]:
+    """Yield names of a layer's matrices, in the order of use. Those of one stage have the same inputs."""
     # A dict keeps the order of use, which a set would lose.
-    for native in dict.fromkeys(tensor.native for tensor in LAYER if tensor.is_matrix):
+    for native in dict.fromkeys(tensor.native for tensor in LAYER if tensor.name in of_a_layer):
         yield tuple(tensor.name for tensor in LAYER if tensor.native == native)
 
 
 def letters_in(shapes: Mapping[str, Shape]) -> dict[str, int]:
     """Return the sizes, by letter, that the shapes of the first layer and outside of the layers show.
 
-    P and S are 0 unless a tensor shows them. Raises ValueError that names tensors with a wrong number of
+    A letter that no tensor shows is 0. Raises ValueError that names tensors with a wrong number of
     dimensions.
     """
     declared = OUTSIDE | {f"layers.0.{tensor.name}": tensor.letters for tensor in LAYER}
@@ -124,7 +138,7 @@ def letters_in(shapes: Mapping[str, Shape]) -> dict[str, int]:
     wrong = [name for name, shape in known.items() if len(shape) != len(declared[name])]
     if wrong:
         raise ValueError(f"{', '.join(wrong)}: wrong number of dimensions")
-    sizes = {"P": 0, "S": 0}
+    sizes = {letter: 0 for letters in declared.values() for letter in letters}
     for name, letters in declared.items():
         # A tensor that does not exist has no sizes to show, so the lengths may differ.
         sizes.update(zip(letters, known.get(name, ()), strict=False))

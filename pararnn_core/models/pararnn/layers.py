@@ -7,7 +7,8 @@ autocast may narrow the products. A matrix may also be a QuantizedMatrix, whose 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,17 +42,20 @@ def product(x: Tensor, weight: Tensor | QuantizedMatrix) -> Tensor:
 
 
 class Linear(nn.Module):
-    """A product without bias; weight (O, I)."""
+    """A product; weight (O, I), bias (O,) or None."""
 
     weight: nn.Parameter | QuantizedMatrix
+    bias: nn.Parameter | None
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(out_features)) if bias else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., I) -> (..., O)."""
-        return product(x, self.weight)
+        y = product(x, self.weight)
+        return y if self.bias is None else y + self.bias.to(y.dtype)
 
 
 class RMSNorm(nn.Module):
@@ -108,46 +112,66 @@ class GatedMLP(nn.Module):
 
 
 class Block(nn.Module):
-    """A layer: the recurrent mixer, then the MLP."""
+    """A layer: the recurrent mixer, then the MLP. A part that the config leaves out is None."""
 
     residual_scale: nn.Parameter | None
+    norm: RMSNorm
+    in_proj: Linear
+    conv: CausalConv1d
+    gate_norm: RMSNorm
+    out_proj: Linear
+    mlp_norm: RMSNorm
+    mlp: GatedMLP
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        d = config.hidden_size
+        d, sizes = config.hidden_size, config.sizes
         self.config = config
-        self.norm = RMSNorm(d, config.norm_eps)
-        self.in_proj = Linear(d, 2 * d)
-        self.conv = CausalConv1d(d, config.conv_kernel, config.conv_activation)
+        self.norm = norm_or_none(sizes["n"], config)
+        self.in_proj = none_unless(sizes["i"], lambda: Linear(d, sizes["i"]))
+        self.conv = none_unless(
+            sizes["c"], lambda: CausalConv1d(d, config.conv_kernel, config.conv_activation)
+        )
         self.cell = build_cell(config)
-        self.gate_norm = RMSNorm(d, config.norm_eps)
-        self.out_proj = Linear(d, d)
+        self.gate_norm = norm_or_none(sizes["g"], config)
+        self.out_proj = none_unless(sizes["o"], lambda: Linear(d, d))
         scaled = config.residual_scale == "scalar"
         # A registered None keeps the attribute but is no part of a state dict.
         self.register_parameter("residual_scale", nn.Parameter(torch.ones(1)) if scaled else None)
-        self.mlp_norm = RMSNorm(d, config.norm_eps)
-        self.mlp = GatedMLP(d, config.mlp_hidden_size)
+        self.mlp_norm = norm_or_none(sizes["q"], config)
+        self.mlp = none_unless(sizes["m"], lambda: GatedMLP(d, config.mlp_hidden_size))
 
     def forward(self, x: Tensor, mode: str | None = None, start: LayerStart | None = None) -> Tensor:
         """x (B, T, d) -> (B, T, d), whole sequences.
 
         mode: None is that of the cell; start: None is zeros
         """
-        mixed = self.mix(self.norm(x), mode, start)
+        mixed = self.mix(_applied(self.norm, x), mode, start)
         if self.residual_scale is not None:
             x = self.residual_scale.to(x.dtype) * x
-        x = x + mixed
-        update: Tensor = self.mlp(self.mlp_norm(x))
+        x = x + mixed if self.config.mixer_residual else mixed
+        if self.mlp is None:
+            return x
+        update: Tensor = self.mlp(_applied(self.mlp_norm, x))
         return x + update if self.config.mlp_residual else update
 
     def mix(self, u: Tensor, mode: str | None = None, start: LayerStart | None = None) -> Tensor:
         """Return the mixer's update of the residual stream (B, T, d) for its normalised rows u (B, T, d)."""
-        v, g = self.in_proj(u).chunk(2, dim=-1)
-        before = None if start is None else self.round_activation(start.conv)
+        v, g = self.project(u)
+        if self.conv is not None:
+            before = None if start is None else self.round_activation(start.conv)
+            v = self.conv(self.round_activation(v), before)
         initial = None if start is None else start.cell.expand(len(u), -1, -1)
-        y, _ = self.cell(self.conv(self.round_activation(v), before), initial, mode=mode)
-        mixed: Tensor = self.out_proj(self.gate(y, g))
-        return mixed
+        y, _ = self.cell(v, initial, mode=mode)
+        return _applied(self.out_proj, self.gate(y, g))
+
+    def project(self, u: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the rows for the convolution or the cell, and those for the gate, if there is one."""
+        rows = _applied(self.in_proj, u)
+        if not self.config.has_gate:
+            return rows, None
+        v, g = rows.chunk(2, dim=-1)
+        return v, g
 
     def round_activation(self, v: Tensor) -> Tensor:
         """Return v rounded to bfloat16 if that is the activation dtype, else v itself, also in float64."""
@@ -155,8 +179,10 @@ class Block(nn.Module):
         rounds = self.config.activation_dtype_on(v.device.type) == "bfloat16"
         return v.to(torch.bfloat16) if rounds else v
 
-    def gate(self, y: Tensor, g: Tensor) -> Tensor:
+    def gate(self, y: Tensor, g: Tensor | None) -> Tensor:
         """Return y gated by g and normalised, in the order of the config; all (B, T, D)."""
+        if self.gate_norm is None or g is None:
+            return _applied(self.gate_norm, y)
         gate = F.silu(g.to(compute_dtype(self.gate_norm.weight)))
         normed: Tensor
         if self.config.gate_order == "gate_then_norm":
@@ -164,6 +190,22 @@ class Block(nn.Module):
         else:
             normed = self.gate_norm(y) * gate
         return normed
+
+
+def none_unless(size: int, make: Callable[[], nn.Module]) -> Any:
+    """Return make(), or None for a part of size 0."""
+    return make() if size else None
+
+
+def norm_or_none(size: int, config: ModelConfig) -> Any:
+    """Return a norm of that size, or None for size 0."""
+    return none_unless(size, lambda: RMSNorm(size, config.norm_eps))
+
+
+def _applied(module: nn.Module | None, x: Tensor) -> Tensor:
+    """Return module(x), or x itself where the block has no such module."""
+    y: Tensor = x if module is None else module(x)
+    return y
 
 
 def build_cell(config: ModelConfig) -> Cell:

@@ -16,7 +16,15 @@ from pararnn_core.models.base import NewtonReport
 from pararnn_core.models.generate import generate
 from pararnn_core.models.pararnn.config import ModelConfig
 from pararnn_core.models.pararnn.device_model import DeviceModel
-from pararnn_core.models.pararnn.layers import Block, CausalConv1d, Linear, RMSNorm, compute_dtype, product
+from pararnn_core.models.pararnn.layers import (
+    Block,
+    CausalConv1d,
+    Linear,
+    RMSNorm,
+    compute_dtype,
+    norm_or_none,
+    product,
+)
 from pararnn_core.models.pararnn.packed import PackedModel, PackingArena
 from pararnn_core.models.pararnn.state_layout import state_parts
 from pararnn_core.sampling.sampling_params import SamplingParams
@@ -66,9 +74,9 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         self.register_state_dict_pre_hook(_refuse_packed_state_dict)  # type: ignore[no-untyped-call]  # torch's
         self.embedding = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.norm: RMSNorm = norm_or_none(config.sizes["n"], config)
         if not config.tie_embeddings:
-            self.lm_head = Linear(config.hidden_size, config.vocab_size)
+            self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=config.head_bias)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -83,13 +91,15 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
                 bound = 1 / math.sqrt(module.weight.shape[1])
                 nn.init.uniform_(module.weight, -bound, bound)
         for block in self.blocks:
-            for linear in (block.out_proj, block.mlp.down_proj):
+            for linear in (block.out_proj, None if block.mlp is None else block.mlp.down_proj):
+                if linear is None:
+                    continue
                 nn.init.normal_(linear.get_parameter("weight"), std=0.02 / math.sqrt(2 * len(self.layers)))
 
     @property
     def device(self) -> torch.device:
         """The device of all weights."""
-        return self.norm.weight.device
+        return self.blocks[0].cell.b.device
 
     def new_state(self, num_slots: int) -> RecurrentState:
         """Return a new pool for `step`, on the model's device."""
@@ -134,7 +144,11 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         x = self.embedding(tokens)
         for block in self.blocks:
             x = block(x, mode)
-        normed: Tensor = self.norm(x)
+        return self.final_rows(x)
+
+    def final_rows(self, x: Tensor) -> Tensor:
+        """Return rows of the residual stream as the head reads them, normalised if the model has a norm."""
+        normed: Tensor = x if self.norm is None else self.norm(x)
         return normed
 
     def logits(self, tokens: Tensor, mode: str | None = None) -> Tensor:
@@ -143,8 +157,10 @@ class ParaRNNForCausalLM(HasMode, nn.Module):
         mode: one of a cell's modes; None is `self.mode`
         """
         hidden = self.hidden(tokens, mode)
-        weight = self.embedding.weight if self.config.tie_embeddings else self.lm_head.weight
-        return product(hidden, weight)
+        if self.config.tie_embeddings:
+            return product(hidden, self.embedding.weight)
+        logits: Tensor = self.lm_head(hidden)
+        return logits
 
     def step(
         self,

@@ -6,6 +6,7 @@ T rows of a packed batch, d hidden size. A row's bits depend on its sequence alo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,6 @@ from pararnn_core.models.pararnn.layer_tensors import (
     EMBEDDING,
     HEAD,
     LAYER,
-    MATRICES_OF_A_LAYER,
     LayerTensor,
     matrix_stages,
 )
@@ -36,7 +36,7 @@ class PackedModel(CpuModel):
         config: ModelConfig,
         embedding: nn.Module,
         blocks: Sequence[Block],
-        norm: RMSNorm,
+        norm: RMSNorm | None,
         head: Linear | None,
         arena: PackingArena,
         fingerprint: str | None = None,
@@ -47,10 +47,12 @@ class PackedModel(CpuModel):
         self.embedding = arena.pack(embedding)
         self.layers = tuple(pack_block(block, arena) for block in blocks)
         packed_head = self.embedding if head is None else arena.pack(head)
+        bias = None if head is None or head.bias is None else _vector(head.bias)
+        final_norm = torch.empty(0) if norm is None else _vector(norm.weight)
         native = ops.pararnn_model(
-            model_shape(config), self.embedding, self.layers, _vector(norm.weight), packed_head
+            model_shape(config), self.embedding, self.layers, final_norm, packed_head, bias
         )
-        self._start(native, state_parts(config), packed_head, LAST_HIDDEN, fingerprint)
+        self._start(native, state_parts(config), packed_head, LAST_HIDDEN, fingerprint, bias)
 
     @property
     def weight_bytes(self) -> int:
@@ -61,7 +63,7 @@ class PackedModel(CpuModel):
         """Yield the packed weights with the names of the parameters that they replace."""
         yield EMBEDDING, self.embedding
         for i, layer in enumerate(self.layers):
-            for stage in matrix_stages():
+            for stage in matrix_stages(self.config.matrices_of_a_layer):
                 packed = layer[native_of(stage[0])]
                 assert isinstance(packed, PackedMatrix)
                 for name, matrix in zip(stage, _parts(packed, len(stage)), strict=True):
@@ -125,10 +127,17 @@ def pack_block(block: Block, arena: PackingArena) -> LayerWeights:
     """Return the tensors of a layer as native code takes them, and pack its matrices into the arena."""
     weights: LayerWeights = {}
     for tensor in LAYER:
-        if tensor.is_matrix and tensor.native not in weights:
-            weights[tensor.native] = arena.pack_stage(_modules_of(block, tensor.native))
-        elif not tensor.is_matrix:
+        if tensor.native in weights:
+            continue
+        if not tensor.is_matrix:
             weights[tensor.native] = _vector_of(block, tensor)
+        elif modules := _modules_of(block, tensor.native):
+            weights[tensor.native] = arena.pack_stage(modules)
+        else:
+            weights[tensor.native] = torch.empty(0)
+    if not block.config.mixer_residual:
+        # Native code adds the mixer's rows to the stream, which a scale of 0 takes away.
+        weights["residual_scale"] = torch.zeros(1)
     return weights
 
 
@@ -155,11 +164,13 @@ def native_of(name: str) -> str:
 
 
 def _matrix_modules(block: Block) -> tuple[nn.Module, ...]:
-    return tuple(_module_of(block, name)[0] for name in MATRICES_OF_A_LAYER)
+    return tuple(_module_of(block, name)[0] for name in block.config.matrices_of_a_layer)
 
 
 def _modules_of(block: Block, native: str) -> list[nn.Module]:
-    return [_module_of(block, tensor.name)[0] for tensor in LAYER if tensor.native == native]
+    """Return the modules of these matrices, none if the layer has no such matrix."""
+    names = block.config.matrices_of_a_layer
+    return [_module_of(block, each.name)[0] for each in LAYER if each.native == native and each.name in names]
 
 
 def _module_of(block: Block, name: str) -> tuple[nn.Module, str]:
@@ -170,11 +181,18 @@ def _module_of(block: Block, name: str) -> tuple[nn.Module, str]:
 
 def _vector_of(block: Block, tensor: LayerTensor) -> Tensor:
     """Return a vector as native code takes it; without elements if the layer has no such tensor."""
-    module, leaf = _module_of(block, tensor.name)
-    parameter = getattr(module, leaf, None)
+    parameter = parameter_of(block, tensor.name)
     if parameter is None:
         return torch.empty(0)
     return _vector(parameter.T if tensor.is_transposed else parameter)
+
+
+def parameter_of(block: Block, name: str) -> Tensor | None:
+    """Return a vector of the layer, None if the layer has no such tensor."""
+    found: Any = block
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, Tensor) else None
 
 
 def _matrix_of(module: nn.Module) -> tuple[str, int, int]:

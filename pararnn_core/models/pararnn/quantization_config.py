@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -66,10 +66,12 @@ class QuantizationConfig:
         """Return the format of the matrix of that name."""
         return self._formats.get(name, self.default)
 
-    def check_names(self, num_layers: int, tied: bool) -> None:
+    def check_names(
+        self, num_layers: int, tied: bool, of_a_layer: Sequence[str] = MATRICES_OF_A_LAYER
+    ) -> None:
         """Raise ValueError if an override names no matrix, or if matrices that are packed as one differ."""
         for name, its_format in self.overrides:
-            if not is_matrix(name, num_layers, tied):
+            if not is_matrix(name, num_layers, tied, of_a_layer):
                 raise ValueError(f"overrides: {name!r:.80} is no matrix of this model")
             # Native code reads these matrices as the gates of one, with one format.
             for twin in _packed_with(name):
@@ -107,22 +109,29 @@ def format_for(bits: int, group_size: int | None = None) -> MatrixFormat:
     return MatrixFormat(bits, DEFAULT_GROUP_SIZES.get(bits, 0) if group_size is None else group_size)
 
 
-def matrix_names(num_layers: int, tied: bool) -> Iterator[str]:
-    """Yield the names of all matrices that are quantised, in the order of a forward pass."""
+def matrix_names(
+    num_layers: int, tied: bool, of_a_layer: Sequence[str] = MATRICES_OF_A_LAYER
+) -> Iterator[str]:
+    """Yield the names of all matrices that are quantised, in the order of a forward pass.
+
+    of_a_layer: ModelConfig.matrices_of_a_layer
+    """
     yield EMBEDDING
     for i in range(num_layers):
-        for name in MATRICES_OF_A_LAYER:
+        for name in of_a_layer:
             yield f"layers.{i}.{name}"
     if not tied:
         yield HEAD
 
 
-def is_matrix(name: str, num_layers: int, tied: bool) -> bool:
+def is_matrix(
+    name: str, num_layers: int, tied: bool, of_a_layer: Sequence[str] = MATRICES_OF_A_LAYER
+) -> bool:
     """Return True if `matrix_names` yields this name."""
     match = _LAYER_NAME.fullmatch(name)
     if match is None:
         return name == EMBEDDING or (name == HEAD and not tied)
-    return int(match[1]) < num_layers and match[2] in MATRICES_OF_A_LAYER
+    return int(match[1]) < num_layers and match[2] in of_a_layer
 
 
 def _packed_with(name: str) -> Iterator[str]:

@@ -48,7 +48,10 @@ def random_cell(cls: type[Cell], input_dim: int = 6, state_dim: int = 4, heads: 
 
 
 def test_the_native_library_has_the_cells_that_serve_with_the_same_sizes() -> None:
-    sizes = {name: (cls.num_gates, cls.num_states, cls.num_peepholes) for name, cls in CELLS.items()}
+    sizes = {
+        name: (cls.num_gates, cls.num_states, cls.num_peepholes, cls.recurrent_rows())
+        for name, cls in CELLS.items()
+    }
     assert list(sizes.items()) == list(ops.native_cells().items())
     assert [cls.native_name for cls in CELLS.values()] == list(CELLS)
 
@@ -292,8 +295,10 @@ def test_narrow_weights_are_widened(cls: type[Cell], mode: str) -> None:
     assert y.dtype == final_state.dtype == torch.float32
     assert torch.equal(y, wide(x, mode=mode)[0])
     y.sum().backward()
-    assert cell.A.grad is not None
-    assert cell.A.grad.dtype == torch.bfloat16
+    assert {str(p.dtype) for p in cell.parameters()} == {"torch.bfloat16"}
+    for parameter in cell.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("mode", ["auto", *MODES])

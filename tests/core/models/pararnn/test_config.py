@@ -71,7 +71,7 @@ def test_dict_round_trip_through_json(cell: str) -> None:
         ("residual_scale", None),
         ("mlp_residual", 1),
         ("tie_embeddings", "false"),
-        ("intermediate_size", 0),
+        ("intermediate_size", -1),
         ("norm_eps", 0.0),
         ("norm_eps", float("nan")),
         ("norm_eps", "1e-6"),
