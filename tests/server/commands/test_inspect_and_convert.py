@@ -9,6 +9,7 @@ import pytest
 from pararnn_server.commands.cli import build_app
 from typer.testing import CliRunner
 
+from pararnn_core.cells import CELLS
 from pararnn_core.checkpoint import checkpoint_info
 from pararnn_core.models.pararnn.config import ModelConfig
 from pararnn_core.models.pararnn.state_layout import state_bytes
@@ -85,7 +86,7 @@ def test_a_converted_model_can_be_inspected_and_verified(cell: str, tmp_path: Pa
 def test_a_size_is_shown_without_a_model_of_it() -> None:
     facts = json.loads(_run("inspect", "7b", "--json", "--no-measure"))
     models = {(each["cell"], each["weights"]): each for each in facts["models"]}
-    assert len(models) == 8
+    assert len(models) == 4 * len(CELLS)
     for (cell, weights), each in models.items():
         config = ModelConfig.preset("7b", cell)
         assert each["num_parameters"] == config.num_parameters
@@ -94,7 +95,7 @@ def test_a_size_is_shown_without_a_model_of_it() -> None:
         bits = 8 * each["weight_bytes"] / each["num_parameters"]
         assert bits == pytest.approx({"f32": 32, "bf16": 16, "int8": 8, "int4": 4}[weights], rel=0.2)
     shown = _run("inspect", "7b")
-    assert shown.count("tokens/s") == 8
+    assert shown.count("tokens/s") == 4 * len(CELLS)
     assert "Traceback" not in shown
 
 
