@@ -9,10 +9,11 @@ SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in {".h", ".cuh
 ROOMS = (
     ("params", "require.h"),
     ("math",),
-    ("kernels.h", "model.h"),
+    ("kernels.h", "models"),
     ("cpu/simd",),
     ("cpu/threads",),
-    ("cpu/limits", "cpu/models", "cpu/products", "cpu/rows", "cpu/sampling", "cpu/scans"),
+    ("cpu/limits", "cpu/models", "cpu/products", "cpu/rows", "cpu/sampling"),
+    ("cpu/scans",),
     ("cuda",),
     ("cuda/products", "cuda/rows", "cuda/sampling"),
     ("cuda/scans",),

@@ -9,9 +9,16 @@ import torch
 from pararnn_server.bench.timing import Spread
 
 from benchmarks.gpu.clock import DeviceClock
-from benchmarks.gpu.scan_problem import AUTO, NEWTON_WARPS, ScanProblem, Shape, shapes, solver_name
+from benchmarks.gpu.scan_problem import (
+    AUTO,
+    MEASURED_CELLS,
+    NEWTON_WARPS,
+    ScanProblem,
+    Shape,
+    shapes,
+    solver_name,
+)
 from benchmarks.gpu.sizes import Sizes
-from pararnn_core.cells import CELLS
 from pararnn_core.models.pararnn.device_memory import free_bytes
 from pararnn_core.ops import ScanReport
 
@@ -86,7 +93,7 @@ def measure_loops(
     sizes: Sizes, clock: DeviceClock, figures: list[LoopFigure], notes: list[str], left: Left
 ) -> None:
     """Measure the loop with float32 bx at one length, for every width and number of sequences."""
-    for cell in CELLS:
+    for cell in MEASURED_CELLS:
         for channels in sizes.widths:
             for sequences in sizes.sequences:
                 shape = Shape(cell, "float32", sequences, sizes.loop_length, channels)

@@ -6,7 +6,7 @@
 #include <mutex>
 #include <vector>
 
-#include "step.h"
+#include "models/step.h"
 #include "torch/checks.h"
 
 namespace pararnn {

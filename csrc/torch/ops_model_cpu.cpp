@@ -1,4 +1,4 @@
-#include "model.h"
+#include "models/model.h"
 #include "torch/native_model.h"
 #include "torch/ops.h"
 

@@ -1,4 +1,4 @@
-#include "rwkv7_model.h"
+#include "models/rwkv7_model.h"
 #include "torch/native_model.h"
 #include "torch/ops.h"
 

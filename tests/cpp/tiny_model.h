@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "model.h"
+#include "models/model.h"
 #include "weights.h"
 
 namespace pararnn {

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 
-#include "step.h"
+#include "models/step.h"
 
 namespace pararnn {
 

@@ -2,7 +2,7 @@
 #include "cpu/models/final_rows.h"
 #include "cpu/models/stage_clock.h"
 #include "kernels.h"
-#include "model.h"
+#include "models/model.h"
 
 namespace pararnn {
 namespace {

@@ -2,7 +2,7 @@
 #include "cpu/models/final_rows.h"
 #include "cpu/models/stage_clock.h"
 #include "kernels.h"
-#include "rwkv7_model.h"
+#include "models/rwkv7_model.h"
 
 namespace pararnn {
 namespace {

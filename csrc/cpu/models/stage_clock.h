@@ -3,7 +3,7 @@
 
 #include <chrono>
 
-#include "step.h"
+#include "models/step.h"
 
 namespace pararnn {
 

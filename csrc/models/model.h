@@ -1,7 +1,7 @@
 // A whole ParaRNN as the CPU reads it.
 #pragma once
 
-#include "step.h"
+#include "models/step.h"
 
 namespace pararnn {
 

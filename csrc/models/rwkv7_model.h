@@ -1,7 +1,7 @@
 // A whole RWKV-7 as the CPU reads it.
 #pragma once
 
-#include "step.h"
+#include "models/step.h"
 
 namespace pararnn {
 
