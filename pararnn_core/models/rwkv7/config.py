@@ -41,9 +41,12 @@ class Rwkv7Config:
     eos_token_id: int | None = None
 
     def __post_init__(self) -> None:
+        for name, size in self.sizes.items():
+            if size < 1:
+                raise ValueError(f"no size may be 0, but {name} is")
         if self.hidden_size % HEAD_SIZE:
             raise ValueError(f"hidden_size must be a multiple of {HEAD_SIZE}, got {self.hidden_size}")
-        if not 0 < self.norm_eps < 1:
+        if type(self.norm_eps) not in (int, float) or not 0 < self.norm_eps < 1:
             raise ValueError(f"norm_eps must be between 0 and 1, got {self.norm_eps!r}")
 
     @property
@@ -114,10 +117,16 @@ class Rwkv7Config:
         fields: config.json. Its sizes, where it has them, must be those of the shapes.
         """
         letters = letters_in(shapes)
+        layers = num_layers_in(shapes)
+        # The names of all layers are made later. A file that names one layer far out must not get that far.
+        if layers > len(shapes):
+            raise ValueError(
+                f"the tensors name a layer {layers - 1}, but there are only {len(shapes)} of them"
+            )
         config = cls(
             vocab_size=letters["vocabulary"],
             hidden_size=letters["d"],
-            num_hidden_layers=num_layers_in(shapes),
+            num_hidden_layers=layers,
             intermediate_size=letters["f"],
             decay_rank=letters["W"],
             rate_rank=letters["A"],

@@ -1,6 +1,7 @@
 """An RWKV-7 in Hugging Face's layout loads as it is, and what is wrong with one is one error."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def _edit(folder: Path, **changes: object) -> None:
         ({"head_dim": 32}, "head_dim must be 64"),
         ({"eos_token_id": 10**9}, "eos_token_id must be an id below"),
         ({"norm_eps": -1}, "norm_eps must be between"),
+        ({"norm_eps": "small"}, "norm_eps must be between"),
         ({"fingerprint": "0" * 64}, "not those that were saved"),
     ],
 )
@@ -64,6 +66,27 @@ def test_missing_unexpected_and_misshapen_tensors_are_named(tmp_path: Path) -> N
     tensors["model.layers.0.ffn.x_k"] = torch.zeros(5)
     save_file(tensors, file)
     with pytest.raises(CheckpointError, match=r"missing .*k_k; unexpected .*surprise; .*ffn.x_k is \[5\]"):
+        load_serving_model(folder)
+
+
+def test_a_layer_far_out_costs_no_memory(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "model")
+    file = folder / "model.safetensors"
+    save_file(load_file(file) | {"model.layers.999999.attn.k_k": torch.zeros(128)}, file)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="name a layer 999999, but there are only"):
+        load_serving_model(folder)
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+
+
+def test_a_vocabulary_without_ids_is_refused(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "model")
+    file = folder / "model.safetensors"
+    empty = {name: torch.zeros(0, 128) for name in ("model.embeddings.weight", "lm_head.weight")}
+    save_file(load_file(file) | empty, file)
+    _edit(folder, vocab_size=0, bos_token_id=None, eos_token_id=None)
+    with pytest.raises(CheckpointError, match="vocabulary is"):
         load_serving_model(folder)
 
 
