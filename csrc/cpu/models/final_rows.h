@@ -24,8 +24,6 @@ class FinalRows {
 
   int64_t count() const { return int64_t(needed_.size()); }
 
-  int64_t last_of(int64_t sequence) const { return batch_.sequences.cu_seqlens[sequence + 1] - 1; }
-
   // Moves the needed rows of all rows (rows, width) to the front.
   void keep(float* rows, int64_t width) const {
     for (int64_t to = 0; to < count(); ++to) {
@@ -33,6 +31,25 @@ class FinalRows {
       if (from != to) memcpy(rows + to * width, rows + from * width, size_t(width) * sizeof(float));
     }
   }
+
+  // Writes last_hidden and seen of every sequence with a slot, the hidden rows that are wanted, and to
+  // `finals` the rows that the head reads. norm(count, rows) norms rows in place; finals has room for the
+  // sequences too.
+  template <class Norm>
+  void finish(const OutcomePool& pool, const float* kept, int64_t width, float* finals,
+              const Norm& norm) const {
+    const StepBatch& b = batch_;
+    for (int64_t s = 0; s < b.sequences.count; ++s) copy(last_of(s), kept, width, finals + s * width);
+    norm(b.sequences.count, finals);
+    remember(pool, finals, width);
+    for (int64_t i = 0; i < b.num_hidden; ++i) copy(b.hidden_rows[i], kept, width, b.hidden + i * width);
+    norm(b.num_hidden, b.hidden);
+    for (int64_t i = 0; i < b.num_rows; ++i) copy(b.rows[i], kept, width, finals + i * width);
+    norm(b.num_rows, finals);
+  }
+
+ private:
+  int64_t last_of(int64_t sequence) const { return batch_.sequences.cu_seqlens[sequence + 1] - 1; }
 
   // Copies row `row` of the batch out of the kept rows (count, width).
   void copy(int64_t row, const float* kept, int64_t width, float* to) const {
@@ -54,7 +71,6 @@ class FinalRows {
     }
   }
 
- private:
   const StepBatch& batch_;
   std::vector<int64_t>& needed_;  // ascending
 };

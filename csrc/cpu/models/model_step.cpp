@@ -144,17 +144,10 @@ class Step {
   }
 
   void finish() {
-    const StepBatch& b = batch_;
-    for (int64_t s = 0; s < b.sequences.count; ++s)
-      needed_.copy(needed_.last_of(s), x_, d_, finals_ + s * d_);
-    norm(b.sequences.count, finals_, model_.norm, finals_);
-    needed_.remember(pool_.outcome, finals_, d_);
-    for (int64_t i = 0; i < b.num_hidden; ++i) needed_.copy(b.hidden_rows[i], x_, d_, b.hidden + i * d_);
-    norm(b.num_hidden, b.hidden, model_.norm, b.hidden);
-    for (int64_t i = 0; i < b.num_rows; ++i) needed_.copy(b.rows[i], x_, d_, finals_ + i * d_);
-    norm(b.num_rows, finals_, model_.norm, finals_);
+    needed_.finish(pool_.outcome, x_, d_, finals_,
+                   [&](int64_t count, float* rows) { norm(count, rows, model_.norm, rows); });
     clock_.spent_on(Stage::kFinalRows);
-    linear_cpu({model_.head, b.num_rows, finals_, model_.head_bias, b.logits});
+    linear_cpu({model_.head, batch_.num_rows, finals_, model_.head_bias, batch_.logits});
     clock_.spent_on(Stage::kHead);
   }
 

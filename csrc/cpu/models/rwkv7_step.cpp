@@ -124,20 +124,11 @@ class Step {
   }
 
   void finish() {
-    const auto normed = [&](int64_t count, float* out) {
-      layer_norm_cpu({count, d_, out, model_.norm.weight, model_.norm.bias, model_.norm_eps, out});
-    };
-    const StepBatch& b = batch_;
-    for (int64_t s = 0; s < b.sequences.count; ++s)
-      needed_.copy(needed_.last_of(s), x_, d_, finals_ + s * d_);
-    normed(b.sequences.count, finals_);
-    needed_.remember(pool_.outcome, finals_, d_);
-    for (int64_t i = 0; i < b.num_hidden; ++i) needed_.copy(b.hidden_rows[i], x_, d_, b.hidden + i * d_);
-    normed(b.num_hidden, b.hidden);
-    for (int64_t i = 0; i < b.num_rows; ++i) needed_.copy(b.rows[i], x_, d_, finals_ + i * d_);
-    normed(b.num_rows, finals_);
+    needed_.finish(pool_.outcome, x_, d_, finals_, [&](int64_t count, float* rows) {
+      layer_norm_cpu({count, d_, rows, model_.norm.weight, model_.norm.bias, model_.norm_eps, rows});
+    });
     clock_.spent_on(Stage::kFinalRows);
-    linear_cpu({model_.head, b.num_rows, finals_, nullptr, b.logits});
+    linear_cpu({model_.head, batch_.num_rows, finals_, nullptr, batch_.logits});
     clock_.spent_on(Stage::kHead);
   }
 
