@@ -14,8 +14,9 @@ from pararnn_server.errors import BadRequest
 from pararnn_server.http.formats.response import Resumed
 from pararnn_server.http.prompt_cache import is_explicit, marked_items
 from pararnn_server.http.request_context import RequestContext
+from pararnn_server.http.schemas.response_input import CompactionItem
 from pararnn_server.http.schemas.response_items import AnyItem, Item
-from pararnn_server.http.schemas.responses import CompactionItem, CompactRequest
+from pararnn_server.http.schemas.responses import CompactRequest
 from pararnn_server.http.tool_calls import shown_tools
 from pararnn_server.responses import records
 from pararnn_server.responses.compaction import (

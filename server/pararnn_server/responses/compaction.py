@@ -22,7 +22,7 @@ from pararnn_server.http.formats.json_parts import nothing_more
 from pararnn_server.http.formats.response import Resumed, usage_of
 from pararnn_server.http.held_answer import held_answer
 from pararnn_server.http.request_context import RequestContext
-from pararnn_server.http.schemas.responses import CompactionItem, InputItem
+from pararnn_server.http.schemas.response_input import CompactionItem, InputItem
 from pararnn_server.sessions.model_kind import ModelKind
 from pararnn_server.sessions.saved_state import SavedState
 from pararnn_server.sessions.sealed_state import (

@@ -21,8 +21,9 @@ from pararnn_server.http.formats.response import ModelResponseFormat, Resumed
 from pararnn_server.http.prompt_cache import is_explicit, marked_items
 from pararnn_server.http.request_context import RequestContext
 from pararnn_server.http.request_state import request_state
+from pararnn_server.http.schemas.response_input import InputItem
 from pararnn_server.http.schemas.response_items import AnyItem, Item
-from pararnn_server.http.schemas.responses import InputItem, ResponseContext, ResponseRequest
+from pararnn_server.http.schemas.responses import ResponseContext, ResponseRequest
 from pararnn_server.http.schemas.structured import TextFormat
 from pararnn_server.http.stream import StreamAnswer
 from pararnn_server.http.structured_output import reply_form_of_text

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pararnn_server.errors import BadRequest, Expired, NotFound, Timeout, TooLarge
 from pararnn_server.http.request_context import RequestContext
+from pararnn_server.http.schemas.response_input import InputItem, ItemReference, MessageItem
 from pararnn_server.http.schemas.response_items import (
     CALL,
     CALL_OUTPUT,
@@ -20,7 +21,6 @@ from pararnn_server.http.schemas.response_items import (
     response_of,
 )
 from pararnn_server.http.schemas.response_tools import FunctionCallItem, FunctionCallOutputItem
-from pararnn_server.http.schemas.responses import InputItem, ItemReference, MessageItem
 from pararnn_server.responses import records
 
 

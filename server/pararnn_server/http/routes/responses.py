@@ -21,18 +21,16 @@ from pararnn_server.http.queries import StrictRoute
 from pararnn_server.http.request_context import RequestContext, request_context
 from pararnn_server.http.routes.generate import record
 from pararnn_server.http.sampling_fields import Sampling, sampling_params
-from pararnn_server.http.schemas.response_items import AnyItem
-from pararnn_server.http.schemas.responses import (
+from pararnn_server.http.schemas.response_answers import (
     CompactedResponse,
-    CompactRequest,
     InputItemList,
     InputTokens,
-    InputTokensRequest,
     ModelResponse,
     ResponseDeleted,
     ResponseEvent,
-    ResponseRequest,
 )
+from pararnn_server.http.schemas.response_items import AnyItem
+from pararnn_server.http.schemas.responses import CompactRequest, InputTokensRequest, ResponseRequest
 from pararnn_server.http.tool_calls import shown_tools
 from pararnn_server.models.service import service_of
 from pararnn_server.responses import records

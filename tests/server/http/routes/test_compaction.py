@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from openai import OpenAI
-from pararnn_server.http.schemas.responses import CompactedResponse, ModelResponse
+from pararnn_server.http.schemas.response_answers import CompactedResponse, ModelResponse
 from pararnn_server.models.loading import Loaded
 
 from tests.server.http_server import HttpServer, serving

@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from pararnn_server.http.schemas.responses import InputItemList, ModelResponse, ResponseEvent
+from pararnn_server.http.schemas.response_answers import InputItemList, ModelResponse, ResponseEvent
 
 from tests.server.http_server import HttpServer
 from tests.server.tool_server import TOOLS

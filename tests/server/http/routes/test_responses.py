@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from pararnn_server.http.schemas.responses import (
+from pararnn_server.http.schemas.response_answers import (
     InputItemList,
     ModelResponse,
     ResponseDeleted,
