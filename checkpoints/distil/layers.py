@@ -6,8 +6,6 @@ Compiled, a chain of them reads and writes its rows only once.
 
 from __future__ import annotations
 
-import os
-import shutil
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -19,9 +17,7 @@ from torch.nn import functional as F
 
 from pararnn_core.cells.native import no_rows
 from pararnn_core.models.pararnn.layers import Block
-from pararnn_core.ops import is_available
-from pararnn_core.ops.cells import cell_number
-from pararnn_core.ops.library import native
+from pararnn_core.ops.recurrence import prepare_tracing, traced_recurrence
 
 if TYPE_CHECKING:
     from checkpoints.distil.teacher import Attention, FrozenMLP
@@ -48,19 +44,10 @@ def native_mix(block: Block, u: Tensor, dtype: torch.dtype) -> Tensor:
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         v, g = block.in_proj(u).chunk(2, dim=-1)
         bx = cell.input_projection(block.conv(v)).flatten(0, 1).contiguous()
-        kind = _number(str(cell.native_name))
-        states = torch.ops.pararnn.recurrence(kind, bx, recurrent, peepholes, start, ends)
+        states = traced_recurrence(str(cell.native_name), bx, recurrent, peepholes, start, ends)
         y = states[:, -1].view(batch, length, width)
         mixed: Tensor = block.out_proj(block.gate(y, g)).float()
     return mixed
-
-
-def _number(cell: str) -> int:
-    return cell_number(cell)
-
-
-# The compiler need not follow the call into the library.
-torch.compiler.assume_constant_result(_number)  # type: ignore[no-untyped-call]  # torch has no types here
 
 
 def normalised(x: Tensor, norm: Tensor, eps: float) -> Tensor:
@@ -95,14 +82,9 @@ class Layers(NamedTuple):
 PLAIN = Layers(mix, partial(student_layer, mix), teacher_layer)
 
 
-def has_compiler() -> bool:
-    """Return True if this machine has a C++ compiler for torch and the native kernels."""
-    return is_available() and shutil.which(os.environ.get("CXX", "g++")) is not None
-
-
 def compiled_layers() -> Layers:
     """Return PLAIN compiled at the first call for each shape. That takes a minute, once per machine."""
-    native()
+    prepare_tracing()
     # A rotation by complex factors is not compiled, which is equally fast.
     warnings.filterwarnings("ignore", "Torchinductor does not support code generation for complex")
     return Layers(

@@ -11,7 +11,7 @@ import torch
 from pararnn_server.fetch.chat_models import mixers_name
 from torch import Tensor
 
-from checkpoints.distil.layers import PLAIN, compiled_layers, has_compiler
+from checkpoints.distil.layers import PLAIN, compiled_layers
 from checkpoints.distil.learner import Learner
 from checkpoints.distil.lstm_start import start_from_gru
 from checkpoints.distil.mixers_file import Mixers, read_mixers
@@ -26,6 +26,7 @@ from checkpoints.distil.text.teacher_replies import replies_file
 from checkpoints.distil.token_streams import KINDS, Streams, encode_streams, load_streams, save_streams
 from checkpoints.distil.trainer import Trainer
 from checkpoints.distil.windows import SHORT, Batch, TrainingBatches, Windows, batch_of
+from pararnn_core.training.forward import has_compiler
 
 PROBE_WINDOWS = 12
 COMMITTED = Path(__file__).parent

@@ -18,9 +18,9 @@ CHROMIUM = shutil.which("chromium")
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium. The test is skipped where it, or Playwright, is not installed."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the dev extra")
     if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
+        pytest.skip("needs chromium; see `make browser`")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 AXE = Path(__file__).parents[2] / "clients/page/node_modules/axe-core/axe.min.js"
-pytestmark = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci in clients/page")
+pytestmark = pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: npm ci in clients/page")
 REPLY = """## A heading
 
 A paragraph with `code`, **strong**, [a link](https://example.com/) and a list:

@@ -9,9 +9,9 @@ import pytest
 from tests.e2e.serve_process import serve_process
 from tests.fixtures import tiny_checkpoint
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the dev extra")
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium; see `make browser`")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[2] / "clients/page"
 PARTS = ("@lucide/svelte", "highlight.js", "lowlight", "marked", "svelte", "uplot")
 
 
-@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+@pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm; `make browser` runs it")
 @pytest.mark.skipif(not (SOURCE / "node_modules/vite").exists(), reason="run npm ci in clients/page")
 def test_built_files_are_those_of_the_source(tmp_path: Path) -> None:
     built = tmp_path / "ui"

@@ -30,7 +30,7 @@ def node() -> str:
     """Return the command of a Node that is new enough; else the test is skipped."""
     found = shutil.which("node")
     if found is None:
-        pytest.skip("node is not installed")
+        pytest.skip("needs node 20 or newer")
     said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
     version = tuple(map(int, re.findall(r"\d+", said)[:2]))
     if version < OLDEST_NODE:
@@ -102,7 +102,7 @@ def test_the_committed_types_are_those_of_the_source(tmp_path: Path) -> None:
 
 def test_the_published_package_is_source_types_and_licence() -> None:
     if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
+        pytest.skip("needs npm")
     [packed] = json.loads(run("npm", "pack", "--dry-run", "--json", "--offline"))
     sources = sorted(path.stem for path in (PACKAGE / "src").iterdir())
     assert sorted(each["path"] for each in packed["files"]) == sorted(

@@ -3,10 +3,11 @@ import torch
 from torch.nn import functional as F
 
 from checkpoints.distil.kl import CHUNK_ROWS, divergence, kl_gradient
-from checkpoints.distil.layers import PLAIN, compiled_layers, has_compiler, mix, native_mix
+from checkpoints.distil.layers import PLAIN, compiled_layers, mix, native_mix
 from checkpoints.distil.learner import Learner
 from checkpoints.distil.student import is_mixer, mixer_parameters
 from pararnn_core.ops.library import native
+from pararnn_core.training.forward import has_compiler
 from tests.checkpoints.distil.tiny import SIZES, tiny_batches, tiny_learner
 
 
@@ -69,7 +70,7 @@ def test_what_is_compiled_of_a_mixer_equals_the_mixer(cell: str) -> None:
 
 @pytest.mark.soak
 @pytest.mark.filterwarnings("ignore")  # torch warns of itself as it compiles
-@pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
+@pytest.mark.skipif(not has_compiler(), reason="needs the native library and a C++ compiler")
 @pytest.mark.parametrize("stage", ["align", "distil"])
 def test_compiled_steps_equal_plain_ones(stage: str) -> None:
     batch = tiny_batches().batch(0)
